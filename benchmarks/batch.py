@@ -14,10 +14,10 @@ from typing import Final
 
 import httpx
 
-from app.cli.trial.message import BODY
-from app.cli.trial.processes import unused_port
-from app.cli.trial.service import Served, TrialService
 from benchmarks.heloise import CONNECTIONS
+from benchmarks.trial.message import BODY
+from benchmarks.trial.processes import unused_port
+from benchmarks.trial.service import Served, TrialService
 
 MESSAGES: Final = 1000
 ROUNDS: Final = 5

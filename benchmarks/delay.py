@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, cast
 
-from app.cli.trial.child import listening, tell_port
+from benchmarks.trial.child import listening, tell_port
 
 BACKLOG: Final = 2048
 PINGS: Final = 11

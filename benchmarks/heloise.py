@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from app.cli.trial.message import CONTENT
-from app.cli.trial.service import Served, TrialService
 from benchmarks.rounds import Absent
 from benchmarks.setting import Setting
+from benchmarks.trial.message import CONTENT
+from benchmarks.trial.service import Served, TrialService
 
 SQLITE: Final = "Heloise, SQLite"
 POSTGRESQL: Final = "Heloise, PostgreSQL"

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from app.cli.trial.database import fsyncs_per_second
+from benchmarks.trial.database import fsyncs_per_second
 
 FSYNCS: Final = 200
 ROOT: Final = Path(__file__).parents[1]

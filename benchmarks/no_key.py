@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from app.cli.trial.service import TrialService
+from benchmarks.trial.service import TrialService
 
 TIMES: Final = 200
 BODY_BYTES: Final = 53_000_000

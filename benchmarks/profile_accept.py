@@ -27,15 +27,15 @@ from typing import Final
 import uvicorn
 import uvloop
 
-from app.cli.trial.load import Load
-from app.cli.trial.processes import unused_port
-from app.cli.trial.service import TrialService, post_messages
 from app.main import from_environment
 from benchmarks.databases import new_databases
 from benchmarks.heloise import CONNECTIONS, database_urls
 from benchmarks.markdown import PAGE, write_between_marks
 from benchmarks.rounds import Absent
 from benchmarks.setting import FULL, Setting
+from benchmarks.trial.load import Load
+from benchmarks.trial.processes import unused_port
+from benchmarks.trial.service import TrialService, post_messages
 
 COMMAND: Final = "python -m benchmarks.profile_accept"
 LOOK_SECONDS: Final = 0.001

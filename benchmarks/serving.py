@@ -2,8 +2,8 @@
 
 from contextlib import ExitStack
 
-from app.cli.trial.processes import clean_environment, held_port, process, wait_until_answers
 from benchmarks.setting import Setting
+from benchmarks.trial.processes import clean_environment, held_port, process, wait_until_answers
 
 
 def serve_app(setting: Setting, stack: ExitStack, factory: str, **environment: str) -> str:

@@ -14,8 +14,6 @@ from typing import Final
 import aiosmtplib
 import uvloop
 
-from app.cli.trial.message import RECIPIENT, SENDER
-from app.cli.trial.service import EHLO_NAME
 from app.domain.ehlo import EhloNames
 from app.domain.networks import AddressGuard
 from app.domain.types import TlsMode
@@ -26,6 +24,8 @@ from app.smtp.resolve import Network
 from app.smtp.session import Session
 from app.smtp.session_opening import OpenFailure, open_session
 from benchmarks.pipelined import send_by_hand
+from benchmarks.trial.message import RECIPIENT, SENDER
+from benchmarks.trial.service import EHLO_NAME
 
 Client = Callable[[int, bytes, int, int], float]
 SendAll = Callable[[], Awaitable[None]]

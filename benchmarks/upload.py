@@ -15,9 +15,9 @@ from typing import Final
 
 import httpx
 
-from app.cli.trial.message import BODY
-from app.cli.trial.processes import unused_port
-from app.cli.trial.service import Served, TrialService
+from benchmarks.trial.message import BODY
+from benchmarks.trial.processes import unused_port
+from benchmarks.trial.service import Served, TrialService
 
 FEW: Final = 1_000
 MANY: Final = 100_000

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import httpx
 
-from app.cli.trial.service import NAME, Served, TrialService
 from app.domain.events import EventType, NewEvent
 from app.store import events
 from app.store.db.engine import Database
@@ -27,6 +26,7 @@ from benchmarks.databases import new_databases
 from benchmarks.heloise import database_urls
 from benchmarks.rounds import Absent
 from benchmarks.setting import QUICK, Setting
+from benchmarks.trial.service import NAME, Served, TrialService
 
 DEAD: Final = int(os.environ.get("HELOISE_BENCH_DEAD_WEBHOOKS", "50"))
 BACKLOG: Final = int(os.environ.get("HELOISE_BENCH_EVENTS", "144000"))

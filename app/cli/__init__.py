@@ -47,7 +47,6 @@ COMMANDS: Final = {
         "app.cli.doctor",
         "Find problems on this machine and at every profile's server.",
     ),
-    "bench": ("app.cli.bench", "Measure the speed of Heloise on this machine and database."),
     "version": ("app.cli.version", "Print the version."),
 }
 

@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from app.cli.trial.message import RECIPIENT, SENDER
 from benchmarks.rounds import Absent, Contestant, Reading
 from benchmarks.setting import Setting
+from benchmarks.trial.message import RECIPIENT, SENDER
 
 NAME: Final = "Nodemailer, pooled"
 CONNECTIONS: Final = 10

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from app.cli.trial.message import BODY, RECIPIENT, SENDER
-from app.cli.trial.processes import clean_environment
 from benchmarks.rounds import Reading
+from benchmarks.trial.message import BODY, RECIPIENT, SENDER
+from benchmarks.trial.processes import clean_environment
 
 NAME: Final = "django-post-office, {}"
 FOLDER: Final = Path(__file__).parents[2] / "build" / "bench-venv"

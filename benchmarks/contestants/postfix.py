@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from app.cli.trial.processes import POLL_SECONDS, unused_port
-from app.cli.trial.sink import Counts
 from benchmarks.rounds import Reading
 from benchmarks.smtp import by_hand
+from benchmarks.trial.processes import POLL_SECONDS, unused_port
+from benchmarks.trial.sink import Counts
 from tests.support.servers.postfix import APART_CF, DAEMONS, POSTFIX, STOP
 
 NAME: Final = "Postfix"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from app.cli.trial.processes import POLL_SECONDS, START_SECONDS, unused_port
+from benchmarks.trial.processes import POLL_SECONDS, START_SECONDS, unused_port
 
 SMTP_SINK: Final = "/usr/sbin/smtp-sink"  # where Debian has it; PATH may lack it
 BACKLOG: Final = "512"

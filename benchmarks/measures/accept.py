@@ -4,14 +4,14 @@ import asyncio
 from contextlib import ExitStack
 from typing import Final
 
-from app.cli.trial.load import Load, put_load, request
-from app.cli.trial.message import CONTENT
-from app.cli.trial.processes import unused_port
 from benchmarks.contestants import naive_api
 from benchmarks.heloise import CONNECTIONS, NO_POSTGRESQL, Entry, entered, two_processes, warmed
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.serving import serve_app
 from benchmarks.setting import Setting
+from benchmarks.trial.load import Load, put_load, request
+from benchmarks.trial.message import CONTENT
+from benchmarks.trial.processes import unused_port
 
 NAME: Final = "accept"
 FLOOR: Final = "FastAPI and pydantic, no database"

@@ -4,11 +4,11 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from app.cli.trial.sink import Counts, running_sink
 from benchmarks.cloning import clone_messages
 from benchmarks.heloise import CONNECTIONS, Entry, entered
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
+from benchmarks.trial.sink import Counts, running_sink
 
 NAME: Final = "drain"
 BACKLOG: Final = "backlog"

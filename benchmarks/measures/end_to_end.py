@@ -4,12 +4,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from app.cli.trial.sink import Counts, running_sink
 from benchmarks.contestants import post_office, postfix
 from benchmarks.heloise import CONNECTIONS, NO_POSTGRESQL, Entry, entered, two_processes
 from benchmarks.measures.smtp_engine import content
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
+from benchmarks.trial.sink import Counts, running_sink
 
 NAME: Final = "end_to_end"
 POST_OFFICE_SQLITE: Final = post_office.NAME.format("SQLite")

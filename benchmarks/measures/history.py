@@ -5,8 +5,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from app.cli.trial.load import put_load, request
-from app.cli.trial.sink import Counts, running_sink
 from benchmarks.cloning import clone_messages, tidy
 from benchmarks.heloise import (
     CONNECTIONS,
@@ -20,6 +18,8 @@ from benchmarks.heloise import (
 )
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
+from benchmarks.trial.load import put_load, request
+from benchmarks.trial.sink import Counts, running_sink
 
 NAME: Final = "history"
 LISTS: Final = 200

@@ -7,13 +7,13 @@ from typing import Final
 
 from sqlalchemy import make_url
 
-from app.cli.trial.sink import running_sink
 from app.store.db.url import sqlite_path
 from benchmarks.databases import execute
 from benchmarks.heloise import Entry, entered, warmed
 from benchmarks.machine import cpu_seconds, memory_mb
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
+from benchmarks.trial.sink import running_sink
 
 NAME: Final = "idle"
 SETTLE_SECONDS: Final = 2.0

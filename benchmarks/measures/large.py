@@ -13,14 +13,14 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Final
 
-from app.cli.trial.load import put_load, request
-from app.cli.trial.message import BODY
-from app.cli.trial.processes import read, unused_port
-from app.cli.trial.service import ACCEPTED
 from benchmarks.heloise import Entry, entered, warmed
 from benchmarks.machine import clear_peak, memory_mb
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
+from benchmarks.trial.load import put_load, request
+from benchmarks.trial.message import BODY
+from benchmarks.trial.processes import read, unused_port
+from benchmarks.trial.service import ACCEPTED
 
 NAME: Final = "large"
 BODY_BYTES: Final = 25_000_000

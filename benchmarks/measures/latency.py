@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from app.cli.trial.sink import Counts, running_sink
 from benchmarks.heloise import Entry, entered, warmed
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
+from benchmarks.trial.sink import Counts, running_sink
 
 NAME: Final = "latency"
 WITHIN_SECONDS: Final = 10.0

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from app.cli.trial.sink import Counts, running_sink
 from benchmarks.cloning import clone_messages, tidy
 from benchmarks.heloise import NO_POSTGRESQL, POSTGRESQL, SQLITE, Entry, enter
 from benchmarks.machine import memory_mb
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
+from benchmarks.trial.sink import Counts, running_sink
 
 NAME: Final = "memory"
 FEW: Final = 1000

@@ -4,13 +4,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from app.cli.trial.sink import running_sink
 from benchmarks.contestants import nodemailer
 from benchmarks.delay import measured_round_trip_ms, round_trip_to
 from benchmarks.measures.smtp_engine import CONNECTIONS, content, contestant
 from benchmarks.rounds import Entrants, Measure
 from benchmarks.setting import FULL, Setting
 from benchmarks.smtp import AIOSMTPLIB, CLIENTS, HELOISE, LIMIT
+from benchmarks.trial.sink import running_sink
 
 
 def _enter(milliseconds: int, setting: Setting, stack: ExitStack) -> Entrants:

@@ -5,12 +5,12 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Final
 
-from app.cli.trial.message import BODY
-from app.cli.trial.sink import running_sink
 from benchmarks.contestants import nodemailer, smtp_sink
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
 from benchmarks.smtp import AIOSMTPLIB, CLIENTS, HELOISE, LIMIT, PLAIN_LIMIT, SMTPLIB, Client
+from benchmarks.trial.message import BODY
+from benchmarks.trial.sink import running_sink
 
 CONNECTIONS: Final = 10
 MANY_CONNECTIONS: Final = 20

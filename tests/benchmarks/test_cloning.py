@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.trial.service import TrialService
-from app.cli.trial.sink import running_sink
 from benchmarks.cloning import clone_messages, clone_profiles, tidy
+from benchmarks.trial.service import TrialService
+from benchmarks.trial.sink import running_sink
 
 
 @pytest.mark.slow

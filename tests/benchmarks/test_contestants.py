@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.cli.trial.sink import Counts, running_sink
 from benchmarks.delay import measured_round_trip_ms, round_trip_to
 from benchmarks.heloise import SQLITE
 from benchmarks.results import Row
 from benchmarks.rounds import FAILED, Absent, Contestant, Entrants, Measure, Reading, measured
 from benchmarks.setting import QUICK, Setting
 from benchmarks.smtp import CLIENTS, SMTPLIB
+from benchmarks.trial.sink import Counts, running_sink
 
 MESSAGES = 25
 CONTENT = b"Subject: dots\r\n\r\n.one\r\n..two\r\n\r\n.\r\nand the end\r\n"

@@ -15,8 +15,8 @@ import pytest
 import trustme
 from sqlalchemy import text
 
-from app.cli.trial.processes import held_port
 from app.store.db.engine import Database
+from benchmarks.trial.processes import held_port
 from tests.support.database.postgresql import Server
 from tests.support.terminal import Terminal
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.cli.trial.processes import held_port
+from benchmarks.trial.processes import held_port
 from tests.support.servers.dns_server import DnsServer
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.terminal import Terminal

@@ -17,7 +17,7 @@ from typing import Final
 import httpx
 import pytest
 
-from app.cli.trial.processes import held_port
+from benchmarks.trial.processes import held_port
 from tests.support.dev_process import Dev, developing
 from tests.support.terminal import Ended, NearTerminal, Terminal
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from app.cli.trial.processes import held_port
+from benchmarks.trial.processes import held_port
 from tests.project.shell_blocks import Block, blocks, shell
 from tests.support.database.postgresql import Server
 from tests.support.dev_process import developing

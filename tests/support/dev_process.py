@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from app.cli.trial.processes import held_port
+from benchmarks.trial.processes import held_port
 from tests.support.terminal import Terminal
 
 

@@ -39,16 +39,17 @@ class Terminal:
     for claims about processes: signals, pipes, ports, and what they print while they run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, module: str = "app.cli") -> None:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HELOISE_")}
         self.folder = folder
+        self.module = module
         self.environment = kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
         self.printed = ""
 
     def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
         """Start a command that goes on, with pipes to and from it."""
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "app.cli", *words],
+            [sys.executable, "-m", self.module, *words],
             cwd=self.folder,
             env=self.environment | {f"HELOISE_{name}": value for name, value in variables.items()},
             stdin=subprocess.PIPE,

@@ -1,26 +1,31 @@
-"""Define `heloise bench`."""
+"""`python -m benchmarks.speed`: the speed of Heloise on this machine and database.
 
+Uses a temporary database: a file next to that of HELOISE_DATABASE_URL, or a new database on the
+PostgreSQL server. Does not touch your database. All mail goes to a discarding SMTP server on
+loopback.
+"""
+
+import argparse
 import os
 import signal
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final
-
-import typer
+from typing import Final
 
 from app import __version__
 from app.cli.environment import load_settings
-from app.cli.printing import AsJson, print_fields, print_json
-from app.cli.trial.database import commits_per_second, fsyncs_per_second, new_database
-from app.cli.trial.service import TrialService
-from app.cli.trial.sink import running_sink
+from app.cli.printing import print_fields, print_json
+from app.domain.errors import SettingsError
 from app.settings import Settings
 from app.store.db.url import sqlite_path
+from benchmarks.trial.database import commits_per_second, fsyncs_per_second, new_database
+from benchmarks.trial.service import TrialService
+from benchmarks.trial.sink import running_sink
 
-app = typer.Typer(add_completion=False)
-
+MESSAGES: Final = 5000
+LEAST_MESSAGES: Final = 200
 COMMITS: Final = 200
 WARM_UP: Final = 200
 CONNECTIONS: Final = 32
@@ -44,25 +49,25 @@ class Measured:
     delivered_per_second: float
 
 
-@app.command()
-def bench(
-    messages: Annotated[
-        int,
-        typer.Option(min=200, max=1_000_000, help="The number of messages to accept and deliver."),
-    ] = 5000,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Measure the speed of Heloise on this machine and database.
-
-    Uses a temporary database: a file next to that of HELOISE_DATABASE_URL, or a new database on the
-    PostgreSQL server. Does not touch your database. All mail goes to a discarding SMTP server on
-    loopback.
-    """
-    settings = load_settings()
+def main() -> None:
+    """Measure and print; exit with 2 for an invalid setting or argument."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parser.add_argument(
+        "--messages",
+        type=int,
+        default=MESSAGES,
+        help="the number of messages to accept and deliver (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    if arguments.messages < LEAST_MESSAGES:
+        parser.error(f"--messages: use {LEAST_MESSAGES} or more")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and remove what was made
-    result = _measure(settings, messages)
-    if as_json:
+    try:
+        result = _measure(load_settings(), arguments.messages)
+    except SettingsError as error:
+        parser.error(str(error))
+    if arguments.json:
         print_json(asdict(result))
     else:
         print_fields(_format_lines(result))
@@ -113,3 +118,7 @@ def _format_lines(result: Measured) -> list[tuple[str, object]]:
     if result.fsyncs_per_second is not None:
         lines.insert(2, ("fsyncs", f"{result.fsyncs_per_second:.0f}/s, one after another"))
     return lines
+
+
+if __name__ == "__main__":
+    main()

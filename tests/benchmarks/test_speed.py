@@ -1,4 +1,4 @@
-"""`heloise bench`: it measures where the operator's database is, and leaves it as it was."""
+"""`benchmarks.speed` measures next to the operator's database, and leaves that as it was."""
 
 import asyncio
 import signal
@@ -17,6 +17,12 @@ from tests.support.terminal import Terminal
 pytestmark = pytest.mark.timeout(600)
 
 RATES = ("commits_per_second", "accepted_per_second", "delivered_per_second")
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    """A terminal without any setting, in which each command is a run of the benchmark."""
+    return Terminal(tmp_path, module="benchmarks.speed")
 
 
 def databases(url: str) -> list[str]:
@@ -39,7 +45,7 @@ def test_it_measures_and_leaves_nothing(terminal: Terminal, postgresql: Server) 
     """No secret key or table has to be there."""
     url = postgresql.empty()
     before = databases(url)
-    measured = terminal.done("bench", "--messages", "200", "--json", DATABASE_URL=url).json
+    measured = terminal.done("--messages", "200", "--json", DATABASE_URL=url).json
     assert all(measured[name] > 0 for name in RATES)
     assert measured["messages"] == 200
     assert 0 < measured["accept_p50_ms"] <= measured["accept_p99_ms"]
@@ -56,30 +62,30 @@ def test_what_the_operator_has_is_not_touched(terminal: Terminal) -> None:
         connection.execute("CREATE TABLE messages (id TEXT)")
     connection.close()
     before = path.read_bytes()
-    printed = terminal.done("bench", "--messages", "200").out
+    printed = terminal.done("--messages", "200").out
     assert path.read_bytes() == before
-    assert [each.name for each in terminal.folder.iterdir()] == ["heloise.db"]
+    assert [entry.name for entry in terminal.folder.iterdir()] == ["heloise.db"]
     assert "on SQLite" in printed
     for name in ("fsyncs", "commits", "accepted", "delivered"):
         assert f"\n{name}" in printed
 
 
-def test_what_was_made_is_removed_when_it_is_stopped(process_terminal: Terminal) -> None:
+def test_what_was_made_is_removed_when_it_is_stopped(terminal: Terminal) -> None:
     """By SIGTERM in the middle of the work."""
-    process = process_terminal.start("bench", "--messages", "1000000")
+    process = terminal.start("--messages", "1000000")
     assert process.stderr is not None
-    while not list(process_terminal.folder.glob(".heloise_bench-*/heloise.db")):
+    while not list(terminal.folder.glob(".heloise_bench-*/heloise.db")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == 1
-    assert list(process_terminal.folder.iterdir()) == []
+    assert list(terminal.folder.iterdir()) == []
 
 
 def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:
     """As by every command that opens the database."""
-    ended = terminal.run("bench", DATABASE_URL="sqlite:///no/such/folder/heloise.db")
+    ended = terminal.run(DATABASE_URL="sqlite:///no/such/folder/heloise.db")
     assert ended.code == 2
     assert "no/such/folder" in ended.err
 
@@ -92,7 +98,7 @@ def test_a_user_who_may_not_create_databases_is_told_what_to_do(
     url = postgresql.empty()
     asyncio.run(rows(url, "CREATE ROLE humble LOGIN PASSWORD 'canary'"))
     humble = make_url(url).set(username="humble", password="canary")
-    ended = terminal.run("bench", DATABASE_URL=humble.render_as_string(hide_password=False))
+    ended = terminal.run(DATABASE_URL=humble.render_as_string(hide_password=False))
     assert ended.code == 2
     assert "CREATEDB" in ended.err
     assert "canary" not in terminal.printed
@@ -101,7 +107,7 @@ def test_a_user_who_may_not_create_databases_is_told_what_to_do(
 def test_a_server_that_is_away_is_told(terminal: Terminal, tmp_path: Path) -> None:
     """Without a trace."""
     del tmp_path
-    ended = terminal.run("bench", DATABASE_URL="postgresql://u:canary@127.0.0.1:1/d")
+    ended = terminal.run(DATABASE_URL="postgresql://u:canary@127.0.0.1:1/d")
     assert ended.code == 2
     assert "PostgreSQL refuses" in ended.err
     assert "canary" not in terminal.printed

@@ -18,7 +18,7 @@ from app.settings import PREFIX
 
 Process = subprocess.Popen[bytes]
 
-ROOT: Final = Path(__file__).parents[3]
+ROOT: Final = Path(__file__).parents[2]
 START_SECONDS: Final = 120.0  # what a busy machine may take to start a process
 STOP_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.02

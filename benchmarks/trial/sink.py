@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from uvicorn.loops.auto import auto_loop_factory
 
-from app.cli.trial.child import listening, tell_port
+from benchmarks.trial.child import listening, tell_port
 
 GREETING: Final = b"220 sink.test ESMTP\r\n"
 SERVED: Final = (b"8BITMIME", b"SIZE 52428800")

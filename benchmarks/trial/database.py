@@ -57,9 +57,8 @@ def _new_postgresql(url: str) -> Iterator[str]:
         asyncio.run(_execute(url, f'CREATE DATABASE "{name}"'))
     except asyncpg.InsufficientPrivilegeError:
         raise SettingsError(
-            "The user of HELOISE_DATABASE_URL may not create databases, and the bench measures in"
-            " a database of its own: grant it (ALTER ROLE … CREATEDB), or use another user for"
-            " this command"
+            "The user of HELOISE_DATABASE_URL cannot create the database to measure in: grant it"
+            " CREATEDB (ALTER ROLE … CREATEDB), or use another user"
         ) from None
     except (OSError, asyncpg.PostgresError) as error:
         raise SettingsError(

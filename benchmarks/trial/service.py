@@ -18,9 +18,15 @@ from app.api.profiles.schemas import ProfileCreate
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate
 from app.cli.database import make_audit_context
-from app.cli.trial.load import Load, put_load, request
-from app.cli.trial.message import CONTENT, SENDER
-from app.cli.trial.processes import (
+from app.domain.api_keys import generate_secret
+from app.domain.secret_keys import generate_key as new_secret_key
+from app.domain.types import Scope
+from app.store.db.engine import Database
+from app.store.migrations import migrate as migrating
+from app.store.profiles import queries as profiles
+from benchmarks.trial.load import Load, put_load, request
+from benchmarks.trial.message import CONTENT, SENDER
+from benchmarks.trial.processes import (
     POLL_SECONDS,
     EndedError,
     Process,
@@ -30,13 +36,7 @@ from app.cli.trial.processes import (
     read,
     wait_until_answers,
 )
-from app.cli.trial.sink import Counts
-from app.domain.api_keys import generate_secret
-from app.domain.secret_keys import generate_key as new_secret_key
-from app.domain.types import Scope
-from app.store.db.engine import Database
-from app.store.migrations import migrate as migrating
-from app.store.profiles import queries as profiles
+from benchmarks.trial.sink import Counts
 
 NAME: Final = "bench"
 EHLO_NAME: Final = "mail.example.com"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[3]
+ROOT: Final = Path(__file__).parents[2]
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def listening(module: str, *words: str) -> Iterator[int]:
 def tell_port(port: int) -> None:
     """Tell the starter where this process listens; from now on it ends when the starter does."""
     threading.Thread(target=_end_with_starter, daemon=True).start()
-    print(port, flush=True)  # noqa: T201 - the starter reads it
+    print(port, flush=True)
 
 
 def _end_with_starter() -> None:
