@@ -153,7 +153,7 @@ def _make_service(
     listeners: Sequence[Listener],
     is_delivering: bool,
 ) -> _Service:
-    hostname = hostname or worker.find_hostname()
+    hostname = hostname or process.find_hostname()
     database = worker.open_database(settings)
     clock = clock or DatabaseClock(database)
     readiness = Readiness(database)

@@ -1,4 +1,4 @@
-"""Tune the Python interpreter for long-running processes."""
+"""Tune the Python interpreter for long-running processes, listen, and find the host name."""
 
 import gc
 import socket
@@ -12,6 +12,11 @@ GC_THRESHOLD: Final = 20_000  # more objects than there were
 M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
 LARGE_BLOCK_BYTES: Final = 1024 * 1024
 TURN_SECONDS: Final = 0.001
+
+
+def find_hostname() -> str:
+    """Find the machine's full name, as far as it knows one; may take seconds."""
+    return socket.getfqdn()
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:

@@ -5,13 +5,13 @@ Imports nothing of the API, so a worker starts without FastAPI.
 
 import asyncio
 import random
-import socket
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from app import process
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.maintenance import RENEWALS_PER_LEASE, SyncClock
@@ -32,16 +32,11 @@ from app.store.secrets.encryption import Vault
 from app.webhooks.dispatcher import Dispatcher
 
 
-def find_hostname() -> str:
-    """Find the machine's full name, as far as it knows one; may take seconds."""
-    return socket.getfqdn()
-
-
 async def run_worker(
     settings: Settings, *, clock: Clock | None = None, hostname: str | None = None
 ) -> None:
     """Deliver until cancelled, then finish what is being transmitted."""
-    hostname = hostname or find_hostname()
+    hostname = hostname or process.find_hostname()
     async with AsyncExitStack() as stack:
         database = open_database(settings)
         clock = clock or DatabaseClock(database)
@@ -119,7 +114,7 @@ def make_parts(settings: Settings, database: Database, clock: Clock, hostname: s
 
 def make_verifier(settings: Settings, database: Database, clock: Clock) -> Verifier:
     """Make what verifies profiles as this machine would deliver through them."""
-    return make_parts(settings, database, clock, find_hostname()).make_verifier(clock)
+    return make_parts(settings, database, clock, process.find_hostname()).make_verifier(clock)
 
 
 def make_engine(

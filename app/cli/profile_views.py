@@ -11,9 +11,9 @@ from app.auth.profiles import require_profile
 from app.cli.printing import print_fields, print_json
 from app.domain.ehlo import EhloNames
 from app.domain.types import Profile, Tenant
+from app.process import find_hostname
 from app.settings import Settings
 from app.smtp.outgoing import local_address
-from app.worker import find_hostname
 
 COLUMNS: Final = (
     "id",

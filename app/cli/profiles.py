@@ -11,26 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.profiles import service as profile_actions
 from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
-from app.api.profiles.verify_routes import build_check
-from app.api.profiles.verify_schemas import ProfileVerify, VerifyRead
 from app.auth.audit import Act
 from app.auth.profiles import require_profile
 from app.cli import profile_options as options
 from app.cli.bodies import validate_body, validation_errors
-from app.cli.database import make_audit_context, open_database, read_all, require_schema, transact
+from app.cli.database import make_audit_context, read_all, transact
 from app.cli.environment import TenantOption, load_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.profile_views import COLUMNS, make_reads, make_row, print_profile, read_profile
-from app.cli.verify_views import print_verify
-from app.cli.verifying import verify_stored
-from app.domain.clock import SystemClock
 from app.domain.errors import Conflict
 from app.domain.types import Profile
 from app.settings import Settings
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
-from app.worker import make_verifier
 
 app = typer.Typer(
     add_completion=False,
@@ -151,29 +145,22 @@ def verify(
 
     Exits with 1 if a stage fails.
     """
+    # No other command here needs DNS, SMTP and the engine: half of its start.
+    from app.api.profiles.verify_schemas import ProfileVerify
+    from app.cli.verify_views import print_verify
+    from app.cli.verifying import verify_profile
+
     fields = {"recipient": recipient, "sender": sender}
     body = validate_body(
         ProfileVerify, {name: value for name, value in fields.items() if value is not None}
     )
-    result = asyncio.run(_verify(load_settings(), tenant, profile, body))
+    result = asyncio.run(verify_profile(load_settings(), tenant, profile, body))
     if as_json:
         print_json(result)
     else:
         print_verify(result, with_transcript=transcript)
     if not result.ok:
         raise typer.Exit(1)
-
-
-async def _verify(settings: Settings, tenant: str, profile: str, body: ProfileVerify) -> VerifyRead:
-    await require_schema(settings)
-    async with open_database(settings) as database:
-        async with database.reading() as connection:
-            owner = await tenants.get(connection, tenant=tenant)
-            stored_profile = await require_profile(connection, owner.id, profile, by=None)
-        with validation_errors():
-            check = build_check(stored_profile, body)
-        verifier = make_verifier(settings, database, SystemClock())
-        return await verify_stored(database, verifier, stored_profile, check)
 
 
 @app.command()

@@ -1,13 +1,35 @@
 """Verify a stored profile from the command line, without the API's rate limit."""
 
-from app.api.profiles.verify_routes import save_recommendation
-from app.api.profiles.verify_schemas import VerifyRead
+from app.api.profiles.verify_schemas import ProfileVerify, VerifyRead
+from app.api.profiles.verify_service import build_check, save_recommendation
+from app.auth.profiles import require_profile
+from app.cli.bodies import validation_errors
+from app.cli.database import open_database, require_schema
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.verifier import Verifier
+from app.domain.clock import SystemClock
 from app.domain.errors import Conflict, NotFound
 from app.domain.types import Profile, Transport
+from app.settings import Settings
 from app.store.db.engine import Database
 from app.store.profiles import queries as profiles
+from app.store.tenants import queries as tenants
+from app.worker import make_verifier
+
+
+async def verify_profile(
+    settings: Settings, tenant: str, profile: str, body: ProfileVerify
+) -> VerifyRead:
+    """Verify a profile by name or id. Raises InvalidRequest, NotFound, Conflict."""
+    await require_schema(settings)
+    async with open_database(settings) as database:
+        async with database.reading() as connection:
+            owner = await tenants.get(connection, tenant=tenant)
+            stored_profile = await require_profile(connection, owner.id, profile, by=None)
+        with validation_errors():
+            check = build_check(stored_profile, body)
+        verifier = make_verifier(settings, database, SystemClock())
+        return await verify_stored(database, verifier, stored_profile, check)
 
 
 async def verify_stored(

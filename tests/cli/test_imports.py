@@ -34,6 +34,7 @@ MAIL = {"email_validator", "idna", "cryptography"}
 WITHOUT = {
     "import app.main": RARE | RENDERING | TABLES | {"typer", "uvicorn", "click", "filelock"},
     "import app.cli.worker": API | RARE | RENDERING | TABLES,
+    "import app.cli.profiles": SERVICE | RARE | RENDERING | TABLES | {"app.worker"},
     "tenant list": SERVICE | RARE | RENDERING | {"filelock"},
     "tenant list --json": SERVICE | RARE | RENDERING | TABLES,
     "secret-key": SERVICE | RARE | RENDERING | DATABASE | TABLES | MAIL,

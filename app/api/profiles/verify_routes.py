@@ -1,7 +1,6 @@
 """Serve `/profiles/…/verify`: test a profile on its server."""
 
 import math
-from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path
@@ -13,16 +12,13 @@ from app.api.profiles.builder import build_new_profile
 from app.api.profiles.secrets import read_plain_secrets
 from app.api.profiles.verify_examples import EXAMPLE, UNSAVED
 from app.api.profiles.verify_schemas import ProfileVerify, UnsavedVerify, VerifyRead
+from app.api.profiles.verify_service import build_check, save_recommendation
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
 from app.auth.profiles import require_profile
-from app.diagnostics.ehlo_trials import Check
-from app.diagnostics.report import Report
-from app.diagnostics.verifier import make_check
 from app.domain.delivery.token_bucket import count_permits, next_permit_at
 from app.domain.errors import Conflict, InvalidRequest, TooManyRequests
-from app.domain.types import EhloRecommendation, Profile, RateLimit, Transport
-from app.store.db.engine import Database
+from app.domain.types import RateLimit, Transport
 from app.store.delivery.shared_limits import take_verify_permit
 from app.store.profiles import queries as profiles
 from app.store.profiles.queries import DeliveryProfile
@@ -105,15 +101,6 @@ async def verify_profile(
     return VerifyRead.of(report, services.now())
 
 
-def build_check(profile: Profile, body: ProfileVerify | UnsavedVerify) -> Check | None:
-    """Build the MAIL and RCPT check, or None; raises InvalidRequest without a sender."""
-    recipient = body.recipient.address if body.recipient else None
-    try:
-        return make_check(profile, recipient, body.sender.address if body.sender else None)
-    except ValueError as error:
-        raise InvalidRequest.at("sender", msg=str(error)) from None
-
-
 async def take_permit(services: Services, tenant_id: str) -> None:
     """Raise TooManyRequests if the tenant has used up its verifications of this minute."""
     limit = RateLimit(messages=services.verify_per_minute, per_seconds=MINUTE_SECONDS)
@@ -130,26 +117,4 @@ async def take_permit(services: Services, tenant_id: str) -> None:
             retry_after_seconds=max(1, math.ceil(wait)),
             limit=limit.amount,
             per_seconds=limit.per_seconds,
-        )
-
-
-async def save_recommendation(
-    database: Database, profile: Profile, report: Report, now: datetime
-) -> None:
-    """Store the EHLO name that verify recommends, or clear it."""
-    recommendation = report.diagnosis.recommendation if report.diagnosis else None
-    if recommendation is None and not report.is_ok:
-        return
-    ehlo_recommendation = None
-    if recommendation is not None:
-        ehlo_recommendation = EhloRecommendation(
-            name=recommendation.name, reason=recommendation.reason, found_at=now
-        )
-    async with database.transaction() as connection:
-        await profiles.save_recommendation(
-            connection,
-            tenant_id=profile.tenant_id,
-            profile_id=profile.id,
-            revision=profile.revision,
-            recommendation=ehlo_recommendation,
         )

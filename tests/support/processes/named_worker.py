@@ -6,11 +6,11 @@
 
 import sys
 
-from app import worker
+from app import process
 from app.cli import run
 
 if __name__ == "__main__":
     NAME = sys.argv.pop()
-    worker.find_hostname = lambda: NAME
+    process.find_hostname = lambda: NAME
     sys.argv.append("worker")
     run()

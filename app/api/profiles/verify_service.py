@@ -1,0 +1,43 @@
+"""Decide what verify sends, and store what it finds."""
+
+from datetime import datetime
+
+from app.api.profiles.verify_schemas import ProfileVerify, UnsavedVerify
+from app.diagnostics.ehlo_trials import Check
+from app.diagnostics.report import Report
+from app.diagnostics.verifier import make_check
+from app.domain.errors import InvalidRequest
+from app.domain.types import EhloRecommendation, Profile
+from app.store.db.engine import Database
+from app.store.profiles import queries as profiles
+
+
+def build_check(profile: Profile, body: ProfileVerify | UnsavedVerify) -> Check | None:
+    """Build the MAIL and RCPT check, or None; raises InvalidRequest without a sender."""
+    recipient = body.recipient.address if body.recipient else None
+    try:
+        return make_check(profile, recipient, body.sender.address if body.sender else None)
+    except ValueError as error:
+        raise InvalidRequest.at("sender", msg=str(error)) from None
+
+
+async def save_recommendation(
+    database: Database, profile: Profile, report: Report, now: datetime
+) -> None:
+    """Store the EHLO name that verify recommends, or clear it."""
+    recommendation = report.diagnosis.recommendation if report.diagnosis else None
+    if recommendation is None and not report.is_ok:
+        return
+    ehlo_recommendation = None
+    if recommendation is not None:
+        ehlo_recommendation = EhloRecommendation(
+            name=recommendation.name, reason=recommendation.reason, found_at=now
+        )
+    async with database.transaction() as connection:
+        await profiles.save_recommendation(
+            connection,
+            tenant_id=profile.tenant_id,
+            profile_id=profile.id,
+            revision=profile.revision,
+            recommendation=ehlo_recommendation,
+        )
