@@ -132,6 +132,7 @@ def make_engine(
         machine=parts.hostname,
         transcript_retention=timedelta(days=settings.transcript_retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
+        submission_retention=timedelta(days=settings.submission_log_days),
         retention=settings.build_retention(),
         lease_seconds=settings.lease_seconds,
         poll_interval_seconds=settings.poll_interval_seconds,

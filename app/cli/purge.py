@@ -18,7 +18,7 @@ from app.store.tenants import queries as tenants
 app = typer.Typer(add_completion=False)
 
 BATCH_ROWS: Final = 500
-COUNTERS: Final = ("messages", "contents", "recipients", "attempts", "events")
+COUNTERS: Final = ("messages", "contents", "recipients", "attempts", "events", "submissions")
 
 
 @app.command()
@@ -42,7 +42,7 @@ def purge(
         typer.echo(
             f"Purged {counts['messages']} messages; of others {counts['contents']} contents,"
             f" the recipients of {counts['recipients']} and the attempts of {counts['attempts']};"
-            f" and {counts['events']} events."
+            f" and {counts['events']} events and {counts['submissions']} SMTP sessions."
         )
 
 

@@ -44,6 +44,7 @@ class EngineConfig:
     machine: str
     transcript_retention: timedelta
     audit_retention: timedelta
+    submission_retention: timedelta
     retention: Retention
     lease_seconds: float
     poll_interval_seconds: float
@@ -120,6 +121,7 @@ class Engine:
             poll_interval=poll_interval,
             transcript_retention=config.transcript_retention,
             audit_retention=config.audit_retention,
+            submission_retention=config.submission_retention,
             retention=config.retention,
             sync_clock=sync_clock,
         )

@@ -10,7 +10,7 @@ from typing import Final
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
 from app.domain.tenants.retention import Retention
-from app.store import audit, idempotency
+from app.store import audit, idempotency, submissions
 from app.store import retention as purging
 from app.store.db.engine import Database
 from app.store.delivery import clamping, shared_limits, workers
@@ -49,6 +49,7 @@ class Maintenance:
         poll_interval: timedelta,
         transcript_retention: timedelta,
         audit_retention: timedelta,
+        submission_retention: timedelta,
         retention: Retention,
         sync_clock: SyncClock | None = None,
     ) -> None:
@@ -59,6 +60,7 @@ class Maintenance:
         self._poll_interval = poll_interval
         self._transcript_retention = transcript_retention
         self._audit_retention = audit_retention
+        self._submission_retention = submission_retention
         self._retention = retention
         self._started_at: datetime | None = None
         self._sync_clock = sync_clock
@@ -143,7 +145,7 @@ class Maintenance:
         await self._clock.wait(self._was_ahead, now + CLAMP_EVERY)
 
     async def delete_old_rows(self) -> None:
-        """Delete rows past the service's own retention: transcripts, audit log, keys, reports."""
+        """Delete rows past the service's own retention: transcripts, logs, keys, reports."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             deleted = [
@@ -152,6 +154,9 @@ class Maintenance:
                 ),
                 await audit.delete_old(
                     connection, before=now - self._audit_retention, limit=MAX_ROWS
+                ),
+                await submissions.delete_old(
+                    connection, before=now - self._submission_retention, limit=MAX_ROWS
                 ),
                 await idempotency.delete_old(
                     connection, before=now - IDEMPOTENCY_RETENTION, limit=MAX_ROWS

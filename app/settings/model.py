@@ -322,6 +322,9 @@ class Settings(BaseSettings):
         description="Whether a message that a client submits again within a day, with the same"
         " Message-ID, sender and recipients, is stored only once.",
     )
+    submission_log_days: Annotated[int, SettingInfo(unit="days")] = Field(
+        7, ge=0, le=3650, description="Days to keep the log of SMTP sessions. 0 keeps none."
+    )
     delivery: bool = Field(
         default=True,
         description="Whether `serve` also delivers. If false, it only accepts, and workers"

@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import first_id
 from app.domain.tenants.retention import Retention
-from app.store import events
+from app.store import events, submissions
 from app.store.outbox import wiping
 from app.store.tables.core import attempts, messages, purges, tenants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purged:
-    """How many messages lost content, recipients or attempts, or were deleted; and events.
+    """How many messages lost content, recipients or attempts, or were deleted; events, sessions.
 
     `is_done`: nothing of the tenant is left that is old enough.
     """
@@ -27,6 +27,7 @@ class Purged:
     attempts: int = 0
     messages: int = 0
     events: int = 0
+    submissions: int = 0
     is_done: bool = True
 
 
@@ -99,13 +100,16 @@ async def purge(
             if column:
                 values[column] = old.ids[-1]
         is_done = is_done and len(old.ids) < limit
-    if retention.event_days is not None:
-        events_before = now - timedelta(days=retention.event_days)
-        event_count = await events.delete_old(
-            connection, tenant_id=purged_tenant_id, before=events_before, limit=limit
+    for kind, days, delete_old in (
+        ("events", retention.event_days, events.delete_old),
+        ("submissions", retention.address_days, submissions.delete_old_of_tenant),
+    ):
+        if days is None:
+            continue
+        counts[kind] = await delete_old(
+            connection, tenant_id=purged_tenant_id, before=now - timedelta(days=days), limit=limit
         )
-        counts["events"] = event_count
-        is_done = is_done and event_count < limit
+        is_done = is_done and counts[kind] < limit
     if is_done:
         values["purged_at"] = now
     await connection.execute(

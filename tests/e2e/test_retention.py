@@ -2,14 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import pytest
 
 from app.delivery import maintenance
+from app.domain.submissions import SubmissionSession
+from app.store import submissions
+from app.store.db.engine import Database
 from tests.e2e.conftest import Start
+from tests.store.test_submissions import a_stranger
 from tests.support.hand_clock import HandClock
 from tests.support.harness import Tenant, cells, until
+from tests.support.rows import NOW
 from tests.support.servers.smtp_server import SmtpServer
 
 BODY: Final = {"subject": "Your receipt", "text": "Thanks.", "metadata": {"order": "42"}}
@@ -169,3 +176,26 @@ async def test_many_go_in_batches(
     await clock.advance(days=1, hours=2)
     for message_id in ids:
         await once(acme, {"id": message_id}, lambda found: found["content_wiped_at"])
+
+
+async def test_smtp_sessions_go_after_the_days_of_their_log(
+    start: Start, migrated_url: str
+) -> None:
+    """By the service's setting: sessions without a login are no tenant's."""
+    clock = HandClock(NOW)
+    await start(clock=clock, submission_log_days=2)
+    database = Database(migrated_url)
+    old, young = a_stranger(1), a_stranger(2, age=-timedelta(days=1))
+    async with database.transaction() as connection:
+        await submissions.insert(connection, [old, young])
+
+    async def are_left(*expected: SubmissionSession) -> bool:
+        async with database.reading() as connection:
+            found = await submissions.page(connection, tenant_id=None, limit=10)
+        return found == list(expected)
+
+    await clock.advance(days=1, hours=23)
+    assert await are_left(young, old)
+    await clock.advance(hours=2)
+    await until(partial(are_left, young))
+    await database.close()

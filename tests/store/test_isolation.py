@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.store import api_keys, events, suppressions, templates
+from app.store import api_keys, events, submissions, suppressions, templates
 from app.store import domains as sending_domains
 from app.store.inbound import mailboxes, reports
 from app.store.inbound import mails as mailbox_mails
@@ -17,7 +17,7 @@ from app.store.profiles import queries as profiles
 from app.store.webhooks import deliveries as webhook_deliveries
 from app.store.webhooks import queries as webhooks
 
-MODULES = [api_keys, events, messages, oauth_tokens, profiles, suppressions]
+MODULES = [api_keys, events, messages, oauth_tokens, profiles, submissions, suppressions]
 MODULES += [
     mailbox_mails,
     mailboxes,
@@ -43,6 +43,8 @@ ACROSS_TENANTS = {
     "webhooks.deliveries.find_backlogs": "as above",
     "webhooks.deliveries.load_due": "as above",
     "webhooks.deliveries.release": "a worker gives back what is leased to it",
+    "submissions.insert": "a group of sessions is of many tenants; each carries its own",
+    "submissions.delete_old": "a worker forgets everybody's",
     "suppressions.add_bounced": "recipients of given messages, each of its own tenant",
     "suppressions.apply": "a group of messages is of many tenants; each is held to its own",
     "inbound.mailboxes.claim": "a worker reads everybody's",

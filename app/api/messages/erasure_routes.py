@@ -11,6 +11,7 @@ from app.api.messages.schemas import RecipientAddress
 from app.api.openapi import tenant_problems
 from app.api.services import ReadyServices
 from app.domain.address.parse import mask_addresses
+from app.store import submissions
 from app.store.messages import erasure
 from app.store.messages.erasure import NOTHING_ERASED, ErasureResult
 from app.store.outbox import mentions
@@ -55,9 +56,9 @@ async def erase_recipient(
 
     Heloise sends nothing more to the address. It deletes the address, name and servers' replies,
     and the content, metadata and attempts of its messages; if other recipients still wait, the
-    content is deleted after they are finished. It removes tags that contain the address and masks
-    it in the audit log. The message itself and its statuses stay. Requires the scope
-    `messages:manage` and a key that is not bound to profiles.
+    content is deleted after they are finished. It removes tags that contain the address, masks it
+    in the audit log, and deletes the SMTP sessions that name it. The message itself and its
+    statuses stay. Requires the scope `messages:manage` and a key that is not bound to profiles.
     """
     caller.require_unbound()
     act, erased, total = caller.act(services.now()), NOTHING_ERASED, NOTHING_ERASED
@@ -79,6 +80,9 @@ async def erase_recipient(
             is_last = erased.last_message_id is None
             if is_last:
                 await mentions.mask_address(connection, tenant_id=caller.tenant_id, address=address)
+                await submissions.delete_with_address(
+                    connection, tenant_id=caller.tenant_id, address=address
+                )
             await line.note(connection, finished=is_last, **_count_fields(total))
         if is_last:
             return ErasureRead(**_count_fields(total))

@@ -22,6 +22,12 @@ class Retention:
     message_days: int | None = None
     event_days: int | None = None
 
+    @property
+    def address_days(self) -> int | None:
+        """The days for everything outside messages that names recipients."""
+        periods = [self.recipient_days, self.message_days]
+        return min((days for days in periods if days is not None), default=None)
+
     def with_defaults(self, default: "Retention") -> "Retention":
         """Fill unset periods from `default`."""
         return Retention(**(default.as_dict() | self.as_dict()))

@@ -3,7 +3,15 @@
 from app.store.tables import domains as domain_tables
 from app.store.tables import events as event_tables
 from app.store.tables import mailboxes as mailbox_tables
+from app.store.tables import submissions as submission_tables
 from app.store.tables import templates as template_tables
 from app.store.tables.core import metadata
 
-__all__ = ["domain_tables", "event_tables", "mailbox_tables", "metadata", "template_tables"]
+__all__ = [
+    "domain_tables",
+    "event_tables",
+    "mailbox_tables",
+    "metadata",
+    "submission_tables",
+    "template_tables",
+]

@@ -34,6 +34,7 @@ from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.core import lanes, messages, profiles, purges, tenants
 from app.store.tables.events import events
 from app.store.tables.rate_columns import build_rate_columns, build_rate_limit
+from app.store.tables.submissions import submissions
 
 
 async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
@@ -154,6 +155,7 @@ async def delete(connection: AsyncConnection, *, tenant_id: str) -> None:
         )
     for table, column in (
         (events, events.c.tenant_id),
+        (submissions, submissions.c.tenant_id),
         (messages, messages.c.tenant_id),
         (profiles, profiles.c.tenant_id),
         (tenants, tenants.c.id),

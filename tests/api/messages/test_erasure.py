@@ -10,11 +10,13 @@ from sqlalchemy import JSON, String, insert, select, update
 
 from app.domain.events import EventType
 from app.domain.ids import new_id
+from app.store import submissions
 from app.store.db.column_types import Id
 from app.store.tables import core as tables
 from app.store.tables import events as event_tables
 from app.store.tables.core import recipients
 from app.store.tables.metadata import metadata
+from tests.store.test_submissions import a_session, transaction
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 from tests.support.harness import cells
 from tests.support.rows import NOW
@@ -43,7 +45,7 @@ SET: Final = """
     sending_domains.domain suppressions.address suppressions.tag audit_log.actor_id
     audit_log.actor_name messages.envelope_from message_contents.sender_address
     message_contents.sender_name message_contents.message_id_header
-    message_contents.given_message_id message_contents.key_id
+    message_contents.given_message_id message_contents.key_id submissions.login
 """
 # Words and numbers of ours, hashes, hosts.
 OURS: Final = """
@@ -58,11 +60,14 @@ OURS: Final = """
     attempts.tls_version attempts.tls_cipher attempts.auth_mechanism attempts.stage attempts.scope
     attempts.verdict attempts.classification attempts.reply_enhanced_code recipients.kind
     recipients.status recipients.reply_enhanced_code recipients.classification recipients.report
-    recipients.report_code
+    recipients.report_code submissions.client_address submissions.tls submissions.login_reply
+    submissions.ehlo_name submissions.outcome
 """
 HIS_OWN: Final = ("recipients.name", "recipients.sent_to")
 # What he is written to with is put there by the message itself.
 BY_THE_MESSAGE: Final = ("recipients.address", "recipients.folded_address")
+# Written with a session of the submission server, which is deleted as a whole.
+BY_A_SESSION: Final = ("submissions.addresses", "submissions.transactions")
 TEXTS: Final = """
     audit_log.object_id audit_log.changes audit_log.request_id events.data idempotency_keys.response
     mailboxes.reason suppressions.detail webhooks.disabled_reason lanes.reason attempts.reply_text
@@ -179,6 +184,9 @@ async def plant(api: Api, message: str) -> None:
             "created_at": NOW,
         }
         await connection.execute(insert(event_tables.events).values(profile_event))
+        said_in_session = transaction(JORG, BOB, reply=SAID)
+        session = a_session(tenant_id=event["tenant_id"], transactions=[said_in_session])
+        await submissions.insert(connection, [session])
         for name in sorted(PLANTED):
             column = columns[name]
             statement = update(column.table).values({column.name: value_of(column)})
@@ -189,7 +197,7 @@ async def plant(api: Api, message: str) -> None:
 
 async def test_every_column_of_text_is_known() -> None:
     """Whether it may name a recipient is decided here, before it can be left out below."""
-    known = {*SET.split(), *OURS.split(), *PLANTED, *BY_THE_MESSAGE}
+    known = {*SET.split(), *OURS.split(), *PLANTED, *BY_THE_MESSAGE, *BY_A_SESSION}
     assert texts_in_tables().keys() == known
 
 
@@ -204,7 +212,12 @@ async def test_nothing_names_them_any_more(
     await sender("POST", f"/messages/{message}/cancel")
     await plant(api, message)
     other = await sender.made("/messages", MESSAGE | {"to": [BOB], "tags": [f"by-{FORMS[1]}", "y"]})
-    assert await named(migrated_url) == {*PLANTED, *BY_THE_MESSAGE, "message_contents.mime"}
+    assert await named(migrated_url) == {
+        *PLANTED,
+        *BY_THE_MESSAGE,
+        *BY_A_SESSION,
+        "message_contents.mime",
+    }
     answer = await sender("DELETE", f"/recipients/{quote(asked)}")
     assert answer.json() == {"erased": 1, "sending": 0, "uncertain": 0}
     assert await named(migrated_url) == set()
