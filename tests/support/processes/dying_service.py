@@ -27,7 +27,7 @@ def at_call(number: int, owner: Any, name: str) -> None:
 
 POINTS: Final[dict[str, Callable[[], None]]] = {
     "cancel": partial(at_call, 3, decisions, "cancel"),
-    "retry": partial(at_call, 3, message_actions, "stored"),
+    "retry": partial(at_call, 3, message_actions, "commit_message"),
     "erase": partial(at_call, 2, erasure, "erase"),
     "purge": partial(at_call, 2, purging, "purge"),
 }
