@@ -78,7 +78,11 @@ class _Claim:
 
     async def _take_probe(self, probe: Assignment) -> bool:
         return await lanes.claim_probe(
-            self.connection, profile_id=probe.lane.profile_id, now=self.now, until=self.until
+            self.connection,
+            profile_id=probe.lane.profile_id,
+            revision=probe.source.revision,
+            now=self.now,
+            until=self.until,
         )
 
     async def _lease_connections(self, assignments: Sequence[Assignment]) -> Mapping[str, int]:

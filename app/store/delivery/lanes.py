@@ -10,6 +10,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    exists,
     func,
     or_,
     select,
@@ -184,13 +185,19 @@ _FAILING: Final = select(lanes.c.profile_id).where(
 
 
 async def claim_probe(
-    connection: AsyncConnection, *, profile_id: str, now: datetime, until: datetime
+    connection: AsyncConnection, *, profile_id: str, revision: int, now: datetime, until: datetime
 ) -> bool:
-    """Reserve a failing lane for a probe; False if none is due."""
+    """Reserve a failing lane for a probe; False if none is due, or if the profile has changed.
+
+    A probe under a former revision would reserve the lane that the change made due, and its fault
+    would not count: the lane would wait until the reservation ends.
+    """
+    is_current = exists().where(profiles.c.id == profile_id, profiles.c.revision == revision)
     result = await connection.execute(
         update(lanes)
         .where(
             lanes.c.profile_id == profile_id,
+            is_current,
             lanes.c.failing_since.is_not(None),
             or_(lanes.c.next_probe_at <= now, lanes.c.next_probe_at > now + LONGEST_PROBE),
         )

@@ -119,7 +119,11 @@ async def test_a_probe_that_is_planned_for_tomorrow_is_due(database: Database) -
             await connection.execute(update(tables.lanes).values(next_probe_at=planned))
             lane = await lanes.find(connection, profile_id=profile.id, now=NOW)
             taken = await lanes.claim_probe(
-                connection, profile_id=profile.id, now=NOW, until=NOW + MINUTE
+                connection,
+                profile_id=profile.id,
+                revision=profile.revision,
+                now=NOW,
+                until=NOW + MINUTE,
             )
         assert (lane.due_at <= NOW, taken) == (is_due, is_due)
 
