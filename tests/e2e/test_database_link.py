@@ -49,7 +49,7 @@ async def test_a_database_that_goes_mute_counts_as_away(
     proxy: TcpProxy, start: Start, server: SmtpServer
 ) -> None:
     """503 after the time that the settings give it; once it speaks again all goes on by itself."""
-    heloise = await start(database_url=proxy.url, database_timeout_seconds=0.5)
+    heloise = await start(database_url=proxy.url, database_timeout_seconds=2)
     acme = await _ready(heloise, server)
     await acme.send()
     await server.wait_for_messages(1)
@@ -145,8 +145,8 @@ async def test_where_nobody_can_say_whether_it_was_written_that_is_said(
     proxy: TcpProxy, start: Start, server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database is lost with the commit and does not come back: read before you send again."""
-    monkeypatch.setattr(committer, "MAX_DOUBT_SECONDS", 1.0)
-    heloise = await start(database_url=proxy.url, database_timeout_seconds=0.3)
+    monkeypatch.setattr(committer, "MAX_DOUBT_SECONDS", 3.0)
+    heloise = await start(database_url=proxy.url, database_timeout_seconds=2)
     acme = await _ready(heloise, server)
     proxy.lose_commit, proxy.then_mute = LOST.encode(), True
     answer = await acme("POST", "/messages", json=BODY | {"subject": LOST})
