@@ -159,7 +159,7 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
 
 
 async def test_all_filters_go_together(database: Database, profile: Profile) -> None:
-    """Each combination of those that fit finds the message, whatever else is looked at for it."""
+    """Up to three of those that fit, and all, find it, whatever else is looked at for it."""
     origin = Origin(MessageSource.SMTP, "key_2")
     message = await queued_message(database, profile, "ann@example.org", tags=("a",), origin=origin)
     fitting: dict[str, Any] = {
@@ -173,7 +173,7 @@ async def test_all_filters_go_together(database: Database, profile: Profile) -> 
         "created_before": NOW + MINUTE,
         "profile_ids": [profile.id],
     }
-    for count in range(len(fitting) + 1):
+    for count in (*range(4), len(fitting)):
         for chosen in combinations(fitting, count):
             given = {name: fitting[name] for name in chosen}
             assert await listed(database, profile, **given) == [message.id], chosen

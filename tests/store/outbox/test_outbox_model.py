@@ -284,7 +284,7 @@ def test_the_outbox_does_what_its_model_does(migrated_url: str, run: Run) -> Non
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=60,
+                max_examples=30,
                 stateful_step_count=50,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
