@@ -21,10 +21,20 @@ def dev(
     smtp_port: Annotated[
         int, typer.Option(min=1, max=65535, help="The TCP port of the SMTP inbox.")
     ] = 2525,
+    submission_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The TCP port for SMTP submission.")
+    ] = 2587,
 ) -> None:
     """Run the API, delivery and an SMTP inbox on this machine.
 
-    The first start creates a tenant, a key and two profiles, and prints a request to paste.
+    The API also accepts messages over SMTP. The first start creates a tenant, a key and two
+    profiles. Each start prints a request and SMTP settings to paste.
     """
     load_settings()
-    development.main(data_folder=data, host=host, port=port, smtp_port=smtp_port)
+    development.main(
+        data_folder=data,
+        host=host,
+        port=port,
+        smtp_port=smtp_port,
+        submission_port=submission_port,
+    )

@@ -1,4 +1,4 @@
-"""Run `heloise dev`: API, delivery and a catch-all SMTP inbox."""
+"""Run `heloise dev`: API, SMTP submission, delivery and a catch-all SMTP inbox."""
 
 import asyncio
 import signal
@@ -29,13 +29,14 @@ from app.settings import Settings
 from app.store.db.engine import Database
 from app.store.migrations import migrate as migrating
 from app.store.secrets.encryption import Vault
+from app.submission.listener import Listener
 
 __all__: Final = ["main"]
 
 ANY_ADDRESS: Final = {"0.0.0.0": LOOPBACK, "::": "[::1]"}  # noqa: S104 - what to show instead
 
 
-def main(*, data_folder: Path, host: str, port: int, smtp_port: int) -> None:
+def main(*, data_folder: Path, host: str, port: int, smtp_port: int, submission_port: int) -> None:
     """Serve until SIGINT or SIGTERM; everything is kept in `data_folder`.
 
     Raises SettingsError where the folder or a port cannot be used.
@@ -44,17 +45,20 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int) -> None:
         stack.enter_context(_make_data_folder(data_folder))
         http = stack.enter_context(listen(host, port, "--port"))
         smtp = stack.enter_context(listen(LOOPBACK, smtp_port, "--smtp-port"))
+        # On loopback alone, because logins there are not encrypted.
+        submission = stack.enter_context(listen(LOOPBACK, submission_port, "--submission-port"))
         keys = first_run.read_or_make_keys(data_folder)
         settings = first_run.make_settings(data_folder, keys, host=host, port=port)
         telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
         screen = Screen(
             url=f"http://{_format_host(host)}:{port}",
             smtp_port=smtp_port,
+            submission_port=submission_port,
             data_folder=data_folder,
             inbox_needs_key=not is_loopback(host),
         )
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-            runner.run(_run(settings, keys, screen, data_folder, http, smtp))
+            runner.run(_run(settings, keys, screen, data_folder, http, smtp, Listener(submission)))
 
 
 def _format_host(host: str) -> str:
@@ -90,10 +94,11 @@ async def _run(
     data_folder: Path,
     http: socket.socket,
     smtp: socket.socket,
+    submission: Listener,
 ) -> None:
     await _prepare(settings, keys, smtp_port=smtp.getsockname()[1])
     inbox = Inbox(data_folder / "inbox")
-    app = create_app(settings, hostname=socket.gethostname())
+    app = create_app(settings, hostname=socket.gethostname(), listeners=[submission])
     routes.install(app, inbox, host=settings.host)
     catcher = Catcher(inbox, on_mail=screen.show_mail, max_message_bytes=settings.max_message_bytes)
     async with serve_catcher(catcher, smtp):

@@ -92,7 +92,8 @@ def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings
     """The settings to try things out with.
 
     Database and keys are always the folder's own, so that nothing is tried out on what
-    HELOISE_DATABASE_URL names. Of the rest, what is set in the environment holds.
+    HELOISE_DATABASE_URL names. SMTP submission has no TLS: the settings that are printed have to
+    work with any client. Of the rest, what is set in the environment holds.
     """
     defaults: dict[str, Any] = {
         "allowed_ports": "1-65535",
@@ -111,6 +112,9 @@ def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings
         "delivery": True,
         "host": host,
         "port": port,
+        "submission_allow_plaintext_auth": True,
+        "submission_tls_certificate": None,
+        "submission_tls_key": None,
     }
     return Settings(
         **{field: value for field, value in defaults.items() if variable_name(field) not in given},

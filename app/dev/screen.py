@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +26,17 @@ class Screen:
     """A terminal, or a file that stands for one."""
 
     def __init__(
-        self, *, url: str, smtp_port: int, data_folder: Path, inbox_needs_key: bool
+        self,
+        *,
+        url: str,
+        smtp_port: int,
+        submission_port: int,
+        data_folder: Path,
+        inbox_needs_key: bool,
     ) -> None:
         self._url = url
         self._smtp_port = smtp_port
+        self._submission_port = submission_port
         self._data_folder = data_folder
         self._key = " (with the key)" if inbox_needs_key else ""
         self._console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
@@ -44,10 +52,12 @@ class Screen:
             ("data folder", str(self._data_folder)),
         )
         self._line(Text(f"Heloise {__version__}, development server", "bold"))
-        for name, value in rows:
-            self._line(Text.assemble((f"  {name:<13}", "dim"), value))
+        self._show_rows(rows)
         self._line(Text("\nTo send a mail, paste this into another terminal:", "bold"))
         self._line(Text(f"\n{self.first_request(keys)}\n"))
+        self._line(Text("To send by SMTP, give your program these settings:\n", "bold"))
+        self._show_rows(self.smtp_settings(keys))
+        self._line(Text())
 
     def first_request(self, keys: Keys) -> str:
         """A command to paste, on one line."""
@@ -58,6 +68,16 @@ class Screen:
             *("-d", json.dumps(FIRST_MESSAGE)),
         )
         return shlex.join(words)
+
+    def smtp_settings(self, keys: Keys) -> Sequence[tuple[str, str]]:
+        """What a program needs to send through the first profile."""
+        return (
+            ("host", LOOPBACK),
+            ("port", str(self._submission_port)),
+            ("encryption", "none"),
+            ("user", PROFILES[0].name),
+            ("password", keys.api_key),
+        )
 
     def show_mail(self, mail: Mail) -> None:
         """Show a mail that has just arrived."""
@@ -72,6 +92,10 @@ class Screen:
                 (_printable(mail.subject), "bold"),
             )
         )
+
+    def _show_rows(self, rows: Iterable[tuple[str, str]]) -> None:
+        for name, value in rows:
+            self._line(Text.assemble((f"  {name:<13}", "dim"), value))
 
     def _line(self, text: Text) -> None:
         # Lines are not folded, so that what is copied is whole.

@@ -1,13 +1,16 @@
 """`heloise dev` from the first start on: what is printed works when it is pasted."""
 
+import errno
 import json
 import shlex
 import shutil
 import signal
+import smtplib
 import socket
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
@@ -16,6 +19,7 @@ from typing import Final
 
 import httpx
 import pytest
+import trustme
 
 from benchmarks.trial.processes import held_port
 from tests.support.dev_process import Dev, developing
@@ -66,6 +70,8 @@ class Lived:
     codes: dict[signal.Signals, int]
     settings_database: Path
     without_keys: Ended
+    extensions: set[str]
+    submission_elsewhere: int
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +79,28 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     """It ran, was stopped, ran again off loopback, was stopped, lost its keys, and was started."""
     terminal = Terminal(tmp_path_factory.mktemp("lived"))
     other = terminal.folder / "real.db"
-    given = {"DATABASE_URL": f"sqlite:///{other}", "MAX_MESSAGE_BYTES": "2048"}
+    certificate = terminal.folder / "tls.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+    given = {
+        "DATABASE_URL": f"sqlite:///{other}",
+        "MAX_MESSAGE_BYTES": "2048",
+        "SUBMISSION_ALLOW_PLAINTEXT_AUTH": "false",
+        "SUBMISSION_TLS_CERTIFICATE": str(certificate),
+    }
     codes, mails = {}, []
     with developing(terminal, **given) as first, first.http() as http:
         body = {"to": ["ann@example.org"], "subject": "Long", "text": "x" * 4096}
         too_long = http.post("/messages", json=body)
         paste(first.first_request)
         first.read_until("EHLO ")
+        with smtplib.SMTP("127.0.0.1", first.submission_port, timeout=60) as client:
+            client.ehlo()
+        extensions = {name.upper() for name in client.esmtp_features}
         codes[signal.SIGTERM] = first.stop(signal.SIGTERM)
     with developing(terminal, "--host", str(IPv4Address(0))) as second:
         refused = {path: httpx.get(f"{second.url}{path}", timeout=60) for path in INBOX}
+        with socket.socket() as client_socket:
+            elsewhere = client_socket.connect_ex(("127.0.0.2", second.submission_port))
         mails.append([mail["subject"] for mail in second.mails()])
         paste(second.first_request)
         second.read_until("EHLO ")
@@ -90,7 +108,18 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         codes[signal.SIGINT] = second.stop(signal.SIGINT)
     (terminal.folder / "heloise-data" / "keys.json").unlink()
     without_keys = NearTerminal(terminal.folder).run("dev")
-    return Lived(first, second, too_long, mails, refused, codes, other, without_keys)
+    return Lived(
+        first,
+        second,
+        too_long,
+        mails,
+        refused,
+        codes,
+        other,
+        without_keys,
+        extensions,
+        elsewhere,
+    )
 
 
 def test_the_printed_curl_brings_a_mail(dev: Dev) -> None:
@@ -117,6 +146,23 @@ def test_the_printed_curl_brings_a_mail(dev: Dev) -> None:
     raw = httpx.get(f"{dev.url}/inbox/{mail['id']}/raw", timeout=60)
     assert raw.headers["content-type"].startswith("message/rfc822")
     assert b"Subject: Hello\r\n" in raw.content
+
+
+def test_the_printed_smtp_settings_bring_a_mail(dev: Dev) -> None:
+    """A program that greets as `localhost` sends through the profile, under the profile's name."""
+    host, port = dev.printed("host"), int(dev.printed("port"))
+    assert dev.printed("encryption") == "none"
+    content = "From: app@dev.example\r\nSubject: By SMTP\r\n\r\nIt works.\r\n"
+    with smtplib.SMTP(host, port, local_hostname="localhost", timeout=60) as client:
+        client.login(dev.printed("user"), dev.printed("password"))
+        assert client.sendmail("app@dev.example", ["ann@example.org"], content) == {}
+    assert "By SMTP" in dev.read_until("EHLO ")
+    mail = dev.mails()[0]
+    assert (mail["subject"], mail["mail_from"]) == ("By SMTP", "app@dev.example")
+    assert (mail["ehlo_name"], mail["auth_user"]) == ("mail.dev.example", "transactional")
+    with dev.http() as http:
+        [message] = http.get("/messages?limit=1").json()["items"]
+    assert message["source"] == "smtp"
 
 
 def test_each_profile_is_itself(dev: Dev) -> None:
@@ -201,12 +247,22 @@ def test_it_never_touches_the_database_of_the_settings(lived: Lived) -> None:
     assert not lived.settings_database.exists()
 
 
-@pytest.mark.parametrize("option", ["--port", "--smtp-port"])
+def test_submission_is_in_clear_and_on_loopback_alone(lived: Lived) -> None:
+    """Whatever the environment and `--host` say."""
+    assert "AUTH" in lived.extensions
+    assert "STARTTLS" not in lived.extensions
+    assert lived.second.printed("host") == "127.0.0.1"
+    assert lived.submission_elsewhere == errno.ECONNREFUSED
+
+
+@pytest.mark.parametrize("option", ["--port", "--smtp-port", "--submission-port"])
 def test_a_port_that_is_taken_is_told(option: str, tmp_path: Path) -> None:
     """With the option to change it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken, held_port() as http, held_port() as smtp:
+    with ExitStack() as stack:
+        taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         port = str(taken.getsockname()[1])
-        free = {"--port": str(http), "--smtp-port": str(smtp)}
+        options = ("--port", "--smtp-port", "--submission-port")
+        free = {name: str(stack.enter_context(held_port())) for name in options}
         words = [word for pair in (free | {option: port}).items() for word in pair]
         ended = NearTerminal(tmp_path).run("dev", *words)
     assert ended.code == 2

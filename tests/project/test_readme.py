@@ -23,6 +23,7 @@ from tests.support.terminal import ROOT, NearTerminal, Terminal
 README = (ROOT / "README.md").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 API = "http://localhost:8025"
+SUBMISSION = "smtp://localhost:2587"
 DATABASE = "postgresql://heloise:secret@localhost/heloise"
 
 
@@ -63,10 +64,14 @@ def _paste_all(terminal: Terminal) -> None:
     with developing(terminal) as dev:
         for block in CURL:
             text = block.text.replace("curl -sS", "curl -sS --fail-with-body").replace(API, dev.url)
+            text = text.replace(SUBMISSION, f"smtp://localhost:{dev.submission_port}")
             answer = shell(text, terminal, KEY=dev.printed("key"))
             below = BLOCKS[BLOCKS.index(block) + 1]
             if below.language == "json":
                 assert keys_of(json.loads(answer)) == keys_of(json.loads(below.text))
+        with dev.http() as http:
+            [message] = http.get("/messages?source=smtp").json()["items"]
+        assert message["profile"] == "transactional"
 
 
 def keys_of(value: Any) -> Any:

@@ -19,6 +19,7 @@ class Dev:
 
     process: subprocess.Popen[str]
     smtp_port: int
+    submission_port: int
     url: str
     lines: list[str] = field(default_factory=list)
 
@@ -65,13 +66,13 @@ class Dev:
 @contextmanager
 def developing(terminal: Terminal, *words: str, **variables: str) -> Iterator[Dev]:
     """Start it in the terminal's folder on unused ports; it is ready when the block begins."""
-    with held_port() as port, held_port() as smtp_port:
-        process = terminal.start(
-            "dev", "--port", str(port), "--smtp-port", str(smtp_port), *words, **variables
-        )
-        dev = Dev(process, smtp_port, f"http://127.0.0.1:{port}")
+    with held_port() as port, held_port() as smtp_port, held_port() as submission_port:
+        options = {"--port": port, "--smtp-port": smtp_port, "--submission-port": submission_port}
+        arguments = [word for name, value in options.items() for word in (name, str(value))]
+        process = terminal.start("dev", *arguments, *words, **variables)
+        dev = Dev(process, smtp_port, submission_port, f"http://127.0.0.1:{port}")
         try:
-            dev.read_until("curl ")
+            dev.read_until("password ")  # the last of what it prints at its start
             yield dev
         finally:
             if process.poll() is None:
