@@ -26,7 +26,7 @@ def submission() -> None:
 
     Speaks RFC 6409; workers deliver the messages. Needs PostgreSQL, where any number may run. With
     SQLite, set HELOISE_SUBMISSION=true for `heloise serve` instead. SIGTERM stops it after the
-    messages that are being stored.
+    transactions that are running.
     """
     settings = load_settings()
     settings.load_encryption_keys()

@@ -70,7 +70,7 @@ class Server:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve while the block runs; then let messages that are being stored finish."""
+        """Serve while the block runs; then let running transactions finish."""
         for listener in self._listeners:
             listener.socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
         loops = [asyncio.create_task(self._accept(listener)) for listener in self._listeners]
@@ -80,6 +80,8 @@ class Server:
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+            for listener in self._listeners:  # so that clients turn to another server at once
+                listener.socket.close()
             for session in list(self._sessions):
                 session.stop()
             if self._tasks:

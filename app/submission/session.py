@@ -110,7 +110,7 @@ class Session:
         self._chunks: Content | None = None
         self._holders: tuple[str, ...] = ()
         self._held_bytes = 0
-        self._is_ending = False
+        self._is_ending = self._is_stopping = False
         self._is_storing = False
         self._login_deadline = self._loop.time() + LOGIN_SECONDS
 
@@ -128,17 +128,23 @@ class Session:
             self._end(replies.LINE_TOO_LONG)
         except BareLineEndError:
             self._end(replies.BARE_LINE_END)
+        except asyncio.CancelledError:
+            self._end(replies.SHUTTING_DOWN)
+            raise
         finally:
             self._release()
             self._stream.close()
 
     def stop(self) -> None:
-        """End the session after the message that is being stored, if there is one."""
-        if self._is_storing:
-            self._is_ending = True
-        else:
+        """End the session, after the transaction that is running, if there is one."""
+        self._is_stopping = True
+        if not self._is_in_transaction:
             self._end(replies.SHUTTING_DOWN)
             self._stream.close()
+
+    @property
+    def _is_in_transaction(self) -> bool:
+        return self._is_storing or self._dialogue.envelope is not None
 
     async def _serve_command(self) -> None:
         limit = self._dialogue.max_line_bytes or MAX_COMMAND_BYTES
@@ -155,6 +161,8 @@ class Session:
             self._write(reply)
         if self._dialogue.is_over:
             self._end(replies.TOO_MANY_ERRORS)
+        elif self._is_stopping and not self._is_ending and not self._is_in_transaction:
+            self._end(replies.SHUTTING_DOWN)
 
     def _patience_seconds(self) -> float:
         if self._account is not None:

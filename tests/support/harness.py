@@ -264,6 +264,11 @@ class Process:
             "SHUTDOWN_GRACE_SECONDS": str(given.shutdown_grace_seconds),
             "LOG_LEVEL": given.log_level,
         } | ({"PORT": str(port)} if port else {})
+        variables |= {
+            name.upper(): str(getattr(given, name))
+            for name in given.model_fields_set
+            if name.startswith("submission")
+        }
         # The settings of the person who runs the tests stay outside.
         env = {key: value for key, value in os.environ.items() if not _is_setting(key)}
         env |= {"PYTHONPATH": str(ROOT)}

@@ -42,17 +42,8 @@ class Submission:
     ) -> AsyncIterator["SmtpClient"]:
         """A connection to the plain port; with `authority` to that with TLS."""
         port = self.port if authority is None else self.tls_port
-        reader, writer = await asyncio.open_connection(
-            HOST, port, ssl=authority, local_addr=(source, 0)
-        )
-        client = SmtpClient(reader, writer)
-        try:
-            assert (await client.reply())[:3] == "220"
-            if ehlo:
-                assert (await client("EHLO localhost"))[:3] == "250"
+        async with connecting(port, ehlo=ehlo, source=source, authority=authority) as client:
             yield client
-        finally:
-            writer.close()
 
     @asynccontextmanager
     async def login(
@@ -147,6 +138,24 @@ class SmtpClient:
         """Submit a message, and return the reply to its content."""
         await self.envelope(sender, to)
         return await self.data(content)
+
+
+@asynccontextmanager
+async def connecting(
+    port: int, *, ehlo: bool = True, source: str = HOST, authority: ssl.SSLContext | None = None
+) -> AsyncIterator[SmtpClient]:
+    """A connection to a port on loopback; with `authority` in TLS."""
+    reader, writer = await asyncio.open_connection(
+        HOST, port, ssl=authority, local_addr=(source, 0)
+    )
+    client = SmtpClient(reader, writer)
+    try:
+        assert (await client.reply())[:3] == "220"
+        if ehlo:
+            assert (await client("EHLO localhost"))[:3] == "250"
+        yield client
+    finally:
+        writer.close()
 
 
 def key_of(caller: Caller) -> str:

@@ -28,7 +28,15 @@ from tests.support.machine import machine_named
 ROOT: Final = Path(__file__).parents[3]
 # What a command imports when it runs. None of it may make an id or start a thread as it is
 # imported: what is random would be the same in each process, and a thread would be in none.
-IMPORTED: Final = ("app.main", "app.cli.serve", "app.cli.worker", "asyncpg", "uvloop", "httptools")
+IMPORTED: Final = (
+    "app.main",
+    "app.cli.serve",
+    "app.cli.submission",
+    "app.cli.worker",
+    "asyncpg",
+    "uvloop",
+    "httptools",
+)
 FINISHED_SECONDS: Final = 60
 
 
