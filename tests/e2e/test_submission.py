@@ -1,4 +1,4 @@
-"""Processes that accept messages over SMTP: side by side, stopped, and with a new certificate."""
+"""Processes that accept messages over SMTP: for whom, side by side, and how they stop."""
 
 import asyncio
 import smtplib
@@ -12,10 +12,12 @@ import trustme
 from tests.e2e.conftest import Start
 from tests.support.harness import Process
 from tests.support.processes.submitting import Submitting
+from tests.support.servers.postfix import Postfix
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.submission import HOST, connecting, key_of
 
 HEADER: Final = b"From: main@example.com\r\n"
+LETTER: Final = b"Message-ID: <letter@example.com>\r\n\r\nHi\r\n"
 SHUTTING_DOWN: Final = "421 4.3.2 The server is restarting; connect again"
 
 
@@ -27,6 +29,35 @@ def write_certificate(path: Path) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.mark.postfix
+@pytest.mark.one_database  # the claim is what is said on the wire
+@pytest.mark.parametrize("service", ["strict", "strict_delayed"])
+async def test_a_program_that_greets_as_localhost_reaches_a_strict_server(
+    service: str, backend: str, start: Start, launch: Any, postfix: Postfix
+) -> None:
+    """Postfix refuses it; through Heloise it takes the same mail, under the profile's name."""
+    acme = await (await start(delivery=False)).tenant()
+    await acme.profile("main", postfix.port(service), ehlo_name="mail.example.com")
+    submitting = Submitting(launch, backend)
+    launch("worker")
+    await submitting.wait_ready()
+
+    def run(port: int, *login: str) -> None:
+        with smtplib.SMTP(HOST, port, local_hostname="localhost", timeout=60) as client:
+            if login:
+                client.login(*login)
+            client.sendmail("main@example.com", ["ann@example.org"], HEADER + LETTER)
+
+    with pytest.raises((smtplib.SMTPHeloError, smtplib.SMTPRecipientsRefused)) as refused:
+        await asyncio.to_thread(run, postfix.port(service))
+    assert "<localhost>: Helo command rejected: need fully-qualified hostname" in str(refused.value)
+    await asyncio.to_thread(run, submitting.port, "main", key_of(acme))
+    [accepted] = await postfix.wait_accepted(1)
+    assert (accepted.service, accepted.helo) == (service, "mail.example.com")
+    assert (accepted.sender, accepted.recipients) == ("main@example.com", ("ann@example.org",))
+    assert accepted.message_id == "letter@example.com"
 
 
 @pytest.mark.slow
@@ -72,7 +103,8 @@ async def test_two_processes_share_a_queue(
     await send(both[0], 3)
     async with connecting(both[1].tls_port, authority=client_tls):
         assert "loaded the certificate" in both[1].process.log.read_text()
-    assert [process.stop() for process in (worker, *(each.process for each in both))] == [0, 0, 0]
+    for process in (worker, *(submitting.process for submitting in both)):
+        assert await asyncio.to_thread(process.stop) == 0
 
 
 async def test_sigterm_lets_a_transaction_finish(backend: str, start: Start, launch: Any) -> None:
