@@ -37,7 +37,7 @@ from app.auth.authentication import Authenticator
 from app.auth.key_cache import KeyCache
 from app.auth.throttle import AuthThrottle
 from app.delivery.engine import Engine
-from app.diagnostics.dns_records import txt_records
+from app.diagnostics.dns_records import look_up_txt
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
@@ -190,7 +190,7 @@ def _make_service(
         max_buffered_bytes=settings.max_buffered_bytes,
         message_max_age_seconds=settings.message_max_age_seconds,
         local_address=local_address,
-        txt_records=partial(txt_records, parts.network.resolver),
+        look_up_txt=partial(look_up_txt, parts.network.resolver),
         readiness=readiness.check,
         metrics=metrics.exposition,
     )
@@ -222,7 +222,7 @@ async def _write_key_uses(database: Database, keys: KeyCache) -> None:
 
 
 async def _write_key_uses_once(database: Database, keys: KeyCache) -> None:
-    used = keys.take_used()
+    used = keys.take_uses()
     if not used:
         return
     try:

@@ -143,7 +143,7 @@ def make_engine(
         config,
         clock=clock,
         random=random.random,
-        facts=metrics,
+        metrics=metrics,
         sync_clock=find_clock_sync(clock),
     )
 

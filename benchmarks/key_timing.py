@@ -14,7 +14,7 @@ from statistics import median
 from timeit import Timer
 from typing import Final
 
-from app.auth.authentication import name_of_secret
+from app.auth.authentication import find_secret_name
 
 ROUNDS: Final = 200
 TIMES: Final = 2_000
@@ -26,7 +26,7 @@ LAST: Final = RIGHT[:-1] + "!"
 
 def ours(given: str) -> bool:
     """As a request's key is compared."""
-    return name_of_secret(given, {"admin": RIGHT}) is not None
+    return find_secret_name(given, {"admin": RIGHT}) is not None
 
 
 def plainly(given: str) -> bool:

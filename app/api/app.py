@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
 from app.api.http.root_path import DocsRootPath, RootPath
-from app.api.messages.fast_path import Shortcut
+from app.api.messages.fast_path import SendFastPath
 from app.api.openapi import OPENAPI_KWARGS, customize_openapi
 from app.api.requests.body_reader import BodyMiddleware
 from app.api.requests.middleware import RequestMiddleware
@@ -26,7 +26,7 @@ def install(app: FastAPI, services: Services) -> None:
     app.state.services = services
     if services.root_path:
         app.add_middleware(DocsRootPath)
-    app.add_middleware(Shortcut)
+    app.add_middleware(SendFastPath)
     app.add_middleware(DocsPages)
     app.add_middleware(
         BodyMiddleware,

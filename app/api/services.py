@@ -71,7 +71,7 @@ class Services:
     verifier: Verifier
     verify_per_minute: int
     local_address: Callable[[Profile], str | None]
-    txt_records: Callable[[str], Awaitable[list[str] | Failure]]
+    look_up_txt: Callable[[str], Awaitable[list[str] | Failure]]
     readiness: Callable[[], Awaitable[list[str]]]
     metrics: Callable[[], Awaitable[bytes]] = _no_metrics
     renderer: Renderer = field(default_factory=Renderer)

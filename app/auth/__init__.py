@@ -1,1 +1,1 @@
-"""Who sends a request, what its key allows, and what the audit log notes; knows no protocol."""
+"""Authenticate and authorize callers, and write audit entries, for every protocol."""

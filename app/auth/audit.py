@@ -17,12 +17,12 @@ from app.domain.types import ApiKey, Profile, Suppression, Tenant
 from app.domain.webhooks import Webhook
 from app.store import audit
 
-Shown = ApiKey | Profile | SendingDomain | Suppression | Tenant | Webhook
+AuditedObject = ApiKey | Profile | SendingDomain | Suppression | Tenant | Webhook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
-    """Somebody who changes something now; `tenant_id` is the tenant that a caller acts for."""
+class AuditContext:
+    """The actor, time and tenant of a change, for its audit entry."""
 
     actor: Actor
     now: datetime
@@ -36,14 +36,13 @@ class Act:
         *,
         object_id: str,
         tenant_id: str | None = None,
-        before: Shown | Mapping[str, Any] | None = None,
-        after: Shown | Mapping[str, Any] | None = None,
+        before: AuditedObject | Mapping[str, Any] | None = None,
+        after: AuditedObject | Mapping[str, Any] | None = None,
     ) -> str:
-        """Write the line; `before` is None for what was made, `after` for what was deleted.
+        """Write an audit entry, and return its id.
 
-        Returns the line's id.
-
-        None of them holds a secret: what the log says of one is whether there is any.
+        `before` is None for a new object, `after` for a deleted one. Neither contains a secret: of
+        a secret, the log says only whether it is set.
         """
         entry = AuditEntry(
             id=new_id("aud"),
@@ -65,45 +64,45 @@ class Act:
         *,
         object_id: str,
         tenant_id: str | None = None,
-        asked: Mapping[str, Any],
-    ) -> "Underway":
-        """Write the line of what takes many transactions, before the first of them."""
-        after = {**asked, "finished": False}
-        line = await self.record(
+        parameters: Mapping[str, Any],
+    ) -> "UnfinishedEntry":
+        """Write the entry of an operation with many transactions, before the first of them."""
+        after = {**parameters, "finished": False}
+        entry_id = await self.record(
             connection, action, object_id=object_id, tenant_id=tenant_id, after=after
         )
-        return Underway(line, asked)
+        return UnfinishedEntry(entry_id, parameters)
 
 
 @dataclass(frozen=True, slots=True)
-class Underway:
-    """The line of an act that takes many transactions: what was asked, and how far it has come.
+class UnfinishedEntry:
+    """The entry of an operation with many transactions: its parameters and its progress.
 
-    Where the process dies, `finished` stays false.
+    `finished` stays false if the process dies.
     """
 
-    line: str
-    asked: Mapping[str, Any]
+    entry_id: str
+    parameters: Mapping[str, Any]
 
-    async def note(
+    async def update(
         self, connection: AsyncConnection, *, finished: bool = False, **progress: object
     ) -> None:
-        """Write how far it comes with this transaction."""
-        after = _dump_fields({**self.asked, **progress, "finished": finished})
-        await audit.amend(connection, entry_id=self.line, changes=compute_changes({}, after))
+        """Record the progress of this transaction."""
+        after = _dump_fields({**self.parameters, **progress, "finished": finished})
+        await audit.amend(connection, entry_id=self.entry_id, changes=compute_changes({}, after))
 
 
-def with_secrets(value: Shown | Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The fields of a value, and the names of the secrets that were set with it."""
+def add_secret_names(value: AuditedObject | Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return the fields of a value, plus the names of the secrets that are set with it."""
     fields = dict(value) if isinstance(value, Mapping) else dataclasses.asdict(value)
     return fields | {"secrets_set": sorted(names)}
 
 
-def _dump_fields(value: Shown | Mapping[str, Any] | None) -> dict[str, Any]:
+def _dump_fields(value: AuditedObject | Mapping[str, Any] | None) -> dict[str, Any]:
     if value is None:
         return {}
     fields = dict(value) if isinstance(value, Mapping) else dataclasses.asdict(value)
-    if "scopes" in fields:  # a set has no order of its own
+    if "scopes" in fields:  # a set has no order
         fields["scopes"] = sorted(fields["scopes"])
     json_fields: dict[str, Any] = to_jsonable_python(fields)
     return json_fields

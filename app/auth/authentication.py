@@ -1,4 +1,4 @@
-"""Authenticate and authorize: the one procedure for every protocol."""
+"""Authenticate and authorize callers of every protocol."""
 
 import hmac
 import ipaddress
@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 from app.auth.caller import Caller
-from app.auth.key_cache import KeyCache, KnownKey
+from app.auth.key_cache import CachedKey, KeyCache
 from app.auth.quotas import check_rate
 from app.auth.rate_limiter import RateLimiter
 from app.auth.tenant_cache import TenantCache
@@ -33,7 +33,7 @@ PROFILE_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticator:
-    """What all authentications of a process share, and what they know of keys and profiles."""
+    """Hold what the authentications of a process share: database, caches and throttles."""
 
     database: Database
     now: Callable[[], datetime]
@@ -44,22 +44,22 @@ class Authenticator:
     profile_cache: TenantCache[Profile] = field(
         default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
     )
-    # Why the tables cannot be used, where they cannot: asked at every request, so it only looks up.
+    # The reason why the schema is unusable, or None. Runs at every request, so it must not query.
     schema_fault: Callable[[], str | None] = lambda: None
 
     def require_schema(self) -> None:
-        """Raise Unavailable while the tables cannot be used."""
+        """Raise Unavailable while the schema is unusable."""
         if reason := self.schema_fault():
             raise Unavailable("not-ready", reason)
 
 
 class Visitor:
-    """Somebody who presents a key, or none: identified or refused once.
+    """The sender of a request, with or without a key; authenticated at most once.
 
-    Make one for each request of HTTP, and for each transaction of SMTP: a key that is revoked
-    within a session then opens nothing more. `actor` is who the audit log names if they are
-    refused: nobody, where they present no key. `remedy` says how to present one. `message_source`
-    is the way in by which they send messages.
+    Make one per HTTP request and one per SMTP transaction, so that a key that is revoked within a
+    session stops working. `actor` is the name for the audit log if the request is refused; None
+    without a key. `remedy` tells the sender how to present a key. `message_source` is the protocol
+    of its messages.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class Visitor:
         self.tenant_id: str | None = None
 
     async def identify(self) -> Actor | Caller:
-        """The admin, or the tenant's caller.
+        """Return the admin, or the tenant's caller.
 
-        Raises Unauthenticated, TooManyRequests for a wrong key of a source that guesses, Forbidden
-        for a key that is not for use from there, or Unavailable.
+        Raises Unauthenticated, TooManyRequests after too many invalid keys, Forbidden for a key
+        that does not work from this network, or Unavailable.
         """
         if self._problem is not None:
             raise self._problem
@@ -99,10 +99,10 @@ class Visitor:
         return self._identity
 
     async def authorize(self, scope: Scope) -> Caller:
-        """The tenant's caller, whose key has this scope.
+        """Return the tenant's caller if its key has the scope.
 
-        Raises as `identify`; Forbidden without the scope; InvalidRequest for an admin key, which
-        is no tenant's; TooManyRequests if the tenant has made all of its requests of this second.
+        Raises like `identify`; Forbidden without the scope; InvalidRequest for an admin key, which
+        belongs to no tenant; TooManyRequests above the tenant's requests per second.
         """
         caller = self._identity or await self.identify()
         if isinstance(caller, Actor):
@@ -119,14 +119,14 @@ class Visitor:
         """Raise Unauthenticated or TooManyRequests unless the visitor presents this secret."""
         if self.secret is None:
             raise Unauthenticated(f"This needs {name}: {self._remedy}.")
-        if name_of_secret(self.secret, {name: secret}) is None:
+        if find_secret_name(self.secret, {name: secret}) is None:
             self._auth.auth_throttle.record_failure(self.source)
             raise Unauthenticated(f"The token does not match {name}.")
 
     async def audit_refusal(self, problem: Problem, *, action: str, object_id: str) -> None:
-        """Write to the audit log that a key was refused, unless its source guesses.
+        """Write to the audit log that a key was refused.
 
-        Nothing is written for a visitor without a key.
+        Writes nothing without a key, or after too many invalid keys.
         """
         if not isinstance(problem, Unauthenticated | Forbidden) or self.actor is None:
             return
@@ -154,13 +154,15 @@ class Visitor:
         if secret is None:
             raise Unauthenticated(f"This request needs a key: {self._remedy}.")
         key_hash = hash_secret(secret)
-        known = auth.key_cache.get(key_hash)
-        if known is None and (name := name_of_secret(secret, auth.admin_keys)) is not None:
+        cached_key = auth.key_cache.get(key_hash)
+        if cached_key is None and (name := find_secret_name(secret, auth.admin_keys)) is not None:
             self.actor = Actor(ActorKind.ADMIN, name=name, source=source)
             return self.actor
-        known = known or await auth.key_cache.read(key_hash, partial(_read_key, auth, key_hash))
+        cached_key = cached_key or await auth.key_cache.read(
+            key_hash, partial(_read_key, auth, key_hash)
+        )
         now = auth.now()
-        if known is None or not known.key.is_valid(now):
+        if cached_key is None or not cached_key.key.is_valid(now):
             auth.auth_throttle.record_failure(source)
             hint = build_hint(secret) if looks_like_key(secret) else None
             self.actor = Actor(ActorKind.UNKNOWN, name=hint, source=source)
@@ -168,7 +170,7 @@ class Visitor:
                 "This key is unknown, revoked or expired. Check that you copied it completely, or"
                 " create a new one."
             )
-        key, tenant = known
+        key, tenant = cached_key
         self.actor = Actor(ActorKind.KEY, key.id, key.name, source)
         self.tenant_id = tenant.id
         if key.networks and not contains(_parse_networks(key.networks), source or ""):
@@ -181,21 +183,21 @@ class Visitor:
         return Caller(tenant, self.actor, key, self._message_source)
 
 
-def name_of_secret(given: str, secrets_by_name: Mapping[str, str]) -> str | None:
-    """The name of the secret, in a time that says nothing of how much of it is right."""
-    digest, matched_name = sha256(given.encode()).digest(), None
+def find_secret_name(token: str, secrets_by_name: Mapping[str, str]) -> str | None:
+    """Find the name of a secret, in constant time, or return None."""
+    digest, matched_name = sha256(token.encode()).digest(), None
     for name, secret in secrets_by_name.items():
         if hmac.compare_digest(digest, sha256(secret.encode()).digest()):
             matched_name = name
     return matched_name
 
 
-async def _read_key(auth: Authenticator, key_hash: bytes) -> KnownKey | None:
+async def _read_key(auth: Authenticator, key_hash: bytes) -> CachedKey | None:
     async with auth.database.reading() as connection:
         key = await api_keys.find_by_hash(connection, hash=key_hash)
         if key is None:
             return None
-        return KnownKey(key, await tenants.get(connection, tenant=key.tenant_id))
+        return CachedKey(key, await tenants.get(connection, tenant=key.tenant_id))
 
 
 @lru_cache(maxsize=1024)

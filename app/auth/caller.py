@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from app.accept.policy import SenderRule
-from app.auth.audit import Act
-from app.auth.reach import Found, Thing, reached, reaches, require_unbound
+from app.auth.audit import AuditContext
+from app.auth.reach import Object, TenantObject, can_reach, require_reachable, require_unbound
 from app.domain.audit import Actor
 from app.domain.errors import Forbidden
 from app.domain.types import ApiKey, MessageSource, Origin, Scope, Tenant
@@ -15,7 +15,7 @@ from app.domain.value import frozen_dataclass
 class Caller:
     """An authenticated caller that acts for a tenant. `key` is None for an admin.
 
-    `message_source` is the way in by which it sends messages.
+    `message_source` is the protocol of its messages.
     """
 
     tenant: Tenant
@@ -25,35 +25,35 @@ class Caller:
 
     @property
     def tenant_id(self) -> str:
-        """The tenant's id."""
+        """Return the tenant's id."""
         return self.tenant.id
 
     @property
     def origin(self) -> Origin:
-        """The origin of the caller's messages."""
+        """Return the origin of the caller's messages."""
         key_id = f"admin:{self.actor.name}" if self.key is None else self.key.id
         return Origin(self.message_source, key_id)
 
     @property
     def profiles(self) -> tuple[str, ...] | None:
-        """The ids of the profiles that the key is bound to; None for all profiles."""
+        """Return the ids of the profiles that the key is bound to; None for all profiles."""
         return (self.key.profiles or None) if self.key is not None else None
 
     @property
     def allowed_from(self) -> tuple[SenderRule, ...]:
-        """Sender rules of tenant and key, in addition to the profile's."""
-        of_tenant = SenderRule("This tenant", self.tenant.allowed_from)
+        """Return the sender rules of tenant and key, which apply besides the profile's."""
+        tenant_rule = SenderRule("This tenant", self.tenant.allowed_from)
         if self.key is None:
-            return (of_tenant,)
-        return (of_tenant, SenderRule("This key", self.key.allowed_from))
+            return (tenant_rule,)
+        return (tenant_rule, SenderRule("This key", self.key.allowed_from))
 
-    def reaches(self, thing: Thing) -> bool:
+    def can_reach(self, value: TenantObject) -> bool:
         """Whether the key reaches an object of the tenant."""
-        return reaches(self.key, thing)
+        return can_reach(self.key, value)
 
-    def reached(self, noun: str, name: str, found: Found | None) -> Found:
+    def require_reachable(self, noun: str, name: str, value: Object | None) -> Object:
         """Return the object; raises NotFound if it is missing or out of reach."""
-        return reached(self.key, noun, name, found)
+        return require_reachable(self.key, noun, name, value)
 
     def require_unbound(self) -> None:
         """Raise Forbidden if the key is bound to profiles: the operation concerns all profiles."""
@@ -69,6 +69,6 @@ class Caller:
             f"This key lacks the scope {scope}; it has {scopes}. Use a key with this scope.",
         )
 
-    def act(self, now: datetime) -> Act:
-        """The audit context of the request."""
-        return Act(actor=self.actor, now=now, tenant_id=self.tenant_id)
+    def audit_context(self, now: datetime) -> AuditContext:
+        """Return the audit context of the request."""
+        return AuditContext(actor=self.actor, now=now, tenant_id=self.tenant_id)

@@ -10,22 +10,22 @@ from app.auth.shared_reads import SharedReads
 from app.domain.clock import monotonic_seconds
 from app.domain.types import ApiKey, Tenant
 
-# With the time a revocation takes to commit, well within the five seconds that are promised.
+# A revocation is effective within five seconds, including the time of its commit.
 KEEP_SECONDS: Final = 3.0
 MAX_KEYS: Final = 10_000
-# Guesses have so many of the database's connections; the rest is for those with a key.
+# Limits the database connections that guesses can use; the others serve valid keys.
 MAX_UNKNOWN_READS: Final = 4
 
 
-class KnownKey(NamedTuple):
-    """A key and whose it is."""
+class CachedKey(NamedTuple):
+    """A key and its tenant."""
 
     key: ApiKey
     tenant: Tenant
 
 
 class KeyCache:
-    """Hash → key, positive answers alone, for a few seconds; and when each key was last used."""
+    """Cache valid keys by hash for a few seconds, and collect their last uses."""
 
     def __init__(
         self,
@@ -37,68 +37,68 @@ class KeyCache:
         self._keep_seconds = keep_seconds
         self._max_keys = max_keys
         self._monotonic = monotonic
-        self._entries: dict[bytes, tuple[float, KnownKey]] = {}
-        self._reads = SharedReads[bytes, KnownKey | None]()
+        self._entries: dict[bytes, tuple[float, CachedKey]] = {}
+        self._reads = SharedReads[bytes, CachedKey | None]()
         self._unknown_slots = asyncio.Semaphore(MAX_UNKNOWN_READS)
         self.used: dict[str, datetime] = {}
 
-    def get(self, key_hash: bytes) -> KnownKey | None:
-        """The key, where it was read at most `keep_seconds` ago."""
+    def get(self, key_hash: bytes) -> CachedKey | None:
+        """Return the key if it was read at most `keep_seconds` ago."""
         entry = self._entries.get(key_hash)
         if entry is None or self._monotonic() >= entry[0]:
             return None
         return entry[1]
 
     async def read(
-        self, key_hash: bytes, find: Callable[[], Awaitable[KnownKey | None]]
-    ) -> KnownKey | None:
-        """What `find` answers, which is kept where it is a key; raises what it does.
+        self, key_hash: bytes, find: Callable[[], Awaitable[CachedKey | None]]
+    ) -> CachedKey | None:
+        """Call `find`, and cache the key that it returns; raises what `find` raises.
 
-        A key that was seen before is read at once; others, a few at a time, in turn.
+        Reads a key that was cached before at once; limits concurrent reads of other keys.
         """
         return await self._reads.get(
             key_hash, partial(self._find, key_hash, find), partial(self._keep, key_hash)
         )
 
     async def _find(
-        self, key_hash: bytes, find: Callable[[], Awaitable[KnownKey | None]]
-    ) -> KnownKey | None:
+        self, key_hash: bytes, find: Callable[[], Awaitable[CachedKey | None]]
+    ) -> CachedKey | None:
         if key_hash in self._entries:
             return await find()
         async with self._unknown_slots:
             return await find()
 
-    def _keep(self, key_hash: bytes, known_key: KnownKey | None) -> None:
-        """Keep a key that was just read; where there are too many, the oldest goes."""
+    def _keep(self, key_hash: bytes, cached_key: CachedKey | None) -> None:
+        """Cache a key; above the maximum, drop the oldest."""
         self._entries.pop(key_hash, None)
-        if known_key is None:
+        if cached_key is None:
             return
         if len(self._entries) >= self._max_keys:
             del self._entries[next(iter(self._entries))]
-        self._entries[key_hash] = (self._monotonic() + self._keep_seconds, known_key)
+        self._entries[key_hash] = (self._monotonic() + self._keep_seconds, cached_key)
 
     def invalidate(self, *, key_id: str) -> None:
-        """Read this key again before it is taken again: it was revoked here."""
+        """Drop a key that this process has revoked."""
         self._drop(lambda key: key.id == key_id)
 
     def invalidate_tenant(self, *, tenant_id: str) -> None:
-        """Read this tenant's keys again: the tenant was changed or deleted here."""
+        """Drop the keys of a tenant that this process has changed or deleted."""
         self._drop(lambda key: key.tenant_id == tenant_id)
 
-    def _drop(self, is_meant: Callable[[ApiKey], bool]) -> None:
+    def _drop(self, is_stale: Callable[[ApiKey], bool]) -> None:
         self._reads.invalidate()
         for key_hash in [
             kept_hash
-            for kept_hash, (_, known_key) in self._entries.items()
-            if is_meant(known_key.key)
+            for kept_hash, (_, cached_key) in self._entries.items()
+            if is_stale(cached_key.key)
         ]:
             del self._entries[key_hash]
 
     def mark_used(self, key_id: str, now: datetime) -> None:
-        """Remember the use of a key until somebody takes it for writing."""
+        """Remember the use of a key until the next `take_uses`."""
         self.used[key_id] = now
 
-    def take_used(self) -> dict[str, datetime]:
-        """The uses since the last call, for one batched write of `last_used_at`."""
+    def take_uses(self) -> dict[str, datetime]:
+        """Return the uses since the last call, for one batched write of `last_used_at`."""
         used, self.used = self.used, {}
         return used

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.authentication import Authenticator
 from app.auth.caller import Caller
-from app.auth.reach import reaches
+from app.auth.reach import can_reach
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.ids import is_id
 from app.domain.types import ApiKey, Profile
@@ -19,54 +19,56 @@ async def require_profile(
     tenant_id: str,
     name: str,
     *,
-    by: ApiKey | None,
-    to_change: bool = False,
+    caller_key: ApiKey | None,
+    for_update: bool = False,
 ) -> Profile:
-    """The tenant's profile with this name or id; raises NotFound where the key reaches none.
+    """Find a profile by name or id. Raises NotFound if it is missing or out of reach.
 
-    With `to_change` nobody else changes the tenant's profiles until the transaction ends, so that
-    what is checked as a whole is still whole when it is written.
+    `for_update` locks the tenant's profiles until the transaction ends, so that checks which span
+    several profiles still hold at the write.
     """
-    if to_change:
+    if for_update:
         await tenants.lock(connection, tenant_id=tenant_id)
     profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
-    if profile is None or not reaches(by, profile):
-        hint = await suggest_profile(connection, tenant_id, name, by=by)
+    if profile is None or not can_reach(caller_key, profile):
+        hint = await suggest_profile(connection, tenant_id, name, caller_key=caller_key)
         raise NotFound("profile", name, hint=hint)
     return profile
 
 
 async def suggest_profile(
-    connection: AsyncConnection, tenant_id: str, name: str, *, by: ApiKey | None
+    connection: AsyncConnection, tenant_id: str, name: str, *, caller_key: ApiKey | None
 ) -> str:
-    """Which profile an unknown name may be meant for, of those that the key reaches; or nothing."""
+    """Suggest a similar name, of the profiles that the key reaches, or return an empty text."""
     if is_id(name, "prf"):
         return ""
-    within = (by.profiles or None) if by is not None else None
+    profile_ids = (caller_key.profiles or None) if caller_key is not None else None
     return await profiles.suggest_name(
-        connection, tenant_id=tenant_id, name=name, profile_ids=within
+        connection, tenant_id=tenant_id, name=name, profile_ids=profile_ids
     )
 
 
 async def find_sending_profile(
-    auth: Authenticator, caller: Caller, name: str | None, *, is_alone: bool = True
+    auth: Authenticator, caller: Caller, name: str | None, *, is_single: bool = True
 ) -> Profile:
-    """The profile with this name or id, or the tenant's default one.
+    """Find a profile by name or id, or the tenant's default profile.
 
-    Raises NotFound, or InvalidRequest where the tenant has no default. For one of many messages it
-    does not say which profile was meant: that would cost more than the message.
+    Raises NotFound, or InvalidRequest without a default profile. Suggests a similar name only if
+    `is_single`: in a batch, the suggestion would cost more than the message.
     """
     try:
         profile = await auth.profile_cache.get(
             caller.tenant_id, name, partial(_read_profile, auth, caller.tenant_id, name)
         )
-        return caller.reached("profile", name or "", profile)
+        return caller.require_reachable("profile", name or "", profile)
     except NotFound:
-        if name is not None and not is_alone:
+        if name is not None and not is_single:
             raise
         if name is not None:
             async with auth.database.reading() as connection:
-                hint = await suggest_profile(connection, caller.tenant_id, name, by=caller.key)
+                hint = await suggest_profile(
+                    connection, caller.tenant_id, name, caller_key=caller.key
+                )
             raise NotFound("profile", name, hint=hint) from None
     if caller.profiles is None:
         raise InvalidRequest.at(

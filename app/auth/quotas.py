@@ -11,12 +11,12 @@ from app.domain.types import Tenant
 
 DAY_SECONDS: Final = 86_400
 PERIODS: Final = {"messages_per_day": DAY_SECONDS, "messages_per_month": 30 * DAY_SECONDS}
-# Nobody knows when a queue will be shorter; a client that asks no more often does no harm.
+# No estimate is possible; clients that retry this often do no harm.
 QUEUE_RETRY_SECONDS: Final = 30
 
 
 def check_rate(tenant: Tenant, buckets: RateLimiter) -> None:
-    """Take one of the tenant's requests of this second; raises TooManyRequests without one."""
+    """Count a request against the tenant's rate; raises TooManyRequests above it."""
     limit = tenant.quota.requests_per_second
     if limit is None:
         return
@@ -33,7 +33,7 @@ def check_rate(tenant: Tenant, buckets: RateLimiter) -> None:
 
 
 def check_profiles(tenant: Tenant, count: int) -> None:
-    """Raise QuotaExceeded where a tenant that has so many profiles may have no more."""
+    """Raise QuotaExceeded if a tenant with this many profiles may not have another."""
     limit = tenant.quota.profiles
     if limit is not None and count >= limit:
         raise QuotaExceeded(
@@ -43,13 +43,13 @@ def check_profiles(tenant: Tenant, count: int) -> None:
 
 
 def check_count(noun: str, count: int, limit: int) -> None:
-    """Raise QuotaExceeded where a tenant that has so many of something may have no more."""
+    """Raise QuotaExceeded if a tenant with this many objects may not have another."""
     if count >= limit:
         raise QuotaExceeded(f"A tenant may have {limit} {noun} and has {limit}: delete one.")
 
 
 def check_recipients(tenant: Tenant, count: int) -> None:
-    """Raise QuotaExceeded where a message has more recipients than the tenant's may have."""
+    """Raise QuotaExceeded if a message has too many recipients for the tenant."""
     limit = tenant.quota.recipients_per_message
     if limit is not None and count > limit:
         raise QuotaExceeded(
@@ -58,8 +58,8 @@ def check_recipients(tenant: Tenant, count: int) -> None:
         )
 
 
-def problem_of(exceeded: Exceeded, now: datetime) -> Problem:
-    """What is answered for a message that a limit keeps out."""
+def build_quota_problem(exceeded: Exceeded, now: datetime) -> Problem:
+    """Build the problem for a message that exceeds a quota."""
     name, limit = exceeded.limit, exceeded.value
     if exceeded.resets_at is not None:
         wait = (exceeded.resets_at - now).total_seconds()

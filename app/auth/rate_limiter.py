@@ -17,19 +17,19 @@ class _Bucket:
 
 
 class RateLimiter:
-    """Each holds `capacity` tokens, is full at first, and is refilled evenly."""
+    """Token buckets by key. A bucket starts full and refills evenly."""
 
     def __init__(self, *, monotonic: Callable[[], float] = monotonic_seconds) -> None:
         self._monotonic = monotonic
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def wait_seconds(self, key: str, *, capacity: int, per_second: float) -> float:
-        """How long until there is a whole token; nothing where there is one."""
+        """Return the seconds until a whole token is available; 0 if one is."""
         tokens = self._refill(key, capacity, per_second).tokens
         return max(0.0, (1 - tokens) / per_second)
 
     def take(self, key: str, *, capacity: int, per_second: float) -> None:
-        """Take a token, whether there is one or not."""
+        """Take a token, even if none is available."""
         self._refill(key, capacity, per_second).tokens -= 1
 
     def _refill(self, key: str, capacity: int, per_second: float) -> _Bucket:

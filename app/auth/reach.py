@@ -10,49 +10,49 @@ from app.domain.errors import Forbidden, NotFound
 from app.domain.types import ApiKey, Profile
 
 
-class OfProfile(Protocol):
-    """What belongs to a profile, such as a message; or, with None, to the tenant as a whole."""
+class ProfileOwned(Protocol):
+    """An object of a profile, such as a message; or of the whole tenant, with None."""
 
     @property
     def profile_id(self) -> str | None: ...
 
 
-# A text is a profile's id.
-Thing = str | Profile | ApiKey | OfProfile
-Found = TypeVar("Found", bound=Thing)
+# A string is the id of a profile.
+TenantObject = str | Profile | ApiKey | ProfileOwned
+Object = TypeVar("Object", bound=TenantObject)
 
 
-def reaches(key: ApiKey | None, thing: Thing) -> bool:
-    """Whether a key may refer to something of its tenant; None, an admin's, may to everything."""
+def can_reach(key: ApiKey | None, value: TenantObject) -> bool:
+    """Whether a key may refer to an object of its tenant. None, for an admin, may."""
     if key is None or not key.profiles:
         return True
-    profile_ids = _profiles_of(thing)
+    profile_ids = _list_profile_ids(value)
     return bool(profile_ids) and profile_ids <= set(key.profiles)
 
 
-def reached(key: ApiKey | None, noun: str, name: str, found: Found | None) -> Found:
+def require_reachable(key: ApiKey | None, noun: str, name: str, value: Object | None) -> Object:
     """Return the object; raises NotFound if it is missing or out of reach."""
-    if found is None or not reaches(key, found):
+    if value is None or not can_reach(key, value):
         raise NotFound(noun, name)
-    return found
+    return value
 
 
 def require_unbound(key: ApiKey | None) -> None:
-    """Raise Forbidden for a key that is bound to profiles: what it asks for is about all."""
+    """Raise Forbidden for a key that is bound to profiles: the operation concerns all profiles."""
     if key is not None and key.profiles:
         raise Forbidden(
             "key-is-bound", "This key is bound to profiles; this operation concerns all profiles."
         )
 
 
-def _profiles_of(thing: Thing) -> set[str]:
-    """The ids of the profiles that something is about; none where it is about all of them."""
-    match thing:
+def _list_profile_ids(value: TenantObject) -> set[str]:
+    """List the ids of the profiles that an object concerns; empty if it concerns all."""
+    match value:
         case str():
-            return {thing}
+            return {value}
         case Profile():
-            return {thing.id}
+            return {value.id}
         case ApiKey():
-            return set(thing.profiles)
+            return set(value.profiles)
         case _:
-            return set() if thing.profile_id is None else {thing.profile_id}
+            return set() if value.profile_id is None else {value.profile_id}

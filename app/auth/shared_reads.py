@@ -9,9 +9,9 @@ Value = TypeVar("Value")
 
 
 class SharedReads(Generic[Key, Value]):
-    """Key → one read for all who ask before it has ended.
+    """Run one read per key, and share its result among concurrent callers.
 
-    Without it everybody under way would read anew what a cache has just let go, all at once.
+    Without it, all concurrent requests would read an expired cache entry at once.
     """
 
     def __init__(self) -> None:
@@ -20,10 +20,10 @@ class SharedReads(Generic[Key, Value]):
     async def get(
         self, key: Key, read: Callable[[], Awaitable[Value]], keep: Callable[[Value], None]
     ) -> Value:
-        """What `read` answers or raises, here or for whom it is under way already.
+        """Return the result of `read`, or of the read of this key in progress.
 
-        `keep` is called with an answer that nothing has changed meanwhile. A read goes on for the
-        others where one of them is cancelled.
+        Calls `keep` with the result unless `invalidate` was called meanwhile. Cancelling one caller
+        does not cancel the read for the others.
         """
         task = self._tasks.get(key)
         if task is None:
@@ -46,11 +46,11 @@ class SharedReads(Generic[Key, Value]):
                 del self._tasks[key]
 
     def invalidate(self) -> None:
-        """Something was changed: who asks from now on reads anew, and older reads are not kept."""
+        """Start new reads from now on, and do not keep the results of reads in progress."""
         self._tasks.clear()
 
 
 def _retrieve_error(task: "asyncio.Task[Value]") -> None:
-    """Whoever still waits is told how it failed; if that is nobody, nothing is amiss."""
+    """Retrieve the exception, so that asyncio does not log it if no caller waits."""
     if not task.cancelled():
         task.exception()

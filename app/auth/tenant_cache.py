@@ -12,9 +12,9 @@ Value = TypeVar("Value")
 
 
 class TenantCache(Generic[Value]):
-    """(tenant, name) → value, for a moment; the name None is the tenant's only or default one.
+    """Cache values by tenant and name; the name None is the tenant's only or default value.
 
-    A change made in another process is seen so much later; one made here is seen at once.
+    Changes in this process are visible at once; changes in others after `keep_seconds`.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class TenantCache(Generic[Value]):
     async def get(
         self, tenant_id: str, name: str | None, read: Callable[[], Awaitable[Value]]
     ) -> Value:
-        """The value: as it was read a moment ago, else what `read` answers; raises what it does."""
+        """Return the cached value, or call `read`; raises what `read` raises."""
         key = tenant_id, name
         entry = self._entries.get(key)
         if entry is not None and self._monotonic() < entry[0]:
@@ -41,7 +41,7 @@ class TenantCache(Generic[Value]):
         self._entries[key] = (self._monotonic() + self._keep_seconds, value)
 
     def invalidate(self, tenant_id: str) -> None:
-        """Read this tenant's again: something of it was changed here."""
+        """Drop the values of a tenant that this process has changed."""
         self._reads.invalidate()
-        for key in [each for each in self._entries if each[0] == tenant_id]:
+        for key in [entry_key for entry_key in self._entries if entry_key[0] == tenant_id]:
             del self._entries[key]

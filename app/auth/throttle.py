@@ -11,16 +11,16 @@ from app.domain.errors import TooManyRequests
 from app.domain.networks import unmap_ipv4
 
 MINUTE_SECONDS: Final = 60
-# What one site of IPv6 is given, whose every address is the same guesser's (RFC 6177).
+# A site gets a /64 of IPv6 (RFC 6177), so all its addresses belong to one client.
 SITE_PREFIX: Final = 64
 
 
 class AuthThrottle:
-    """A token bucket a source, which wrong keys alone take from.
+    """Limit invalid keys per client address.
 
-    A key has 256 random bits, so nobody finds one by guessing; what is kept off is the work, and
-    the lines of the audit log. A key that opens something is never asked for a token: other people
-    may guess from the same source, behind a proxy or in the same cluster.
+    A key has 256 random bits, so guessing is hopeless; the limit saves work and audit entries.
+    Valid keys are never throttled: other clients may share the address, behind a proxy or in a
+    cluster.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class AuthThrottle:
         self._buckets = RateLimiter(monotonic=monotonic)
 
     def record_failure(self, source: str | None) -> None:
-        """Count a wrong key; raises TooManyRequests where the source has no guess left."""
+        """Count an invalid key; raises TooManyRequests above the limit of its address."""
         site, per_second = _find_site(source), self._per_minute / MINUTE_SECONDS
         wait = self._buckets.wait_seconds(site, capacity=self._per_minute, per_second=per_second)
         if wait:
@@ -47,7 +47,7 @@ class AuthThrottle:
 
 
 def _find_site(source: str | None) -> str:
-    """Whom an address belongs to, as far as one can tell."""
+    """Return the address, or the /64 network of an IPv6 address."""
     try:
         address = unmap_ipv4(ipaddress.ip_address(source or ""))
     except ValueError:

@@ -18,10 +18,10 @@ from app.domain.errors import InvalidRequest, Problem, SealError, SettingsError
 from app.process import GC_THRESHOLD
 
 REFUSED: Final = 1
-WRONG_SETTINGS: Final = 2
+INVALID_SETTINGS: Final = 2
 
-# What is imported stays. Looking for cycles in it again and again takes a fifth of the start, also
-# in the processes of `serve --workers`, which import this module and do not call `run`.
+# Modules stay in memory, and collecting them again and again takes a fifth of the start. The
+# processes of `serve --workers` import this module and do not call `run`.
 gc.set_threshold(GC_THRESHOLD)
 
 COMMANDS: Final = {
@@ -52,24 +52,24 @@ COMMANDS: Final = {
 
 
 class DeferredCommand(TyperCommand):
-    """A command of which only name and summary are known until it is called."""
+    """A command that imports its module when it is called."""
 
     def __init__(self, name: str, module: str, summary: str) -> None:
         super().__init__(name, help=summary)
         self.module = module
 
     def make_context(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - typer keeps these types to itself
-        """The context of the real command, imported here."""
+        """Import the command and make its context."""
         return get_command(import_module(self.module).app).make_context(*args, **extra)
 
 
-def _print_version(is_wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
-    if is_wanted:
+def _print_version(is_set: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if is_set:
         typer.echo(__version__)
         raise typer.Exit
 
 
-# Completion is offered here alone: a shell knows the program, not each of its commands.
+# Only the root offers completion: a shell completes the program, not a single command.
 root: Final = typer.Typer(name="heloise", no_args_is_help=True)
 
 
@@ -98,12 +98,12 @@ heloise: Final = _command()
 
 def run() -> None:
     """Run the command line that the process was started with, and exit."""
-    # What a command cannot do it says itself; those that go on set up a log.
+    # Commands print their errors themselves; long-running ones configure a log.
     logging.getLogger("app").addHandler(logging.NullHandler())
     try:
         heloise(prog_name="heloise")
     except SettingsError as error:
-        _exit(WRONG_SETTINGS, str(error))
+        _exit(INVALID_SETTINGS, str(error))
     except InvalidRequest as error:
         fields = [f"  {'.'.join(map(str, field.loc))}: {field.msg}" for field in error.errors]
         _exit(REFUSED, "\n".join([error.detail, *fields]))

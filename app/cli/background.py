@@ -1,4 +1,4 @@
-"""Run a process that serves no HTTP until it is told to stop."""
+"""Run a process that serves no HTTP until SIGTERM or SIGINT."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ from app.settings import Settings
 
 def prepare_process(settings: Settings) -> None:
     """Set up signals, logs and the interpreter."""
-    # Until it works there is nothing to finish: being told to stop is no failure.
+    # Before the work starts there is nothing to finish, so a stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
     tune_malloc()

@@ -14,13 +14,13 @@ from app.domain.errors import FieldError, InvalidRequest
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def validate_body(model: type[Body], given: object) -> Body:
+def validate_body(model: type[Body], fields: object) -> Body:
     """Validate a body. Raises InvalidRequest with the invalid fields, without their values."""
     try:
-        return model.model_validate_json(json.dumps(given))
+        return model.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
-    # Raised here, and not above, so that no error with the values in it hangs on as its context.
+    # Raised outside `except`: the context would contain the ValidationError with the values.
     raise _make_refusal(_list_errors(details))
 
 
@@ -62,7 +62,7 @@ def read_json(path: Path) -> object:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         reason = f"{path} is not JSON: {error.msg} at {place}."
-    # Raised here: the error above holds the text, and the text may hold a password.
+    # Raised outside `except`: the context would contain the text, which may contain a password.
     raise InvalidRequest(reason)
 
 

@@ -12,7 +12,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.auth.audit import Act
+from app.auth.audit import AuditContext
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError, Unavailable
@@ -27,10 +27,10 @@ T = TypeVar("T")
 PAGE_ROWS: Final = 200
 
 
-def make_audit_context() -> Act:
+def make_audit_context() -> AuditContext:
     """Return the command line's user for the audit log."""
     actor = Actor(ActorKind.COMMAND_LINE, name=_user(), source=socket.gethostname())
-    return Act(actor=actor, now=SystemClock().now())
+    return AuditContext(actor=actor, now=SystemClock().now())
 
 
 def _user() -> str:
@@ -83,8 +83,8 @@ def transact(
 ) -> T:
     """Run `work` in one transaction on a database whose schema is current.
 
-    With `announce`, delivering processes on PostgreSQL see what it changed at once; on SQLite the
-    one that there is looks every `HELOISE_POLL_INTERVAL_SECONDS`.
+    With `announce`, delivering processes on PostgreSQL see the changes at once. On SQLite, the
+    delivering process polls every `HELOISE_POLL_INTERVAL_SECONDS`.
     """
 
     async def run() -> T:

@@ -12,15 +12,15 @@ from app.api.profiles.verify_schemas import VerifyRead
 from app.cli.database import open_database, read_all
 from app.cli.environment import load_settings
 from app.cli.printing import AsJson, print_json, print_table
+from app.cli.verification import verify_stored
 from app.cli.verify_views import print_findings, print_verify
-from app.cli.verifying import verify_stored
-from app.diagnostics.ehlo_advice import Verdict
+from app.diagnostics.ehlo_advice import AdviceStatus
 from app.diagnostics.machine_findings import (
     Finding,
-    database_findings,
+    check_database,
+    check_default_name,
+    check_port,
     is_sound,
-    name_finding,
-    port_finding,
 )
 from app.domain.ehlo import EhloNames
 from app.domain.errors import SettingsError
@@ -37,7 +37,7 @@ from app.worker import make_verifier
 
 app = typer.Typer(add_completion=False)
 
-UNSOUND: Final = 1
+PROBLEMS_FOUND: Final = 1
 MAX_CONCURRENT: Final = 5
 COLUMNS: Final = ("tenant", "profile", "greets as", "ok", "code", "hint")
 
@@ -50,7 +50,7 @@ class ProfileResult(BaseModel):
     verify: VerifyRead
 
 
-class _Examination(NamedTuple):
+class _DoctorResult(NamedTuple):
     machine: list[Finding]
     profiles: list[ProfileResult]
 
@@ -72,14 +72,14 @@ def doctor(
     Sends no mail. Exits with 1 if it finds a problem.
     """
     settings = load_settings()
-    examined = asyncio.run(_examine(settings, tenant))
+    examination = asyncio.run(_run_checks(settings, tenant))
     if as_json:
-        print_json({"ok": examined.is_sound, **examined._asdict()})
+        print_json({"ok": examination.is_sound, **examination._asdict()})
     else:
-        print_findings(examined.machine)
-        _print_profiles(examined.profiles)
-    if not examined.is_sound:
-        raise typer.Exit(UNSOUND)
+        print_findings(examination.machine)
+        _print_profiles(examination.profiles)
+    if not examination.is_sound:
+        raise typer.Exit(PROBLEMS_FOUND)
 
 
 def _print_profiles(results: Sequence[ProfileResult]) -> None:
@@ -102,30 +102,34 @@ def _print_profiles(results: Sequence[ProfileResult]) -> None:
             print_verify(result.verify)
 
 
-async def _examine(settings: Settings, tenant: str | None) -> _Examination:
+async def _run_checks(settings: Settings, tenant: str | None) -> _DoctorResult:
     vault, machine = None, []
     try:
         vault = Vault(settings.load_encryption_keys())
-        machine.append(Finding("secret_keys", Verdict.OK, "HELOISE_SECRET_KEYS holds a key"))
+        machine.append(Finding("secret_keys", AdviceStatus.OK, "HELOISE_SECRET_KEYS holds a key"))
     except SettingsError as error:
-        machine.append(Finding("secret_keys", Verdict.FAIL, str(error)))
-    machine.append(await port_finding(settings.host, settings.port))
-    machine.append(name_finding(EhloNames(service=settings.ehlo_name, hostname=find_hostname())))
+        machine.append(Finding("secret_keys", AdviceStatus.FAIL, str(error)))
+    machine.append(await check_port(settings.host, settings.port))
+    machine.append(
+        check_default_name(EhloNames(service=settings.ehlo_name, hostname=find_hostname()))
+    )
     path = sqlite_path(settings.database_url)
-    if path is not None and not path.exists():  # which opening it would make
+    if path is not None and not path.exists():  # opening it would create it
         detail = f"the database {path} does not exist; run heloise migrate"
-        return _Examination([*machine, Finding("database", Verdict.FAIL, detail)], [])
+        return _DoctorResult([*machine, Finding("database", AdviceStatus.FAIL, detail)], [])
     async with open_database(settings) as database:
-        machine += await database_findings(
+        machine += await check_database(
             database,
             lease_seconds=settings.lease_seconds,
             open_sealed=None if vault is None else vault.open,
         )
         is_usable = vault is not None and all(
-            finding.status is not Verdict.FAIL for finding in machine if finding.check == "database"
+            finding.status is not AdviceStatus.FAIL
+            for finding in machine
+            if finding.check == "database"
         )
         results = await _verify_all(settings, database, tenant) if is_usable else []
-    return _Examination(machine, results)
+    return _DoctorResult(machine, results)
 
 
 async def _verify_all(

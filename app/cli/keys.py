@@ -74,8 +74,8 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a key. Heloise shows it only this once."""
-    act = make_audit_context()
-    expires_at = act.now + timedelta(days=expires_in_days) if expires_in_days else None
+    audit_context = make_audit_context()
+    expires_at = audit_context.now + timedelta(days=expires_in_days) if expires_in_days else None
     body = validate_body(
         KeyCreate,
         {
@@ -88,11 +88,11 @@ def create(
         },
     )
 
-    async def make(connection: AsyncConnection) -> key_actions.Made:
+    async def create_key(connection: AsyncConnection) -> key_actions.CreatedKey:
         with validation_errors():
-            return await key_actions.create(connection, act, body, tenant=tenant)
+            return await key_actions.create(connection, audit_context, body, tenant=tenant)
 
-    _print_created(transact(load_settings(), make), as_json=as_json)
+    _print_created(transact(load_settings(), create_key), as_json=as_json)
 
 
 @app.command()
@@ -118,13 +118,13 @@ def rotate(
     _print_created(created_key, as_json=as_json)
 
 
-def _print_created(created_key: key_actions.Made, *, as_json: bool) -> None:
+def _print_created(created_key: key_actions.CreatedKey, *, as_json: bool) -> None:
     key, secret = created_key
-    shown = {**_row(key), "key": secret}
+    fields = {**_row(key), "key": secret}
     if as_json:
-        print_json(shown)
+        print_json(fields)
     else:
-        print_fields(shown.items())
+        print_fields(fields.items())
         typer.echo("Store the key now: Heloise does not show it again.", err=True)
 
 

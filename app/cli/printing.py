@@ -19,7 +19,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Collection[object]]) -> None:
-    """Print rows under their headings; long values go on in the next line, nothing is cut off."""
+    """Print rows under their headings; long values wrap, nothing is cut off."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

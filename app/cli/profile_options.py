@@ -14,8 +14,8 @@ from app.cli.bodies import read_json, read_text
 from app.domain.errors import InvalidRequest
 from app.domain.types import AuthMechanism, OAuthGrant, TlsMode
 
-# Options that are no field themselves: they say where one is, or under which name.
-NO_FIELDS: Final = frozenset(
+# Options that are not fields: they name a file, ask for a secret, or rename a field.
+NON_FIELDS: Final = frozenset(
     {
         "password_file",
         "ask_password",
@@ -104,7 +104,7 @@ FLAGS: Final = frozenset({"ask_password", "is_default"})
 
 
 def add_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of `ProfileOptions` to a command with `**given`."""
+    """Add the options of `ProfileOptions` to a command with `**cli_options`."""
     parameters = inspect.signature(command, eval_str=True).parameters.values()
     option_parameters = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=_find_default(name), annotation=kind)
@@ -129,25 +129,25 @@ def _find_default(name: str) -> bool | None:
     return False if name in FLAGS else None
 
 
-def read_body(file: Path | None, options_given: ProfileOptions) -> dict[str, Any]:
+def read_body(file: Path | None, cli_options: ProfileOptions) -> dict[str, Any]:
     """Merge file and options into a body. Raises InvalidRequest.
 
     Never takes secrets as arguments: every user of a machine can list those.
     """
     body = _read_object(file)
     options: dict[str, Any] = {
-        name: value for name, value in options_given.items() if name not in NO_FIELDS
+        name: value for name, value in cli_options.items() if name not in NON_FIELDS
     }
     options["password"] = _read_password(
-        options_given["password_file"], ask=options_given["ask_password"]
+        cli_options["password_file"], ask=cli_options["ask_password"]
     )
-    options["client_secret"] = _read_first_line(options_given["client_secret_file"])
-    options["refresh_token"] = _read_first_line(options_given["refresh_token_file"])
-    key = options_given["private_key_file"]
+    options["client_secret"] = _read_first_line(cli_options["client_secret_file"])
+    options["refresh_token"] = _read_first_line(cli_options["refresh_token_file"])
+    key = cli_options["private_key_file"]
     options["private_key"] = None if key is None else read_text(key)
-    options["tenant"] = options_given["entra_tenant"]
-    options["is_default"] = options_given["is_default"] or None
-    options["tls_pins"] = options_given["tls_pins"] or None
+    options["tenant"] = cli_options["entra_tenant"]
+    options["is_default"] = cli_options["is_default"] or None
+    options["tls_pins"] = cli_options["tls_pins"] or None
     fields = {name: value for name, value in options.items() if value is not None}
     auth = {name: value for name, value in fields.items() if name in Auth.model_fields}
     body |= {name: value for name, value in fields.items() if name not in auth}

@@ -32,20 +32,29 @@ async def read_profile(
     connection: AsyncConnection, settings: Settings, owner: Tenant, profile: str
 ) -> ProfileRead:
     """Read a profile by name or id, without secrets. Raises NotFound."""
-    stored_profile = await require_profile(connection, owner.id, profile, by=None)
-    return (await make_reads(connection, settings, owner, [stored_profile]))[0]
+    stored_profile = await require_profile(connection, owner.id, profile, caller_key=None)
+    return (await build_profile_reads(connection, settings, owner, [stored_profile]))[0]
 
 
-async def make_reads(
-    connection: AsyncConnection, settings: Settings, owner: Tenant, found: Sequence[Profile]
+async def build_profile_reads(
+    connection: AsyncConnection,
+    settings: Settings,
+    owner: Tenant,
+    stored_profiles: Sequence[Profile],
 ) -> list[ProfileRead]:
     """Build the responses of these profiles, in their order."""
-    has_names = settings.ehlo_name or owner.ehlo_name or all(profile.ehlo_name for profile in found)
+    has_names = (
+        settings.ehlo_name
+        or owner.ehlo_name
+        or all(profile.ehlo_name for profile in stored_profiles)
+    )
     names = EhloNames(
         service=settings.ehlo_name,
         hostname=None if has_names else find_hostname(),  # which may take seconds
     )
-    return await read_all(connection, owner, found, names=names, local_address=local_address)
+    return await read_all(
+        connection, owner, stored_profiles, names=names, local_address=local_address
+    )
 
 
 def print_profile(read: ProfileRead, *, as_json: bool) -> None:
@@ -64,7 +73,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{name}", value
 
 
-def make_row(read: ProfileRead) -> list[object]:
+def build_row(read: ProfileRead) -> list[object]:
     """Build a row under `COLUMNS`."""
     connection = [read.id, read.name, read.host, read.port, read.tls]
     return [*connection, read.effective_ehlo.name, read.auth.username, read.state, read.reason]

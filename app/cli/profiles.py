@@ -11,14 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.profiles import service as profile_actions
 from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
-from app.auth.audit import Act
+from app.auth.audit import AuditContext
 from app.auth.profiles import require_profile
 from app.cli import profile_options as options
 from app.cli.bodies import validate_body, validation_errors
 from app.cli.database import make_audit_context, read_all, transact
 from app.cli.environment import TenantOption, load_settings
 from app.cli.printing import AsJson, print_json, print_table
-from app.cli.profile_views import COLUMNS, make_reads, make_row, print_profile, read_profile
+from app.cli.profile_views import (
+    COLUMNS,
+    build_profile_reads,
+    build_row,
+    print_profile,
+    read_profile,
+)
 from app.domain.errors import Conflict
 from app.domain.types import Profile
 from app.settings import Settings
@@ -35,7 +41,7 @@ app = typer.Typer(
 ProfileArgument = Annotated[
     str, typer.Argument(metavar="PROFILE", help="The profile's name or id.")
 ]
-Change = Callable[[AsyncConnection, Act, Profile], Awaitable[None]]
+ProfileChange = Callable[[AsyncConnection, AuditContext, Profile], Awaitable[None]]
 
 
 @app.command()
@@ -45,10 +51,13 @@ def create(
     *,
     tenant: TenantOption,
     as_json: AsJson = False,
-    **given: Unpack[options.ProfileOptions],
+    **cli_options: Unpack[options.ProfileOptions],
 ) -> None:
     """Create a profile. Heloise stores its password encrypted and never shows it."""
-    body, settings = validate_body(ProfileCreate, options.read_body(file, given)), load_settings()
+    body, settings = (
+        validate_body(ProfileCreate, options.read_body(file, cli_options)),
+        load_settings(),
+    )
     vault = Vault(settings.load_encryption_keys())
 
     async def insert(connection: AsyncConnection) -> ProfileRead:
@@ -75,13 +84,13 @@ def list_all(tenant: TenantOption, *, as_json: AsJson = False) -> None:
     async def rows(connection: AsyncConnection) -> list[ProfileRead]:
         owner = await tenants.get(connection, tenant=tenant)
         stored_profiles = await read_all(partial(profiles.page, connection, tenant_id=owner.id))
-        return await make_reads(connection, settings, owner, stored_profiles)
+        return await build_profile_reads(connection, settings, owner, stored_profiles)
 
     profile_reads = transact(settings, rows)
     if as_json:
         print_json(profile_reads)
     else:
-        print_table(COLUMNS, [make_row(profile_read) for profile_read in profile_reads])
+        print_table(COLUMNS, [build_row(profile_read) for profile_read in profile_reads])
 
 
 @app.command()
@@ -104,19 +113,24 @@ def update(
     *,
     tenant: TenantOption,
     as_json: AsJson = False,
-    **given: Unpack[options.ProfileOptions],
+    **cli_options: Unpack[options.ProfileOptions],
 ) -> None:
     """Update a profile. Omitted fields stay; null in the file removes a value.
 
     Waiting messages use the updated profile. Heloise tries a failing profile again at once.
     """
-    body, settings = validate_body(ProfileUpdate, options.read_body(file, given)), load_settings()
+    body, settings = (
+        validate_body(ProfileUpdate, options.read_body(file, cli_options)),
+        load_settings(),
+    )
     vault = Vault(settings.load_encryption_keys())
 
-    async def change(connection: AsyncConnection, act: Act, before: Profile) -> None:
+    async def change(
+        connection: AsyncConnection, audit_context: AuditContext, before: Profile
+    ) -> None:
         with validation_errors():
             await profile_actions.update(
-                connection, act, before, body, vault=vault, guard=settings.build_guard()
+                connection, audit_context, before, body, vault=vault, guard=settings.build_guard()
             )
 
     print_profile(_apply_change(settings, tenant, profile, change), as_json=as_json)
@@ -145,10 +159,10 @@ def verify(
 
     Exits with 1 if a stage fails.
     """
-    # No other command here needs DNS, SMTP and the engine: half of its start.
+    # The other commands do not need DNS, SMTP and the engine, which double the start time.
     from app.api.profiles.verify_schemas import ProfileVerify
+    from app.cli.verification import verify_profile
     from app.cli.verify_views import print_verify
-    from app.cli.verifying import verify_profile
 
     fields = {"recipient": recipient, "sender": sender}
     body = validate_body(
@@ -192,7 +206,7 @@ def delete(
     async def remove(connection: AsyncConnection) -> Profile:
         owner = await tenants.get(connection, tenant=tenant)
         stored_profile = await require_profile(
-            connection, owner.id, profile, by=None, to_change=True
+            connection, owner.id, profile, caller_key=None, for_update=True
         )
         await profile_actions.delete(
             connection, make_audit_context(), stored_profile, cancel_pending=cancel_pending
@@ -210,13 +224,15 @@ def delete(
     typer.echo(f"Deleted {deleted_profile.name}.")
 
 
-def _apply_change(settings: Settings, tenant: str, profile: str, change: Change) -> ProfileRead:
-    """The profile after a change, of which every delivering process is told."""
+def _apply_change(
+    settings: Settings, tenant: str, profile: str, change: ProfileChange
+) -> ProfileRead:
+    """Change a profile, notify all delivering processes, and return the profile."""
 
     async def work(connection: AsyncConnection) -> ProfileRead:
         owner = await tenants.get(connection, tenant=tenant)
         stored_profile = await require_profile(
-            connection, owner.id, profile, by=None, to_change=True
+            connection, owner.id, profile, caller_key=None, for_update=True
         )
         await change(connection, make_audit_context(), stored_profile)
         return await read_profile(connection, settings, owner, stored_profile.id)

@@ -54,26 +54,26 @@ async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
         if tenant is not None:
             async with database.reading() as connection:
                 tenant_id = (await tenants.get(connection, tenant=tenant)).id
-        act = make_audit_context()
+        audit_context = make_audit_context()
         async with database.transaction() as connection:
-            line = await act.begin(
-                connection, "purge", tenant_id=tenant_id, object_id="messages", asked={}
+            audit_entry = await audit_context.begin(
+                connection, "purge", tenant_id=tenant_id, object_id="messages", parameters={}
             )
 
         async def once(connection: AsyncConnection) -> Counter[str] | None:
             purged = await purging.purge(
                 connection,
                 default=settings.build_retention(),
-                before=act.now,
+                before=audit_context.now,
                 now=SystemClock().now(),
                 limit=BATCH_ROWS,
                 tenant_id=tenant_id,
             )
             if purged is None:
-                await line.note(connection, **counts, finished=True)
+                await audit_entry.update(connection, **counts, finished=True)
                 return None
             total = {name: counts[name] + getattr(purged, name) for name in COUNTERS}
-            await line.note(connection, **total)
+            await audit_entry.update(connection, **total)
             return Counter(total)
 
         while (total := await database.retry_transaction(once)) is not None:

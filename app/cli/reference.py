@@ -32,8 +32,8 @@ not settings.
 """
 
 
-def as_env_file() -> str:
-    """The text of `.env.example`: every setting, with its default, switched off."""
+def render_env_file() -> str:
+    """Render `.env.example`: every setting with its default, commented out."""
     return ENV_HEAD + "".join(_env_entry(field) for field in Settings.model_fields)
 
 
@@ -43,8 +43,8 @@ def _env_entry(field: str) -> str:
     return "\n".join(["", *lines, f"#{variable_name(field)}={format_default(field)}", ""])
 
 
-def as_markdown() -> str:
-    """The text of `docs/reference/settings.md`."""
+def render_markdown() -> str:
+    """Render `docs/reference/settings.md`."""
     return MARKDOWN_HEAD + "".join(_row(field) for field in Settings.model_fields)
 
 

@@ -34,12 +34,12 @@ log = logging.getLogger("uvicorn.error")
 
 APP: Final = "app.main:from_environment"
 NOT_STARTED: Final = 3
-# One of several processes answers nobody while it imports, which takes long on a busy machine:
-# after uvicorn's 5 s each would be killed, and started again for ever.
-SILENT_SECONDS: Final = 60
-DATE_SECONDS: Final = 1  # how exact the Date of answers is
+# A worker process does not answer uvicorn's health check while it imports. On a busy machine,
+# uvicorn's default of 5 s would kill and restart the processes forever.
+WORKER_TIMEOUT_SECONDS: Final = 60
+DATE_RESOLUTION_SECONDS: Final = 1  # precision of the header Date
 CHECK_SECONDS: Final = 5
-SIGNALLED: Final = 128  # as shells tell of a process that a signal ended
+SIGNAL_EXIT_BASE: Final = 128  # shells report 128 + signal
 
 
 @app.command()
@@ -63,7 +63,7 @@ def serve(
 
     If the database schema is missing or old, /readyz answers 503 until you run `heloise migrate`.
     """
-    _override(host=host, port=port, delivery="false" if no_delivery else None)
+    _set_variables(host=host, port=port, delivery="false" if no_delivery else None)
     settings = load_settings()
     settings.load_encryption_keys()
     if workers > 1 and sqlite_path(settings.database_url) is not None:
@@ -77,7 +77,7 @@ def serve(
             " beside `serve`, or leave --workers out."
         )
     tls_options = _make_tls_options(settings)
-    # uvicorn raises the signal again once it has stopped: being told to stop is no failure.
+    # uvicorn raises the signal again after it has stopped; a stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # A process that cannot listen must not deliver either.
     with ExitStack() as stack:
@@ -94,7 +94,7 @@ def serve(
 
 
 async def _check_database(url: str) -> None:
-    """Raise SettingsError for a database that no wait makes fit; one that is away may come."""
+    """Raise SettingsError if waiting cannot help; a database that is down may come back."""
     parsed = parse_database_url(url)
     if isinstance(parsed, PostgresqlUrl):
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -104,7 +104,7 @@ async def _check_database(url: str) -> None:
 
 
 def _make_tls_options(settings: Settings) -> dict[str, Any]:
-    """Uvicorn's options for TLS; raises SettingsError where one lacks another."""
+    """Build uvicorn's TLS options. Raises SettingsError if they are incomplete."""
     if settings.tls_certificate is None:
         if settings.tls_key or settings.tls_client_ca:
             raise SettingsError(
@@ -121,18 +121,18 @@ def _make_tls_options(settings: Settings) -> dict[str, Any]:
     return tls_options
 
 
-def _override(**options: object) -> None:
-    """Options are told as variables: the worker processes read the settings anew."""
+def _set_variables(**options: object) -> None:
+    """Pass options as environment variables: worker processes read the settings again."""
     os.environ.update(
         {variable_name(field): str(value) for field, value in options.items() if value is not None}
     )
 
 
 class _Server(uvicorn.Server):
-    """Stops at once where it is told to a second time: what it holds is taken over by the next.
+    """Stops at once on a second signal: another process takes over its messages.
 
-    It wakes by being told, where uvicorn's looks ten times a second, which was a third of all that
-    an idle service did.
+    Waits for an event, not ten times a second as uvicorn does: polling was a third of the CPU time
+    of an idle service.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -141,7 +141,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
-            os._exit(SIGNALLED + sig)
+            os._exit(SIGNAL_EXIT_BASE + sig)
         super().handle_exit(sig, frame)
         asyncio.get_running_loop().call_soon_threadsafe(self._stop_event.set)
 
@@ -153,14 +153,14 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         while not await self.on_tick(0):
             with suppress(TimeoutError):
-                async with asyncio.timeout(DATE_SECONDS):
+                async with asyncio.timeout(DATE_RESOLUTION_SECONDS):
                     await self._stop_event.wait()
 
 
 def _log_address(listening: socket.socket, *, is_tls: bool) -> None:
     host, port = listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    log.info("Uvicorn running on %s://%s:%d", "https" if is_tls else "http", shown, port)
+    formatted_host = f"[{host}]" if ":" in host else host
+    log.info("Uvicorn running on %s://%s:%d", "https" if is_tls else "http", formatted_host, port)
 
 
 def _serve(
@@ -172,7 +172,7 @@ def _serve(
 ) -> None:
     uvicorn_options: dict[str, Any] = {
         "factory": True,
-        "loop": "auto",  # uvloop, where there is one for the platform
+        "loop": "auto",  # uvloop, if the platform has it
         "http": BoundedProtocol,
         "ws": "none",
         "lifespan": "on",
@@ -181,9 +181,9 @@ def _serve(
             settings.log_level, settings.log_format, settings.log_addresses
         ),
         "server_header": False,
-        "proxy_headers": False,  # whom to believe says HELOISE_TRUSTED_PROXIES
+        "proxy_headers": False,  # HELOISE_TRUSTED_PROXIES decides
         "timeout_graceful_shutdown": settings.shutdown_grace_seconds,
-        "timeout_worker_healthcheck": SILENT_SECONDS,
+        "timeout_worker_healthcheck": WORKER_TIMEOUT_SECONDS,
     }
     if workers > 1:
         config = uvicorn.Config(APP, workers=workers, **uvicorn_options)

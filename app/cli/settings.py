@@ -7,14 +7,14 @@ import typer
 
 from app.cli.environment import load_settings
 from app.cli.printing import print_json, print_table
-from app.cli.reference import as_env_file, as_markdown
+from app.cli.reference import render_env_file, render_markdown
 from app.settings import Settings, get_description, get_info, list_settings, variable_name
 
 app = typer.Typer(add_completion=False)
 
 
-class Shape(StrEnum):
-    """How the settings are printed."""
+class OutputFormat(StrEnum):
+    """An output format."""
 
     TABLE = "table"
     JSON = "json"
@@ -25,9 +25,9 @@ class Shape(StrEnum):
 @app.command()
 def settings(
     shape: Annotated[
-        Shape,
+        OutputFormat,
         typer.Option("--format", help="`env` and `markdown` print the reference with defaults."),
-    ] = Shape.TABLE,
+    ] = OutputFormat.TABLE,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -35,25 +35,25 @@ def settings(
 
     Secrets are masked.
     """
-    if shape is Shape.ENV:
-        typer.echo(as_env_file(), nl=False)
-    elif shape is Shape.MARKDOWN:
-        typer.echo(as_markdown(), nl=False)
+    if shape is OutputFormat.ENV:
+        typer.echo(render_env_file(), nl=False)
+    elif shape is OutputFormat.MARKDOWN:
+        typer.echo(render_markdown(), nl=False)
     else:
-        _print_values(load_settings(), as_json=as_json or shape is Shape.JSON)
+        _print_values(load_settings(), as_json=as_json or shape is OutputFormat.JSON)
 
 
 def _print_values(loaded: Settings, *, as_json: bool) -> None:
     fields = {variable_name(field): field for field in Settings.model_fields}
     entries = [
         {
-            "name": shown.name,
-            "value": shown.value or None,
-            "source": shown.source,
-            "unit": get_info(fields[shown.name]).unit or None,
-            "description": get_description(fields[shown.name]),
+            "name": setting.name,
+            "value": setting.value or None,
+            "source": setting.source,
+            "unit": get_info(fields[setting.name]).unit or None,
+            "description": get_description(fields[setting.name]),
         }
-        for shown in list_settings(loaded)
+        for setting in list_settings(loaded)
     ]
     if as_json:
         print_json(entries)

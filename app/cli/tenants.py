@@ -195,7 +195,7 @@ def delete(tenant: TenantArgument) -> None:
 
 
 def _parse_limits(options: list[str]) -> dict[str, object]:
-    """The limits as a body has them; what is no number is told as any other wrong value."""
+    """Parse limits into a body; its validation reports values that are not numbers."""
     pairs = (option.partition("=") for option in options)
     return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
 

@@ -9,23 +9,23 @@ from app.api.profiles.verify_schemas import DiagnosisRead, StageRead, VerifyRead
 from app.cli.printing import print_table
 from app.diagnostics.machine_findings import Finding
 
-STAGES: Final = ("stage", "status", "ms", "finding")
-NAMES: Final = ("name", "source", "accepted", "at", "server's reply")
-ADVICE: Final = ("check", "status", "finding", "rule")
-FINDINGS: Final = ("check", "status", "finding")
+STAGE_COLUMNS: Final = ("stage", "status", "ms", "finding")
+NAME_COLUMNS: Final = ("name", "source", "accepted", "at", "server's reply")
+ADVICE_COLUMNS: Final = ("check", "status", "finding", "rule")
+FINDING_COLUMNS: Final = ("check", "status", "finding")
 
 
-def print_verify(found: VerifyRead, *, with_transcript: bool = False) -> None:
-    """Print one verify: its stages, the doctor's table, the advice, and at the end what to do."""
-    print_table(STAGES, [_row(stage) for stage in found.stages])
+def print_verify(result: VerifyRead, *, with_transcript: bool = False) -> None:
+    """Print one verify: stages, EHLO trials, advice, and what to do."""
+    print_table(STAGE_COLUMNS, [_row(stage) for stage in result.stages])
     if with_transcript:
-        _print_transcript(found.stages)
-    if found.ehlo_diagnosis is not None:
-        _print_diagnosis(found.ehlo_diagnosis)
-    print_table(ADVICE, [(a.check, a.status, a.detail, a.reason) for a in found.advice])
-    typer.echo("All tested stages succeeded." if found.ok else f"Failed: {found.code}.")
-    if found.hint:
-        typer.echo(found.hint)
+        _print_transcript(result.stages)
+    if result.ehlo_diagnosis is not None:
+        _print_diagnosis(result.ehlo_diagnosis)
+    print_table(ADVICE_COLUMNS, [(a.check, a.status, a.detail, a.reason) for a in result.advice])
+    typer.echo("All tested stages succeeded." if result.ok else f"Failed: {result.code}.")
+    if result.hint:
+        typer.echo(result.hint)
 
 
 def _row(stage: StageRead) -> tuple[object, ...]:
@@ -40,11 +40,15 @@ def _print_transcript(stages: Sequence[StageRead]) -> None:
 
 
 def _print_diagnosis(diagnosis: DiagnosisRead) -> None:
-    print_table(NAMES, [(n.name, n.source, n.accepted, n.at, n.reply) for n in diagnosis.names])
+    print_table(
+        NAME_COLUMNS, [(n.name, n.source, n.accepted, n.at, n.reply) for n in diagnosis.names]
+    )
     if diagnosis.detail:
         typer.echo(diagnosis.detail)
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Print the findings about the machine."""
-    print_table(FINDINGS, [(finding.check, finding.status, finding.detail) for finding in findings])
+    print_table(
+        FINDING_COLUMNS, [(finding.check, finding.status, finding.detail) for finding in findings]
+    )

@@ -1,4 +1,4 @@
-"""Which lane gets what is due, in which order, and in which transaction."""
+"""Assign due messages to lanes, in fair order, split by transaction."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,10 +33,9 @@ class Assignment:
 
 
 def split_by_transaction(assignments: Sequence[Assignment]) -> Iterator[list[Assignment]]:
-    """Yield the plain ones together, then each of the others by itself.
+    """Yield the plain assignments together, then every other assignment alone.
 
-    A transaction that locked the rates of several tenants could meet another one that locks them in
-    another order.
+    Two transactions that lock the rate limits of several tenants in different order would deadlock.
     """
     if plain := [assignment for assignment in assignments if assignment.is_plain]:
         yield plain

@@ -35,7 +35,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Attempts:
-    """What came of working on one message.
+    """The progress and results of work on one message.
 
     `outcomes` holds the decided recipients by position; the others stay as they are, with no
     attempt used. `fault` is what stopped the work: the profile's, or the connection's. `facts` are
@@ -129,7 +129,7 @@ async def transact(
     mark: Mark,
     next_mail: NextMail | None = None,
 ) -> None:
-    """Send the message to all pending recipients, in as many transactions as the server wants.
+    """Send the message to all pending recipients, in as many transactions as needed.
 
     `next_mail` returns the mail that follows in the session. A cancelled attempt is recorded with
     the stage that it had reached, and decides nothing.

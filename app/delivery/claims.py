@@ -17,13 +17,13 @@ from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
 from app.store.outbox.queries import ClaimedMessage, OpenContent
 
-# So many messages in one transaction: none of its lanes keeps the others waiting for long.
+# Bounds a transaction, so that no lane delays the others for long.
 MAX_CLAIMED: Final = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """Makes the claims of one worker; `is_checked`: by the database's own time alone."""
+    """Makes the claims of one worker; `is_checked`: only by the database's clock."""
 
     parts: EngineParts
     open_content: OpenContent
@@ -32,7 +32,7 @@ class Claims:
     async def claim(
         self, assignments: Sequence[Assignment], now: datetime
     ) -> Mapping[str, Sequence[ClaimedMessage]]:
-        """Lease what the lanes can take, in one transaction; returns it by its profile's id."""
+        """Lease what the lanes can take, in one transaction; returns messages by profile."""
         leases = self.parts.leases
         until = now + leases.length
         async with self.parts.database.transaction() as connection:
@@ -61,19 +61,21 @@ class _Claim:
         self, assignments: Sequence[Assignment]
     ) -> tuple[Mapping[str, int], list[ClaimedMessage]]:
         """Return the connections that each profile's lane is granted, and the messages."""
-        probed = [
+        claimable = [
             assignment
             for assignment in assignments
             if not assignment.is_probe or await self._take_probe(assignment)
         ]
-        granted = await self._lease_connections(probed)
-        # They may have failed since the poll; from here on a fault waits for this transaction.
-        own = [item.lane.profile_id for item in probed if not item.is_probe]
-        failing = await lanes.load_failing(self.connection, profile_ids=own)
-        able = [item for item in probed if item.is_probe or item.lane.profile_id not in failing]
-        if all(assignment.is_plain for assignment in able):
-            return granted, await self._lease_plain(able, granted)
-        [assignment] = able
+        granted = await self._lease_connections(claimable)
+        # They may have failed since the poll. From now on, a fault waits for this transaction.
+        profile_ids = [item.lane.profile_id for item in claimable if not item.is_probe]
+        failing = await lanes.load_failing(self.connection, profile_ids=profile_ids)
+        allowed = [
+            item for item in claimable if item.is_probe or item.lane.profile_id not in failing
+        ]
+        if all(assignment.is_plain for assignment in allowed):
+            return granted, await self._lease_plain(allowed, granted)
+        [assignment] = allowed
         return granted, await self._lease_limited(assignment, granted)
 
     async def _take_probe(self, probe: Assignment) -> bool:
@@ -86,7 +88,7 @@ class _Claim:
         )
 
     async def _lease_connections(self, assignments: Sequence[Assignment]) -> Mapping[str, int]:
-        if not self.claims.parts.database.is_postgresql:  # there is no other worker to share with
+        if not self.claims.parts.database.is_postgresql:  # there is no other worker
             return {item.lane.profile_id: item.lane.limit.granted for item in assignments}
         return await shared_limits.lease_connections(
             self.connection,
@@ -102,18 +104,18 @@ class _Claim:
     async def _lease_plain(
         self, assignments: Sequence[Assignment], granted: Mapping[str, int]
     ) -> list[ClaimedMessage]:
-        """Lease what is due of several profiles, as far as their lanes have room."""
-        at_most = max(1, MAX_CLAIMED // max(1, len(assignments)))
-        wants = [
-            outbox.ClaimRequest(lane.profile_id, min(room, at_most), lane.room_bytes)
+        """Lease due messages of several profiles, as many as their lanes have room for."""
+        max_per_lane = max(1, MAX_CLAIMED // max(1, len(assignments)))
+        requests = [
+            outbox.ClaimRequest(lane.profile_id, min(room, max_per_lane), lane.room_bytes)
             for lane in (assignment.lane for assignment in assignments)
             if (room := lane.count_room(granted[lane.profile_id]))
         ]
-        if not wants:
+        if not requests:
             return []
         claimed = await outbox.claim_many(
             self.connection,
-            wants,
+            requests,
             owner=self.claims.parts.leases.owner,
             now=self.now,
             lease_until=self.until,
@@ -124,7 +126,7 @@ class _Claim:
     async def _lease_limited(
         self, assignment: Assignment, granted: Mapping[str, int]
     ) -> list[ClaimedMessage]:
-        """Lease what one profile's rates allow, or one message as a probe."""
+        """Lease as many messages as the profile's rate limits allow, or one probe."""
         lane = assignment.lane
         allowance = await lock_allowance(self.connection, lane.config, now=self.now)
         limit = min(lane.count_room(granted[lane.profile_id]), allowance.messages)
@@ -141,13 +143,13 @@ class _Claim:
             lease_until=self.until,
             max_bytes=lane.room_bytes,
             max_recipients=allowance.recipients,
-            # Where the profile's own server may have a message, another one must not get it too.
+            # The profile's own server may have accepted it already; no other server may get it.
             only_known_outcomes=not assignment.is_own,
             is_clock_checked=self.claims.is_checked,
         )
-        kept = await self._keep_open(claimed)
-        await allowance.spend(self.connection, kept)
-        return kept
+        to_send = await self._keep_open(claimed)
+        await allowance.spend(self.connection, to_send)
+        return to_send
 
     async def _keep_open(self, claimed: Iterable[ClaimedMessage]) -> list[ClaimedMessage]:
         """Open the messages to send; finish expired ones, skip those in hand."""
@@ -162,7 +164,7 @@ class _Claim:
             if message.former_owner
         ]
         await outcomes.insert_attempts(self.connection, takeovers)
-        parts.facts.record_takeovers(len(takeovers))
+        parts.metrics.record_takeovers(len(takeovers))
         expired = [message.id for message in messages if message.expires_at <= self.now]
         await outcomes.finish_open(
             self.connection, message_ids=expired, event=RecipientEvent.EXPIRE, now=self.now
@@ -173,5 +175,5 @@ class _Claim:
             if not any(recipient.is_open for recipient in message.recipients)
         ]
         await outcomes.close(self.connection, message_ids=finished, now=self.now)
-        over = {*expired, *finished}
-        return [message for message in messages if message.id not in over]
+        done_ids = {*expired, *finished}
+        return [message for message in messages if message.id not in done_ids]

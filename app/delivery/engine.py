@@ -31,7 +31,7 @@ from app.store.db.retry_loop import run_until_stopped
 
 log = logging.getLogger(__name__)
 
-# What is known must be written before the end, whatever the grace for transmissions was.
+# Known outcomes must be written before the end, even if the grace time is short.
 LAST_WRITES_SECONDS: Final = 10.0
 
 
@@ -54,8 +54,8 @@ class EngineConfig:
 class Engine:
     """Delivers what is due in one database, with a lane per profile.
 
-    `sync_clock` sets `clock` by the database's: before the first claim, and before each renewal of
-    the leases. What is due is due by the database's own time then. Without it `clock` is right.
+    `sync_clock` sets `clock` by the database's clock, before the first claim and before every
+    renewal of leases; the database's clock then decides what is due. Without it, `clock` is right.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Engine:
         *,
         clock: Clock,
         random: Random,
-        facts: DeliveryMetrics,
+        metrics: DeliveryMetrics,
         sync_clock: SyncClock | None = None,
     ) -> None:
         self.worker_id = new_id("wrk")
         self._database = database
         self._grace_seconds = config.shutdown_grace_seconds
         self._sync_clock = sync_clock
-        self._is_time_known = sync_clock is None
+        self._is_clock_synced = sync_clock is None
         poll_interval = timedelta(seconds=config.poll_interval_seconds)
         self._wake = asyncio.Event()
         self._leases = Leases(
@@ -87,7 +87,7 @@ class Engine:
             wake=self._wake,
             now=clock.now,
             random=random,
-            facts=facts,
+            metrics=metrics,
         )
         recorder = Recorder(
             worker=self.worker_id,
@@ -98,7 +98,7 @@ class Engine:
             database=database,
             network=config.network,
             clock=clock,
-            facts=facts,
+            metrics=metrics,
             leases=self._leases,
             recorder=recorder,
             settler=self._settler,
@@ -128,9 +128,9 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Deliver while the block runs; when it ends, finish what is being transmitted.
+        """Deliver while the block runs; then finish the transmissions in progress.
 
-        Any number of engines may run on PostgreSQL, and one on SQLite: raises SettingsError where
+        Any number of engines may run on PostgreSQL, and one on SQLite: raises SettingsError if
         another process delivers from the file.
         """
         with self._database.lock_delivery() as is_sole:
@@ -154,14 +154,14 @@ class Engine:
                     log.info("delivery stopped", extra={"worker": self.worker_id})
 
     async def _claim_due(self) -> None:
-        """Claim what is due; before the first time, find out what time it is."""
-        if self._sync_clock is not None and not self._is_time_known:
+        """Claim due messages; synchronize the clock before the first claim."""
+        if self._sync_clock is not None and not self._is_clock_synced:
             await self._sync_clock()
-            self._is_time_known = True
+            self._is_clock_synced = True
         await self._scheduler.claim_due()
 
     async def _drain(self, claiming: asyncio.Task[None]) -> None:
-        """Finish within the grace time, break off the rest, write what is known, give back."""
+        """Finish within the grace time, abort the rest, write outcomes, release leases."""
         self._scheduler.stop()
         self.handover.stop()
         await asyncio.wait([claiming], timeout=LAST_WRITES_SECONDS)

@@ -53,7 +53,7 @@ class Handover:
             lane is not None
             and lane.machine.state is LaneState.DIRECT
             and not lane.config.has_rate_limit
-            # Another revision has another identity, or is paused: the scheduler reads it first.
+            # Another revision may have another identity or be paused: the scheduler reads it first.
             and lane.config.profile.revision == message.profile_revision
             and lane.has_room
             and not message.is_scheduled
@@ -80,10 +80,10 @@ class Handover:
         for lane, claimed in accepted.items():
             self._give(lane, claimed)
         if lease.message_ids:
-            self._parts.facts.record_group("handover", len(lease.message_ids))
+            self._parts.metrics.record_group("handover", len(lease.message_ids))
 
     def _give(self, lane: Lane, messages: Sequence[ClaimedMessage]) -> None:
-        """Give a lane its accepted messages, or release them where it may not begin."""
+        """Give a lane its accepted messages, or release them if it cannot start."""
         is_kept = self._registry.lanes.get(lane.profile_id) is lane
         if is_kept and not self._is_stopping and lane.machine.state in MAY_TAKE_ACCEPTED:
             lane.take(messages)

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 # enough that other replicas get some too.
 CLAIMS_PER_CONNECTION: Final = 20
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
-# A busy server takes this long to answer; longer, and it may be gone.
+# Busy servers take up to this long to answer; after it, the server may be down.
 SILENT_SECONDS: Final = 30.0
 
-BROKEN: Final = Outcome(
+INTERNAL_ERROR: Final = Outcome(
     Stage.MAIL,
     Verdict.DEFER,
     "internal_error",
@@ -55,7 +55,7 @@ class Lane:
         self._now = parts.clock.now
         self._wake = parts.wake
         # The database says that the server is silent; it has answered here since.
-        self._is_known_stalled = self._is_heard = False
+        self._is_recorded_stalled = self._has_reply = False
         self._pool = Pool(max_messages=config.profile.max_messages_per_connection)
         self._sender = Sender(
             self._pool, parts.network, parts.recorder, parts.settler.mark, parts.distrust
@@ -63,7 +63,7 @@ class Lane:
         self._queue: deque[ClaimedMessage] = deque()
         self._ahead: list[deque[Attempts]] = []  # by slot: what it has begun besides its message
         self._slots: set[asyncio.Task[None]] = set()
-        self._at_work: dict[str, Attempts] = {}  # by message
+        self._in_progress: dict[str, Attempts] = {}  # by message
 
     @property
     def profile_id(self) -> str:
@@ -86,7 +86,7 @@ class Lane:
         return self._pool.idle
 
     def reconfigure(self, config: LaneConfig) -> None:
-        """Use a newer revision from the next message on (invariant 8)."""
+        """Use a newer revision for the next messages (invariant 8)."""
         if config.identity != self.config.identity:
             self._pool.retire_idle()
         self.config = config
@@ -100,7 +100,7 @@ class Lane:
 
     @property
     def may_ask(self) -> bool:
-        """Whether it has room, or would have if it were granted a connection."""
+        """Whether the lane has room, or would have with another connection."""
         return self.machine.state in MAY_CLAIM and (self.limit.granted == 0 or self.has_room)
 
     def count_room(self, granted: int) -> int:
@@ -158,7 +158,7 @@ class Lane:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a delivery slot of %s failed", self.profile_id, exc_info=error)
         if not task.cancelled():
-            # Of slots that are too many now, all that end at one moment leave: also the last.
+            # Slots above the limit may all end at one moment, so start slots up to the limit.
             self._start_slots()
         self._announce_room()
 
@@ -170,7 +170,7 @@ class Lane:
         session: Session | None = None
         ahead: deque[Attempts] = deque()
         self._ahead.append(ahead)
-        next_mail = partial(self._look_ahead, ahead)
+        next_mail = partial(self._begin_next_mail, ahead)
         try:
             while (attempts := self._next_attempts(ahead)) is not None:
                 session = await self._deliver(attempts, session, next_mail)
@@ -187,7 +187,7 @@ class Lane:
         if session is not None:
             self._pool.keep(session)
 
-    def _look_ahead(self, ahead: deque[Attempts]) -> Mail | None:
+    def _begin_next_mail(self, ahead: deque[Attempts]) -> Mail | None:
         """Take the mail that a slot sends next: no other slot gets it."""
         if ahead or len(self._queue) < len(self._slots):  # the other slots would have none
             return None
@@ -202,7 +202,7 @@ class Lane:
             attempts = ahead.popleft() if ahead else self._make_attempts(self._queue.popleft())
             if self._leases.is_held(attempts.message):
                 return attempts
-            # Given back as it is, if it is still ours: else it would be renewed for ever.
+            # Settle it unchanged: otherwise this worker would renew its lease forever.
             self._results.settle(attempts, self.config)
         return None
 
@@ -213,9 +213,9 @@ class Lane:
     async def _deliver(
         self, attempts: Attempts, session: Session | None, next_mail: NextMail
     ) -> Session | None:
-        """Work on one message; returns the session, where it may carry another."""
+        """Work on one message; returns the session if it can carry another."""
         attempts.revision = self.config.profile.revision
-        self._at_work[attempts.message.id] = attempts
+        self._in_progress[attempts.message.id] = attempts
         try:
             session = await self._sender.attempt(attempts, session, self.config, next_mail)
         except asyncio.CancelledError:
@@ -223,12 +223,12 @@ class Lane:
             raise
         except Exception:
             log.exception("delivery of %s failed", attempts.message.id)
-            self._sender.decide_all(attempts, BROKEN)
+            self._sender.decide_all(attempts, INTERNAL_ERROR)
             attempts.fault = None
         finally:
-            self._at_work.pop(attempts.message.id, None)
+            self._in_progress.pop(attempts.message.id, None)
         results = [*attempts.outcomes.values(), *filter(None, [attempts.fault])]
-        self._is_heard = self._is_heard or any(result.reply is not None for result in results)
+        self._has_reply = self._has_reply or any(result.reply is not None for result in results)
         self.limit.adapt(results, attempts.seconds)
         if attempts.fault is None:
             self._results.settle(attempts, self.config)
@@ -240,30 +240,30 @@ class Lane:
     @property
     def is_stalled(self) -> bool:
         """Whether every allowed connection has waited long for the server."""
-        sessions = [attempts.session for attempts in self._at_work.values()]
-        silent = sum(
+        sessions = [attempts.session for attempts in self._in_progress.values()]
+        silent_count = sum(
             session is not None and session.silent_seconds > SILENT_SECONDS for session in sessions
         )
-        return silent >= self.limit.connections > 0
+        return silent_count >= self.limit.connections > 0
 
     @property
     def is_stall_over(self) -> bool:
-        """Whether the server has answered here since the database learned of its silence."""
-        return self._is_known_stalled and self._is_heard
+        """Whether the server has answered since the stall was recorded."""
+        return self._is_recorded_stalled and self._has_reply
 
     @property
-    def silence(self) -> str:
-        """The reason to record where it is stalled."""
+    def stall_reason(self) -> str:
+        """Return the reason to record for a stalled lane."""
         return (
             f"{self.config.profile.host} has been silent on all {self.limit.connections}"
             f" connections, each for more than {SILENT_SECONDS:.0f} s"
         )
 
     def note_stall(self, *, is_stalled: bool) -> None:
-        """Note what the database says of its server's silence."""
-        if is_stalled and not self._is_known_stalled:
-            self._is_heard = False
-        self._is_known_stalled = is_stalled
+        """Note whether the database records a stall."""
+        if is_stalled and not self._is_recorded_stalled:
+            self._has_reply = False
+        self._is_recorded_stalled = is_stalled
 
     def add_connection(self) -> None:
         """Open an extra connection while the server is silent."""

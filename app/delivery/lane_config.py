@@ -17,7 +17,7 @@ from app.store.secrets.encryption import Vault
 
 @dataclass(frozen=True, slots=True)
 class LaneConfig:
-    """A profile, and the identity that it has on the wire.
+    """A profile and its SMTP identity.
 
     `tokens` gives access tokens to a profile with OAuth 2.0. A sandbox has no `identity`, nor has a
     profile whose credentials do not open, as `fault` says.
@@ -39,7 +39,7 @@ class LaneConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneConfigFactory:
-    """Makes lane configurations from profiles, and from what the service and the machine add.
+    """Makes lane configurations from profiles and the service's settings.
 
     `routing` and `ehlo_names` are the service's; each tenant adds its own rule and name.
     """
@@ -50,7 +50,7 @@ class LaneConfigFactory:
     routing: Routing = NO_RULES
 
     def make_config(self, delivery_profile: DeliveryProfile) -> LaneConfig:
-        """Make the configuration of a lane, its credentials opened."""
+        """Make the configuration of a lane, with decrypted credentials."""
         return replace(
             self._make_identity(delivery_profile),
             tenant_rate_limit=delivery_profile.tenant_rate_limit,

@@ -1,4 +1,4 @@
-"""Report what came of a lane's messages, and apply it to the lane's state."""
+"""Report the results of a lane's messages, and apply them to the lane's state."""
 
 import logging
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class LaneResults:
         recovered_profile_id = None
         if self._is_probe(attempts):
             self._machine.apply(LaneEvent.PROBE_ENDED)
-            # A recipient may be decided without a word to the server.
+            # Some recipients are decided without contacting the server.
             if attempts.outcomes and attempts.facts.host is not None:
                 recovered_profile_id = config.profile.id
                 log.info("profile recovered", extra={"profile_id": config.profile.id})
@@ -56,7 +56,7 @@ class LaneResults:
     def fail(
         self, attempts: Attempts, fault: Outcome, config: LaneConfig, released: Sequence[str]
     ) -> None:
-        """Report the profile's fault that stopped a message, and the messages given back for it."""
+        """Report the profile's fault that stopped a message, and the released messages."""
         facts, profile = attempts.facts, config.profile
         text = explain(fault, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source)
         log.warning("profile failing: %s", text, extra={"profile_id": profile.id})

@@ -107,9 +107,9 @@ TRANSITIONS: Final[Mapping[LaneState, Mapping[LaneEvent, LaneState]]] = {
     },
 }
 
-# Where a lane may ask the database for messages.
+# The states in which a lane claims messages from the database.
 MAY_CLAIM: Final = frozenset({S.CLAIMING, S.DIRECT, S.FAILED})
-# Where it may begin on messages that it has kept room for. Only `DIRECT` keeps room for more.
+# The states in which a lane starts messages it reserved room for. Only `DIRECT` reserves room.
 MAY_TAKE_ACCEPTED: Final = frozenset({S.CLAIMING, S.DIRECT})
 
 
@@ -118,7 +118,7 @@ class IllegalLaneTransitionError(Exception):
 
 
 def next_state(state: LaneState, event: LaneEvent) -> LaneState:
-    """Return the state after `event`; raise IllegalLaneTransitionError where there is none."""
+    """Return the state after `event`; raise IllegalLaneTransitionError if there is none."""
     try:
         return TRANSITIONS[state][event]
     except KeyError:

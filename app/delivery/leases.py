@@ -11,7 +11,7 @@ from app.store.outbox import queries as outbox
 
 log = logging.getLogger(__name__)
 
-MAX_RENEWED: Final = 10_000  # below what PostgreSQL's and SQLite's statements take as parameters
+MAX_RENEWED: Final = 10_000  # below the parameter limits of PostgreSQL and SQLite
 
 
 class Leases:
@@ -42,13 +42,13 @@ class Leases:
             self._until.pop(message_id, None)
 
     def is_held(self, message: outbox.ClaimedMessage) -> bool:
-        """Whether the lease is this worker's for certain, whatever the database has answered."""
+        """Whether this worker certainly holds the lease, even if the database is down."""
         until = self._until.get(message.id)
         return until is not None and self._now() < until
 
     @property
     def has_run_out(self) -> bool:
-        """Whether the database may give away something in hand, even to this worker again."""
+        """Whether a lease has expired, so that the database may grant its message again."""
         return bool(self._until) and min(self._until.values()) <= self._now()
 
     async def renew(self) -> set[str]:
@@ -66,14 +66,14 @@ class Leases:
                     message_ids=held[start : start + MAX_RENEWED],
                     lease_until=until,
                 )
-        # What was settled while this was written is not held any more, and so not brought back.
+        # Do not add messages again that were settled during the update.
         self._until |= {message_id: until for message_id in kept if message_id in self._until}
         lost = {message_id for message_id in held if message_id not in kept} & self._until.keys()
         self.drop(lost)
         return lost
 
     async def give_back(self, message_ids: Iterable[str]) -> None:
-        """Release messages untouched; while the database is away, let their leases run out."""
+        """Release messages unchanged; without a database, let their leases expire."""
         try:
             await self.release(message_ids)
         except Unavailable:

@@ -1,4 +1,4 @@
-"""How many connections a lane may have."""
+"""Limit the connections of a lane."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from app.domain.outcome.outcome import Outcome, Verdict
 
 
 class ConnectionLimit:
-    """The lesser of what this worker is granted and what the server takes.
+    """The lower of the connections granted to this worker and those the server accepts.
 
     `has_extra` allows one connection more.
     """
@@ -16,10 +16,11 @@ class ConnectionLimit:
     def __init__(self, config: LaneConfig, granted: int) -> None:
         self.granted = granted
         self.has_extra = False
-        most = config.profile.max_connections
+        max_connections = config.profile.max_connections
         # This or another worker has observed it before.
         self._concurrency = Concurrency(
-            max_connections=most, limit=min(most, config.concurrency or most)
+            max_connections=max_connections,
+            limit=min(max_connections, config.concurrency or max_connections),
         )
         self._recorded = config.concurrency
 
@@ -47,9 +48,9 @@ class ConnectionLimit:
 
     def reconfigure(self, config: LaneConfig) -> None:
         """Apply a newer revision's limit."""
-        most = config.profile.max_connections
-        self.granted = min(self.granted, most)
-        self._concurrency = self._concurrency.with_max_connections(most)
+        max_connections = config.profile.max_connections
+        self.granted = min(self.granted, max_connections)
+        self._concurrency = self._concurrency.with_max_connections(max_connections)
 
     def adapt(self, results: Sequence[Outcome], seconds: float) -> None:
         """Use more or fewer connections, depending on how the server took a message."""
@@ -59,9 +60,9 @@ class ConnectionLimit:
             self._concurrency = self._concurrency.record_success(seconds)
 
     def take_observed(self, profile_id: str) -> tuple[str, int | None] | None:
-        """Return how many connections the server takes, for the profile, if that is new.
+        """Return the profile and how many connections its server accepts, if that changed.
 
-        None in the tuple: all that the profile allows.
+        None in the tuple: as many as the profile allows.
         """
         limit: int | None = self._concurrency.limit
         if limit == self._concurrency.max_connections:

@@ -24,20 +24,20 @@ RENEWALS_PER_LEASE: Final = 3
 MAX_ROWS: Final = 500
 IDEMPOTENCY_RETENTION: Final = timedelta(hours=24)
 REPORT_RETENTION: Final = timedelta(days=30)
-# Small, so that requests about the same messages do not wait for long.
-PURGED_AT_ONCE: Final = 100
+# Small, so that requests for the same messages wait briefly.
+PURGE_BATCH_ROWS: Final = 100
 PURGE_EVERY: Final = timedelta(hours=1)
 CLOCK_STEP: Final = timedelta(seconds=1)
 CLAMP_EVERY: Final = timedelta(minutes=10)
 DELETE_EVERY: Final = timedelta(minutes=1)
 DEAD_AFTER_LEASES: Final = 2
 
-# Sets the clock by the database's; raises Unavailable where the database is away.
+# Sets the clock by the database's. Raises Unavailable without a database.
 SyncClock = Callable[[], Awaitable[None]]
 
 
 class Maintenance:
-    """The duties of one worker. Each does one step, then waits for the next."""
+    """The duties of one worker. A duty does one step, then waits for the next."""
 
     def __init__(
         self,
@@ -64,8 +64,8 @@ class Maintenance:
         self._retention = retention
         self._started_at: datetime | None = None
         self._sync_clock = sync_clock
-        self._never = asyncio.Event()
-        self._was_ahead = asyncio.Event()
+        self._no_event = asyncio.Event()
+        self._clock_set_back = asyncio.Event()
 
     @property
     def duties(self) -> tuple[Callable[[], Awaitable[None]], ...]:
@@ -105,8 +105,8 @@ class Maintenance:
             return
         before = self._clock.now()
         await self._sync_clock()
-        if self._clock.now() < before - CLOCK_STEP:  # what was planned by it is planned too late
-            self._was_ahead.set()
+        if self._clock.now() < before - CLOCK_STEP:  # times planned with the old clock are too late
+            self._clock_set_back.set()
 
     @property
     def _dead_after(self) -> timedelta:
@@ -116,8 +116,8 @@ class Maintenance:
         """Expire messages that are past their time, and cancel those of deleted profiles."""
         now, finished = self._clock.now(), 0
         async with self._database.reading() as connection:
-            is_any = await outcomes.has_expired_or_orphaned(connection, now=now)
-        if is_any:
+            has_work = await outcomes.has_expired_or_orphaned(connection, now=now)
+        if has_work:
             async with self._database.transaction() as connection:
                 for finish in (outcomes.expire, outcomes.cancel_orphans):
                     finished += await finish(
@@ -130,19 +130,19 @@ class Maintenance:
             await self._pause_until(now + self._poll_interval)
 
     async def clamp_times(self) -> None:
-        """Bring back times that a clock ahead of time has planned.
+        """Clamp times that a clock in the future has planned.
 
-        Does so at the start and whenever the clock was set back. By a clock that is behind, all
-        times would lie ahead: it is set first.
+        Runs at the start and whenever the clock was set back. Sets the clock first: to a clock that
+        is behind, all times would seem too late.
         """
         await self._set_clock()
-        self._was_ahead.clear()
+        self._clock_set_back.clear()
         now = self._clock.now()
         async with self._database.transaction() as connection:
             clamped = await clamping.clamp_times(connection, now=now, lease=self._leases.length)
         if clamped:
             log.warning("clamped %d times beyond any schedule: a clock was wrong", clamped)
-        await self._clock.wait(self._was_ahead, now + CLAMP_EVERY)
+        await self._clock.wait(self._clock_set_back, now + CLAMP_EVERY)
 
     async def delete_old_rows(self) -> None:
         """Delete rows past the service's own retention: transcripts, logs, keys, reports."""
@@ -175,13 +175,13 @@ class Maintenance:
                 default=self._retention,
                 before=now - PURGE_EVERY,
                 now=now,
-                limit=PURGED_AT_ONCE,
+                limit=PURGE_BATCH_ROWS,
             )
         if purged is None:
             await self._pause_until(now + DELETE_EVERY)
 
     async def take_over(self) -> None:
-        """Free what dead workers held, for the one process that delivers from an SQLite file."""
+        """Release the leases of dead workers; only for the sole process on SQLite."""
         async with self._database.transaction() as connection:
             if freed := await outbox.release_all(connection, now=self._clock.now()):
                 log.warning("taking over %d messages of a dead worker", freed)
@@ -194,4 +194,4 @@ class Maintenance:
             await workers.deregister(connection, worker_id=self._leases.owner)
 
     async def _pause_until(self, moment: datetime) -> None:
-        await self._clock.wait(self._never, moment)
+        await self._clock.wait(self._no_event, moment)

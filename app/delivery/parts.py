@@ -1,4 +1,4 @@
-"""What the parts of one engine share."""
+"""Hold what the parts of one engine share."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class EngineParts:
     database: Database
     network: Network
     clock: Clock
-    facts: DeliveryMetrics
+    metrics: DeliveryMetrics
     leases: Leases
     recorder: Recorder
     settler: Settler

@@ -1,4 +1,4 @@
-"""Turn what came of a message into the rows to write."""
+"""Turn the results of a message into the rows to write."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -25,7 +25,7 @@ EVENTS: Final = {
     Verdict.BOUNCE: RecipientEvent.BOUNCE,
 }
 INTERRUPTED: Final = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, scope=FailureScope.MESSAGE)
-NOT_AGAIN: Final = (
+NOT_RETRIED: Final = (
     "not sent again: whether the earlier transmissions arrived is unknown (the profile's"
     " retry.max_unknown_outcomes)"
 )
@@ -36,7 +36,7 @@ def build_settlement(
 ) -> Settlement:
     """Build the rows: decided recipients move on, the others stay as they are (invariant 4).
 
-    A recipient whose body went out under `at_most_once` without an answer is uncertain, whatever
+    With `at_most_once`, a recipient is uncertain if the body was sent and no reply came, whatever
     stopped the work.
     """
     message = attempts.message
@@ -57,20 +57,20 @@ def build_settlement(
         recipients=updates,
         status=status,
         due_at=due_at,
-        attempts=tuple(_attempt_rows(attempts, updates)),
+        attempts=tuple(_build_attempt_rows(attempts, updates)),
     )
 
 
-def _attempt_rows(
+def _build_attempt_rows(
     attempts: Attempts, updates: Iterable[RecipientUpdate]
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the attempts' rows; an unknown outcome says so where it is the last one."""
+    """Yield the attempts' rows; explain a final unknown outcome."""
     is_last = attempts.message.guarantee is Guarantee.AT_LEAST_ONCE and any(
         update.status is RecipientStatus.UNCERTAIN for update in updates
     )
     for row in attempts.rows:
         if is_last and row["outcome_unknown"]:
-            yield {**row, "detail": "; ".join(filter(None, [row["detail"], NOT_AGAIN]))}
+            yield {**row, "detail": "; ".join(filter(None, [row["detail"], NOT_RETRIED]))}
         else:
             yield row
 
@@ -78,7 +78,7 @@ def _attempt_rows(
 def _next_due_at(
     recipients: Iterable[tuple[RecipientStatus, datetime | None]], now: datetime
 ) -> datetime:
-    """Return when the first open recipient is due: now, where it was never tried."""
+    """Return when the first open recipient is due; now if it was never tried."""
     return min(next_at or now for status, next_at in recipients if status not in FINAL)
 
 
@@ -94,14 +94,14 @@ def _build_update(
     message, count = attempts.message, recipient.attempts + 1
     event = EVENTS[outcome.verdict]
     unknown_outcomes = recipient.unknown_outcomes + outcome.outcome_unknown
-    if outcome.outcome_unknown and _is_given_up(message, unknown_outcomes, retry):
+    if outcome.outcome_unknown and _gives_up(message, unknown_outcomes, retry):
         event = RecipientEvent.MARK
     status = next_status(recipient.status, event)
     next_attempt_at = None
     if status is RecipientStatus.DEFERRED:
         is_greylisted = outcome.classification == GREYLISTED
         delay = retry_delay(retry, count, random, is_greylisted=is_greylisted)
-        # Never past the message's own end, at which the recipient expires.
+        # The recipient expires with the message.
         next_attempt_at = min(now + delay, message.expires_at)
     return RecipientUpdate(
         position=recipient.position,
@@ -116,7 +116,7 @@ def _build_update(
     )
 
 
-def _is_given_up(message: ClaimedMessage, unknown_outcomes: int, retry: RetryPolicy) -> bool:
-    """Whether this many unknown outcomes end the message."""
-    is_once = message.guarantee is Guarantee.AT_MOST_ONCE
-    return is_once or unknown_outcomes >= retry.max_unknown_outcomes
+def _gives_up(message: ClaimedMessage, unknown_outcomes: int, retry: RetryPolicy) -> bool:
+    """Whether no retry follows after this many unknown outcomes."""
+    is_at_most_once = message.guarantee is Guarantee.AT_MOST_ONCE
+    return is_at_most_once or unknown_outcomes >= retry.max_unknown_outcomes

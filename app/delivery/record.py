@@ -16,7 +16,7 @@ from app.store.outbox.queries import ClaimedMessage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """Builds the rows of one worker, with transcripts where they are kept."""
+    """Builds the rows of one worker, with transcripts if the service keeps them."""
 
     worker: str
     now: Callable[[], datetime]

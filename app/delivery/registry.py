@@ -1,4 +1,4 @@
-"""The lanes of one worker: made and kept at their profiles' revisions, closed when idle."""
+"""Keep the lanes of one worker at their profiles' revisions, and close idle lanes."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -62,10 +62,10 @@ class LaneRegistry:
                     connection, worker_id=self._leases.owner, profile_id=profile_id
                 )
 
-    async def open(self, wanted: Iterable[WaitingLane]) -> dict[str, Lane]:
+    async def open(self, waiting: Iterable[WaitingLane]) -> dict[str, Lane]:
         """Return the profiles' lanes at their current revisions; skips deleted profiles."""
         current, changed = dict[str, Lane](), list[WaitingLane]()
-        for due in wanted:
+        for due in waiting:
             lane = self.lanes.get(due.profile_id)
             if lane is not None and lane.config.profile.revision == due.revision:
                 current[due.profile_id] = lane
@@ -90,7 +90,7 @@ class LaneRegistry:
         if lane is not None:
             lane.reconfigure(config)
             return lane
-        # On SQLite there is no other worker to share connections with; elsewhere it has to ask.
+        # On PostgreSQL, workers share connections, so the lane has to claim some first.
         granted = 0 if self._database.is_postgresql else config.profile.max_connections
         lane = self.lanes[due.profile_id] = Lane(config, self._parts, granted=granted)
         return lane

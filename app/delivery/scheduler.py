@@ -13,9 +13,9 @@ from app.store.delivery import lanes
 from app.store.delivery.lanes import WaitingLane
 from app.store.outbox.queries import ClaimedMessage
 
-# How soon a lane is polled again whose due messages another worker had locked.
-CONTENDED: Final = timedelta(seconds=0.5)
-# So many lanes in one transaction: none of them keeps the others waiting for long.
+# The wait before polling a lane whose due messages another worker had locked.
+CONTENDED_RETRY: Final = timedelta(seconds=0.5)
+# Bounds a transaction, so that no lane delays the others for long.
 MAX_LANES: Final = 32
 
 
@@ -32,7 +32,7 @@ class Scheduler:
         self._leases = parts.leases
         self._settler = parts.settler
         self._clock = parts.clock
-        self._facts = parts.facts
+        self._metrics = parts.metrics
         self._wake = parts.wake
         self._registry = registry
         self._claims = claims
@@ -52,7 +52,7 @@ class Scheduler:
         """Claim for each lane with due messages and room, then wait for the next poll."""
         self._wake.clear()
         if self._leases.has_run_out:
-            # The database was away: this worker must not claim again what it has in hand.
+            # The database was down: this worker must not claim again what it already holds.
             await self._leases.renew()
         now = self._clock.now()
         versions = self._registry.read_versions()
@@ -78,7 +78,7 @@ class Scheduler:
                     return is_contended
                 fed = await self._feed(group)
                 if fed:
-                    # When their next message or permit is due is not known.
+                    # The due time of their next message or permit is unknown.
                     self._wake.set()
                 is_contended = is_contended or fed < len(group)
         return is_contended
@@ -93,7 +93,7 @@ class Scheduler:
             for moment in (due.due_at, due.fallback_at)
             if moment is not None and moment > now
         ]
-        return min([now + (CONTENDED if is_contended else self._poll_interval), *moments])
+        return min([now + (CONTENDED_RETRY if is_contended else self._poll_interval), *moments])
 
     async def _assign(self, ready: Iterable[WaitingLane], now: datetime) -> list[Assignment]:
         """Find the lanes for due messages that have room."""
@@ -107,7 +107,7 @@ class Scheduler:
         return [assignment for assignment in assignments if assignment.lane.may_ask]
 
     async def _find_sender(self, due: WaitingLane, now: datetime) -> WaitingLane | None:
-        """Find which profile sends what is due: its own, its fallback, or none now."""
+        """Find the profile that sends: the message's own, its fallback, or none now."""
         if due.due_at <= now or due.fallback_profile_id is None:
             return due
         async with self._database.reading() as connection:
@@ -123,13 +123,13 @@ class Scheduler:
         return len(claimed)
 
     async def _give(self, assignment: Assignment, claimed: Sequence[ClaimedMessage]) -> None:
-        """Hand a lane its claimed messages; release them where it may begin nothing now."""
+        """Hand a lane its claimed messages; release them if it cannot start any."""
         lane = assignment.lane
         if lane.limit.granted == 0:
             await self._leases.give_back(lane.drop_queue())
         if not claimed:
             return
-        self._facts.record_group("claim", len(claimed))
+        self._metrics.record_group("claim", len(claimed))
         if self._is_stopping or lane.machine.state is LaneState.HALTED:
             await self._leases.give_back([message.id for message in claimed])
         elif assignment.is_probe:

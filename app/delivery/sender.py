@@ -67,7 +67,7 @@ class Sender:
         config: LaneConfig,
         next_mail: NextMail | None = None,
     ) -> Session | None:
-        """Work on one message; answers the session, where it may carry another.
+        """Work on one message; returns the session if it can carry another.
 
         `next_mail` returns the mail that follows in the session.
         """
@@ -96,7 +96,7 @@ class Sender:
                 raise
             if session.distrusted and self._distrust.add(config.identity, session.distrusted):
                 self._pool.retire_idle()
-            # Where only the connection was at fault, a new one is tried at once.
+            # After a fault of the connection only, try a new connection at once.
             if attempts.fault is None or attempts.fault.scope is not FailureScope.CONNECTION:
                 return session if session.is_open else None
 
@@ -118,7 +118,7 @@ class Sender:
         return None
 
     async def _open_session(self, config: LaneConfig, identity: Identity) -> Session | OpenFailure:
-        """Open a session, with an access token where the profile uses OAuth 2.0."""
+        """Open a session, with an access token if the profile uses OAuth 2.0."""
         profile, tokens = config.profile, config.tokens
         token = None
         if tokens is not None and profile.oauth is not None and identity.wants_auth:

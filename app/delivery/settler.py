@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 MAX_GROUP: Final = 200
 RETRY_SECONDS: Final = 1.0
-# With what the lanes have in hand this bounds what a worker remembers while it cannot write.
+# Bounds the memory of a worker that cannot write, together with the lanes' messages.
 MAX_WAITING: Final = 5_000
 
 
@@ -51,7 +51,7 @@ class ProfileFault:
 
 
 @frozen_dataclass(kw_only=True)
-class Settled:
+class PendingSettlement:
     """One settlement on its way to the database.
 
     `fault` is what stopped the work, `recovered_profile_id` names a profile whose probe succeeded.
@@ -78,15 +78,15 @@ class Settler:
         wake: asyncio.Event,
         now: Callable[[], datetime],
         random: Random,
-        facts: DeliveryMetrics,
+        metrics: DeliveryMetrics,
     ) -> None:
         self._database = database
         self._leases = leases
         self._wake = wake
         self._now = now
         self._random = random
-        self._facts = facts
-        self._queue: asyncio.Queue[Settled] = asyncio.Queue()
+        self._metrics = metrics
+        self._queue: asyncio.Queue[PendingSettlement] = asyncio.Queue()
         self.waiting = 0
 
     def submit(
@@ -98,14 +98,14 @@ class Settler:
         recovered_profile_id: str | None = None,
         observed_concurrency: tuple[str, int | None] | None = None,
     ) -> None:
-        """Hand over what came of a message, which stays leased until that is written."""
-        self._facts.record_outcomes(attempts.outcomes.values())
+        """Queue the results of a message, which stays leased until they are written."""
+        self._metrics.record_outcomes(attempts.outcomes.values())
         for row in attempts.rows:
-            self._facts.record_attempt(row)
+            self._metrics.record_attempt(row)
         settlement = build_settlement(attempts, retry=retry, now=self._now(), random=self._random)
         self.waiting += 1
         self._queue.put_nowait(
-            Settled(
+            PendingSettlement(
                 settlement=settlement,
                 fault=fault,
                 recovered_profile_id=recovered_profile_id,
@@ -114,7 +114,7 @@ class Settler:
         )
 
     async def mark(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
-        """Write down that the body is about to go out; returns False where that failed."""
+        """Record that the body is about to be sent; returns False if that fails."""
 
         async def write(connection: AsyncConnection) -> bool:
             return await outcomes.mark(
@@ -150,8 +150,8 @@ class Settler:
         """Wait until everything submitted is written."""
         await self._queue.join()
 
-    async def _write(self, group: Sequence[Settled]) -> None:
-        """Write a group, and try again while the database is away: no outcome is forgotten."""
+    async def _write(self, group: Sequence[PendingSettlement]) -> None:
+        """Write a group; retry while the database is down, so that no outcome is lost."""
         while True:
             try:
                 await self._write_once(group)
@@ -165,39 +165,39 @@ class Settler:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
-        self._facts.record_group("settle", len(group))
+        self._metrics.record_group("settle", len(group))
         self._finish(group)
 
-    def _finish(self, group: Sequence[Settled]) -> None:
+    def _finish(self, group: Sequence[PendingSettlement]) -> None:
         """Notify leases, lanes and the scheduler."""
-        self._leases.drop(settled.settlement.message_id for settled in group)
-        for settled in group:
-            if settled.fault is not None:
-                self._leases.drop(settled.fault.released)
-                settled.fault.machine.apply(LaneEvent.FAULT_RECORDED)
-            if settled.settlement.due_at is not None or settled.recovered_profile_id is not None:
+        self._leases.drop(pending.settlement.message_id for pending in group)
+        for pending in group:
+            if pending.fault is not None:
+                self._leases.drop(pending.fault.released)
+                pending.fault.machine.apply(LaneEvent.FAULT_RECORDED)
+            if pending.settlement.due_at is not None or pending.recovered_profile_id is not None:
                 self._wake.set()
 
-    async def _write_once(self, group: Sequence[Settled]) -> None:
+    async def _write_once(self, group: Sequence[PendingSettlement]) -> None:
         recovered = {s.recovered_profile_id for s in group if s.recovered_profile_id is not None}
         async with self._database.transaction(announce=bool(recovered)) as connection:
             owned = await outcomes.settle(
                 connection,
                 owner=self._leases.owner,
-                settlements=[settled.settlement for settled in group],
+                settlements=[pending.settlement for pending in group],
                 now=self._now(),
             )
             for profile_id in recovered:
                 await lanes.record_recovery(connection, profile_id=profile_id, now=self._now())
-            observed = dict(filter(None, (settled.observed_concurrency for settled in group)))
+            observed = dict(filter(None, (pending.observed_concurrency for pending in group)))
             for profile_id, concurrency in observed.items():
                 await lanes.record_concurrency(
                     connection, profile_id=profile_id, concurrency=concurrency
                 )
-            for settled in group:
-                if settled.fault is not None:
-                    await self._record_fault(connection, settled.fault)
-        message_ids = [settled.settlement.message_id for settled in group]
+            for pending in group:
+                if pending.fault is not None:
+                    await self._record_fault(connection, pending.fault)
+        message_ids = [pending.settlement.message_id for pending in group]
         if lost := [message_id for message_id in message_ids if message_id not in owned]:
             log.warning("dropping outcomes of messages that another worker took over: %s", lost)
 

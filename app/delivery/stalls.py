@@ -16,16 +16,16 @@ CHECK_EVERY: Final = timedelta(seconds=1)
 class StallMonitor:
     """Watches the lanes of one worker.
 
-    While all connections of a lane have waited for their server for long, the lane may open one
-    more: a server that is away fails it, and the profile with it; a server that has only lost the
-    former connections takes mail by the new one. Of several workers only one opens it.
+    If all connections of a lane have waited long for their server, the lane may open one more. If
+    the server is down, this connection fails, and so the profile. If the server has only lost the
+    old connections, it accepts mail on the new one. Only one worker opens it.
     """
 
     def __init__(self, parts: EngineParts, registry: LaneRegistry) -> None:
         self._database = parts.database
         self._clock = parts.clock
         self._lanes = registry.lanes
-        self._never = asyncio.Event()
+        self._no_event = asyncio.Event()
         self._recorded: WeakSet[Lane] = WeakSet()
 
     async def check_stalls(self) -> None:
@@ -39,14 +39,14 @@ class StallMonitor:
                 lane.drop_connection()
                 if lane.is_stall_over:
                     await self._record_end(lane)
-        await self._clock.wait(self._never, self._clock.now() + CHECK_EVERY)
+        await self._clock.wait(self._no_event, self._clock.now() + CHECK_EVERY)
 
     async def _record_stall(self, lane: Lane) -> None:
         async with self._database.transaction() as connection:
             is_first = await lanes.record_stall(
                 connection,
                 profile_id=lane.profile_id,
-                reason=lane.silence,
+                reason=lane.stall_reason,
                 now=self._clock.now(),
             )
         self._recorded.add(lane)

@@ -37,17 +37,17 @@ ANY_ADDRESS: Final = {"0.0.0.0": LOOPBACK, "::": "[::1]"}  # noqa: S104 - what t
 
 
 def main(*, data_folder: Path, host: str, port: int, smtp_port: int, submission_port: int) -> None:
-    """Serve until SIGINT or SIGTERM; everything is kept in `data_folder`.
+    """Serve until SIGINT or SIGTERM, with all data in `data_folder`.
 
-    Raises SettingsError where the folder or a port cannot be used.
+    Raises SettingsError if the folder or a port cannot be used.
     """
     with ExitStack() as stack:
-        stack.enter_context(_make_data_folder(data_folder))
+        stack.enter_context(_lock_data_folder(data_folder))
         http = stack.enter_context(listen(host, port, "--port"))
         smtp = stack.enter_context(listen(LOOPBACK, smtp_port, "--smtp-port"))
-        # On loopback alone, because logins there are not encrypted.
+        # Only on loopback, because logins there are not encrypted.
         submission = stack.enter_context(listen(LOOPBACK, submission_port, "--submission-port"))
-        keys = first_run.read_or_make_keys(data_folder)
+        keys = first_run.load_or_create_keys(data_folder)
         settings = first_run.make_settings(data_folder, keys, host=host, port=port)
         telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
         screen = Screen(
@@ -62,13 +62,13 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int, submission_
 
 
 def _format_host(host: str) -> str:
-    """A host as it stands in a URL that works on this machine."""
+    """Format a host for a URL that works on this machine."""
     return ANY_ADDRESS.get(host) or (f"[{host}]" if ":" in host else host)
 
 
 @contextmanager
-def _make_data_folder(folder: Path) -> Iterator[None]:
-    """Make the folder, for this user alone, and keep every other process out of it."""
+def _lock_data_folder(folder: Path) -> Iterator[None]:
+    """Create the folder, readable only by this user, and lock it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(folder / "dev.lock", mode=0o600)
@@ -117,7 +117,7 @@ async def _prepare(settings: Settings, keys: Keys, *, smtp_port: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says when it has started, and leaves signals to us: it raises those it was sent once more."""
+    """Reports its start, and does not handle signals: uvicorn would raise them again."""
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)

@@ -29,14 +29,14 @@ from app.submission.session import SessionConfig
 
 HOSTNAME: Final = "inbox.dev.example"
 LOGINS: Final = {profile.name: profile.password for profile in PROFILES}
-MIN_MESSAGE_BYTES: Final = 32 * 1024 * 1024  # its limit is never below this
-BUFFERED_MESSAGES: Final = 8  # at most this many of the largest size are in memory
+MIN_MESSAGE_BYTES: Final = 32 * 1024 * 1024  # the lower bound of the limit
+BUFFERED_MESSAGES: Final = 8  # of the largest size, in memory at once
 MAX_CONNECTIONS: Final = 500
 GRACE_SECONDS: Final = 5.0
 
 
 class Catcher:
-    """Where the server's mail goes, and how large it may be."""
+    """Log clients in, and store their mail in the inbox."""
 
     def __init__(
         self, inbox: Inbox, *, on_mail: Callable[[Mail], None], max_message_bytes: int
@@ -52,8 +52,8 @@ class Catcher:
             raise Unauthenticated("The user name or the password is wrong.")
         return Account(self, credentials.username)
 
-    def keep(self, mail: Mail, content: bytes) -> None:
-        """Keep a mail and show it."""
+    def store(self, mail: Mail, content: bytes) -> None:
+        """Store a mail and print it."""
         self._inbox.add(mail, content)
         self._on_mail(mail)
 
@@ -68,7 +68,7 @@ class Account:
         self.tenant_id = self.profile_id = username
 
     async def renew(self) -> None:
-        """Accept: a login lasts."""
+        """Do nothing: logins do not expire."""
 
     def check_sender(self, mail: commands.Mail) -> None:
         """Accept any sender."""
@@ -77,7 +77,7 @@ class Account:
         """Accept any recipient."""
 
     async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:
-        """Keep the mail byte for byte, and return its id."""
+        """Store the mail byte for byte, and return its id."""
         mail = Mail(
             id=new_id("cap"),
             received_at=SystemClock().now(),
@@ -88,12 +88,12 @@ class Account:
             subject=_subject(content),
             size_bytes=len(content),
         )
-        self._catcher.keep(mail, content)
+        self._catcher.store(mail, content)
         return mail.id
 
 
 def _subject(content: bytes) -> str:
-    """What a mail is about; empty where its header is beyond a bound."""
+    """Return the subject; empty if the header is too complex."""
     try:
         return decode_words(read_header(content).get("subject") or "")
     except TooComplexError:
@@ -101,7 +101,7 @@ def _subject(content: bytes) -> str:
 
 
 def _check_client_name(name: str) -> None:
-    """Raise ValueError, as a strict server replies, for a name that no host in the world has."""
+    """Raise ValueError, with a strict server's reply, unless the name is a valid EHLO name."""
     try:
         parse_ehlo_name(name)
     except ValueError:
@@ -112,7 +112,7 @@ def _check_client_name(name: str) -> None:
 
 @asynccontextmanager
 async def serve_catcher(catcher: Catcher, listening: socket.socket) -> AsyncIterator[None]:
-    """Catch while the block runs; connections that are left then are cut."""
+    """Serve while the block runs; then close the remaining connections."""
     now = SystemClock().now
     max_bytes = catcher.max_message_bytes
     session = SessionConfig(

@@ -17,7 +17,7 @@ from app.api.profiles.schemas import ProfileCreate
 from app.api.profiles.secrets import seal_secrets
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate
-from app.auth.audit import Act
+from app.auth.audit import AuditContext
 from app.domain.api_keys import generate_secret, hash_secret
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
@@ -38,7 +38,7 @@ DATABASE_FILE: Final = "heloise.db"
 
 @dataclass(frozen=True, slots=True)
 class DevProfile:
-    """A profile for the inbox; its user name there is its own name."""
+    """A profile that sends to the inbox. Its login is its name."""
 
     name: str
     ehlo_name: str
@@ -46,7 +46,7 @@ class DevProfile:
 
     @property
     def password(self) -> str:
-        """Fit for an inbox that this machine alone can reach, and for nothing else."""
+        """Return the password, which protects nothing: the inbox listens on loopback only."""
         return f"{self.name}-password"
 
 
@@ -65,10 +65,10 @@ class Keys:
     api_key: str
 
 
-def read_or_make_keys(folder: Path) -> Keys:
-    """The keys in the folder, made where it is new; for this user's eyes alone.
+def load_or_create_keys(folder: Path) -> Keys:
+    """Load the keys of the folder, or create them, readable only by this user.
 
-    Raises SettingsError where they cannot be read.
+    Raises SettingsError if they cannot be read.
     """
     path = folder / KEYS_FILE
     remedy = f"delete {folder} to start over, or set --data to another folder"
@@ -89,11 +89,11 @@ def read_or_make_keys(folder: Path) -> Keys:
 
 
 def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings:
-    """The settings to try things out with.
+    """Build the settings of `heloise dev`.
 
-    Database and keys are always the folder's own, so that nothing is tried out on what
-    HELOISE_DATABASE_URL names. SMTP submission has no TLS: the settings that are printed have to
-    work with any client. Of the rest, what is set in the environment holds.
+    Database and keys are always those of the folder, never those of HELOISE_DATABASE_URL. SMTP
+    submission has no TLS, so that the printed settings work with any client. Other settings can
+    come from the environment.
     """
     defaults: dict[str, Any] = {
         "allowed_ports": "1-65535",
@@ -101,8 +101,10 @@ def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings
         "log_format": "console",
         "shutdown_grace_seconds": 5,
     }
-    given = {
-        shown.name for shown in list_settings(read_settings()) if shown.source is not Source.DEFAULT
+    set_variables = {
+        setting.name
+        for setting in list_settings(read_settings())
+        if setting.source is not Source.DEFAULT
     }
     fixed: dict[str, Any] = {
         "database_url": f"sqlite:///{folder.absolute() / DATABASE_FILE}",
@@ -117,24 +119,28 @@ def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings
         "submission_tls_key": None,
     }
     return Settings(
-        **{field: value for field, value in defaults.items() if variable_name(field) not in given},
+        **{
+            field: value
+            for field, value in defaults.items()
+            if variable_name(field) not in set_variables
+        },
         **fixed,
     )
 
 
 async def prepare(connection: AsyncConnection, vault: Vault, keys: Keys, *, smtp_port: int) -> None:
-    """Make tenant, key and profiles where they are not there yet; else find the inbox's port."""
+    """Create tenant, key and profiles at the first start; later, update the inbox's port."""
     now = SystemClock().now()
     key = await api_keys.find_by_hash(connection, hash=hash_secret(keys.api_key))
     if key is not None:
-        await _follow_inbox(connection, vault, key.tenant_id, smtp_port, now)
+        await _update_port(connection, vault, key.tenant_id, smtp_port, now)
         return
-    act = Act(actor=Actor(ActorKind.COMMAND_LINE, name="heloise dev"), now=now)
+    audit_context = AuditContext(actor=Actor(ActorKind.COMMAND_LINE, name="heloise dev"), now=now)
     tenant = await tenant_actions.create(
-        connection, act, TenantCreate(slug=TENANT, name="Trying Heloise out")
+        connection, audit_context, TenantCreate(slug=TENANT, name="Trying Heloise out")
     )
     body = KeyCreate(name="heloise dev", scopes=list(Scope))
-    await key_actions.create(connection, act, body, tenant=tenant.id, secret=keys.api_key)
+    await key_actions.create(connection, audit_context, body, tenant=tenant.id, secret=keys.api_key)
     for profile in PROFILES:
         await _make_profile(connection, vault, tenant.id, profile, smtp_port, now)
 
@@ -162,15 +168,15 @@ async def _make_profile(
             "default_from": profile.default_from,
         }
     )
-    made = build_new_profile(body, tenant_id=tenant_id, now=now)
-    sealed = seal_secrets(body, vault, profile=made)
-    await profiles.insert(connection, profile=made, sealed=sealed)
+    new_profile = build_new_profile(body, tenant_id=tenant_id, now=now)
+    sealed = seal_secrets(body, vault, profile=new_profile)
+    await profiles.insert(connection, profile=new_profile, sealed=sealed)
 
 
-async def _follow_inbox(
+async def _update_port(
     connection: AsyncConnection, vault: Vault, tenant_id: str, smtp_port: int, now: datetime
 ) -> None:
-    """Let the profiles that still point at the inbox point at where it listens this time."""
+    """Set the current SMTP port in the profiles that send to the inbox."""
     for profile in PROFILES:
         stored_profile = await profiles.find(connection, tenant_id=tenant_id, profile=profile.name)
         if stored_profile is None or (stored_profile.host, stored_profile.username) != (
@@ -179,14 +185,14 @@ async def _follow_inbox(
         ):
             continue
         if stored_profile.port != smtp_port:
-            moved = profile_secret(replace(stored_profile, port=smtp_port), "password")
+            new_context = profile_secret(replace(stored_profile, port=smtp_port), "password")
             await profiles.update(
                 connection,
                 tenant_id=tenant_id,
                 profile_id=stored_profile.id,
                 changes={
                     "port": smtp_port,
-                    "sealed_password": vault.seal(profile.password, moved),
+                    "sealed_password": vault.seal(profile.password, new_context),
                 },
                 now=now,
             )

@@ -14,7 +14,7 @@ KEEP_MAILS: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
-    """A mail that arrived: who brought it, its envelope, and what it is about."""
+    """A captured mail: its session, envelope and subject."""
 
     id: str
     received_at: datetime
@@ -30,7 +30,7 @@ _MAIL: Final = TypeAdapter(Mail)
 
 
 class Inbox:
-    """A folder of the newest mails: the `keep` ones that arrived last."""
+    """A folder with the `keep` newest mails."""
 
     def __init__(self, folder: Path, *, keep: int = KEEP_MAILS) -> None:
         self._folder = folder
@@ -40,29 +40,29 @@ class Inbox:
         self._mails = {mail.id: mail for mail in mails}
 
     def add(self, mail: Mail, content: bytes) -> None:
-        """Keep a mail, and drop the oldest where there are too many."""
+        """Store a mail, and delete the oldest above the maximum."""
         self._write(self._content_path(mail.id), content)
-        # Last, and at once: a mail that is listed is there as a whole, whenever we are killed.
+        # Last and atomic, so that every listed mail is complete, even after a crash.
         self._write(self._mail_path(mail.id), _MAIL.dump_json(mail))
         self._mails[mail.id] = mail
-        for oldest in list(self._mails)[: -self._keep]:
-            self._drop(oldest)
+        for mail_id in list(self._mails)[: -self._keep]:
+            self._delete(mail_id)
 
     def page(self, *, limit: int, after: str | None) -> Sequence[Mail]:
-        """At most `limit` mails, newest first, from the one after the given id."""
+        """List at most `limit` mails that are older than `after`, newest first."""
         newest_first = sorted(self._mails, reverse=True)
-        older = [mail_id for mail_id in newest_first if after is None or mail_id < after]
-        return [self._mails[mail_id] for mail_id in older[:limit]]
+        mail_ids = [mail_id for mail_id in newest_first if after is None or mail_id < after]
+        return [self._mails[mail_id] for mail_id in mail_ids[:limit]]
 
     def find(self, mail_id: str) -> Mail | None:
-        """The mail with this id, if it is still kept."""
+        """Find a mail by id, or return None."""
         return self._mails.get(mail_id)
 
     def content(self, mail: Mail) -> bytes:
-        """The message as it came, its dots unstuffed."""
+        """Read the message, without dot-stuffing."""
         return self._content_path(mail.id).read_bytes()
 
-    def _drop(self, mail_id: str) -> None:
+    def _delete(self, mail_id: str) -> None:
         del self._mails[mail_id]
         self._mail_path(mail_id).unlink(missing_ok=True)
         self._content_path(mail_id).unlink(missing_ok=True)
@@ -74,8 +74,8 @@ class Inbox:
         return self._folder / f"{mail_id}.eml"
 
     def _write(self, path: Path, content: bytes) -> None:
-        unfinished = path.with_suffix(path.suffix + "~")
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        temporary_path = path.with_suffix(path.suffix + "~")
+        descriptor = os.open(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        os.replace(unfinished, path)  # noqa: PTH105 - as the comment at its call says
+        os.replace(temporary_path, path)  # noqa: PTH105 - as the comment at its call says

@@ -38,7 +38,7 @@ router = APIRouter(tags=["Inbox"])
 
 
 class MailRead(BaseModel):
-    """A captured mail: who brought it, and its envelope."""
+    """A captured mail: its session and envelope."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
@@ -60,7 +60,7 @@ class HeaderRead(BaseModel):
 
 
 class MailFull(MailRead):
-    """A captured mail with what it says."""
+    """A captured mail with its content."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -84,17 +84,17 @@ class MailPage(Page[MailRead]):
     """A page of mails, newest first."""
 
 
-async def _inbox(request: Request) -> Inbox:
+async def _get_inbox(request: Request) -> Inbox:
     inbox: Inbox = request.app.state.inbox
     return inbox
 
 
-InboxOf = Annotated[Inbox, Depends(_inbox)]
+InboxDependency = Annotated[Inbox, Depends(_get_inbox)]
 
 
-async def _mail(
+async def _get_mail(
     mail: Annotated[str, Path(description="The mail's id.", examples=[EXAMPLE["id"]])],
-    inbox: InboxOf,
+    inbox: InboxDependency,
 ) -> Mail:
     captured_mail = inbox.find(mail)
     if captured_mail is None:
@@ -102,7 +102,7 @@ async def _mail(
     return captured_mail
 
 
-MailOf = Annotated[Mail, Depends(_mail)]
+MailDependency = Annotated[Mail, Depends(_get_mail)]
 
 
 @router.get(
@@ -111,8 +111,8 @@ MailOf = Annotated[Mail, Depends(_mail)]
     summary="List captured mails",
     responses=open_problems("invalid-request"),
 )
-async def list_mails(paging: ListQuery, inbox: InboxOf) -> MailPage:
-    """What has arrived, newest first; the newest thousand are kept."""
+async def list_mails(paging: ListQuery, inbox: InboxDependency) -> MailPage:
+    """List captured mails, newest first. Heloise keeps the newest 1000."""
     rows = inbox.page(limit=paging.limit + 1, after=parse_cursor(paging, "cap"))
     return make_page(paging, rows, MailPage, MailRead.model_validate)
 
@@ -123,8 +123,8 @@ async def list_mails(paging: ListQuery, inbox: InboxOf) -> MailPage:
     summary="Get a captured mail",
     responses=open_problems("not-found"),
 )
-async def get_mail(mail: MailOf, inbox: InboxOf) -> MailFull:
-    """One mail: envelope, header and text, decoded; the envelope alone where it is too complex."""
+async def get_mail(mail: MailDependency, inbox: InboxDependency) -> MailFull:
+    """Get a mail: envelope, headers and decoded text. If it is too complex, only the envelope."""
     try:
         message = read_message(inbox.content(mail))
     except TooComplexError:
@@ -133,8 +133,8 @@ async def get_mail(mail: MailOf, inbox: InboxOf) -> MailFull:
     return MailFull(
         **MailRead.model_validate(mail).model_dump(),
         headers=[HeaderRead(name=name, value=decode_words(value)) for name, value in fields],
-        text=_body(message, "text/plain"),
-        html=_body(message, "text/html"),
+        text=_find_text(message, "text/plain"),
+        html=_find_text(message, "text/html"),
     )
 
 
@@ -151,13 +151,13 @@ async def get_mail(mail: MailOf, inbox: InboxOf) -> MailFull:
         }
     },
 )
-async def get_raw_mail(mail: MailOf, inbox: InboxOf) -> Response:
-    """The bytes between DATA and the final dot (RFC 5322)."""
+async def get_raw_mail(mail: MailDependency, inbox: InboxDependency) -> Response:
+    """Get the bytes between DATA and the final dot (RFC 5322)."""
     return Response(inbox.content(mail), media_type="message/rfc822")
 
 
-def _body(message: Part, kind: str) -> str | None:
-    """The text of the first part of a type that is no file; None where there is none."""
+def _find_text(message: Part, kind: str) -> str | None:
+    """Find the text of the first part of this type that is not an attachment, or None."""
     for part in message.walk():
         is_file = (part.header.get("content-disposition") or "").lower().startswith("attachment")
         if part.kind == kind and not is_file:
@@ -166,15 +166,15 @@ def _body(message: Part, kind: str) -> str | None:
 
 
 async def _require_reader(caller: MessageReader) -> None:
-    """Ask for a key that may read messages, of all profiles."""
+    """Require a key that may read the messages of all profiles."""
     caller.require_unbound()
 
 
 def install(app: FastAPI, inbox: Inbox, *, host: str) -> None:
-    """Let the app answer for the inbox too, and describe it in its documents.
+    """Add the inbox to the app and to its OpenAPI document.
 
-    On loopback the inbox is open, and all pages answer by a name of loopback alone: a web site
-    whose name was made to point here (DNS rebinding) reads nothing. Elsewhere it takes a key.
+    On loopback, the inbox needs no key, and the app answers only requests whose Host is loopback:
+    this prevents DNS rebinding. On other hosts, the inbox needs a key.
     """
     app.state.inbox = inbox
     if is_loopback(host):

@@ -23,7 +23,7 @@ FIRST_MESSAGE: Final = {
 
 
 class Screen:
-    """A terminal, or a file that stands for one."""
+    """Print to the terminal."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Screen:
         self._console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
 
     def show_start(self, keys: Keys) -> None:
-        """Say where everything is, and how to send a first mail."""
+        """Print the addresses and keys, and a command that sends a first mail."""
         rows = (
             ("documents", f"{self._url}/docs"),
             ("inbox", f"{self._url}/inbox{self._key}, by SMTP on {LOOPBACK}:{self._smtp_port}"),
@@ -51,16 +51,16 @@ class Screen:
             ("admin key", keys.admin_key),
             ("data folder", str(self._data_folder)),
         )
-        self._line(Text(f"Heloise {__version__}, development server", "bold"))
-        self._show_rows(rows)
-        self._line(Text("\nTo send a mail, paste this into another terminal:", "bold"))
-        self._line(Text(f"\n{self.first_request(keys)}\n"))
-        self._line(Text("To send by SMTP, give your program these settings:\n", "bold"))
-        self._show_rows(self.smtp_settings(keys))
-        self._line(Text())
+        self._print(Text(f"Heloise {__version__}, development server", "bold"))
+        self._print_rows(rows)
+        self._print(Text("\nTo send a mail, paste this into another terminal:", "bold"))
+        self._print(Text(f"\n{self.format_first_request(keys)}\n"))
+        self._print(Text("To send by SMTP, give your program these settings:\n", "bold"))
+        self._print_rows(self.list_smtp_settings(keys))
+        self._print(Text())
 
-    def first_request(self, keys: Keys) -> str:
-        """A command to paste, on one line."""
+    def format_first_request(self, keys: Keys) -> str:
+        """Format a command that sends a first mail, on one line."""
         words = (
             *("curl", "-sS", f"{self._url}/messages"),
             *("-H", f"Authorization: Bearer {keys.api_key}"),
@@ -69,8 +69,8 @@ class Screen:
         )
         return shlex.join(words)
 
-    def smtp_settings(self, keys: Keys) -> Sequence[tuple[str, str]]:
-        """What a program needs to send through the first profile."""
+    def list_smtp_settings(self, keys: Keys) -> Sequence[tuple[str, str]]:
+        """List what a program needs to send through the first profile."""
         return (
             ("host", LOOPBACK),
             ("port", str(self._submission_port)),
@@ -80,29 +80,29 @@ class Screen:
         )
 
     def show_mail(self, mail: Mail) -> None:
-        """Show a mail that has just arrived."""
-        self._line(
+        """Print a captured mail."""
+        self._print(
             Text.assemble(
                 (f"{mail.received_at.astimezone():%H:%M:%S}", "dim"),
                 ("  EHLO ", "dim"),
-                (_printable(mail.ehlo_name), "cyan"),
+                (_escape(mail.ehlo_name), "cyan"),
                 ("  AUTH ", "dim"),
-                (_printable(mail.auth_user), "cyan"),
-                f"  {_printable(mail.mail_from)} → {_printable(', '.join(mail.rcpt_to))}  ",
-                (_printable(mail.subject), "bold"),
+                (_escape(mail.auth_user), "cyan"),
+                f"  {_escape(mail.mail_from)} → {_escape(', '.join(mail.rcpt_to))}  ",
+                (_escape(mail.subject), "bold"),
             )
         )
 
-    def _show_rows(self, rows: Iterable[tuple[str, str]]) -> None:
+    def _print_rows(self, rows: Iterable[tuple[str, str]]) -> None:
         for name, value in rows:
-            self._line(Text.assemble((f"  {name:<13}", "dim"), value))
+            self._print(Text.assemble((f"  {name:<13}", "dim"), value))
 
-    def _line(self, text: Text) -> None:
-        # Lines are not folded, so that what is copied is whole.
+    def _print(self, text: Text) -> None:
+        # No wrapping, so that copied commands are complete.
         self._console.print(text, soft_wrap=True)
         self._console.file.flush()
 
 
-def _printable(text: str) -> str:
-    """A text from outside, without what a terminal would take as a command."""
+def _escape(text: str) -> str:
+    """Replace control characters, which a terminal would execute."""
     return "".join(char if char.isprintable() else "�" for char in text)

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.diagnostics.failed_stage import failed_stage_report
+from app.diagnostics.failed_stage import build_failed_report
 from app.diagnostics.report import AddressAttempt, StageReport, Status, Step
 from app.domain.clock import monotonic_seconds
 from app.domain.networks import AddressGuard, IPAddress
@@ -14,47 +14,47 @@ from app.smtp.identity import Identity
 from app.smtp.resolve import DialResult, Network, dial_all
 
 
-def guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
+def run_guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
     """Check port and host without a DNS lookup."""
     started = monotonic_seconds()
     if (failure := _find_refusal(identity, guard)) is not None:
-        return failed_stage_report(Step.ADDRESS_GUARD, failure, duration_ms=_ms_since(started))
+        return build_failed_report(Step.ADDRESS_GUARD, failure, duration_ms=_ms_since(started))
     return _make_passed_report(Step.ADDRESS_GUARD, started, f"port {identity.port} is allowed")
 
 
-async def dns_stage(
+async def run_dns_stage(
     identity: Identity, network: Network, seconds: float
 ) -> tuple[StageReport, list[IPAddress]]:
     """Resolve the host, within `seconds`."""
     started = monotonic_seconds()
-    waits = replace(identity.timeouts, connect=min(identity.timeouts.connect, seconds))
+    timeouts = replace(identity.timeouts, connect=min(identity.timeouts.connect, seconds))
     try:
-        addresses = await network.addresses(replace(identity, timeouts=waits))
+        addresses = await network.addresses(replace(identity, timeouts=timeouts))
     except StageFailedError as error:
-        return failed_stage_report(Step.DNS, error.failure, duration_ms=_ms_since(started)), []
+        return build_failed_report(Step.DNS, error.failure, duration_ms=_ms_since(started)), []
     report = _make_passed_report(
         Step.DNS, started, f"{identity.host} resolves to {', '.join(map(str, addresses))}"
     )
-    tried = tuple(AddressAttempt(address=str(address)) for address in addresses)
-    return replace(report, addresses=tried), addresses
+    address_attempts = tuple(AddressAttempt(address=str(address)) for address in addresses)
+    return replace(report, addresses=address_attempts), addresses
 
 
-async def tcp_stage(
+async def run_tcp_stage(
     identity: Identity, addresses: Sequence[IPAddress]
 ) -> tuple[StageReport, socket.socket | None]:
     """Connect to every address, because one dead address slows some deliveries."""
     started = monotonic_seconds()
     sock, results = await dial_all(identity, addresses)
-    tried = tuple(_make_address_report(result) for result in results)
+    address_attempts = tuple(_make_address_report(result) for result in results)
     errors = [result.error for result in results if result.error is not None]
     if sock is None:
-        report = failed_stage_report(Step.TCP, errors[0].failure, duration_ms=_ms_since(started))
+        report = build_failed_report(Step.TCP, errors[0].failure, duration_ms=_ms_since(started))
     elif errors:
         detail = f"cannot connect to all addresses: {'; '.join(map(str, errors))}"
         report = replace(_make_passed_report(Step.TCP, started, detail), status=Status.WARNING)
     else:
         report = _make_passed_report(Step.TCP, started, "connected to each address")
-    return replace(report, addresses=tried), sock
+    return replace(report, addresses=address_attempts), sock
 
 
 def _find_refusal(identity: Identity, guard: AddressGuard) -> Failure | None:
@@ -67,11 +67,11 @@ def _find_refusal(identity: Identity, guard: AddressGuard) -> Failure | None:
     return None
 
 
-def _make_address_report(dialled: DialResult) -> AddressAttempt:
-    error = dialled.error
+def _make_address_report(dial_result: DialResult) -> AddressAttempt:
+    error = dial_result.error
     return AddressAttempt(
-        address=str(dialled.address),
-        duration_ms=round(dialled.seconds * 1000, 3),
+        address=str(dial_result.address),
+        duration_ms=round(dial_result.seconds * 1000, 3),
         error=None if error is None else error.failure.detail,
     )
 

@@ -9,8 +9,8 @@ from app.smtp.faults import StageFailedError
 SECONDS: Final = 5.0
 
 
-async def txt_records(resolver: Resolver, name: str) -> list[str] | Failure:
-    """The TXT records of a name, or why they are not known."""
+async def look_up_txt(resolver: Resolver, name: str) -> list[str] | Failure:
+    """Return the TXT records of a name, or the failure of the lookup."""
     try:
         return await resolver.texts(name, SECONDS)
     except StageFailedError as error:

@@ -19,7 +19,7 @@ RFC_1912_PTR: Final = "RFC 1912 section 2.1"
 GOOGLE: Final = "https://support.google.com/a/answer/81126"
 
 
-class Verdict(StrEnum):
+class AdviceStatus(StrEnum):
     """`failed`: strict servers refuse the name. `warning`: some do, or this is unknown."""
 
     OK = "ok"
@@ -32,7 +32,7 @@ class Advice:
     """One check of the name: `check` is stable, `reason` names the rule."""
 
     check: str
-    status: Verdict
+    status: AdviceStatus
     detail: str
     reason: str
 
@@ -47,10 +47,10 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameFacts:
-    """What there is to know of a name and of the address that the server sees.
+    """The DNS records of a name and of the address that the server sees.
 
-    `outgoing_address` is the server's own word where it gave one, else the socket's.
-    `is_server_reported` says which. `pointer_addresses` are those of each PTR name.
+    `outgoing_address` comes from the server if it reports one (`is_server_reported`), else from
+    the socket. `pointer_addresses` are those of each PTR name.
     """
 
     name: str
@@ -124,36 +124,36 @@ def advise(facts: NameFacts) -> tuple[Advice, ...]:
 def _check_form(name: str) -> Advice:
     if name.startswith("["):
         detail = f"{name} is an address; many servers accept only a name"
-        return Advice("name_form", Verdict.WARN, detail, RFC_5321_EHLO)
+        return Advice("name_form", AdviceStatus.WARN, detail, RFC_5321_EHLO)
     if name in LOCAL_NAMES or "." not in name:
         detail = f"{name} is a local name; set ehlo_name to a fully qualified domain name"
-        return Advice("name_form", Verdict.FAIL, detail, RFC_5321_NAME)
+        return Advice("name_form", AdviceStatus.FAIL, detail, RFC_5321_NAME)
     if is_private(name):
         detail = (
             f"{name} is a private name that no server on the internet can look up; set ehlo_name"
             " to a public one"
         )
-        return Advice("name_form", Verdict.FAIL, detail, RFC_5321_NAME)
+        return Advice("name_form", AdviceStatus.FAIL, detail, RFC_5321_NAME)
     return Advice(
-        "name_form", Verdict.OK, f"{name} is a fully qualified domain name", RFC_5321_NAME
+        "name_form", AdviceStatus.OK, f"{name} is a fully qualified domain name", RFC_5321_NAME
     )
 
 
 def _check_resolution(facts: NameFacts) -> Advice:
     name, lookup = facts.name, facts.addresses
     if lookup.error:
-        return Advice("name_resolves", Verdict.WARN, lookup.error, RFC_5321_NAME)
+        return Advice("name_resolves", AdviceStatus.WARN, lookup.error, RFC_5321_NAME)
     if not lookup.values:
         detail = f"{name} has no A or AAAA record; add one"
-        return Advice("name_resolves", Verdict.FAIL, detail, RFC_5321_NAME)
+        return Advice("name_resolves", AdviceStatus.FAIL, detail, RFC_5321_NAME)
     detail = f"{name} resolves to {_join(lookup.values)}"
-    return Advice("name_resolves", Verdict.OK, detail, RFC_5321_NAME)
+    return Advice("name_resolves", AdviceStatus.OK, detail, RFC_5321_NAME)
 
 
 def _check_address(facts: NameFacts) -> Sequence[Advice]:
-    """Whether the name leads to where the server sees us: RFC 5321 wants no more than that it may.
+    """Check that the name resolves to the address that the server sees.
 
-    Section 4.1.4 forbids to refuse mail for it, and strict servers do so all the same.
+    RFC 5321 section 4.1.4 forbids servers to refuse mail for it, but strict servers do.
     """
     ours, addresses = facts.outgoing_address, facts.addresses.values
     if ours is None or not addresses:
@@ -161,24 +161,26 @@ def _check_address(facts: NameFacts) -> Sequence[Advice]:
     reason = "RFC 5321 section 4.1.4"
     if _normalize(ours) in {_normalize(address) for address in addresses}:
         return (
-            Advice("name_matches_address", Verdict.OK, f"{facts.name} resolves to {ours}", reason),
+            Advice(
+                "name_matches_address", AdviceStatus.OK, f"{facts.name} resolves to {ours}", reason
+            ),
         )
-    detail = f"{facts.name} resolves to {_join(addresses)}, but {_describe_sight(facts)} {ours}"
-    return (Advice("name_matches_address", Verdict.WARN, detail, reason),)
+    detail = f"{facts.name} resolves to {_join(addresses)}, but {_describe_view(facts)} {ours}"
+    return (Advice("name_matches_address", AdviceStatus.WARN, detail, reason),)
 
 
 def _check_outgoing_address(facts: NameFacts) -> Advice:
     if facts.is_server_reported:
         detail = f"the server sees us from {facts.outgoing_address}"
-        return Advice("outgoing_address", Verdict.OK, detail, RFC_5321_EHLO)
+        return Advice("outgoing_address", AdviceStatus.OK, detail, RFC_5321_EHLO)
     if facts.outgoing_address is not None and is_public(_parse_address(facts.outgoing_address)):
         detail = f"we connect from {facts.outgoing_address}"
-        return Advice("outgoing_address", Verdict.OK, detail, RFC_5321_EHLO)
+        return Advice("outgoing_address", AdviceStatus.OK, detail, RFC_5321_EHLO)
     detail = (
         f"we connect from {facts.outgoing_address or 'no known address'}, which is not public, and"
         " the server does not say which address it sees: behind NAT it is another one"
     )
-    return Advice("outgoing_address", Verdict.WARN, detail, RFC_5321_EHLO)
+    return Advice("outgoing_address", AdviceStatus.WARN, detail, RFC_5321_EHLO)
 
 
 def _check_pointer(facts: NameFacts) -> Sequence[Advice]:
@@ -186,48 +188,48 @@ def _check_pointer(facts: NameFacts) -> Sequence[Advice]:
     if ours is None:
         return ()
     if lookup.error:
-        return (Advice("pointer_exists", Verdict.WARN, lookup.error, RFC_1912_PTR),)
-    severe = Verdict.FAIL if is_public(_parse_address(ours)) else Verdict.WARN
+        return (Advice("pointer_exists", AdviceStatus.WARN, lookup.error, RFC_1912_PTR),)
+    severity = AdviceStatus.FAIL if is_public(_parse_address(ours)) else AdviceStatus.WARN
     if not lookup.values:
         detail = (
             f"{ours} has no PTR record; ask the owner of the address (usually your hosting"
             " provider) to add one"
         )
-        return (Advice("pointer_exists", severe, detail, f"{RFC_1912_PTR}; {GOOGLE}"),)
+        return (Advice("pointer_exists", severity, detail, f"{RFC_1912_PTR}; {GOOGLE}"),)
     names = _join(lookup.values)
     exists = Advice(
-        "pointer_exists", Verdict.OK, f"the PTR record of {ours} names {names}", RFC_1912_PTR
+        "pointer_exists", AdviceStatus.OK, f"the PTR record of {ours} names {names}", RFC_1912_PTR
     )
-    return exists, _check_agreement(facts, ours, severe)
+    return exists, _check_agreement(facts, ours, severity)
 
 
-def _check_agreement(facts: NameFacts, ours: str, severe: Verdict) -> Advice:
-    """Forward-confirmed reverse DNS: the PTR's name leads back to the address."""
-    both_ways = [
+def _check_agreement(facts: NameFacts, ours: str, severity: AdviceStatus) -> Advice:
+    """Check forward-confirmed reverse DNS: the PTR name resolves to the address."""
+    confirmed = [
         name
         for name, lookup in facts.pointer_addresses.items()
         if _normalize(ours) in {_normalize(address) for address in lookup.values}
     ]
     reason = f"{RFC_1912_PTR}; {GOOGLE}"
-    if not both_ways:
+    if not confirmed:
         detail = (
             f"{_join(facts.pointers.values)} does not resolve to {ours}; make the PTR record and"
             " the address record agree"
         )
-        return Advice("pointer_agrees", severe, detail, reason)
-    if facts.name in both_ways:
+        return Advice("pointer_agrees", severity, detail, reason)
+    if facts.name in confirmed:
         detail = f"PTR and address records of {ours} and {facts.name} agree"
-        return Advice("pointer_agrees", Verdict.OK, detail, reason)
+        return Advice("pointer_agrees", AdviceStatus.OK, detail, reason)
     if facts.name.startswith("["):
-        detail = f"PTR and address records of {ours} and {both_ways[0]} agree: use that name"
-        return Advice("pointer_agrees", Verdict.OK, detail, reason)
+        detail = f"PTR and address records of {ours} and {confirmed[0]} agree: use that name"
+        return Advice("pointer_agrees", AdviceStatus.OK, detail, reason)
     detail = (
-        f"PTR and address records of {ours} and {both_ways[0]} agree, but ehlo_name is {facts.name}"
+        f"PTR and address records of {ours} and {confirmed[0]} agree, but ehlo_name is {facts.name}"
     )
-    return Advice("pointer_agrees", Verdict.WARN, detail, reason)
+    return Advice("pointer_agrees", AdviceStatus.WARN, detail, reason)
 
 
-def _describe_sight(facts: NameFacts) -> str:
+def _describe_view(facts: NameFacts) -> str:
     return "the server sees us from" if facts.is_server_reported else "we connect from"
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from app.domain.ehlo import LOOPBACK, EhloNames, format_address_literal, is_private, parse_ehlo_name
 
 MAX_CANDIDATES: Final = 6
-# What an EHLO answer may hold of addresses: `Hello mail.example.com [192.0.2.1]`.
+# Addresses in EHLO replies, such as `Hello mail.example.com [192.0.2.1]`.
 _ADDRESS: Final = re.compile(r"[0-9a-fA-F:.]{3,45}")
 
 
@@ -41,23 +41,23 @@ def list_candidates(
     `pointers` are the PTR names of `outgoing_address`, which the server sees.
     """
     by_name: dict[str, Candidate] = {}
-    for candidate in _names(names, pointers):
+    for candidate in _list_all(names, pointers):
         by_name.setdefault(candidate.name, candidate)
     literal = format_address_literal(outgoing_address or LOOPBACK)
     others = [candidate for candidate in by_name.values() if candidate.name != literal]
     return *others[: MAX_CANDIDATES - 1], Candidate(literal, NameSource.ADDRESS_LITERAL)
 
 
-def _names(names: EhloNames, pointers: Iterable[str]) -> Iterator[Candidate]:
-    named = (
+def _list_all(names: EhloNames, pointers: Iterable[str]) -> Iterator[Candidate]:
+    sourced_names = (
         (NameSource.PROFILE, names.profile),
         (NameSource.TENANT, names.tenant),
         (NameSource.SERVICE, names.service),
-        # A private name would leak, and is none to set.
+        # A private name would leak, and servers refuse it.
         (NameSource.HOSTNAME, None if is_private(names.hostname or "") else names.hostname),
         *((NameSource.POINTER, pointer) for pointer in pointers),
     )
-    for source, text in named:
+    for source, text in sourced_names:
         try:
             yield Candidate(parse_ehlo_name(text or ""), source)
         except ValueError:

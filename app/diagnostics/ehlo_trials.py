@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.diagnostics.ehlo_advice import Verdict, advise, look_up
+from app.diagnostics.ehlo_advice import AdviceStatus, advise, look_up
 from app.diagnostics.ehlo_candidates import Candidate, NameSource
 from app.diagnostics.report import Diagnosis, NameTrial, Recommendation
 from app.domain.outcome.failure_table import classify
@@ -20,9 +20,9 @@ from app.smtp.session_opening import OpenFailure, open_session
 
 EHLO_REJECTED: Final = "ehlo_rejected"
 PAUSE_SECONDS: Final = 0.5
-# Kept of the time for finding out which of the names taken has an address.
+# Reserved for resolving the accepted names.
 LOOKUP_SHARE: Final = 0.3
-MAX_GOODBYES: Final = 3
+MAX_CLOSINGS: Final = 3
 
 SOURCE_DESCRIPTIONS: Final = {
     NameSource.PROFILE: "the profile's own name",
@@ -59,16 +59,16 @@ class EhloTrials:
         token: str | None = None,
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
-        # Nobody logs in without need: wrong passwords, tried again and again, lock accounts.
+        # Log in only if MAIL follows: repeated wrong passwords lock accounts.
         mechanism = identity.mechanism if check is not None else AuthMechanism.NONE
         self._identity = replace(identity, mechanism=mechanism)
         self._network = network
         self._check = check
         self._token = token
         self._pause_seconds = pause_seconds
-        self._tried: dict[str, NameTrial] = {}
-        self._goodbyes = 0
-        self._end = ""
+        self._trials: dict[str, NameTrial] = {}
+        self._closings = 0
+        self._stop_reason = ""
 
     async def run(self, names: Sequence[Candidate], *, seconds: float) -> Diagnosis:
         """Try the names within `seconds`; the rest stay untried."""
@@ -77,24 +77,24 @@ class EhloTrials:
             async with asyncio.timeout(seconds - lookup_seconds):
                 await self._try_all(names)
         except TimeoutError:
-            self._end = "not tried: out of time"
+            self._stop_reason = "not tried: out of time"
         table = tuple(
-            self._tried.get(candidate.name) or NameTrial(candidate=candidate, is_accepted=None)
+            self._trials.get(candidate.name) or NameTrial(candidate=candidate, is_accepted=None)
             for candidate in names
         )
         recommended = await recommend(table, self._network.resolver, lookup_seconds)
-        return Diagnosis(names=table, recommendation=recommended, detail=self._end)
+        return Diagnosis(names=table, recommendation=recommended, detail=self._stop_reason)
 
     async def _try_all(self, names: Sequence[Candidate]) -> None:
-        while not self._end:
-            untried = [candidate for candidate in names if candidate.name not in self._tried]
+        while not self._stop_reason:
+            untried = [candidate for candidate in names if candidate.name not in self._trials]
             if not untried:
                 return
-            if before := len(self._tried):
+            if before := len(self._trials):
                 await asyncio.sleep(self._pause_seconds)
             await self._try_on_connection(untried)
-            if len(self._tried) == before and not self._end:
-                self._end = "the server did not allow a trial"
+            if len(self._trials) == before and not self._stop_reason:
+                self._stop_reason = "the server did not allow a trial"
 
     async def _try_on_connection(self, candidates: Sequence[Candidate]) -> None:
         """Try names on one connection, until the server accepts one or it ends."""
@@ -128,19 +128,19 @@ class EhloTrials:
         """Attribute an early end of the connection to the last name."""
         failure, facts, name = opened.failure, opened.facts, opened.facts.ehlo_name or ""
         if failure.reply is not None and failure.reply.code == UNAVAILABLE:
-            self._goodbyes += 1
-        # Who hangs up after it refused a name has done with that one, not with the next.
+            self._closings += 1
+        # A server that hangs up after a refusal means the refused name, not the next one.
         is_dropped = is_dropped_at_ehlo(failure)
-        if name in by_name and name not in self._tried:
+        if name in by_name and name not in self._trials:
             if _is_about_name(failure) or (is_dropped and not facts.refused_names):
                 self._refuse(by_name[name], failure)
             elif facts.greetings:
                 self._accept(by_name[name], Stage.EHLO, f"later: {failure}")
-        if self._goodbyes >= MAX_GOODBYES or not (_is_about_name(failure) or is_dropped):
-            self._end = f"Heloise stopped trying: {failure}"
+        if self._closings >= MAX_CLOSINGS or not (_is_about_name(failure) or is_dropped):
+            self._stop_reason = f"Heloise stopped trying: {failure}"
 
     def _refuse(self, candidate: Candidate, failure: Failure) -> None:
-        self._tried[candidate.name] = NameTrial(
+        self._trials[candidate.name] = NameTrial(
             candidate=candidate,
             is_accepted=False,
             at=failure.stage.value,
@@ -149,7 +149,7 @@ class EhloTrials:
         )
 
     def _accept(self, candidate: Candidate, at: Stage, detail: str) -> None:
-        self._tried[candidate.name] = NameTrial(
+        self._trials[candidate.name] = NameTrial(
             candidate=candidate, is_accepted=True, at=at.value, detail=detail
         )
 
@@ -179,18 +179,20 @@ async def recommend(
             for candidate in accepted
         )
     )
-    fit = [
+    resolving = [
         candidate
         for candidate, name_facts in zip(accepted, facts, strict=True)
-        if all(advice.status is not Verdict.FAIL for advice in advise(name_facts))
+        if all(advice.status is not AdviceStatus.FAIL for advice in advise(name_facts))
     ]
-    named = [candidate for candidate in fit if candidate.source is not NameSource.ADDRESS_LITERAL]
+    resolving_names = [
+        candidate for candidate in resolving if candidate.source is not NameSource.ADDRESS_LITERAL
+    ]
     best = (
-        named
+        resolving_names
         or [candidate for candidate in accepted if not candidate.name.startswith("[")]
         or accepted
     )[0]
-    resolves = " and has an address in the DNS" if best in named else ""
+    resolves = " and has an address in the DNS" if best in resolving_names else ""
     return Recommendation(
         name=best.name,
         reason=f"the server accepts it; it is {SOURCE_DESCRIPTIONS[best.source]}{resolves}",

@@ -12,7 +12,7 @@ from app.smtp.identity import ConnectionFacts
 NO_FACTS = ConnectionFacts()
 
 
-def failed_stage_report(
+def build_failed_report(
     step: Step,
     failure: Failure,
     *,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.diagnostics.ehlo_advice import Verdict
+from app.diagnostics.ehlo_advice import AdviceStatus
 from app.domain.clock import Clock, SystemClock
 from app.domain.ehlo import EhloNames, effective_ehlo
 from app.domain.errors import SealError, Unavailable
@@ -22,60 +22,64 @@ from app.store.profiles.rows import secret_field
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import OpenSealed
 
-# Certificates are checked by the machine's own clock; leases go by the database's.
-CLOCK_MAY_DIFFER: Final = timedelta(seconds=10)
+# Certificates depend on the machine's clock; leases depend on the database's.
+MAX_CLOCK_OFFSET: Final = timedelta(seconds=10)
 PAGE_ROWS: Final = 200
 ANSWER_SECONDS: Final = 3.0
-ALIVE: Final = b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"
-MAX_NAMED: Final = 5
+HEALTH_REQUEST: Final = b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"
+MAX_LISTED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One look at the machine: `check` is a stable word; `detail` says what to do."""
+    """The result of one check: `check` is a stable word; `detail` says what to do."""
 
     check: str
-    status: Verdict
+    status: AdviceStatus
     detail: str
 
 
-async def database_findings(
+async def check_database(
     database: Database,
     *,
     lease_seconds: float,
     open_sealed: OpenSealed | None,
     clock: Clock | None = None,
 ) -> list[Finding]:
-    """The database and what depends on it; the first trouble with it ends the list.
+    """Check the database, its clock, delivery and credentials, until the database fails.
 
-    `clock` is the machine's.
+    `clock` is the machine's clock.
     """
     clock = clock or SystemClock()
     if reasons := await Readiness(database).check():
-        return [Finding("database", Verdict.FAIL, " ".join(reasons))]
-    findings = [Finding("database", Verdict.OK, "the database answers and its schema is current")]
+        return [Finding("database", AdviceStatus.FAIL, " ".join(reasons))]
+    findings = [
+        Finding("database", AdviceStatus.OK, "the database answers and its schema is current")
+    ]
     try:
         findings.append(await _check_clock(database, clock))
         findings.append(await _check_delivery(database, lease_seconds, clock))
         if open_sealed is not None:
             findings.append(await _check_credentials(database, open_sealed))
     except Unavailable as error:
-        findings.append(Finding("database", Verdict.FAIL, error.detail))
+        findings.append(Finding("database", AdviceStatus.FAIL, error.detail))
     return findings
 
 
 async def _check_clock(database: Database, machine: Clock) -> Finding:
     if not database.is_postgresql:
-        return Finding("clock", Verdict.OK, "SQLite uses this machine's clock")
+        return Finding("clock", AdviceStatus.OK, "SQLite uses this machine's clock")
     clock = DatabaseClock(database, machine)
     await clock.measure()
     offset = clock.now() - machine.now()
     detail = (
         f"this machine's clock and the database's differ by {abs(offset.total_seconds()):.1f} s"
     )
-    if abs(offset) > CLOCK_MAY_DIFFER:
-        return Finding("clock", Verdict.WARN, f"{detail}: synchronize this machine's clock (NTP)")
-    return Finding("clock", Verdict.OK, detail)
+    if abs(offset) > MAX_CLOCK_OFFSET:
+        return Finding(
+            "clock", AdviceStatus.WARN, f"{detail}: synchronize this machine's clock (NTP)"
+        )
+    return Finding("clock", AdviceStatus.OK, detail)
 
 
 async def _check_delivery(database: Database, lease_seconds: float, machine: Clock) -> Finding:
@@ -83,41 +87,42 @@ async def _check_delivery(database: Database, lease_seconds: float, machine: Clo
     await clock.measure()
     now = clock.now()
     async with database.reading() as connection:
-        seen = await workers.list_hostnames(
+        hostnames = await workers.list_hostnames(
             connection, since=now - timedelta(seconds=lease_seconds)
         )
-    if not seen:
+    if not hostnames:
         detail = "no process delivers; run `heloise serve` or `heloise worker`"
-        return Finding("delivery", Verdict.WARN, detail)
-    hosts = ", ".join(dict.fromkeys(seen))
-    return Finding("delivery", Verdict.OK, f"{len(seen)} deliver, on {hosts}")
+        return Finding("delivery", AdviceStatus.WARN, detail)
+    hosts = ", ".join(dict.fromkeys(hostnames))
+    return Finding("delivery", AdviceStatus.OK, f"{len(hostnames)} deliver, on {hosts}")
 
 
 async def _check_credentials(database: Database, open_sealed: OpenSealed) -> Finding:
-    """Whether every stored credential opens under the keys that this machine has."""
-    shut: list[str] = []
+    """Check that the keys of this machine decrypt every stored credential."""
+    unreadable: list[str] = []
     count, after = 0, None
     while True:
         async with database.transaction() as connection:
             rows = await profiles.load_sealed_page(connection, limit=PAGE_ROWS, after=after)
         for row in rows:
             count, after = count + 1, row.profile.id
-            shut += [] if _opens(row, open_sealed) else [row.profile.id]
+            unreadable += [] if _can_open(row, open_sealed) else [row.profile.id]
         if not rows:
             break
-    if shut:
-        named = ", ".join(shut[:MAX_NAMED])
+    if unreadable:
+        id_list = ", ".join(unreadable[:MAX_LISTED])
         detail = (
-            f"HELOISE_SECRET_KEYS cannot decrypt the credentials of {len(shut)} profiles"
-            f" ({named}): add the key that encrypted them, run `heloise reseal`, or set them again"
+            f"HELOISE_SECRET_KEYS cannot decrypt the credentials of {len(unreadable)} profiles"
+            f" ({id_list}): add the key that encrypted them, run `heloise reseal`, or set them"
+            " again"
         )
-        return Finding("credentials", Verdict.FAIL, detail)
+        return Finding("credentials", AdviceStatus.FAIL, detail)
     return Finding(
-        "credentials", Verdict.OK, f"the credentials of {count} profiles can be decrypted"
+        "credentials", AdviceStatus.OK, f"the credentials of {count} profiles can be decrypted"
     )
 
 
-def _opens(row: SealedProfile, open_sealed: OpenSealed) -> bool:
+def _can_open(row: SealedProfile, open_sealed: OpenSealed) -> bool:
     try:
         for name, secret in row.sealed.items():
             if secret is not None:
@@ -127,17 +132,17 @@ def _opens(row: SealedProfile, open_sealed: OpenSealed) -> bool:
     return True
 
 
-async def port_finding(host: str, port: int) -> Finding:
-    """Whether the API's port is free, or Heloise's already."""
+async def check_port(host: str, port: int) -> Finding:
+    """Check that the API's port is free, or that Heloise uses it."""
     try:
         with socket.create_server((host, port)):
-            return Finding("port", Verdict.OK, f"{host}:{port} is free for `heloise serve`")
+            return Finding("port", AdviceStatus.OK, f"{host}:{port} is free for `heloise serve`")
     except OSError as error:
         reason = error.strerror or str(error)
     if await _is_heloise(host, port):
-        return Finding("port", Verdict.OK, f"Heloise answers at {host}:{port}")
+        return Finding("port", AdviceStatus.OK, f"Heloise answers at {host}:{port}")
     detail = f"cannot listen on {host}:{port} ({reason}); set HELOISE_HOST and HELOISE_PORT"
-    return Finding("port", Verdict.FAIL, detail)
+    return Finding("port", AdviceStatus.FAIL, detail)
 
 
 async def _is_heloise(host: str, port: int) -> bool:
@@ -145,7 +150,7 @@ async def _is_heloise(host: str, port: int) -> bool:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(ALIVE)
+                writer.write(HEALTH_REQUEST)
                 return b" 200 " in await reader.readline()
             finally:
                 writer.close()
@@ -153,14 +158,14 @@ async def _is_heloise(host: str, port: int) -> bool:
         return False
 
 
-def name_finding(names: EhloNames) -> Finding:
-    """The EHLO name of profiles whose tenant and themselves set none."""
+def check_default_name(names: EhloNames) -> Finding:
+    """Check the EHLO name of profiles without a name of their own or their tenant's."""
     ehlo = effective_ehlo(names, find_outgoing_address(None))
     detail = f"the default EHLO name is {ehlo.name} (from: {ehlo.source})"
-    verdict = Verdict.WARN if ehlo.warnings else Verdict.OK
-    return Finding("ehlo_name", verdict, " ".join([f"{detail}.", *ehlo.warnings]))
+    status = AdviceStatus.WARN if ehlo.warnings else AdviceStatus.OK
+    return Finding("ehlo_name", status, " ".join([f"{detail}.", *ehlo.warnings]))
 
 
 def is_sound(findings: Sequence[Finding]) -> bool:
-    """Whether nothing of it will fail."""
-    return all(finding.status is not Verdict.FAIL for finding in findings)
+    """Whether no check failed."""
+    return all(finding.status is not AdviceStatus.FAIL for finding in findings)

@@ -46,10 +46,10 @@ class AddressAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageReport:
-    """One stage. `code` is a stable word for what is wrong and `hint` says what to change.
+    """One stage. `code` is a stable word for the failure; `hint` says what to change.
 
-    What follows them is None, or empty, at the stages that it has no meaning for. `extensions` are
-    the lines of the EHLO answer after the first.
+    The fields after them are None or empty if they do not apply to the stage. `extensions` are
+    the lines of the EHLO reply after the first.
     """
 
     stage: Step
@@ -114,12 +114,12 @@ class Report:
 
     @property
     def is_ok(self) -> bool:
-        """Whether mail can be sent, as far as was tried."""
+        """Whether no tested stage failed."""
         return all(stage.status is not Status.FAILED for stage in self.stages)
 
     @property
     def failed_stage(self) -> StageReport | None:
-        """The stage at which it ended."""
+        """Return the stage that failed, or None."""
         return next((stage for stage in self.stages if stage.status is Status.FAILED), None)
 
 

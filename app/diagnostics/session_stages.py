@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from app.diagnostics.failed_stage import failed_stage_report
+from app.diagnostics.failed_stage import build_failed_report
 from app.diagnostics.report import StageReport, Status, Step
 from app.domain.ehlo import LOOPBACK
 from app.domain.outcome.dialogue import Line
@@ -45,9 +45,9 @@ def report_opening(
     at = _failed_step(opened, runs)
     run = runs.pop() if runs and runs[-1].step is at else _Run(at, (), 0.0)
     passed_report = _report_passed(run, facts, identity, now)
-    # What was waited for in vain counts too.
+    # Includes the wait for a reply that did not come.
     waited_ms = opened.transcript.seconds * 1000 - sum(run.duration_ms for run in runs)
-    failed_report = failed_stage_report(
+    failed_report = build_failed_report(
         at, opened.failure, facts=facts, duration_ms=round(waited_ms, 3), transcript=run.lines
     )
     last_report = replace(
@@ -66,14 +66,14 @@ def report_check(session: Session, failure: Failure | None) -> Iterator[StageRep
 
     If the server rejects BDAT, warns at RCPT: delivery uses DATA instead.
     """
-    broken = failure if failure is not None and failure.fault is Fault.CHUNKING else None
+    chunking_failure = failure if failure is not None and failure.fault is Fault.CHUNKING else None
     lines, seconds = session.transcript.lines, session.transcript.seconds
     for step, at in ((Step.MAIL, Stage.MAIL), (Step.RCPT, Stage.RCPT)):
         stage_lines = tuple(line for line in lines if line.stage is at)
         began_ms, ended_ms = (stage_lines[0].ms, stage_lines[-1].ms) if stage_lines else (0.0, 0.0)
         if failure is not None and failure.stage is at:
             took_ms = (ended_ms if failure.reply else seconds * 1000) - began_ms
-            yield failed_stage_report(
+            yield build_failed_report(
                 step,
                 failure,
                 facts=session.facts,
@@ -88,12 +88,12 @@ def report_check(session: Session, failure: Failure | None) -> Iterator[StageRep
             detail="taken",
             transcript=stage_lines,
         )
-        if broken is not None and step is Step.RCPT:
+        if chunking_failure is not None and step is Step.RCPT:
             report = replace(
                 report,
                 status=Status.WARNING,
                 code=Fault.CHUNKING.value,
-                detail=f"accepted; but {broken.detail}",
+                detail=f"accepted; but {chunking_failure.detail}",
                 transcript=(*stage_lines, *(line for line in lines if line.stage is Stage.DATA)),
             )
         yield report
@@ -115,10 +115,10 @@ def _split_runs(lines: Sequence[Line]) -> Iterator[_Run]:
 
 def _failed_step(opened: OpenFailure, runs: Sequence[_Run]) -> Step:
     at = STEPS.get(opened.failure.stage, Step.TCP)
-    return Step.EHLO_AFTER_TLS if at is Step.EHLO and _is_second(runs) else at
+    return Step.EHLO_AFTER_TLS if at is Step.EHLO and _is_second_ehlo(runs) else at
 
 
-def _is_second(runs: Sequence[_Run]) -> bool:
+def _is_second_ehlo(runs: Sequence[_Run]) -> bool:
     return any(run.step is Step.EHLO for run in runs) and runs[-1].step in {
         Step.TLS,
         Step.EHLO_AFTER_TLS,
@@ -187,20 +187,22 @@ def _report_tls(
     return tls_report
 
 
-def fill_stages(done: Sequence[StageReport], identity: Identity) -> Iterator[StageReport]:
+def fill_stages(reports: Sequence[StageReport], identity: Identity) -> Iterator[StageReport]:
     """Report every stage; a skipped stage explains why."""
-    tried = {report.stage: report for report in done}
-    ended = next((report.stage.value for report in done if report.status is Status.FAILED), None)
+    reports_by_step = {report.stage: report for report in reports}
+    failed_at = next(
+        (report.stage.value for report in reports if report.status is Status.FAILED), None
+    )
     steps = list(Step)
     if identity.tls is TlsMode.IMPLICIT:
         steps.remove(Step.TLS)
         steps.insert(steps.index(Step.BANNER), Step.TLS)
     for step in steps:
-        why = _explain_skip(step, identity) or (
-            f"not reached: failed at {ended}" if ended else None
+        reason = _explain_skip(step, identity) or (
+            f"not reached: failed at {failed_at}" if failed_at else None
         )
-        yield tried.get(step) or StageReport(
-            stage=step, status=Status.SKIPPED, detail=why or _NOT_REQUESTED[step]
+        yield reports_by_step.get(step) or StageReport(
+            stage=step, status=Status.SKIPPED, detail=reason or _NOT_REQUESTED[step]
         )
 
 

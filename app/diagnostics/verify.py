@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from app.diagnostics.connect_stages import dns_stage, guard_stage, tcp_stage
+from app.diagnostics.connect_stages import run_dns_stage, run_guard_stage, run_tcp_stage
 from app.diagnostics.ehlo_advice import advise, look_up
 from app.diagnostics.ehlo_candidates import list_candidates, parse_seen_address
 from app.diagnostics.ehlo_trials import EHLO_REJECTED, Check, EhloTrials
-from app.diagnostics.failed_stage import failed_stage_report
+from app.diagnostics.failed_stage import build_failed_report
 from app.diagnostics.report import Report, StageReport, Status, Step
 from app.diagnostics.session_stages import fill_stages, report_check, report_opening
 from app.domain.clock import monotonic_seconds
@@ -32,9 +32,9 @@ TOTAL_SECONDS: Final = 30.0
 # Shares of the whole time.
 DNS_SHARE: Final = 1 / 6
 TCP_SHARE: Final = 1 / 3
-# A server that speaks first does so by then, or is slow to greet on purpose.
+# A server that greets first has greeted by then, unless it delays on purpose.
 MUTE_SHARE: Final = 1 / 10
-# Kept for finding out why: what the DNS says of the name, the names that would be taken.
+# Reserved for DNS lookups and EHLO trials after a failure.
 LOOKUP_SHARE: Final = 1 / 10
 ADVICE_SHARE: Final = 2 * LOOKUP_SHARE
 TRIALS_SHARE: Final = 1 / 3
@@ -89,14 +89,14 @@ class _Run:
     """One verify in progress."""
 
     def __init__(self, subject: Subject, network: Network, now: datetime, seconds: float) -> None:
-        waits = subject.identity.timeouts
-        # Whoever is slow in delivery may be slow here, until the whole time is over.
-        waits = replace(waits, connect=min(waits.connect, seconds * TCP_SHARE))
-        self._identity = replace(subject.identity, timeouts=waits)
+        timeouts = subject.identity.timeouts
+        # The timeouts of delivery apply here too, within the total time.
+        timeouts = replace(timeouts, connect=min(timeouts.connect, seconds * TCP_SHARE))
+        self._identity = replace(subject.identity, timeouts=timeouts)
         self._subject = subject
         self._network = network
         self._now = now
-        self._whole = seconds
+        self._total_seconds = seconds
         self._deadline = monotonic_seconds() + seconds
         self._stages: list[StageReport] = []
         self._facts = ConnectionFacts()
@@ -104,7 +104,7 @@ class _Run:
 
     def _remaining_seconds(self, reserve_share: float = 0.0) -> float:
         """Return the seconds left, minus a reserve."""
-        return max(0.0, self._deadline - monotonic_seconds() - self._whole * reserve_share)
+        return max(0.0, self._deadline - monotonic_seconds() - self._total_seconds * reserve_share)
 
     async def report(self) -> Report:
         identity = self._identity
@@ -112,7 +112,7 @@ class _Run:
             async with asyncio.timeout(self._remaining_seconds(ADVICE_SHARE)):
                 await self._run()
         except TimeoutError:
-            self._stages.append(failed_stage_report(_find_current_step(self._stages), TOO_SLOW))
+            self._stages.append(build_failed_report(_find_current_step(self._stages), TOO_SLOW))
         local_address = self._facts.local_address or identity.source_address
         local_address = local_address or find_outgoing_address(identity.host)
         visible_address = parse_seen_address((*self._facts.greetings, "")[0])
@@ -123,7 +123,7 @@ class _Run:
             ehlo.name,
             visible_address or local_address,
             is_server_reported=visible_address is not None,
-            seconds=self._whole * LOOKUP_SHARE,
+            seconds=self._total_seconds * LOOKUP_SHARE,
         )
         if self._is_refused_name():
             names = list_candidates(
@@ -131,11 +131,11 @@ class _Run:
                 pointers=facts.pointers.values,
                 outgoing_address=visible_address or local_address,
             )
-            doctor = EhloTrials(
+            trials = EhloTrials(
                 identity, self._network, check=self._subject.check, token=self._token
             )
-            seconds = min(self._whole * TRIALS_SHARE, self._remaining_seconds())
-            diagnosis = await doctor.run(names, seconds=seconds)
+            seconds = min(self._total_seconds * TRIALS_SHARE, self._remaining_seconds())
+            diagnosis = await trials.run(names, seconds=seconds)
             if (best := diagnosis.recommendation) is not None:
                 hint = f"Set `ehlo_name` to {best.name}: {best.reason}."
                 self._stages[-1] = replace(self._stages[-1], hint=hint)
@@ -156,27 +156,29 @@ class _Run:
 
     async def _run(self) -> None:
         identity, network = self._identity, self._network
-        guard_report = guard_stage(identity, network.guard)
+        guard_report = run_guard_stage(identity, network.guard)
         self._stages.append(guard_report)
         if guard_report.status is Status.FAILED:
             return
-        dns_report, addresses = await dns_stage(identity, network, self._whole * DNS_SHARE)
+        dns_report, addresses = await run_dns_stage(
+            identity, network, self._total_seconds * DNS_SHARE
+        )
         self._stages.append(dns_report)
         if not addresses:
             return
-        tcp_report, sock = await tcp_stage(identity, addresses)
+        tcp_report, sock = await run_tcp_stage(identity, addresses)
         self._stages.append(tcp_report)
         if sock is not None:
-            await self._smtp(sock)
+            await self._run_session(sock)
 
-    async def _smtp(self, sock: socket.socket) -> None:
+    async def _run_session(self, sock: socket.socket) -> None:
         opened = await self._open(sock)
         self._facts = opened.facts
         self._stages += report_opening(opened, self._identity, self._now)
         if isinstance(opened, Session):
             try:
                 if self._subject.check is not None:
-                    await self._ask(opened, self._subject.check)
+                    await self._check_addresses(opened, self._subject.check)
             finally:
                 await opened.quit()
 
@@ -210,7 +212,7 @@ class _Run:
         self, task: asyncio.Task[Session | OpenFailure], transcript: Transcript
     ) -> bool:
         """Whether the server is silent because it waits for TLS."""
-        seconds = self._whole * MUTE_SHARE
+        seconds = self._total_seconds * MUTE_SHARE
         await asyncio.wait({task}, timeout=seconds)
         if task.done() or transcript.stage is not Stage.BANNER:
             return False
@@ -222,7 +224,7 @@ class _Run:
             return False
         return await answers_client_hello(sock, self._identity, seconds)
 
-    async def _ask(self, session: Session, check: Check) -> None:
+    async def _check_addresses(self, session: Session, check: Check) -> None:
         """Run MAIL and RCPT."""
         try:
             async with asyncio.timeout(self._remaining_seconds(CHECK_SHARE)):
@@ -232,7 +234,7 @@ class _Run:
         self._stages += report_check(session, failure)
 
 
-def _find_current_step(done: Sequence[StageReport]) -> Step:
+def _find_current_step(reports: Sequence[StageReport]) -> Step:
     """Return the stage in progress at the timeout."""
-    tried = {report.stage for report in done}
-    return next(step for step in Step if step not in tried)
+    run_steps = {report.stage for report in reports}
+    return next(step for step in Step if step not in run_steps)

@@ -2,5 +2,5 @@
 
 from typing import Final
 
-# Jobs and results are JSON, after so many octets that tell its length.
+# Jobs and results are JSON; this many bytes before it contain its length.
 LENGTH_BYTES: Final = 4

@@ -1,7 +1,7 @@
 """`python -m app.templating.child`: run rendering jobs from stdin until it ends.
 
-Each is four octets of length, then JSON; so is each result. The process has no environment, opens
-no files, and has so much memory and time: whatever a template does, it ends here.
+Jobs and results are four bytes of length, then JSON. The process has no environment, cannot open
+files, and has limited memory and time, so a malicious template cannot do harm outside it.
 """
 
 import codecs
@@ -18,16 +18,16 @@ from app.templating import LENGTH_BYTES
 from app.templating.rendering import run_job
 
 MEMORY_BYTES: Final = 384 * 1024 * 1024
-# The parent kills what takes too long; this is for one that has lost its parent.
+# The parent kills slow jobs; this limit is for a process that has lost its parent.
 CPU_SECONDS: Final = 10
-TOO_MUCH: Final = {
+OUT_OF_MEMORY: Final = {
     "error": {"part": "template", "line": None, "message": "the template uses too much memory"},
     "is_last": True,
 }
 
 
 READY: Final = {"ready": True}
-# Filters and errors import modules when they are first used. No file can be opened by then.
+# Filters and errors import modules at their first use, but later no file can be opened.
 WARM_UP: Final = {
     "do": "render",
     "parts": {
@@ -45,27 +45,27 @@ WARM_UP: Final = {
 
 
 def main() -> None:
-    """Do jobs until there are no more."""
+    """Run jobs until stdin ends."""
     run_job(WARM_UP)
     _load_codecs()
-    _confine()
+    _limit_resources()
     jobs, results = sys.stdin.buffer, sys.stdout.buffer
     _write(results, READY)
-    while head := jobs.read(LENGTH_BYTES):
-        job = json.loads(jobs.read(int.from_bytes(head)))
-        _allow_time()
+    while prefix := jobs.read(LENGTH_BYTES):
+        job = json.loads(jobs.read(int.from_bytes(prefix)))
+        _limit_cpu()
         try:
             result = run_job(job)
         except MemoryError:
-            _write(results, TOO_MUCH)
-            return  # with all that it holds
+            _write(results, OUT_OF_MEMORY)
+            return  # the process ends, which frees its memory
         _write(results, result)
 
 
 def _load_codecs() -> None:
-    """Import every codec: `encode` of a text imports the one that it names."""
+    """Import every codec: a template can name any of them in `encode`."""
     for module in pkgutil.iter_modules(encodings.__path__):
-        with suppress(LookupError):  # some are for Windows alone
+        with suppress(LookupError):  # some exist only on Windows
             codecs.lookup(module.name)
 
 
@@ -75,8 +75,8 @@ def _write(results: BinaryIO, result: object) -> None:
     results.flush()
 
 
-def _confine() -> None:
-    """Have no more than what a template may need."""
+def _limit_resources() -> None:
+    """Limit memory, files and core dumps to what templates need."""
     used_bytes = _read_used_bytes()
     if used_bytes is not None:
         resource.setrlimit(
@@ -88,7 +88,7 @@ def _confine() -> None:
 
 
 def _read_used_bytes() -> int | None:
-    """How much address space it has already; None where the system does not tell."""
+    """Read the size of the address space; None if the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except OSError:
@@ -96,7 +96,7 @@ def _read_used_bytes() -> int | None:
     return pages * resource.getpagesize()
 
 
-def _allow_time() -> None:
+def _limit_cpu() -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used_seconds = int(usage.ru_utime + usage.ru_stime)
     resource.setrlimit(resource.RLIMIT_CPU, (used_seconds + CPU_SECONDS, resource.RLIM_INFINITY))

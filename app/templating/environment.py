@@ -28,22 +28,22 @@ from jinja2.nodes import EvalContext
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from app.templating.values import KINDS, NULL, Method, format_value, is_null, to_json
+from app.templating.values import NULL, TYPE_NAMES, Method, format_value, is_null, to_json
 
-ESCAPED: Final = frozenset({"html", "mjml"})
-# What dense code of so many characters takes is a tenth of what the process may have.
-KEPT_CHARACTERS: Final = 2_000_000
-# The default generator's state outlives a rendering, and tells what it gives to the next one.
+ESCAPED_PARTS: Final = frozenset({"html", "mjml"})
+# Code of this many characters takes at most a tenth of the memory limit.
+MAX_CACHED_CHARACTERS: Final = 2_000_000
+# Not the default generator: its state outlives a rendering, so templates could predict values.
 _RANDOM: Final = SystemRandom()
 
 
 class TemplateEnvironment(ImmutableSandboxedEnvironment):
-    """Where the templates of one part are rendered once; `partials` are the others by name."""
+    """The environment of one rendering of a part; `partials` are other templates by name."""
 
     def __init__(self, part: str, partials: Mapping[str, str]) -> None:
         super().__init__(
             undefined=StrictUndefined,
-            autoescape=part in ESCAPED,
+            autoescape=part in ESCAPED_PARTS,
             trim_blocks=True,
             lstrip_blocks=True,
             loader=_Partials(partials),
@@ -54,19 +54,19 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         self.policies["json.dumps_function"] = to_json
 
     def template(self, source: str, name: str | None = None) -> Template:
-        """A template of this source. Raises TemplateSyntaxError."""
-        code = _CODES.get(self, source, name)
+        """Compile a template. Raises TemplateSyntaxError."""
+        code = _CODE_CACHE.get(self, source, name)
         return self.template_class.from_code(self, code, self.make_globals(None))
 
     def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401 - any value
-        """`obj.attribute`: of a JSON value, what `obj["attribute"]` is."""
-        if type(obj) in KINDS:
+        """Evaluate `obj.attribute`; for a JSON value like `obj["attribute"]`."""
+        if type(obj) in TYPE_NAMES:
             return self.getitem(obj, attribute)
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:  # noqa: ANN401 - any value
-        """`obj[argument]`: of a JSON value its key or element, or a method to call."""
-        if type(obj) not in KINDS:
+        """Evaluate `obj[argument]`: a key, an element or a method of a JSON value."""
+        if type(obj) not in TYPE_NAMES:
             return super().getitem(obj, argument)
         try:
             return obj[argument]
@@ -74,7 +74,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             return self._resolve_missing_key(obj, argument)
 
     def _resolve_missing_key(self, obj: Any, argument: Any) -> Undefined:  # noqa: ANN401 - any value
-        hint = f"{KINDS[type(obj)]} has no {argument!r}"
+        hint = f"{TYPE_NAMES[type(obj)]} has no {argument!r}"
         if isinstance(argument, str) and hasattr(obj, argument):
             value = super().getattr(obj, argument)
             if isinstance(value, Undefined):  # the sandbox's refusal
@@ -84,7 +84,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return self.undefined(hint)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any value
-        """Call what may be called; where it gives None, that is null."""
+        """Call a function or method; converts None to null."""
         function = obj.function if isinstance(obj, Method) else obj
         result = super().call(context, function, *args, **kwargs)
         return NULL if result is None else result
@@ -96,9 +96,9 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         filename: str | None,
         defer_init: bool = False,  # noqa: FBT001, FBT002 - Jinja's
     ) -> str:
-        """Have `{{ }}` and `~` take what is printed of each expression.
+        """Apply the filter `string` to every expression in `{{ }}` and `~`.
 
-        Jinja's own hook, `finalize`, comes after constants in HTML are made text.
+        Jinja's hook for this, `finalize`, runs after constants in HTML became text.
         """
         printing: Iterable[Any] = source.find_all((nodes.Output, nodes.Concat))
         for node in printing:
@@ -122,28 +122,28 @@ class _Partials(BaseLoader):
         return environment.template(self._sources[name], name)
 
 
-class _Codes:
-    """Compiled templates, those used last, up to KEPT_CHARACTERS of source."""
+class _CodeCache:
+    """LRU cache of compiled templates, bounded by their characters."""
 
     def __init__(self) -> None:
         self._codes = OrderedDict[tuple[Any, str, str | None], CodeType]()
         self._characters = 0
 
     def get(self, environment: Environment, source: str, name: str | None) -> CodeType:
-        """The code of a source, which is the same in all environments that escape alike."""
+        """Return the code of a source; it depends only on the source and the escaping."""
         key = (environment.autoescape, source, name)
         code = self._codes.get(key)
         if code is None:
             code = self._codes[key] = environment.compile(source, name)
             self._characters += len(source)
         self._codes.move_to_end(key)
-        while self._characters > KEPT_CHARACTERS:
+        while self._characters > MAX_CACHED_CHARACTERS:
             (_, dropped_source, _), _ = self._codes.popitem(last=False)
             self._characters -= len(dropped_source)
         return code
 
 
-_CODES: Final = _Codes()
+_CODE_CACHE: Final = _CodeCache()
 
 
 def _wrap_node(environment: Environment, node: nodes.Expr) -> nodes.Expr:
@@ -155,7 +155,7 @@ def _wrap_node(environment: Environment, node: nodes.Expr) -> nodes.Expr:
 
 
 @pass_environment
-def _choose(environment: Environment, values: Sequence[Any]) -> Any:  # noqa: ANN401 - JSON
+def _pick_random(environment: Environment, values: Sequence[Any]) -> Any:  # noqa: ANN401 - JSON
     return _RANDOM.choice(values) if values else environment.undefined("nothing to choose from")
 
 
@@ -182,7 +182,7 @@ def _format_attributes(
 FILTERS: Final[Mapping[str, Any]] = {
     "join": _join,
     "pprint": partial(to_json, indent=2, ensure_ascii=False),
-    "random": _choose,
+    "random": _pick_random,
     "string": format_value,
     "xmlattr": _format_attributes,
 }

@@ -11,7 +11,7 @@ from typing import Final
 
 from turbohtml import Element, Text, parse
 
-# How many line ends there are around an element at the least; elements not named have none.
+# The minimum number of line ends around an element; 0 for other elements.
 BREAKS: Final = {
     **dict.fromkeys(
         (
@@ -29,10 +29,10 @@ BREAKS: Final = {
         2,
     ),
 }
-LISTS: Final = frozenset({"menu", "ol", "ul"})
-INDENTED: Final = frozenset({"blockquote", "dd"})
-MAX_INDENTS: Final = 16  # what is nested deeper is hostile, and each of its lines would be long
-UNSEEN: Final = frozenset(
+LIST_TAGS: Final = frozenset({"menu", "ol", "ul"})
+INDENTED_TAGS: Final = frozenset({"blockquote", "dd"})
+MAX_INDENTS: Final = 16  # deeper nesting is hostile, and would make every line long
+HIDDEN_TAGS: Final = frozenset(
     {
         *("base", "datalist", "desc", "defs", "head", "iframe", "input", "link", "meta"),
         *("metadata", "noframes", "rp", "script", "select", "style", "template", "textarea"),
@@ -41,11 +41,11 @@ UNSEEN: Final = frozenset(
 )
 _HIDING: Final = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _SPACES: Final = re.compile(r"[ \t\n\f\r]+")
-# A target to show is an address, not a place on the page or a script.
+# Targets to print: addresses, but no scripts and no places on the page.
 _TARGET: Final = re.compile(
     r"(?:mailto|tel|sms):([^?]+).*|((?!javascript:|data:|#).+)", re.IGNORECASE | re.DOTALL
 )
-# Spaces that do not break are spaces; what only says where a word may be broken is nothing.
+# No-break spaces become spaces; soft hyphens and zero-width characters disappear.
 _INVISIBLE: Final = {0xA0: " ", 0xAD: None, 0x200B: None, 0x2060: None, 0xFEFF: None}
 _EMPTY_LINES: Final = re.compile(r"\n{3,}")
 
@@ -53,15 +53,15 @@ _EMPTY_LINES: Final = re.compile(r"\n{3,}")
 def extract_text(html: str) -> str:
     """Extract the text of an HTML page, in lines; empty if there is none."""
     reader = _Reader()
-    # An element stands here twice: to begin it, and to end it when all in it is read.
+    # Elements are pushed twice: to begin them, and to end them after their children.
     stack: list[tuple[Element | Text, bool]] = [(parse(html).root or Text(""), False)]
     while stack:
-        node, is_read = stack.pop()
+        node, is_done = stack.pop()
         if isinstance(node, Text):
             reader.read(node.data)
-        elif is_read:
+        elif is_done:
             reader.end(node)
-        elif not _is_unseen(node):
+        elif not _is_hidden(node):
             reader.begin(node)
             stack.append((node, True))
             children = [child for child in node.children if isinstance(child, Element | Text)]
@@ -69,8 +69,8 @@ def extract_text(html: str) -> str:
     return reader.text()
 
 
-def _is_unseen(element: Element) -> bool:
-    if element.tag in UNSEEN or "hidden" in element.attrs:
+def _is_hidden(element: Element) -> bool:
+    if element.tag in HIDDEN_TAGS or "hidden" in element.attrs:
         return True
     style = element.attr("style")
     return style is not None and _HIDING.search(style) is not None
@@ -78,16 +78,16 @@ def _is_unseen(element: Element) -> bool:
 
 @dataclass(slots=True)
 class _Reader:
-    """What was read so far, and where the next text goes."""
+    """Collects text, and tracks the position of the next text."""
 
     pieces: list[str] = field(default_factory=list)
-    line_ends: int = 2  # at the end of what was read
+    line_ends: int = 2  # at the end of the text
     breaks: int = 0  # line ends that the next text needs before it
-    gap: str = ""  # what stands between the last text of the line and the next one
+    gap: str = ""  # between the last text of the line and the next
     indents: list[str] = field(default_factory=list)
-    marker: str = ""  # of the list item that is about to begin
+    marker: str = ""  # of the list item that begins
     numbers: list[int | None] = field(default_factory=list)  # the next of each list; None: bullets
-    links: list[int] = field(default_factory=list)  # where each began, in pieces
+    links: list[int] = field(default_factory=list)  # index of the first piece of each open link
     preformatted: int = 0
 
     def begin(self, element: Element) -> None:
@@ -103,11 +103,11 @@ class _Reader:
             self.gap = "  "
         elif tag == "pre":
             self.preformatted += 1
-        elif tag in LISTS:
+        elif tag in LIST_TAGS:
             self.numbers.append(_read_number(element, "start", 1) if tag == "ol" else None)
         elif tag == "li":
             self._begin_item(element)
-        elif tag in INDENTED:
+        elif tag in INDENTED_TAGS:
             self.indents.append("  ")
 
     def end(self, element: Element) -> None:
@@ -116,17 +116,17 @@ class _Reader:
             self._end_link(element.attr("href") or "")
         elif tag == "pre":
             self.preformatted -= 1
-        elif tag in LISTS:
+        elif tag in LIST_TAGS:
             self.numbers.pop()
         elif tag == "li":
             self.marker = ""
             self.indents.pop()
-        elif tag in INDENTED:
+        elif tag in INDENTED_TAGS:
             self.indents.pop()
         self._add_break(tag)
 
     def read(self, text: str) -> None:
-        """Take the text of a node."""
+        """Add the text of a node."""
         if self.preformatted:
             for number, line in enumerate(text.split("\n")):
                 if number:
@@ -142,15 +142,15 @@ class _Reader:
             self.gap = " " if collapsed.endswith(" ") else ""
 
     def text(self) -> str:
-        """All that was read."""
+        """Return the text."""
         text = "".join(self.pieces).translate(_INVISIBLE)
         lines = "\n".join(line.rstrip() for line in text.split("\n"))
         result = _EMPTY_LINES.sub("\n\n", lines).strip("\n")
         return f"{result}\n" if result else ""
 
     def _add_break(self, tag: str) -> None:
-        is_within = tag in LISTS and len(self.numbers) > 0
-        self.breaks = max(self.breaks, 1 if is_within else BREAKS.get(tag, 0))
+        is_nested_list = tag in LIST_TAGS and len(self.numbers) > 0
+        self.breaks = max(self.breaks, 1 if is_nested_list else BREAKS.get(tag, 0))
 
     def _write(self, text: str) -> None:
         if not text:
@@ -184,7 +184,7 @@ class _Reader:
         self.indents.append(" " * len(self.marker))
 
     def _end_link(self, href: str) -> None:
-        """Have a link followed by its target in brackets, where it does not say it itself."""
+        """Append the target in parentheses, unless the text of the link is the target."""
         link_text = "".join(self.pieces[self.links.pop() :]).strip()
         target = _TARGET.fullmatch(href.strip())
         address = (target[1] or target[2]) if target is not None else ""

@@ -18,13 +18,13 @@ from app.templating import LENGTH_BYTES
 
 log = logging.getLogger(__name__)
 
-# A usual template takes a millisecond.
+# Most templates take a millisecond.
 JOB_SECONDS: Final = 2.0
 START_SECONDS: Final = 20.0
 WAIT_SECONDS: Final = 10.0
 PROCESSES: Final = 4
-# Whose templates take long keeps others from half of them at most.
-PER_TENANT: Final = 2
+# A tenant with slow templates occupies at most half of the processes.
+MAX_PER_TENANT: Final = 2
 MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -38,7 +38,7 @@ class TemplateError(HeloiseError):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A rendered template; None for a part that it does not have."""
+    """A rendered template; missing parts are None."""
 
     subject: str | None
     text: str | None
@@ -46,12 +46,12 @@ class Rendered:
 
 
 class Renderer:
-    """Does jobs with templates, a few at a time, in processes that start with the first job."""
+    """Runs template jobs in a pool of processes, which start at the first job."""
 
     def __init__(self) -> None:
         self._idle = list[Process]()
-        self._room = asyncio.Semaphore(PROCESSES)
-        self._tenant_rooms = dict[str, asyncio.Semaphore]()
+        self._slots = asyncio.Semaphore(PROCESSES)
+        self._tenant_slots = dict[str, asyncio.Semaphore]()
         self._users = Counter[str]()
 
     async def check(
@@ -61,7 +61,7 @@ class Renderer:
         *,
         tenant_id: str,
     ) -> list[str]:
-        """Which other templates these parts name. Raises TemplateError where one cannot be any."""
+        """Check parts, and return the templates that they reference. Raises TemplateError."""
         job = {"do": "check", "parts": parts, "schema": schema}
         references: list[str] = (await self._run_job(job, tenant_id))["references"]
         return references
@@ -77,9 +77,9 @@ class Renderer:
         inlines_css: bool,
         max_characters: int,
     ) -> Rendered:
-        """The parts (`subject`, `text`, `html` or `mjml`) with their variables.
+        """Render parts (`subject`, `text`, `html` or `mjml`) with variables.
 
-        Raises TemplateError, or Unavailable where too many others are rendered.
+        Raises TemplateError, or Unavailable if too many jobs wait.
         """
         job = {
             "do": "render",
@@ -94,7 +94,7 @@ class Renderer:
         return Rendered(result.get("subject"), result.get("text"), result.get("html"))
 
     async def extract_text(self, html: str, *, tenant_id: str) -> str:
-        """The HTML as plain text. Raises as `render` does."""
+        """Convert HTML to plain text. Raises like `render`."""
         return str((await self._run_job({"do": "text", "html": html}, tenant_id))["text"])
 
     async def close(self) -> None:
@@ -106,29 +106,29 @@ class Renderer:
         content = json.dumps(job).encode()
         async with self._wait_turn(tenant_id):
             try:
-                result = await self._run_in(await self._taken(), content)
-            except _DiedError:  # it may have been dying of another's template, or by an operator
+                result = await self._run_in_process(await self._take_process(), content)
+            except _DiedError:  # the previous job or an operator may have killed it
                 try:
-                    result = await self._run_in(await _start_process(), content)
+                    result = await self._run_in_process(await _start_process(), content)
                 except _DiedError:
                     raise TemplateError("the template uses too much memory or time") from None
         if (error := result.get("error")) is not None:
             raise TemplateError(error["message"], error["part"], error["line"])
         return result
 
-    async def _run_in(self, process: Process, content: bytes) -> dict[str, Any]:
-        """What a process makes of a job; then it is idle, or it has ended."""
-        is_kept = False
+    async def _run_in_process(self, process: Process, content: bytes) -> dict[str, Any]:
+        """Run a job in a process; afterwards the process is idle or ended."""
+        is_reusable = False
         try:
             async with asyncio.timeout(JOB_SECONDS):
                 result = await _exchange(process, content)
-            is_kept = "is_last" not in result
+            is_reusable = "is_last" not in result
         except TimeoutError:
             raise TemplateError(f"rendering takes longer than {JOB_SECONDS:g} seconds") from None
         except (OSError, asyncio.IncompleteReadError):
             raise _DiedError from None
         finally:
-            if is_kept:
+            if is_reusable:
                 self._idle.append(process)
             else:
                 await _end_process(process)
@@ -136,18 +136,18 @@ class Renderer:
 
     @asynccontextmanager
     async def _wait_turn(self, tenant_id: str) -> AsyncIterator[None]:
-        """One of the processes, of which a tenant has but some at a time."""
-        tenant_room = self._tenant_rooms.setdefault(tenant_id, asyncio.Semaphore(PER_TENANT))
+        """Wait for a slot. A tenant has at most `MAX_PER_TENANT` slots."""
+        tenant_slots = self._tenant_slots.setdefault(tenant_id, asyncio.Semaphore(MAX_PER_TENANT))
         self._users[tenant_id] += 1
         try:
-            async with _acquire(tenant_room), _acquire(self._room):
+            async with _acquire(tenant_slots), _acquire(self._slots):
                 yield
         finally:
             self._users[tenant_id] -= 1
             if not self._users[tenant_id]:
-                del self._users[tenant_id], self._tenant_rooms[tenant_id]
+                del self._users[tenant_id], self._tenant_slots[tenant_id]
 
-    async def _taken(self) -> Process:
+    async def _take_process(self) -> Process:
         while self._idle:
             process = self._idle.pop()
             if process.returncode is None:
@@ -156,11 +156,11 @@ class Renderer:
 
 
 class _DiedError(Exception):
-    """A process has ended in the middle of a job."""
+    """The process ended in the middle of a job."""
 
 
 async def _start_process() -> Process:
-    """A new process that waits for jobs; raises Unavailable where it does not come to that."""
+    """Start a process that is ready for jobs. Raises Unavailable if it fails."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-I", "-c", _START, str(Path(app.__file__).parents[1])),
@@ -184,17 +184,17 @@ async def _start_process() -> Process:
     return process
 
 
-# Isolated, and without an environment: whatever it may be brought to do, it knows no secret.
+# Isolated and without an environment, so that it knows no secrets.
 _START: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); import app.templating.child as c; c.main()"
 )
 
 
 @asynccontextmanager
-async def _acquire(room: asyncio.Semaphore) -> AsyncIterator[None]:
+async def _acquire(slots: asyncio.Semaphore) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(WAIT_SECONDS):
-            await room.acquire()
+            await slots.acquire()
     except TimeoutError:
         raise Unavailable(
             "overloaded",
@@ -204,7 +204,7 @@ async def _acquire(room: asyncio.Semaphore) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        room.release()
+        slots.release()
 
 
 async def _exchange(process: Process, content: bytes) -> dict[str, Any]:
@@ -216,8 +216,8 @@ async def _exchange(process: Process, content: bytes) -> dict[str, Any]:
 
 async def _read_result(process: Process) -> dict[str, Any]:
     assert process.stdout is not None  # noqa: S101 - as it was started
-    head = await process.stdout.readexactly(LENGTH_BYTES)
-    result: dict[str, Any] = json.loads(await process.stdout.readexactly(int.from_bytes(head)))
+    prefix = await process.stdout.readexactly(LENGTH_BYTES)
+    result: dict[str, Any] = json.loads(await process.stdout.readexactly(int.from_bytes(prefix)))
     return result
 
 

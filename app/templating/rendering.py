@@ -1,6 +1,6 @@
 """Check and render templates in the child process.
 
-A job and its result are JSON objects. What is wrong with a template or its variables is a result:
+Jobs and results are JSON objects. An error in a template or its variables is a result too:
 `{"error": {"part", "line", "message"}}`.
 """
 
@@ -21,9 +21,9 @@ from app.templating.plain_text import extract_text
 from app.templating.values import from_json
 
 Job = Mapping[str, Any]
-_LINE: Final = re.compile(r"\s+")
-# Folders of Python and of the service, and what is in them.
-_INSTALLED: Final = re.compile(
+_WHITE_SPACE: Final = re.compile(r"\s+")
+# Paths in the folders of Python and of the service.
+_INSTALL_PATH: Final = re.compile(
     "(?:{})(?:/[^\\s'\"]*)?".format(
         "|".join(
             re.escape(folder)
@@ -33,11 +33,11 @@ _INSTALLED: Final = re.compile(
     )
 )
 _STYLE: Final = re.compile(r"<style", re.IGNORECASE)
-# Styles for some media alone are none of the element's; the inliner is told so, and the reader not.
-_LIMITED: Final = re.compile(
+# Styles for certain media must not be inlined. The marker for the inliner is removed afterwards.
+_MEDIA_STYLE: Final = re.compile(
     r"""<style(?=\s[^>]{0,300}\bmedia\s*=\s*+["']?+\s*+(?!(?:all|screen)\s*["'>]))""", re.IGNORECASE
 )
-_IGNORED: Final = '<style data-css-inline="ignore"'
+_IGNORED_STYLE: Final = '<style data-css-inline="ignore"'
 _DOCTYPE: Final = re.compile(r"<!doctype[^>]{0,300}>", re.IGNORECASE)
 
 
@@ -50,7 +50,7 @@ class JobError(Exception):
 
 
 def run_job(job: Job) -> dict[str, Any]:
-    """The result of a job."""
+    """Run a job and return its result."""
     try:
         return JOBS[job["do"]](job)
     except JobError as error:
@@ -59,12 +59,12 @@ def run_job(job: Job) -> dict[str, Any]:
 
 
 def _hide_paths(message: str) -> str:
-    """What is said, without where the service is installed."""
-    return _INSTALLED.sub("…", message)
+    """Remove the paths of the installation from an error message."""
+    return _INSTALL_PATH.sub("…", message)
 
 
 def _check(job: Job) -> dict[str, Any]:
-    """Whether each of several `parts` can be a template, and which others they name."""
+    """Check the `parts`, and list the templates that they reference."""
     references = set[str]()
     for part, source in job["parts"]:
         try:
@@ -83,18 +83,18 @@ def _check(job: Job) -> dict[str, Any]:
 
 
 def _render(job: Job) -> dict[str, Any]:
-    """The `parts` with their `variables`, others of their kind being `partials`."""
+    """Render the `parts` with their `variables` and `partials`."""
     variables, parts = job["variables"], job["parts"]
     if job["schema"] is not None:
         _validate(job["schema"], variables)
     variables = from_json(variables)
-    room = _Room(job["max_characters"])
+    budget = _CharacterBudget(job["max_characters"])
     results = {
-        part: _render_part(part, source, job["partials"], variables, room)
+        part: _render_part(part, source, job["partials"], variables, budget)
         for part, source in parts.items()
     }
     if "subject" in results:
-        results["subject"] = _LINE.sub(" ", results["subject"]).strip()
+        results["subject"] = _WHITE_SPACE.sub(" ", results["subject"]).strip()
     if "mjml" in results:
         results["html"] = _compile_mjml(results.pop("mjml"))
     html = results.get("html")
@@ -116,14 +116,14 @@ JOBS: Final[Mapping[str, Callable[[Job], dict[str, Any]]]] = {
 }
 
 
-class _Room:
-    """How many characters may still be made."""
+class _CharacterBudget:
+    """The number of characters that a job may still render."""
 
     def __init__(self, characters: int) -> None:
         self._remaining_characters = characters
 
     def take(self, part: str, characters: int) -> None:
-        """Use some; raises JobError where there are not so many."""
+        """Use characters; raises JobError above the limit."""
         self._remaining_characters -= characters
         if self._remaining_characters < 0:
             raise JobError(part, "renders more text than a message may have")
@@ -134,7 +134,7 @@ def _render_part(
     source: str,
     partials: Mapping[str, Mapping[str, str]],
     variables: Mapping[str, Any],
-    room: _Room,
+    budget: _CharacterBudget,
 ) -> str:
     environment = TemplateEnvironment(
         part, {name: parts[part] for name, parts in partials.items() if part in parts}
@@ -142,7 +142,7 @@ def _render_part(
     pieces = list[str]()
     try:
         for piece in environment.template(source).generate(variables):
-            room.take(part, len(piece))
+            budget.take(part, len(piece))
             pieces.append(piece)
     except (JobError, MemoryError):
         raise
@@ -153,7 +153,7 @@ def _render_part(
 
 
 def _describe_error(part: str, error: Exception) -> str:
-    """What is wrong with a template, or its variables, by the exception that it raised."""
+    """Describe an exception that a template raised."""
     match error:
         case UndefinedError():
             fault = f"{error}; set it in variables"
@@ -167,7 +167,7 @@ def _describe_error(part: str, error: Exception) -> str:
             fault = "the template includes itself"
         case TemplateRuntimeError():
             fault = str(error)
-        case OSError() | ImportError():  # their texts tell where files are
+        case OSError() | ImportError():  # their texts contain paths
             fault = "uses a feature that templates do not support"
         case _:
             fault = f"{type(error).__name__}: {error}"
@@ -175,7 +175,7 @@ def _describe_error(part: str, error: Exception) -> str:
 
 
 def _find_line(error: BaseException) -> int | None:
-    """In which line of the template it was: the last that the traceback names."""
+    """Find the line of the template: the last one in the traceback."""
     line, traceback = None, error.__traceback__
     while traceback is not None:
         if traceback.tb_frame.f_code.co_filename == "<template>":
@@ -192,17 +192,17 @@ def _compile_mjml(mjml: str) -> str:
 
 
 def _inline_styles(html: str) -> str:
-    """The page with its styles in the elements too; `<style>`, links and doctype stay."""
+    """Copy styles into elements; keeps `<style>`, links and doctype."""
     try:
         page = css_inline.inline(
-            _LIMITED.sub(_IGNORED, html),
+            _MEDIA_STYLE.sub(_IGNORED_STYLE, html),
             keep_style_tags=True,
             keep_link_tags=True,
             load_remote_stylesheets=False,
         )
     except css_inline.InlineError as error:
         raise JobError("html", str(error)) from None
-    page = page.replace(_IGNORED, "<style")
+    page = page.replace(_IGNORED_STYLE, "<style")
     doctype = _DOCTYPE.search(html)
     return page if doctype is None else page.replace("<!DOCTYPE html>", doctype[0], 1)
 

@@ -1,8 +1,8 @@
 """Present JSON values to templates, without exposing Python objects.
 
-A key is all that an object has. A method of Python's, such as `items` or `upper`, can be called
-where no key has its name; it is no value and cannot be printed. What is printed is text, a number,
-or JSON; null is nothing.
+Objects have only their keys. Templates can call a Python method, such as `items` or `upper`, unless
+a key has its name; a method is not a value and cannot be printed. Templates print text, numbers and
+JSON; null prints nothing.
 """
 
 import json
@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 
 class Null:
-    """JSON's null: nothing, in whatever text it is put. Equal to `none`."""
+    """JSON's null: prints nothing, and equals `none`."""
 
     __slots__ = ()
     __hash__ = None.__hash__
@@ -35,8 +35,8 @@ class Null:
 
 NULL: Final = Null()
 
-# What JSON has, and Markup, which is text; exactly these types, not what is derived from them.
-KINDS: Final[Mapping[type, str]] = {
+# The types of JSON, and Markup, which is text. Subclasses do not count.
+TYPE_NAMES: Final[Mapping[type, str]] = {
     dict: "this object",
     list: "this list",
     str: "this text",
@@ -47,8 +47,8 @@ KINDS: Final[Mapping[type, str]] = {
     Null: "null",
 }
 
-# What methods, filters and functions give in place of lists.
-LISTED: Final = (Iterator, ItemsView, KeysView, ValuesView, range)
+# Methods, filters and functions return these instead of lists.
+ITERABLES: Final = (Iterator, ItemsView, KeysView, ValuesView, range)
 
 
 class Method(StrictUndefined):
@@ -78,7 +78,7 @@ def from_json(value: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def to_json(value: object, **options: Any) -> str:  # noqa: ANN401 - json's own
-    """A value as JSON, `ensure_ascii` and the like as `json.dumps` has them."""
+    """Convert a value to JSON, with the options of `json.dumps`."""
     return json.dumps(value, default=_convert, **options)
 
 
@@ -88,7 +88,7 @@ def format_value(value: Any) -> str:  # noqa: ANN401 - whatever a template print
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float | Undefined):  # which raises
+    if isinstance(value, int | float | Undefined):  # Undefined raises
         return str(value)
     if isinstance(value, TemplateModule):
         return Markup(value)  # noqa: S704 - what the other template has made and escaped
@@ -98,6 +98,6 @@ def format_value(value: Any) -> str:  # noqa: ANN401 - whatever a template print
 def _convert(value: object) -> object:
     if value is NULL:
         return None
-    if isinstance(value, LISTED) and not isinstance(value, LoopContext):
+    if isinstance(value, ITERABLES) and not isinstance(value, LoopContext):
         return list(value)
     raise TemplateRuntimeError("cannot print this: it is neither text nor a value")

@@ -15,7 +15,7 @@ from app.api.app import OPENAPI_KWARGS, install
 from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.throttle import AuthThrottle
-from app.diagnostics.dns_records import txt_records
+from app.diagnostics.dns_records import look_up_txt
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import SystemClock
 from app.domain.ehlo import EhloNames
@@ -68,7 +68,7 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
             key_cache=new_key_cache(monotonic),
         ),
         database=database,
-        txt_records=partial(txt_records, network.resolver),
+        look_up_txt=partial(look_up_txt, network.resolver),
         vault=vault,
         verifier=Verifier(
             network=network,

@@ -63,7 +63,7 @@ async def test_a_key_that_may_send_is_the_tenants_caller(
     assert caller.tenant_id == tenant.id
     assert (caller.actor.kind, caller.actor.source) == (ActorKind.KEY, SOURCE)
     assert caller.key is not None
-    assert auth.key_cache.take_used() == {caller.key.id: NOW}
+    assert auth.key_cache.take_uses() == {caller.key.id: NOW}
 
 
 @pytest.mark.parametrize("source", MessageSource)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from app.cli.reference import as_env_file, as_markdown
+from app.cli.reference import render_env_file, render_markdown
 from app.settings import Settings, format_default, variable_name
 from tests.support.terminal import ROOT, Terminal
 
@@ -53,8 +53,8 @@ def test_a_variable_that_is_no_setting_is_warned_about(terminal: Terminal) -> No
 @pytest.mark.parametrize(
     ("path", "text", "shape"),
     [
-        (".env.example", as_env_file(), "env"),
-        ("docs/reference/settings.md", as_markdown(), "markdown"),
+        (".env.example", render_env_file(), "env"),
+        ("docs/reference/settings.md", render_markdown(), "markdown"),
     ],
 )
 def test_the_reference_in_the_repository_is_current(path: str, text: str, shape: str) -> None:
@@ -65,13 +65,13 @@ def test_the_reference_in_the_repository_is_current(path: str, text: str, shape:
 
 def test_the_reference_is_what_the_command_prints(terminal: Terminal) -> None:
     """So that the command in the message above mends it; it needs no valid setting."""
-    assert terminal.done("settings", "--format", "env", PORT="abc").out == as_env_file()
-    assert terminal.done("settings", "--format", "markdown", PORT="abc").out == as_markdown()
+    assert terminal.done("settings", "--format", "env", PORT="abc").out == render_env_file()
+    assert terminal.done("settings", "--format", "markdown", PORT="abc").out == render_markdown()
 
 
 def test_the_example_switched_on_is_the_defaults(tmp_path: Path) -> None:
     """Every line of `.env.example` can be taken as it stands."""
-    lines = [line.removeprefix("#") for line in as_env_file().splitlines() if "=" in line]
+    lines = [line.removeprefix("#") for line in render_env_file().splitlines() if "=" in line]
     (tmp_path / "env").write_text("\n".join(line for line in lines if line[0] == "H"))
     assert dotenv_values(tmp_path / "env") == {
         variable_name(field): format_default(field) for field in Settings.model_fields

@@ -48,7 +48,7 @@ class Worker:
 
     def __init__(self, database: Database) -> None:
         clock = HandClock(NOW)
-        facts = Metrics(database, clock)
+        metrics = Metrics(database, clock)
         self.leases = Leases(database, owner="wrk_1", length=timedelta(minutes=1), now=clock.now)
         self.settler = Settler(
             database,
@@ -56,13 +56,13 @@ class Worker:
             wake=asyncio.Event(),
             now=clock.now,
             random=lambda: 1.0,
-            facts=facts,
+            metrics=metrics,
         )
         guard = AddressGuard(allow_private=False, is_port_allowed=lambda _: False)
         parts = EngineParts(
             database=database,
             clock=clock,
-            facts=facts,
+            metrics=metrics,
             network=Network(guard, Resolver()),
             recorder=Recorder(worker="wrk_1", now=clock.now),
             leases=self.leases,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.diagnostics.ehlo_advice import Advice, Lookup, NameFacts, Verdict, advise, look_up
+from app.diagnostics.ehlo_advice import Advice, AdviceStatus, Lookup, NameFacts, advise, look_up
 from app.smtp.dns import Resolver
 from tests.support.servers.dns_server import Behaviour, DnsServer, lying, refused, servfail, silent
 
@@ -46,22 +46,22 @@ async def test_a_name_that_is_as_it_should_be_is_ok(dns: DnsServer) -> None:
         "pointer_exists",
         "pointer_agrees",
     ]
-    assert {each.status for each in found.values()} == {Verdict.OK}
+    assert {each.status for each in found.values()} == {AdviceStatus.OK}
     assert all(each.reason.startswith(("RFC", "https://")) for each in found.values())
 
 
 @pytest.mark.parametrize(
     ("name", "verdict"),
     [
-        ("localhost", Verdict.FAIL),
-        ("3f2a9c1b7d4e", Verdict.FAIL),
-        ("pod.ns.svc.cluster.local", Verdict.FAIL),
-        ("ip-10-0-0-1.ec2.internal", Verdict.FAIL),
-        ("[192.0.2.1]", Verdict.WARN),
-        (NAME, Verdict.OK),
+        ("localhost", AdviceStatus.FAIL),
+        ("3f2a9c1b7d4e", AdviceStatus.FAIL),
+        ("pod.ns.svc.cluster.local", AdviceStatus.FAIL),
+        ("ip-10-0-0-1.ec2.internal", AdviceStatus.FAIL),
+        ("[192.0.2.1]", AdviceStatus.WARN),
+        (NAME, AdviceStatus.OK),
     ],
 )
-async def test_the_form_of_a_name(dns: DnsServer, name: str, verdict: Verdict) -> None:
+async def test_the_form_of_a_name(dns: DnsServer, name: str, verdict: AdviceStatus) -> None:
     """What would leak, or strict servers refuse, fails; an address is warned of."""
     found = (await advice(dns, name))["name_form"]
     assert found.status is verdict
@@ -71,7 +71,7 @@ async def test_the_form_of_a_name(dns: DnsServer, name: str, verdict: Verdict) -
 async def test_a_name_without_an_address_fails(dns: DnsServer) -> None:
     """It says what to add."""
     found = await advice(dns, "unknown.example.com")
-    assert found["name_resolves"].status is Verdict.FAIL
+    assert found["name_resolves"].status is AdviceStatus.FAIL
     assert "no A or AAAA" in found["name_resolves"].detail
     assert "name_matches_address" not in found
 
@@ -81,7 +81,7 @@ async def test_a_dns_that_does_not_tell_is_warned_of(dns: DnsServer, behaviour: 
     """What is not known is neither good nor bad; that the DNS lies is found out."""
     dns.behave(NAME, behaviour)
     found = await advice(dns)
-    assert found["name_resolves"].status is Verdict.WARN
+    assert found["name_resolves"].status is AdviceStatus.WARN
     assert "192.0.2.66" not in str(found)
 
 
@@ -92,7 +92,7 @@ async def test_a_pointer_that_cannot_be_looked_up_is_warned_of(
     """As for the name."""
     dns.behave("14.215.184.93.in-addr.arpa", behaviour)
     found = await advice(dns)
-    assert found["pointer_exists"].status is Verdict.WARN
+    assert found["pointer_exists"].status is AdviceStatus.WARN
     assert "pointer_agrees" not in found
 
 
@@ -100,7 +100,7 @@ async def test_a_name_that_leads_elsewhere_is_warned_of(dns: DnsServer) -> None:
     """RFC 5321 section 4.1.4 forbids to refuse mail for it; strict servers do."""
     dns.add(NAME, "A", "93.184.215.99")
     found = (await advice(dns))["name_matches_address"]
-    assert found.status is Verdict.WARN
+    assert found.status is AdviceStatus.WARN
     assert "93.184.215.99" in found.detail
     assert PUBLIC in found.detail
 
@@ -108,21 +108,21 @@ async def test_a_name_that_leads_elsewhere_is_warned_of(dns: DnsServer) -> None:
 async def test_an_ipv4_address_in_an_ipv6_one_is_itself(dns: DnsServer) -> None:
     """A socket of both families shows it so."""
     found = await advice(dns, address=f"::ffff:{PUBLIC}")
-    assert found["name_matches_address"].status is Verdict.OK
+    assert found["name_matches_address"].status is AdviceStatus.OK
 
 
 @pytest.mark.parametrize(
     ("address", "is_told", "verdict", "word"),
     [
-        (PUBLIC, True, Verdict.OK, "sees us from"),
-        (PUBLIC, False, Verdict.OK, "connect from"),
-        (PRIVATE, True, Verdict.OK, "sees us from"),
-        (PRIVATE, False, Verdict.WARN, "NAT"),
-        (None, False, Verdict.WARN, "no known address"),
+        (PUBLIC, True, AdviceStatus.OK, "sees us from"),
+        (PUBLIC, False, AdviceStatus.OK, "connect from"),
+        (PRIVATE, True, AdviceStatus.OK, "sees us from"),
+        (PRIVATE, False, AdviceStatus.WARN, "NAT"),
+        (None, False, AdviceStatus.WARN, "no known address"),
     ],
 )
 async def test_the_address_that_is_seen_is_told(
-    dns: DnsServer, address: str | None, word: str, verdict: Verdict, *, is_told: bool
+    dns: DnsServer, address: str | None, word: str, verdict: AdviceStatus, *, is_told: bool
 ) -> None:
     """By the server, or by us: behind NAT the two differ."""
     found = (await advice(dns, address=address, is_told=is_told))["outgoing_address"]
@@ -130,9 +130,11 @@ async def test_the_address_that_is_seen_is_told(
     assert word in found.detail
 
 
-@pytest.mark.parametrize(("address", "verdict"), [(PUBLIC, Verdict.FAIL), (PRIVATE, Verdict.WARN)])
+@pytest.mark.parametrize(
+    ("address", "verdict"), [(PUBLIC, AdviceStatus.FAIL), (PRIVATE, AdviceStatus.WARN)]
+)
 async def test_an_address_without_a_name_fails_where_it_is_public(
-    dns: DnsServer, address: str, verdict: Verdict
+    dns: DnsServer, address: str, verdict: AdviceStatus
 ) -> None:
     """Gmail wants a PTR record for each sending address; one inside is seen by nobody outside."""
     dns.point(PUBLIC)
@@ -146,7 +148,7 @@ async def test_a_pointer_that_does_not_lead_back_fails(dns: DnsServer) -> None:
     """Forward-confirmed reverse DNS: both ways, or it counts for nothing."""
     dns.point(PUBLIC, "liar.example.net")
     found = (await advice(dns))["pointer_agrees"]
-    assert found.status is Verdict.FAIL
+    assert found.status is AdviceStatus.FAIL
     assert "liar.example.net" in found.detail
 
 
@@ -155,17 +157,17 @@ async def test_another_name_that_agrees_both_ways_is_told(dns: DnsServer) -> Non
     dns.add("out.example.com", "A", PUBLIC)
     dns.point(PUBLIC, "out.example.com")
     found = (await advice(dns))["pointer_agrees"]
-    assert found.status is Verdict.WARN
+    assert found.status is AdviceStatus.WARN
     assert "out.example.com" in found.detail
     by_address = (await advice(dns, f"[{PUBLIC}]"))["pointer_agrees"]
-    assert by_address.status is Verdict.OK
+    assert by_address.status is AdviceStatus.OK
     assert "use that name" in by_address.detail
 
 
 async def test_one_of_several_pointers_is_enough(dns: DnsServer) -> None:
     """Where it agrees both ways."""
     dns.point(PUBLIC, "liar.example.net", NAME)
-    assert (await advice(dns))["pointer_agrees"].status is Verdict.OK
+    assert (await advice(dns))["pointer_agrees"].status is AdviceStatus.OK
 
 
 ADDRESSES = st.one_of(st.ip_addresses().map(str), st.just("fe80::1%eth0"))

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.diagnostics.ehlo_advice import Verdict
-from app.diagnostics.machine_findings import Finding, database_findings
+from app.diagnostics.ehlo_advice import AdviceStatus
+from app.diagnostics.machine_findings import Finding, check_database
 from app.domain.clock import SystemClock
 from app.store.db.engine import Database
 from app.store.delivery import workers
@@ -16,7 +16,7 @@ LEASE_SECONDS = 60.0
 
 async def findings(database: Database, skew: timedelta = timedelta(0)) -> dict[str, Finding]:
     """What is found on a machine whose clock is so far off, by the check."""
-    found = await database_findings(
+    found = await check_database(
         database, lease_seconds=LEASE_SECONDS, open_sealed=None, clock=SkewedClock(skew)
     )
     return {each.check: each for each in found}
@@ -36,23 +36,23 @@ async def test_a_clock_that_is_off_is_warned_of(database: Database, minutes: int
     """On PostgreSQL, by how much; on SQLite the machine's is the database's own."""
     found = (await findings(database, timedelta(minutes=minutes)))["clock"]
     if not database.is_postgresql:
-        assert found.status is Verdict.OK
+        assert found.status is AdviceStatus.OK
         return
-    assert found.status is Verdict.WARN
+    assert found.status is AdviceStatus.WARN
     assert "300.0 s" in found.detail
     assert "NTP" in found.detail
 
 
 async def test_a_clock_that_is_right_is_ok(database: Database) -> None:
     """As it is on one machine."""
-    assert (await findings(database))["clock"].status is Verdict.OK
+    assert (await findings(database))["clock"].status is AdviceStatus.OK
 
 
 async def test_that_nobody_delivers_is_warned_of(database: Database) -> None:
     """With what to run; who has not been heard of for a lease counts as gone."""
     await beat(database, timedelta(seconds=LEASE_SECONDS + 5))
     found = (await findings(database))["delivery"]
-    assert found.status is Verdict.WARN
+    assert found.status is AdviceStatus.WARN
     assert "heloise worker" in found.detail
 
 
@@ -61,5 +61,5 @@ async def test_who_delivers_is_told(database: Database) -> None:
     await beat(database, timedelta(seconds=1))
     skew = timedelta(minutes=5) if database.is_postgresql else timedelta(0)
     found = (await findings(database, skew))["delivery"]
-    assert found.status is Verdict.OK
+    assert found.status is AdviceStatus.OK
     assert "host-1" in found.detail

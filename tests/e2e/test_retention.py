@@ -166,7 +166,7 @@ async def test_many_go_in_batches(
     start: Start, server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are, and each once."""
-    monkeypatch.setattr(maintenance, "PURGED_AT_ONCE", 4)
+    monkeypatch.setattr(maintenance, "PURGE_BATCH_ROWS", 4)
     clock = HandClock()
     heloise = await start(clock=clock, content_retention_days=1)
     acme = await heloise.tenant()

@@ -188,7 +188,7 @@ async def test_a_page_that_ends_its_process_harms_nobody(renderer: Renderer) -> 
 
 async def test_its_process_knows_no_secret_and_opens_no_file(renderer: Renderer) -> None:
     """Were the sandbox left, there would be nothing to find: this is what the code there can do."""
-    process = await renderer._taken()  # noqa: SLF001 - what no template gets at
+    process = await renderer._take_process()  # noqa: SLF001 - what no template gets at
     with open(f"/proc/{process.pid}/environ", "rb") as environ:  # noqa: ASYNC230, PTH123 - it is short
         assert environ.read() == b""
     with open(f"/proc/{process.pid}/limits") as limits:  # noqa: ASYNC230, PTH123 - as above

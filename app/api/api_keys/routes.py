@@ -18,15 +18,15 @@ from app.api.api_keys.schemas import (
     KeyRead,
     KeyRotate,
 )
-from app.api.auth.dependencies import AdminAct, KeyManager
+from app.api.auth.dependencies import AdminAuditContext, KeyManager
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
 from app.api.openapi import Responses, admin_problems, location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices
 from app.api.tenants.routes import InPath
-from app.auth.audit import Act
-from app.auth.reach import reaches
+from app.auth.audit import AuditContext
+from app.auth.reach import can_reach
 from app.domain.types import ApiKey
 from app.store import api_keys
 from app.store.db.keyset import read_pages
@@ -65,31 +65,31 @@ OWN_RULES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class KeyOwner:
-    """The tenant, by id or slug, whose keys a request is about, and the caller.
+    """The tenant (id or slug) whose keys a request concerns.
 
-    `by` is the caller's key; None for an admin.
+    `caller_key` is the key of the caller; None for an admin.
     """
 
     tenant: str
-    act: Act
-    by: ApiKey | None = None
+    audit_context: AuditContext
+    caller_key: ApiKey | None = None
 
 
-async def _own(caller: KeyManager, services: ReadyServices) -> KeyOwner:
-    return KeyOwner(caller.tenant_id, caller.act(services.now()), caller.key)
+async def _get_own(caller: KeyManager, services: ReadyServices) -> KeyOwner:
+    return KeyOwner(caller.tenant_id, caller.audit_context(services.now()), caller.key)
 
 
-async def _named(tenant: InPath, act: AdminAct) -> KeyOwner:
-    return KeyOwner(tenant, act)
+async def _get_named(tenant: InPath, audit_context: AdminAuditContext) -> KeyOwner:
+    return KeyOwner(tenant, audit_context)
 
 
 def _add_routes(router: APIRouter, *, is_own: bool) -> None:
     """Add the operations on the caller's own keys, or on those of the tenant in the path."""
     path = "/keys" if is_own else "/tenants/{tenant}/keys"
-    own, whose, rules = ("own_", "", OWN_RULES) if is_own else ("", "a tenant's ", "")
+    infix, owner_text, rules = ("own_", "", OWN_RULES) if is_own else ("", "a tenant's ", "")
     key_name = "key" if is_own else "key_id"
     problems = tenant_problems if is_own else partial(admin_problems, "tenant-not-found")
-    width_problem = ("scope-exceeds-caller",) if is_own else ()
+    wider_problem = ("scope-exceeds-caller",) if is_own else ()
     example = ("" if is_own else EXAMPLE_TENANT) + f"/keys/{EXAMPLE['id']}"
     location: Responses = {201: {"headers": location_header(example)}}
 
@@ -99,19 +99,19 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         base = "" if is_own else f"{services.admin_prefix}/tenants/{key.tenant_id}"
         response.headers["Location"] = f"{base}/keys/{key.id}"
         response.headers["Cache-Control"] = "no-store"
-        return KeyCreated.made(key, secret)
+        return KeyCreated.with_secret(key, secret)
 
-    Owner = Annotated[KeyOwner, Depends(_own if is_own else _named)]  # noqa: N806 - a type
+    Owner = Annotated[KeyOwner, Depends(_get_own if is_own else _get_named)]  # noqa: N806 - a type
     KeyId = Annotated[  # noqa: N806 - as above
         str, Path(alias=key_name, description="The id of the key.", examples=[EXAMPLE["id"]])
     ]
 
     @router.post(
         path,
-        operation_id=f"create_{own}key",
-        summary=f"Create {whose or 'a '}key",
+        operation_id=f"create_{infix}key",
+        summary=f"Create {owner_text or 'a '}key",
         description=f"Create a key. The response shows `key` only this once.{rules}",
-        responses=problems(*width_problem, has_body=True) | location,
+        responses=problems(*wider_problem, has_body=True) | location,
         **SHOWN_ONCE,
     )
     async def create(
@@ -119,14 +119,18 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
     ) -> KeyCreated:
         async with services.database.transaction() as connection:
             key, secret = await key_actions.create(
-                connection, owner.act, body, tenant=owner.tenant, by=owner.by
+                connection,
+                owner.audit_context,
+                body,
+                tenant=owner.tenant,
+                caller_key=owner.caller_key,
             )
         return respond_created(response, services, key, secret)
 
     @router.get(
         path,
-        operation_id=f"list_{own}keys",
-        summary=f"List {whose}keys",
+        operation_id=f"list_{infix}keys",
+        summary=f"List {owner_text}keys",
         description=f"List the tenant's keys, oldest first, revoked ones included.{rules}",
         responses=problems("invalid-request"),
     )
@@ -136,11 +140,11 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
 
     @router.post(
         f"{path}/{{{key_name}}}/rotate",
-        operation_id=f"rotate_{own}key",
-        summary=f"Rotate {whose or 'a '}key",
+        operation_id=f"rotate_{infix}key",
+        summary=f"Rotate {owner_text or 'a '}key",
         description="Create a key with the same rights. The old one works for a day, or for"
         f" `overlap_seconds`.{rules}",
-        responses=problems("key-not-found", "key-inactive", *width_problem, has_body=True)
+        responses=problems("key-not-found", "key-inactive", *wider_problem, has_body=True)
         | location,
         **SHOWN_ONCE,
     )
@@ -149,7 +153,12 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
     ) -> KeyCreated:
         async with services.database.transaction() as connection:
             new_key, secret = await key_actions.rotate(
-                connection, owner.act, key, body or KeyRotate(), tenant=owner.tenant, by=owner.by
+                connection,
+                owner.audit_context,
+                key,
+                body or KeyRotate(),
+                tenant=owner.tenant,
+                caller_key=owner.caller_key,
             )
         services.auth.key_cache.invalidate(key_id=key)
         return respond_created(response, services, new_key, secret)
@@ -157,16 +166,22 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
     @router.delete(
         f"{path}/{{{key_name}}}",
         status_code=204,
-        operation_id=f"revoke_{own}key",
-        summary=f"Revoke {whose or 'a '}key",
+        operation_id=f"revoke_{infix}key",
+        summary=f"Revoke {owner_text or 'a '}key",
         description="Revoke a key: at once in this process, within five seconds in all others."
         f"{rules}",
         response_description="The key is revoked.",
-        responses=problems("key-not-found", *width_problem),
+        responses=problems("key-not-found", *wider_problem),
     )
     async def revoke(key: KeyId, owner: Owner, services: ReadyServices) -> None:
         async with services.database.transaction() as connection:
-            await key_actions.revoke(connection, owner.act, key, tenant=owner.tenant, by=owner.by)
+            await key_actions.revoke(
+                connection,
+                owner.audit_context,
+                key,
+                tenant=owner.tenant,
+                caller_key=owner.caller_key,
+            )
         services.auth.key_cache.invalidate(key_id=key)
 
 
@@ -177,7 +192,7 @@ async def _load_reachable(
     tenant = await tenants.get(connection, tenant=owner.tenant)
     load = partial(api_keys.page, connection, tenant_id=tenant.id)
     async for rows in read_pages(load, limit=limit, after=after):
-        keys += [key for key in rows if reaches(owner.by, key)]
+        keys += [key for key in rows if can_reach(owner.caller_key, key)]
         if len(keys) >= limit:
             break
     return keys[:limit]

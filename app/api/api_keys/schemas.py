@@ -142,7 +142,7 @@ class KeyRead(ResponseModel):
 
     @classmethod
     def of(cls, key: ApiKey) -> "KeyRead":
-        """What is answered of a key."""
+        """Build the response for a key."""
         return cls(**_dump_key(key))
 
 
@@ -156,8 +156,8 @@ class KeyCreated(KeyRead):
     )
 
     @classmethod
-    def made(cls, key: ApiKey, secret: str) -> "KeyCreated":
-        """What is answered of a new key."""
+    def with_secret(cls, key: ApiKey, secret: str) -> "KeyCreated":
+        """Build the response for a new key."""
         return cls(**_dump_key(key), key=secret)
 
 

@@ -9,9 +9,9 @@ from typing import NoReturn
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys.schemas import KeyCreate, KeyRotate
-from app.auth.audit import Act
+from app.auth.audit import AuditContext
 from app.auth.profiles import suggest_profile
-from app.auth.reach import reached, reaches
+from app.auth.reach import can_reach, require_reachable
 from app.domain.address.parse import covers
 from app.domain.api_keys import build_hint, generate_secret, hash_secret
 from app.domain.errors import Conflict, Forbidden, InvalidRequest
@@ -21,26 +21,26 @@ from app.store import api_keys
 from app.store.profiles import queries as profiles
 from app.store.tenants import queries as tenants
 
-Made = tuple[ApiKey, str]
+CreatedKey = tuple[ApiKey, str]
 
 
 async def create(
     connection: AsyncConnection,
-    act: Act,
+    audit_context: AuditContext,
     body: KeyCreate,
     *,
     tenant: str,
-    by: ApiKey | None = None,
+    caller_key: ApiKey | None = None,
     secret: str | None = None,
-) -> Made:
-    """Store a new key: answers it, and the key itself, of which a hash is stored alone.
+) -> CreatedKey:
+    """Create a key. Returns it with its secret, of which only a hash is stored.
 
-    `tenant` is an id or a slug. `by` is the key that asks, where it is not an admin's: what is made
-    reaches no further. `secret` is the key itself where it is known already. Raises InvalidRequest,
-    NotFound without the tenant, or Forbidden.
+    `tenant` is an id or a slug. The new key cannot do more than `caller_key`; None is an admin.
+    `secret` replaces the random secret. Raises InvalidRequest, Forbidden, or NotFound for an
+    unknown tenant.
     """
     owner = await tenants.get(connection, tenant=tenant)
-    _check_expiry(body.expires_at, act)
+    _check_expiry(body.expires_at, audit_context)
     secret = secret or generate_secret()
     key = ApiKey(
         id=new_id("key"),
@@ -48,35 +48,35 @@ async def create(
         name=body.name,
         hint=build_hint(secret),
         scopes=frozenset(body.scopes),
-        created_at=act.now,
+        created_at=audit_context.now,
         expires_at=body.expires_at,
         revoked_at=None,
         last_used_at=None,
-        profiles=await profile_ids(connection, owner.id, body.profiles, by=by),
+        profiles=await profile_ids(connection, owner.id, body.profiles, caller_key=caller_key),
         allowed_from=tuple(body.allowed_from),
         networks=tuple(body.networks),
     )
-    _check_width(key, by)
-    await _insert(connection, act, key, secret)
+    _check_not_wider(key, caller_key)
+    await _insert(connection, audit_context, key, secret)
     return key, secret
 
 
 async def rotate(
     connection: AsyncConnection,
-    act: Act,
+    audit_context: AuditContext,
     key_id: str,
     body: KeyRotate,
     *,
     tenant: str,
-    by: ApiKey | None = None,
-) -> Made:
-    """Store a new key in place of another, which goes on working for a while.
+    caller_key: ApiKey | None = None,
+) -> CreatedKey:
+    """Replace a key with a new one; the old one keeps working for a while.
 
-    Raises InvalidRequest, NotFound, Forbidden, or Conflict where the other works no more.
+    Raises InvalidRequest, NotFound, Forbidden, or Conflict if the old key is revoked or expired.
     """
-    _check_expiry(body.expires_at, act)
-    before = await _get_key_to_change(connection, key_id, tenant, by)
-    if not before.is_valid(act.now):
+    _check_expiry(body.expires_at, audit_context)
+    before = await _get_key_to_change(connection, key_id, tenant, caller_key)
+    if not before.is_valid(audit_context.now):
         raise Conflict(
             "key-inactive",
             "The key is revoked or expired and cannot be rotated; create a new key.",
@@ -86,19 +86,19 @@ async def rotate(
         before,
         id=new_id("key"),
         hint=build_hint(secret),
-        created_at=act.now,
+        created_at=audit_context.now,
         expires_at=body.expires_at or before.expires_at,
         last_used_at=None,
     )
-    _check_width(key, by)
+    _check_not_wider(key, caller_key)
     await api_keys.set_expiry(
         connection,
         tenant_id=before.tenant_id,
         key_id=key_id,
-        moment=act.now + timedelta(seconds=body.overlap_seconds),
+        moment=audit_context.now + timedelta(seconds=body.overlap_seconds),
     )
     after = await api_keys.get(connection, tenant_id=before.tenant_id, key_id=key_id)
-    await act.record(
+    await audit_context.record(
         connection,
         "key.rotate",
         tenant_id=before.tenant_id,
@@ -106,81 +106,95 @@ async def rotate(
         before={"expires_at": before.expires_at, "replaced_by": None},
         after={"expires_at": after.expires_at, "replaced_by": key.id},
     )
-    await _insert(connection, act, key, secret)
+    await _insert(connection, audit_context, key, secret)
     return key, secret
 
 
 async def revoke(
     connection: AsyncConnection,
-    act: Act,
+    audit_context: AuditContext,
     key_id: str,
     *,
     tenant: str,
-    by: ApiKey | None = None,
+    caller_key: ApiKey | None = None,
 ) -> None:
-    """End a key. Raises NotFound, or Forbidden."""
-    before = await _get_key_to_change(connection, key_id, tenant, by)
-    await api_keys.revoke(connection, tenant_id=before.tenant_id, key_id=key_id, now=act.now)
-    await act.record(
+    """Revoke a key. Raises NotFound or Forbidden."""
+    before = await _get_key_to_change(connection, key_id, tenant, caller_key)
+    await api_keys.revoke(
+        connection, tenant_id=before.tenant_id, key_id=key_id, now=audit_context.now
+    )
+    await audit_context.record(
         connection,
         "key.revoke",
         tenant_id=before.tenant_id,
         object_id=key_id,
         before={"revoked_at": before.revoked_at},
-        after={"revoked_at": before.revoked_at or act.now},
+        after={"revoked_at": before.revoked_at or audit_context.now},
     )
 
 
 async def _get_key_to_change(
     connection: AsyncConnection, key_id: str, tenant: str, caller_key: ApiKey | None
 ) -> ApiKey:
-    """The key; raises NotFound, or Forbidden where it is wider than the one that asks."""
+    """Return the key. Raises NotFound, or Forbidden if it may do more than the caller's."""
     owner = await tenants.get(connection, tenant=tenant)
     key = await api_keys.get(connection, tenant_id=owner.id, key_id=key_id)
-    _check_width(reached(caller_key, "key", key_id, key), caller_key)
+    _check_not_wider(require_reachable(caller_key, "key", key_id, key), caller_key)
     return key
 
 
-async def _insert(connection: AsyncConnection, act: Act, key: ApiKey, secret: str) -> None:
+async def _insert(
+    connection: AsyncConnection, audit_context: AuditContext, key: ApiKey, secret: str
+) -> None:
     await api_keys.insert(connection, key=key, hash=hash_secret(secret))
-    await act.record(connection, "key.create", tenant_id=key.tenant_id, object_id=key.id, after=key)
+    await audit_context.record(
+        connection, "key.create", tenant_id=key.tenant_id, object_id=key.id, after=key
+    )
 
 
-def _check_expiry(expires_at: datetime | None, act: Act) -> None:
-    if expires_at is not None and expires_at <= act.now:
+def _check_expiry(expires_at: datetime | None, audit_context: AuditContext) -> None:
+    if expires_at is not None and expires_at <= audit_context.now:
         raise InvalidRequest.at(
             "expires_at", msg="in the past; write a time in the future, or leave it out"
         )
 
 
 async def profile_ids(
-    connection: AsyncConnection, tenant_id: str, names: Sequence[str], *, by: ApiKey | None = None
+    connection: AsyncConnection,
+    tenant_id: str,
+    names: Sequence[str],
+    *,
+    caller_key: ApiKey | None = None,
 ) -> tuple[str, ...]:
-    """The ids of profiles by id or name; raises InvalidRequest for one that is not there.
+    """Return the ids of profiles by id or name. Raises InvalidRequest for an unknown profile.
 
-    Where the key that asks is bound it raises Forbidden, for one out of its reach as well.
+    Raises Forbidden instead if the caller's key is bound and does not reach the profile.
     """
     ids = list[str]()
     for number, name in enumerate(names):
         profile = await profiles.find(connection, tenant_id=tenant_id, profile=name)
-        if by is not None and by.profiles and (profile is None or not reaches(by, profile)):
-            _refuse_profiles(by)
+        if (
+            caller_key is not None
+            and caller_key.profiles
+            and (profile is None or not can_reach(caller_key, profile))
+        ):
+            _refuse_profiles(caller_key)
         if profile is None:
-            hint = await suggest_profile(connection, tenant_id, name, by=by)
+            hint = await suggest_profile(connection, tenant_id, name, caller_key=caller_key)
             msg = f"no profile {name!r} exists{hint}"
             raise InvalidRequest.at("profiles", number, msg=msg)
         ids.append(profile.id)
     return tuple(dict.fromkeys(ids))
 
 
-def _check_width(key: ApiKey, caller_key: ApiKey | None) -> None:
-    """Raise Forbidden where a key is wider than the one that asks, unless that is an admin's."""
+def _check_not_wider(key: ApiKey, caller_key: ApiKey | None) -> None:
+    """Raise Forbidden if a key may do more than the caller's; an admin passes."""
     if caller_key is None:
         return
     missing_scopes = sorted(scope for scope in key.scopes if not caller_key.has_scope(scope))
     if missing_scopes:
         _refuse(f"it lacks the scope {missing_scopes[0]}")
-    if not reaches(caller_key, key):
+    if not can_reach(caller_key, key):
         _refuse_profiles(caller_key)
     if caller_key.allowed_from and not _are_covered(key.allowed_from, caller_key.allowed_from):
         _refuse(f"it sends only as {', '.join(caller_key.allowed_from)}")

@@ -1,1 +1,1 @@
-"""Who sends a request, what its key allows, and what the audit log notes."""
+"""Authenticate and authorize HTTP requests."""

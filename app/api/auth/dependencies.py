@@ -5,10 +5,10 @@ from typing import Annotated, Final
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.api.auth.visitors import visitor_of
+from app.api.auth.visitors import get_visitor
 from app.api.http.repeated_params import check_repeated_params
 from app.api.services import Services, require_ready_services
-from app.auth.audit import Act
+from app.auth.audit import AuditContext
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
 from app.domain.audit import Actor
@@ -16,7 +16,7 @@ from app.domain.errors import FieldError, Forbidden, InvalidRequest
 from app.domain.types import Scope, Tenant
 from app.store.tenants import queries as tenants
 
-# It names the scheme in the OpenAPI document; the header is read before, with the whole request.
+# Only documents the scheme in OpenAPI; `app/api/auth/visitors.py` reads the header.
 _bearer = HTTPBearer(
     scheme_name="key",
     description="A tenant's key (`hel_…`) reaches only that tenant. An admin key manages tenants"
@@ -24,7 +24,7 @@ _bearer = HTTPBearer(
     auto_error=False,
 )
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-ActFor = Annotated[
+TenantHeader = Annotated[
     str | None,
     Header(
         alias="Heloise-Tenant",
@@ -37,31 +37,35 @@ ActFor = Annotated[
 
 async def _identify(request: Request) -> Visitor:
     """Authenticate the visitor; raises InvalidRequest for a repeated query parameter."""
-    visitor = visitor_of(request)
+    visitor = get_visitor(request)
     await visitor.identify()
     check_repeated_params(request)
     return visitor
 
 
 class TenantScope:
-    """A dependency: the caller, who may act for a tenant with this scope."""
+    """Dependency that returns the caller if it may use this scope for a tenant."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    async def __call__(self, request: Request, _: Bearer, act_for: ActFor = None) -> Caller:
+    async def __call__(
+        self, request: Request, _: Bearer, tenant_header: TenantHeader = None
+    ) -> Caller:
         services = await require_ready_services(request)
-        return await self.caller(await _identify(request), services, act_for)
+        return await self.caller(await _identify(request), services, tenant_header)
 
-    async def caller(self, visitor: Visitor, services: Services, act_for: str | None) -> Caller:
-        """The visitor as a caller of a tenant.
+    async def caller(
+        self, visitor: Visitor, services: Services, tenant_header: str | None
+    ) -> Caller:
+        """Return the caller of a tenant.
 
-        Raises as `Visitor.authorize`; Forbidden for a tenant's key that names another tenant.
+        Raises like `Visitor.authorize`; Forbidden for a tenant's key with another tenant's header.
         """
         identity = await visitor.identify()
         if isinstance(identity, Actor):
-            return Caller(await _load_tenant(services, act_for), identity)
-        if act_for is not None and act_for != identity.tenant_id:
+            return Caller(await _load_tenant(services, tenant_header), identity)
+        if tenant_header is not None and tenant_header != identity.tenant_id:
             raise Forbidden(
                 "admin-only",
                 "Only admin keys take the header Heloise-Tenant; a tenant's key acts for its own"
@@ -83,11 +87,11 @@ async def _require_admin(request: Request, _: Bearer) -> Actor:
 Admin = Annotated[Actor, Depends(_require_admin)]
 
 
-async def _begin_admin_act(admin: Admin, request: Request) -> Act:
-    return Act(actor=admin, now=(await require_ready_services(request)).now())
+async def _make_admin_context(admin: Admin, request: Request) -> AuditContext:
+    return AuditContext(actor=admin, now=(await require_ready_services(request)).now())
 
 
-AdminAct = Annotated[Act, Depends(_begin_admin_act)]
+AdminAuditContext = Annotated[AuditContext, Depends(_make_admin_context)]
 Sender = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_SEND))]
 MessageReader = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_READ))]
 MessageManager = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
@@ -102,23 +106,23 @@ KeyManager = Annotated[Caller, Depends(KEYS)]
 
 
 async def _resolve_audited_tenant(
-    request: Request, _: Bearer, act_for: ActFor = None
+    request: Request, _: Bearer, tenant_header: TenantHeader = None
 ) -> str | None:
     services = await require_ready_services(request)
     visitor = await _identify(request)
-    if act_for is None and isinstance(await visitor.identify(), Actor):
+    if tenant_header is None and isinstance(await visitor.identify(), Actor):
         return None
-    caller = await KEYS.caller(visitor, services, act_for)
+    caller = await KEYS.caller(visitor, services, tenant_header)
     caller.require_unbound()
     return caller.tenant_id
 
 
-# The tenant whose log may be read; None for an admin who names none, and reads everybody's.
+# The tenant whose log the caller may read; None for an admin without a tenant, who reads all.
 Auditor = Annotated[str | None, Depends(_resolve_audited_tenant)]
 
 
-async def _load_tenant(services: Services, act_for: str | None) -> Tenant:
-    if act_for is None:
+async def _load_tenant(services: Services, tenant_header: str | None) -> Tenant:
+    if tenant_header is None:
         where = ("header", "Heloise-Tenant")
         raise InvalidRequest(
             "With an admin key, set the header Heloise-Tenant to the id or slug of a tenant.",
@@ -126,4 +130,4 @@ async def _load_tenant(services: Services, act_for: str | None) -> Tenant:
             "tenant-required",
         )
     async with services.database.reading() as connection:
-        return await tenants.get(connection, tenant=act_for)
+        return await tenants.get(connection, tenant=tenant_header)

@@ -5,12 +5,13 @@ from app.store.secrets.contexts import changed_settings
 from app.store.secrets.encryption import SealContext
 
 
-def missing_secret(
+def find_missing_secret(
     before: SealContext, after: SealContext, *loc: str, remedy: str = ""
 ) -> FieldError | None:
-    """What is wrong with a change that keeps the secret at `loc`, if it redirects that one.
+    """Return an error if a change redirects the stored secret at `loc`, else None.
 
-    A caller who redirects a secret could read it there, so an admin has to give it too.
+    A caller that redirects a secret could read it at the new destination, so even an admin has to
+    send the secret again.
     """
     settings = changed_settings(before, after)
     if not settings:

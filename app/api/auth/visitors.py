@@ -16,20 +16,20 @@ REMEDY: Final = "send the header `Authorization: Bearer <key>`"
 MAX_PATH_CHARACTERS: Final = 255
 
 
-def new_visitor(scope: Scope) -> Visitor:
-    """The visitor of a new request."""
+def make_visitor(scope: Scope) -> Visitor:
+    """Make the visitor of a new request."""
     source = scope["client"][0] if scope.get("client") else None
     return Visitor(scope["app"].state.services.auth, _read_key(scope), source, remedy=REMEDY)
 
 
-def visitor_of(request: Request) -> Visitor:
-    """Who sent a request."""
+def get_visitor(request: Request) -> Visitor:
+    """Return the visitor of a request."""
     visitor: Visitor = getattr(request.state, STATE)
     return visitor
 
 
 def _read_key(scope: Scope) -> str | None:
-    """What stands in the request's `Authorization: Bearer …` (RFC 6750 section 2.1), if it does."""
+    """Read the key from `Authorization: Bearer …` (RFC 6750 section 2.1)."""
     for name, value in scope["headers"]:
         if name == AUTHORIZATION:
             scheme, _, secret = value.partition(b" ")
@@ -37,16 +37,16 @@ def _read_key(scope: Scope) -> str | None:
     return None
 
 
-async def note_refusal(request: Request, problem: Problem) -> None:
-    """Write to the audit log that the request's key was refused."""
-    await visitor_of(request).audit_refusal(
+async def audit_refused_request(request: Request, problem: Problem) -> None:
+    """Write the refusal of the request's key to the audit log."""
+    await get_visitor(request).audit_refusal(
         problem,
-        action=operation_of(request),
+        action=get_operation_id(request),
         object_id=mask_addresses(request.url.path)[:MAX_PATH_CHARACTERS],
     )
 
 
-def operation_of(request: Request) -> str:
-    """The operation's id as the OpenAPI document has it."""
+def get_operation_id(request: Request) -> str:
+    """Return the operation id of the OpenAPI document."""
     route = request.scope.get("route")
     return getattr(route, "operation_id", None) or request.method

@@ -20,7 +20,7 @@ from app.api.openapi import location_header, tenant_problems
 from app.api.profiles.verify_routes import take_permit
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
-from app.auth.audit import Act
+from app.auth.audit import AuditContext
 from app.auth.quotas import check_count
 from app.domain.errors import Conflict
 from app.domain.ids import new_id
@@ -73,22 +73,22 @@ async def create_domain(
     the scope `profiles:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     domain = SendingDomain(
         id=new_id("dom"),
         tenant_id=caller.tenant_id,
         domain=body.domain,
-        created_at=act.now,
-        updated_at=act.now,
+        created_at=audit_context.now,
+        updated_at=audit_context.now,
     )
-    keys = await _generate_keys(act)
+    keys = await _generate_keys(audit_context)
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
         count = await sending_domains.count(connection, tenant_id=caller.tenant_id)
         check_count("domains", count, MAX_DOMAINS)
         await sending_domains.insert(connection, domain=domain)
         domain = await _insert_keys(connection, services, domain, keys)
-        await act.record(connection, "domain.create", object_id=domain.id, after=domain)
+        await audit_context.record(connection, "domain.create", object_id=domain.id, after=domain)
     response.headers["Location"] = f"/domains/{domain.id}"
     return DomainRead.of(domain)
 
@@ -148,30 +148,34 @@ async def check_domain(
     await take_permit(services, caller.tenant_id)
     in_use = [key for key in row.keys if key.status is not DkimKeyStatus.RETIRED]
     answers = await asyncio.gather(
-        *(services.txt_records(dkim_key.record_name(row.domain)) for dkim_key in in_use)
+        *(services.look_up_txt(dkim_key.record_name(row.domain)) for dkim_key in in_use)
     )
     records = {dkim_key.id: answer for dkim_key, answer in zip(in_use, answers, strict=True)}
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         before = await sending_domains.get(
             connection, tenant_id=caller.tenant_id, domain=row.id, for_update=True
         )
         last_expiry = await sending_domains.load_last_expiry(connection, tenant_id=caller.tenant_id)
-        keys = [_apply_records(key, records.get(key.id), act) for key in before.keys]
-        record_needed_until = max(act.now, last_expiry or act.now) + TRANSIT_TIME
+        keys = [_apply_records(key, records.get(key.id), audit_context) for key in before.keys]
+        record_needed_until = (
+            max(audit_context.now, last_expiry or audit_context.now) + TRANSIT_TIME
+        )
         superseded_ids = find_superseded(keys)
         after = replace(
             before,
             keys=tuple(
-                replace(key, retired_at=act.now, record_needed_until=record_needed_until)
+                replace(key, retired_at=audit_context.now, record_needed_until=record_needed_until)
                 if key.id in superseded_ids
                 else key
                 for key in keys
             ),
-            updated_at=act.now,
+            updated_at=audit_context.now,
         )
-        await sending_domains.update_keys(connection, domain=after, now=act.now)
-        await act.record(connection, "domain.check", object_id=after.id, before=before, after=after)
+        await sending_domains.update_keys(connection, domain=after, now=audit_context.now)
+        await audit_context.record(
+            connection, "domain.check", object_id=after.id, before=before, after=after
+        )
     services.signing_cache.invalidate(caller.tenant_id)
     return DomainRead.of(after)
 
@@ -193,8 +197,8 @@ async def rotate_domain(
     `profiles:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
-    keys = await _generate_keys(act)
+    audit_context = caller.audit_context(services.now())
+    keys = await _generate_keys(audit_context)
     async with services.database.transaction() as connection:
         before = await sending_domains.get(
             connection, tenant_id=caller.tenant_id, domain=domain, for_update=True
@@ -206,10 +210,10 @@ async def rotate_domain(
                 f"{before.domain} has a pending key ({pending[0].selector}): add its record to the"
                 " DNS, and check the domain.",
             )
-        await sending_domains.delete_retired_keys(connection, domain=before, now=act.now)
+        await sending_domains.delete_retired_keys(connection, domain=before, now=audit_context.now)
         await _insert_keys(connection, services, before, keys)
         after = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=before.id)
-        await act.record(
+        await audit_context.record(
             connection, "domain.rotate", object_id=after.id, before=before, after=after
         )
     return DomainRead.of(after)
@@ -230,17 +234,17 @@ async def delete_domain(domain: InPath, caller: ProfileManager, services: ReadyS
     `profiles:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await sending_domains.get(
             connection, tenant_id=caller.tenant_id, domain=domain, for_update=True
         )
         await sending_domains.delete(connection, domain=row)
-        await act.record(connection, "domain.delete", object_id=row.id, before=row)
+        await audit_context.record(connection, "domain.delete", object_id=row.id, before=row)
     services.signing_cache.invalidate(caller.tenant_id)
 
 
-async def _generate_keys(act: Act) -> list[tuple[DkimKey, str]]:
+async def _generate_keys(audit_context: AuditContext) -> list[tuple[DkimKey, str]]:
     """Generate a key per algorithm with its private half. Their selectors share a prefix."""
     selector_base = "".join(secrets.choice(SELECTOR_CHARACTERS) for _ in range(SELECTOR_LENGTH))
     keys = list[tuple[DkimKey, str]]()
@@ -251,7 +255,7 @@ async def _generate_keys(act: Act) -> list[tuple[DkimKey, str]]:
             selector=f"h{selector_base}{algorithm.key_type[0]}",
             algorithm=algorithm,
             public_key=public,
-            created_at=act.now,
+            created_at=audit_context.now,
         )
         keys.append((key, pem))
     return keys
@@ -271,12 +275,14 @@ async def _insert_keys(
     return replace(domain, keys=(*(key for key, _ in reversed(keys)), *domain.keys))
 
 
-def _apply_records(key: DkimKey, records: list[str] | Failure | None, act: Act) -> DkimKey:
+def _apply_records(
+    key: DkimKey, records: list[str] | Failure | None, audit_context: AuditContext
+) -> DkimKey:
     """Return the key with the result of its DNS lookup, or None without a result."""
     if records is None:
         return key
     if isinstance(records, Failure):
-        return replace(key, checked_at=act.now, problem=records.detail)
+        return replace(key, checked_at=audit_context.now, problem=records.detail)
     problem = find_record_problem(key, records)
-    found_at = act.now if problem is None else None
-    return replace(key, checked_at=act.now, problem=problem, found_at=found_at)
+    found_at = audit_context.now if problem is None else None
+    return replace(key, checked_at=audit_context.now, problem=problem, found_at=found_at)

@@ -145,7 +145,7 @@ async def get_event(
     """
     async with services.database.reading() as connection:
         event_row = await events.find(connection, tenant_id=caller.tenant_id, event_id=event)
-    return EventRead.of(caller.reached("event", event, event_row))
+    return EventRead.of(caller.require_reachable("event", event, event_row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ async def _build_query(services: Services, caller: Caller, query: EventQuery) ->
     if query.profile is not None:
         async with services.database.reading() as connection:
             profile_id = await resolve_profile_id(connection, caller, query.profile)
-        profile_ids = (profile_id,) if caller.reaches(profile_id) else ()
+        profile_ids = (profile_id,) if caller.can_reach(profile_id) else ()
     return _EventQuery(
         caller.tenant_id, query.limit, types, profile_ids, query.message, query.created_after
     )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
 
 from app.api.auth.dependencies import SuppressionManager
-from app.api.auth.secret_destinations import missing_secret
+from app.api.auth.secret_destinations import find_missing_secret
 from app.api.http.field_errors import build_invalid_request
 from app.api.http.fields import check_nulls
 from app.api.http.page_query import ListQuery
@@ -25,7 +25,7 @@ from app.api.inbound.mailbox_schemas import (
 from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
-from app.auth.audit import with_secrets
+from app.auth.audit import add_secret_names
 from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
@@ -83,7 +83,7 @@ async def create_mailbox(
     `delete_reports` is true. Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     mailbox = Mailbox(
         id=new_id("mbx"),
         tenant_id=caller.tenant_id,
@@ -96,10 +96,10 @@ async def create_mailbox(
         folder=body.folder,
         poll_seconds=body.poll_seconds,
         deletes_reports=body.delete_reports,
-        disabled_at=None if body.enabled else act.now,
-        next_poll_at=act.now,
-        created_at=act.now,
-        updated_at=act.now,
+        disabled_at=None if body.enabled else audit_context.now,
+        next_poll_at=audit_context.now,
+        created_at=audit_context.now,
+        updated_at=audit_context.now,
     )
     _check_server(mailbox, services)
     password = body.password.get_secret_value()
@@ -112,7 +112,7 @@ async def create_mailbox(
             mailbox=mailbox,
             sealed_password=services.vault.seal(password, mailbox_password(mailbox)),
         )
-        await act.record(
+        await audit_context.record(
             connection,
             "mailbox.create",
             object_id=mailbox.id,
@@ -179,20 +179,26 @@ async def update_mailbox(
     """
     caller.require_unbound()
     check_nulls(body, NULLABLE)
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         before = await mailboxes.get(
             connection, tenant_id=caller.tenant_id, mailbox_id=mailbox, for_update=True
         )
-        after = replace(_apply_update(before, body), next_poll_at=act.now, updated_at=act.now)
+        after = replace(
+            _apply_update(before, body),
+            next_poll_at=audit_context.now,
+            updated_at=audit_context.now,
+        )
         if body.enabled is not None and body.enabled is (before.disabled_at is not None):
-            after = replace(after, disabled_at=None if body.enabled else act.now)
+            after = replace(after, disabled_at=None if body.enabled else audit_context.now)
         _check_server(after, services)
         changes = mailboxes.build_columns(after)
         if body.password is not None:
             password = body.password.get_secret_value()
             changes["sealed_password"] = services.vault.seal(password, mailbox_password(after))
-        elif error := missing_secret(mailbox_password(before), mailbox_password(after), "password"):
+        elif error := find_missing_secret(
+            mailbox_password(before), mailbox_password(after), "password"
+        ):
             raise build_invalid_request([error])
         if _place(after) != _place(before):
             changes |= {"uid_validity": None, "last_uid": 0}
@@ -201,14 +207,14 @@ async def update_mailbox(
             tenant_id=caller.tenant_id,
             mailbox_id=mailbox,
             changes=changes,
-            now=act.now,
+            now=audit_context.now,
         )
-        await act.record(
+        await audit_context.record(
             connection,
             "mailbox.update",
             object_id=mailbox,
-            before=with_secrets(mailboxes.build_columns(before)),
-            after=with_secrets(
+            before=add_secret_names(mailboxes.build_columns(before)),
+            after=add_secret_names(
                 mailboxes.build_columns(after), *({"password"} & body.model_fields_set)
             ),
         )
@@ -242,9 +248,9 @@ async def delete_mailbox(
     Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await mailboxes.delete(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
-        await act.record(
+        await audit_context.record(
             connection, "mailbox.delete", object_id=row.id, before=mailboxes.build_columns(row)
         )

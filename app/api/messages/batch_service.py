@@ -9,7 +9,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from app.accept.batch import Submission
-from app.api.auth.visitors import note_refusal
+from app.api.auth.visitors import audit_refused_request
 from app.api.http.field_errors import build_field_error, build_invalid_request
 from app.api.http.problem_types import PROBLEMS
 from app.api.messages.idempotency import IdempotentRequest
@@ -18,7 +18,7 @@ from app.api.messages.schemas import MessageCreate
 from app.api.messages.service import prepare_send
 from app.api.services import Services
 from app.auth.caller import Caller
-from app.auth.quotas import problem_of
+from app.auth.quotas import build_quota_problem
 from app.domain.errors import FieldError, Problem, QuotaError, Unavailable
 from app.domain.types import NewMessage
 from app.store import idempotency
@@ -94,7 +94,7 @@ async def accept_items(
         if isinstance(outcome, KeyedRequest):
             await _replay(item, outcome)
         elif isinstance(outcome, QuotaError):
-            item.problem = problem_of(outcome.exceeded, services.now())
+            item.problem = build_quota_problem(outcome.exceeded, services.now())
         elif isinstance(outcome, Problem):
             item.problem = outcome
         elif outcome is not None:  # the committer has logged the error
@@ -110,7 +110,7 @@ async def _prepare(services: Services, caller: Caller, item: BatchItem) -> None:
         item.problem = build_invalid_request(item.body.errors)
         return
     try:
-        message, profile = await prepare_send(services, caller, item.body, is_alone=False)
+        message, profile = await prepare_send(services, caller, item.body, is_single=False)
     except Problem as problem:
         item.problem = problem
     else:
@@ -130,4 +130,4 @@ async def _note_refusals(request: Request, items: Sequence[BatchItem]) -> None:
     """Audit each kind of problem once per request."""
     problems = {item.problem.slug: item.problem for item in items if item.problem is not None}
     for problem in problems.values():
-        await note_refusal(request, problem)
+        await audit_refused_request(request, problem)

@@ -118,11 +118,11 @@ async def act_on_messages(
             message_filter=message_filter,
         )
     async with services.database.transaction() as connection:
-        line = await caller.act(services.now()).begin(
+        audit_entry = await caller.audit_context(services.now()).begin(
             connection,
             f"messages.{body.action}",
             object_id="messages",
-            asked={
+            parameters={
                 "filter": body.message_filter.model_dump(exclude_unset=True),
                 "as": body.resolution,
                 "cursor": body.cursor,
@@ -131,9 +131,9 @@ async def act_on_messages(
         )
     skipped, done = Counter[str](), 0
     for message in message_ids:
-        note = partial(line.note, done=done + 1, skipped=dict(skipped), last=message)
+        update = partial(audit_entry.update, done=done + 1, skipped=dict(skipped), last=message)
         try:
-            await _apply_action(services, caller, message, body, note)
+            await _apply_action(services, caller, message, body, update)
         except Unavailable:  # an outage is no reason to skip the message
             raise
         except Problem as problem:
@@ -142,7 +142,7 @@ async def act_on_messages(
             done += 1
         await asyncio.sleep(0)
     async with services.database.transaction(announce=True) as connection:
-        await line.note(
+        await audit_entry.update(
             connection,
             done=done,
             skipped=skipped,
@@ -163,14 +163,14 @@ async def _apply_action(
     caller: Caller,
     message: str,
     body: MessageActions,
-    note: Callable[[AsyncConnection], Awaitable[None]],
+    update: Callable[[AsyncConnection], Awaitable[None]],
 ) -> None:
     """Apply the action to one message and audit it; raises as the single operation."""
     if body.action is Action.RETRY:
         new_message, _ = await prepare_resend(services, caller, message, MessageRetry())
         await commit_message(services, caller, new_message)
         async with services.database.transaction() as connection:
-            await note(connection)
+            await update(connection)
         return
     message_key = {"tenant_id": caller.tenant_id, "message_id": message}
     async with services.database.transaction() as connection:
@@ -182,4 +182,4 @@ async def _apply_action(
             await decisions.resolve(
                 connection, **message_key, addresses=None, event=event, now=services.now()
             )
-        await note(connection)
+        await update(connection)

@@ -61,10 +61,14 @@ async def erase_recipient(
     statuses stay. Requires the scope `messages:manage` and a key that is not bound to profiles.
     """
     caller.require_unbound()
-    act, erased, total = caller.act(services.now()), NOTHING_ERASED, NOTHING_ERASED
+    audit_context, erased, total = (
+        caller.audit_context(services.now()),
+        NOTHING_ERASED,
+        NOTHING_ERASED,
+    )
     async with services.database.transaction() as connection:
-        line = await act.begin(
-            connection, "recipient.erase", object_id=mask_addresses(address), asked={}
+        audit_entry = await audit_context.begin(
+            connection, "recipient.erase", object_id=mask_addresses(address), parameters={}
         )
     while True:
         async with services.database.transaction(announce=True) as connection:
@@ -73,7 +77,7 @@ async def erase_recipient(
                 tenant_id=caller.tenant_id,
                 address=address,
                 after=erased.last_message_id,
-                now=act.now,
+                now=audit_context.now,
                 limit=ERASED_PER_TRANSACTION,
             )
             total += erased
@@ -83,7 +87,7 @@ async def erase_recipient(
                 await submissions.delete_with_address(
                     connection, tenant_id=caller.tenant_id, address=address
                 )
-            await line.note(connection, finished=is_last, **_count_fields(total))
+            await audit_entry.update(connection, finished=is_last, **_count_fields(total))
         if is_last:
             return ErasureRead(**_count_fields(total))
 

@@ -1,7 +1,7 @@
 """Serve the common form of `POST /messages` without the framework's overhead.
 
-Routing, injection and validation of Python objects cost more than all that Heloise does for a
-message itself. Other forms take the usual way, which gives the same responses.
+Routing, dependency injection and validation by the framework cost more than everything that Heloise
+does for a message. The framework's route serves all other requests, with the same responses.
 """
 
 from io import BytesIO
@@ -30,18 +30,18 @@ DISCONNECT: Final = "http.disconnect"
 KEY: Final = b"idempotency-key"
 
 
-class Shortcut:
-    """ASGI middleware: accepts what is plainly a message of a key that may send."""
+class SendFastPath:
+    """ASGI middleware that accepts plain JSON messages of authorized keys."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_meant = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
+        is_send = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
         services: Services = scope["app"].state.services
         caller = content = None
         try:
-            if is_meant and (caller := await _authenticate(scope)) is not None:
+            if is_send and (caller := await _authenticate(scope)) is not None:
                 content = await _read_content(receive)
         except Problem as problem:
             await build_problem_response(problem, PATH)(scope, receive, send)
@@ -51,26 +51,30 @@ class Shortcut:
             return
         if content is None:
             return
-        sent = _Sent(services, caller, content)
+        received_body = _ReceivedBody(services, caller, content)
         del content
         try:
             response = await respond_once(
-                services, caller, _read_idempotency_key(scope), sent.fingerprint, sent.made
+                services,
+                caller,
+                _read_idempotency_key(scope),
+                received_body.fingerprint,
+                received_body.prepare,
             )
-        except _NotPlainError:
-            await self._app(scope, _replay_content(sent.content, receive), send)
+        except _NeedsRouteError:
+            await self._app(scope, _replay_content(received_body.content, receive), send)
             return
         except Problem as problem:
             response = build_problem_response(problem, PATH)
         await response(scope, receive, send)
 
 
-class _NotPlainError(Exception):
-    """The usual way has an answer to it."""
+class _NeedsRouteError(Exception):
+    """The framework's route must answer this request."""
 
 
-class _Sent:
-    """What was sent; its content is not kept once a message is made of it: it may be large."""
+class _ReceivedBody:
+    """A request body. Drops its content after preparing the message: it may be large."""
 
     def __init__(self, services: Services, caller: Caller, content: bytes) -> None:
         self._services = services
@@ -78,17 +82,17 @@ class _Sent:
         self.content = content
 
     async def fingerprint(self) -> str:
-        """What tells it from other requests; raises _NotPlainError."""
+        """Compute the idempotency fingerprint. Raises _NeedsRouteError."""
         try:
             await run_in_thread_if_large(len(self.content), check_json, self.content)
             return await fingerprint_json(PATH, self.content)
         except (ValueError, RecursionError, Problem) as error:
-            raise _NotPlainError from error
+            raise _NeedsRouteError from error
 
-    async def made(self) -> tuple[NewMessage, Profile]:
-        """The message, and the profile that it is sent through.
+    async def prepare(self) -> tuple[NewMessage, Profile]:
+        """Prepare the message and its profile. Raises _NeedsRouteError.
 
-        Raises Unavailable: asked again, it would be waited for again; and _NotPlainError.
+        Raises Unavailable too: the framework's route would only wait for the same resource again.
         """
         try:
             body = await run_in_thread_if_large(len(self.content), _parse_body, self.content)
@@ -96,41 +100,41 @@ class _Sent:
         except Unavailable:
             raise
         except (ValidationError, Problem) as error:
-            raise _NotPlainError from error
+            raise _NeedsRouteError from error
         self.content = b""
         return message_and_profile
 
 
 def _read_idempotency_key(scope: Scope) -> str | None:
-    """The Idempotency-Key."""
+    """Read the header Idempotency-Key."""
     header: bytes | None = dict(scope["headers"]).get(KEY)
     return None if header is None else header.decode("latin-1")
 
 
 async def _authenticate(scope: Scope) -> Caller | None:
-    """Who sends, where the key opens this and the request is of the usual form.
+    """Return the caller if the request is plain and its key may send, else None.
 
     Raises TooManyRequests or Unavailable.
     """
     headers = dict(scope["headers"])
-    is_usual = (
+    is_plain = (
         headers.get(b"content-type") == JSON
         and b"heloise-tenant" not in headers
         and (KEY not in headers or is_idempotency_key(headers[KEY].decode("latin-1")))
     )
-    if not is_usual:
+    if not is_plain:
         return None
     visitor: Visitor = scope["state"][VISITOR]
     try:
         return await visitor.authorize(KeyScope.MESSAGES_SEND)
-    except (Unauthenticated, Forbidden, InvalidRequest):  # the usual way tells the audit log
+    except (Unauthenticated, Forbidden, InvalidRequest):  # the route writes the audit entry
         return None
 
 
 async def _read_content(receive: Receive) -> bytes | None:
-    """The request's body; None where the caller went away."""
+    """Read the request body; None if the client disconnected."""
     message = await receive()
-    content = BytesIO()  # which gives what it holds without a copy
+    content = BytesIO()  # `getvalue` does not copy
     while message["type"] != DISCONNECT:
         chunk: bytes = message.get("body", b"")
         if not message.get("more_body", False) and not content.tell():
@@ -143,18 +147,18 @@ async def _read_content(receive: Receive) -> bytes | None:
 
 
 def _parse_body(content: bytes) -> MessageCreate:
-    """The message that it holds; raises ValidationError or InvalidRequest."""
+    """Parse and validate the message. Raises ValidationError or InvalidRequest."""
     check_json(content)
     return MessageCreate.model_validate_json(content)
 
 
 def _replay_content(content: bytes, receive: Receive) -> Receive:
-    """What was received already, then what comes."""
-    before = iter([{"type": "http.request", "body": content, "more_body": False}])
+    """Return a `receive` that replays the body first."""
+    received_messages = iter([{"type": "http.request", "body": content, "more_body": False}])
 
-    async def receive_again() -> Message:
-        if (message := next(before, None)) is not None:
+    async def receive_from_start() -> Message:
+        if (message := next(received_messages, None)) is not None:
             return message
         return await receive()
 
-    return receive_again
+    return receive_from_start

@@ -173,7 +173,7 @@ class IdempotentRequest:
         """
         if self._is_same_body(earlier):
             response = earlier.response or await self._read_message_json(earlier)
-            if self._caller.reaches(str(json.loads(response)["profile_id"])):
+            if self._caller.can_reach(str(json.loads(response)["profile_id"])):
                 return response
         raise InvalidRequest(
             f"The Idempotency-Key {self.key!r} was used for a different request: use a new key for"

@@ -16,7 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import Message
 
-from app.api.auth.visitors import visitor_of
+from app.api.auth.visitors import get_visitor
 from app.api.messages.attachment_schemas import MAX_ATTACHMENTS
 from app.api.requests.json_limits import BoundedRoute, check_json
 from app.api.requests.media_types import get_media_type, require_identity_coding, require_utf8
@@ -94,7 +94,7 @@ class UploadRoute(BoundedRoute):
 
 async def _convert_to_json(request: Request) -> Request:
     """Replace the form by JSON. Raises InvalidRequest or UnsupportedMediaType."""
-    await visitor_of(request).identify()
+    await get_visitor(request).identify()
     require_identity_coding(request)
     require_utf8(request)
     parser = _Parser(

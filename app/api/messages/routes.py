@@ -339,19 +339,19 @@ async def _apply_decision(
 
     `details` are added to the entry. Raises what `decide` raises, or NotFound.
     """
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction(announce=True) as connection:
         before = await require_message(connection, caller, message)
-        await decide(connection, act.now)
+        await decide(connection, audit_context.now)
         view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
-        await act.record(
+        await audit_context.record(
             connection,
             action,
             object_id=message,
-            before=describe(before, act.now),
-            after={**describe(view, act.now), **details},
+            before=describe(before, audit_context.now),
+            after={**describe(view, audit_context.now), **details},
         )
-    return MessageRead.of(view, act.now)
+    return MessageRead.of(view, audit_context.now)
 
 
 @router.post(
@@ -411,4 +411,4 @@ async def build_filter(
 async def require_message(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
     """Load a message; raises NotFound if it is missing or outside the caller's reach."""
     view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
-    return caller.reached("message", message, view)
+    return caller.require_reachable("message", message, view)

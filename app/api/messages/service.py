@@ -20,7 +20,7 @@ from app.api.messages.template_service import VersionChoice, render_template
 from app.api.services import Services
 from app.auth.caller import Caller
 from app.auth.profiles import find_sending_profile
-from app.auth.quotas import check_recipients, problem_of
+from app.auth.quotas import build_quota_problem, check_recipients
 from app.domain.errors import QuotaError, Unavailable
 from app.domain.types import NewMessage, Profile
 from app.store.idempotency import KeyedRequest
@@ -35,15 +35,15 @@ MAX_HTML_CHARACTERS: Final = 1_000_000
 
 
 async def prepare_send(
-    services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool = True
+    services: Services, caller: Caller, body: MessageCreate, *, is_single: bool = True
 ) -> tuple[NewMessage, Profile]:
     """Prepare a message for storage, and return it with its profile.
 
     `is_alone`: the request has only this message. Raises NotFound, InvalidRequest, Forbidden or
     TooLarge.
     """
-    profile = await find_sending_profile(services.auth, caller, body.profile, is_alone=is_alone)
-    draft = await _fill_in_template(services, caller, body, is_alone=is_alone)
+    profile = await find_sending_profile(services.auth, caller, body.profile, is_single=is_single)
+    draft = await _fill_in_template(services, caller, body, is_single=is_single)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     terms = await build_terms(services, caller)
     files = sum(len(attachment.content) for attachment in draft.attachments)
@@ -54,7 +54,7 @@ async def prepare_send(
 
 
 async def _fill_in_template(
-    services: Services, caller: Caller, body: MessageCreate, *, is_alone: bool
+    services: Services, caller: Caller, body: MessageCreate, *, is_single: bool
 ) -> Draft:
     """Build the draft: render its template, or derive text from HTML."""
     draft = body.to_draft()
@@ -66,7 +66,7 @@ async def _fill_in_template(
             which=VersionChoice.PUBLISHED,
             variables=body.variables,
             locale=body.locale,
-            is_alone=is_alone,
+            is_single=is_single,
         )
         return replace(
             draft, subject=content.subject or "", text=content.text or None, html=content.html
@@ -112,7 +112,7 @@ async def prepare_resend(
     async with services.database.reading() as connection:
         # Check reach first: the state of an unreachable message is secret.
         view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message_id)
-        caller.reached("message", message_id, view)
+        caller.require_reachable("message", message_id, view)
         original = await messages.load_original(
             connection, tenant_id=caller.tenant_id, message_id=message_id
         )
@@ -163,7 +163,7 @@ async def commit_message(
     try:
         return await services.committer.accept(Submission(message, caller.tenant.quota, request))
     except QuotaError as error:
-        raise problem_of(error.exceeded, services.now()) from None
+        raise build_quota_problem(error.exceeded, services.now()) from None
 
 
 def build_accepted_response(message_id: str, response: str, **headers: str) -> Response:

@@ -32,7 +32,7 @@ async def render_template(
     which: int | VersionChoice,
     variables: Mapping[str, Any],
     locale: str | None,
-    is_alone: bool = True,
+    is_single: bool = True,
 ) -> tuple[int, Rendered]:
     """Render a version with variables; returns its number and content.
 
@@ -41,7 +41,7 @@ async def render_template(
     """
     async with services.database.reading() as connection:
         template_row = await templates.get(
-            connection, tenant_id=tenant_id, template=template, with_hint=is_alone
+            connection, tenant_id=tenant_id, template=template, with_hint=is_single
         )
         version = await templates.get_version(
             connection,

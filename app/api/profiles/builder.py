@@ -14,7 +14,7 @@ from app.api.http.fields import RequestModel
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate, find_contradictions
 from app.api.profiles.secrets import COLUMNS, list_secrets, list_secrets_after
 from app.auth.profiles import suggest_profile
-from app.auth.reach import reaches
+from app.auth.reach import can_reach
 from app.domain import types
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import new_id
@@ -132,7 +132,7 @@ def _build_profile(
 
 
 async def resolve_fallback(
-    connection: AsyncConnection, profile: Profile, *, by: ApiKey | None = None
+    connection: AsyncConnection, profile: Profile, *, caller_key: ApiKey | None = None
 ) -> Profile:
     """Replace the fallback's name by its id; raises InvalidRequest.
 
@@ -142,8 +142,10 @@ async def resolve_fallback(
     if fallback_name is None:
         return profile
     fallback = await profiles.find(connection, tenant_id=profile.tenant_id, profile=fallback_name)
-    if fallback is None or not reaches(by, fallback):
-        hint = await suggest_profile(connection, profile.tenant_id, fallback_name, by=by)
+    if fallback is None or not can_reach(caller_key, fallback):
+        hint = await suggest_profile(
+            connection, profile.tenant_id, fallback_name, caller_key=caller_key
+        )
         msg = f"no profile {fallback_name[:100]!r} exists{hint}"
         raise InvalidRequest.at("fallback_profile", msg=msg)
     if fallback.id == profile.id:

@@ -11,4 +11,4 @@ async def resolve_profile_id(connection: AsyncConnection, caller: Caller, profil
     """Return the id of a profile given by id or name. Raises NotFound."""
     if is_id(profile, "prf"):
         return profile
-    return (await require_profile(connection, caller.tenant_id, profile, by=caller.key)).id
+    return (await require_profile(connection, caller.tenant_id, profile, caller_key=caller.key)).id

@@ -10,7 +10,7 @@ from app.api.http.fields import ResponseModel, format_mailbox
 from app.api.http.pagination import Page
 from app.api.profiles.examples import PROFILE
 from app.api.profiles.rate_limit_schemas import RateLimitRead
-from app.auth.reach import reaches
+from app.auth.reach import can_reach
 from app.domain.ehlo import EffectiveEhlo, EhloSource
 from app.domain.types import (
     ApiKey,
@@ -152,7 +152,12 @@ class ProfileRead(ResponseModel):
 
     @classmethod
     def of(
-        cls, profile: Profile, health: LaneHealth, ehlo: EffectiveEhlo, *, by: ApiKey | None = None
+        cls,
+        profile: Profile,
+        health: LaneHealth,
+        ehlo: EffectiveEhlo,
+        *,
+        caller_key: ApiKey | None = None,
     ) -> Self:
         """Build from a profile, as the key may see it."""
         fallback, sender = profile.fallback_profile_id, profile.default_from
@@ -163,7 +168,7 @@ class ProfileRead(ResponseModel):
             auth=AuthRead.of(profile),
             default_from=format_mailbox(sender) if sender else None,
             concurrency=min(health.concurrency or profile.max_connections, profile.max_connections),
-            fallback_profile=fallback if fallback and reaches(by, fallback) else None,
+            fallback_profile=fallback if fallback and can_reach(caller_key, fallback) else None,
             state=profile_state(profile, health),
             failing_code=health.code,
             reason=_describe_reason(health),

@@ -53,7 +53,7 @@ async def create_profile(
     async with services.database.transaction() as connection:
         profile = await profile_actions.create(
             connection,
-            caller.act(services.now()),
+            caller.audit_context(services.now()),
             body,
             tenant_id=caller.tenant_id,
             vault=services.vault,
@@ -102,7 +102,7 @@ async def get_profile(
     Requires the scope `profiles:read`.
     """
     async with services.database.reading() as connection:
-        row = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
+        row = await require_profile(connection, caller.tenant_id, profile, caller_key=caller.key)
         return await _build_answer(connection, services, caller, row)
 
 
@@ -132,12 +132,12 @@ async def update_profile(
         before = await _lock_profile(connection, caller, profile)
         await profile_actions.update(
             connection,
-            caller.act(services.now()),
+            caller.audit_context(services.now()),
             before,
             body,
             vault=services.vault,
             guard=services.guard,
-            by=caller.key,
+            caller_key=caller.key,
         )
         answer = await _read_again(connection, services, caller, before)
     services.auth.profile_cache.invalidate(caller.tenant_id)
@@ -171,7 +171,7 @@ async def delete_profile(
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.delete(
-            connection, caller.act(services.now()), row, cancel_pending=cancel_pending
+            connection, caller.audit_context(services.now()), row, cancel_pending=cancel_pending
         )
     services.auth.profile_cache.invalidate(caller.tenant_id)
 
@@ -192,7 +192,7 @@ async def pause_profile(
     """
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
-        await profile_actions.pause(connection, caller.act(services.now()), row)
+        await profile_actions.pause(connection, caller.audit_context(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
     services.auth.profile_cache.invalidate(caller.tenant_id)
     return answer
@@ -214,7 +214,7 @@ async def resume_profile(
     """
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
-        await profile_actions.resume(connection, caller.act(services.now()), row)
+        await profile_actions.resume(connection, caller.audit_context(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
     services.auth.profile_cache.invalidate(caller.tenant_id)
     return answer
@@ -223,7 +223,7 @@ async def resume_profile(
 async def _lock_profile(connection: AsyncConnection, caller: Caller, profile: str) -> Profile:
     """Lock and return the profile; raises NotFound outside the caller's reach."""
     return await require_profile(
-        connection, caller.tenant_id, profile, by=caller.key, to_change=True
+        connection, caller.tenant_id, profile, caller_key=caller.key, for_update=True
     )
 
 
@@ -250,5 +250,5 @@ async def _build_answers(
         rows,
         names=services.ehlo_names,
         local_address=services.local_address,
-        by=caller.key,
+        caller_key=caller.key,
     )

@@ -4,7 +4,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from app.api.auth.secret_destinations import missing_secret
+from app.api.auth.secret_destinations import find_missing_secret
 from app.api.http.field_errors import build_invalid_request
 from app.api.profiles.auth_schemas import SECRETS as OF_OAUTH
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
@@ -42,7 +42,7 @@ def check_kept_secrets(before: Profile, after: Profile, update: ProfileUpdate) -
         field = COLUMNS[name]
         loc = ("auth", name) if name in AUTH_SECRETS else (name,)
         contexts = profile_secret(before, field), profile_secret(after, field)
-        if error := missing_secret(*contexts, *loc, remedy=", or set it to null"):
+        if error := find_missing_secret(*contexts, *loc, remedy=", or set it to null"):
             errors.append(error)
     if errors:
         raise build_invalid_request(errors)

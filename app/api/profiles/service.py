@@ -14,7 +14,7 @@ from app.api.profiles.builder import (
 from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.api.profiles.secrets import check_kept_secrets, seal_secrets
-from app.auth.audit import Act, with_secrets
+from app.auth.audit import AuditContext, add_secret_names
 from app.auth.quotas import check_profiles
 from app.auth.reach import require_unbound
 from app.domain.ehlo import EhloNames, effective_ehlo
@@ -30,7 +30,7 @@ from app.store.tenants import queries as tenants
 
 async def create(
     connection: AsyncConnection,
-    act: Act,
+    audit_context: AuditContext,
     body: ProfileCreate,
     *,
     tenant_id: str,
@@ -41,7 +41,7 @@ async def create(
 
     Raises InvalidRequest, QuotaExceeded, or Conflict if the name is in use.
     """
-    profile = build_new_profile(body, tenant_id=tenant_id, now=act.now)
+    profile = build_new_profile(body, tenant_id=tenant_id, now=audit_context.now)
     check_destination(profile, guard)
     owner = await tenants.lock(connection, tenant_id=tenant_id)
     if owner.quota.profiles is not None:
@@ -49,7 +49,7 @@ async def create(
     profile = await resolve_fallback(connection, profile)
     sealed = seal_secrets(body, vault, profile=profile)
     await profiles.insert(connection, profile=profile, sealed=sealed)
-    await act.record(
+    await audit_context.record(
         connection, "profile.create", tenant_id=tenant_id, object_id=profile.id, after=profile
     )
     return profile
@@ -57,25 +57,25 @@ async def create(
 
 async def update(
     connection: AsyncConnection,
-    act: Act,
+    audit_context: AuditContext,
     before: Profile,
     body: ProfileUpdate,
     *,
     vault: Vault,
     guard: AddressGuard,
-    by: ApiKey | None = None,
+    caller_key: ApiKey | None = None,
 ) -> None:
     """Update a locked profile. `by` is the caller's API key, if any.
 
     Raises what `build_changed_profile` raises, and Forbidden.
     """
-    after = build_changed_profile(before, body, now=act.now)
+    after = build_changed_profile(before, body, now=audit_context.now)
     if "fallback_profile" in body.model_fields_set:
-        after = await resolve_fallback(connection, after, by=by)
+        after = await resolve_fallback(connection, after, caller_key=caller_key)
     if (
         after.is_default is not before.is_default
     ):  # it changes the profile of messages that name none
-        require_unbound(by)
+        require_unbound(caller_key)
     check_destination(after, guard)
     check_kept_secrets(before, after, body)
     sealed = seal_secrets(body, vault, profile=after)
@@ -87,30 +87,34 @@ async def update(
         tenant_id=before.tenant_id,
         profile_id=before.id,
         changes=changes,
-        now=act.now,
+        now=audit_context.now,
     )
-    await act.record(
+    await audit_context.record(
         connection,
         "profile.update",
         tenant_id=before.tenant_id,
         object_id=before.id,
-        before=with_secrets(before),
-        after=with_secrets(after, *map(secret_field, sealed)),
+        before=add_secret_names(before),
+        after=add_secret_names(after, *map(secret_field, sealed)),
     )
 
 
 async def delete(
-    connection: AsyncConnection, act: Act, profile: Profile, *, cancel_pending: bool
+    connection: AsyncConnection,
+    audit_context: AuditContext,
+    profile: Profile,
+    *,
+    cancel_pending: bool,
 ) -> None:
     """Delete a locked profile. Raises Conflict while messages wait."""
     await profiles.delete(
         connection,
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
-        now=act.now,
+        now=audit_context.now,
         cancel_pending=cancel_pending,
     )
-    await act.record(
+    await audit_context.record(
         connection,
         "profile.delete",
         tenant_id=profile.tenant_id,
@@ -119,24 +123,26 @@ async def delete(
     )
 
 
-async def pause(connection: AsyncConnection, act: Act, profile: Profile) -> None:
+async def pause(connection: AsyncConnection, audit_context: AuditContext, profile: Profile) -> None:
     """Pause a profile. It sends nothing until resumed."""
     await profiles.pause(
-        connection, tenant_id=profile.tenant_id, profile_id=profile.id, now=act.now
+        connection, tenant_id=profile.tenant_id, profile_id=profile.id, now=audit_context.now
     )
-    await _record_state(connection, act, "profile.pause", profile)
+    await _record_state(connection, audit_context, "profile.pause", profile)
 
 
-async def resume(connection: AsyncConnection, act: Act, profile: Profile) -> None:
+async def resume(
+    connection: AsyncConnection, audit_context: AuditContext, profile: Profile
+) -> None:
     """Resume a profile. Heloise tries a failing server at once."""
     await profiles.resume(
-        connection, tenant_id=profile.tenant_id, profile_id=profile.id, now=act.now
+        connection, tenant_id=profile.tenant_id, profile_id=profile.id, now=audit_context.now
     )
-    await _record_state(connection, act, "profile.resume", profile)
+    await _record_state(connection, audit_context, "profile.resume", profile)
 
 
 async def _record_state(
-    connection: AsyncConnection, act: Act, action: str, before: Profile
+    connection: AsyncConnection, audit_context: AuditContext, action: str, before: Profile
 ) -> None:
     after = await profiles.get(connection, tenant_id=before.tenant_id, profile=before.id)
     if (before.paused_at is None) != (after.paused_at is None):
@@ -144,9 +150,9 @@ async def _record_state(
             EventType.PROFILE_RESUMED if after.paused_at is None else EventType.PROFILE_PAUSED
         )
         await events.append(
-            connection, [NewEvent(event_type, act.now, before.tenant_id, before.id)]
+            connection, [NewEvent(event_type, audit_context.now, before.tenant_id, before.id)]
         )
-    await act.record(
+    await audit_context.record(
         connection,
         action,
         tenant_id=before.tenant_id,
@@ -163,7 +169,7 @@ async def read_all(
     *,
     names: EhloNames,
     local_address: Callable[[Profile], str | None],
-    by: ApiKey | None = None,
+    caller_key: ApiKey | None = None,
 ) -> list[ProfileRead]:
     """Read the state of profiles of a tenant, and choose the EHLO name of each."""
     health = await profiles.load_health(
@@ -174,7 +180,7 @@ async def read_all(
             row,
             health.get(row.id, LaneHealth()),
             effective_ehlo(names.of_profile(row.ehlo_name, tenant.ehlo_name), local_address(row)),
-            by=by,
+            caller_key=caller_key,
         )
         for row in rows
     ]

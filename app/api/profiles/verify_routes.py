@@ -88,7 +88,9 @@ async def verify_profile(
     """
     verify_body = body or ProfileVerify()
     async with services.database.reading() as connection:
-        profile_row = await require_profile(connection, caller.tenant_id, profile, by=caller.key)
+        profile_row = await require_profile(
+            connection, caller.tenant_id, profile, caller_key=caller.key
+        )
         delivery_profile = await profiles.load_for_delivery(
             connection, tenant_id=caller.tenant_id, profile_id=profile_row.id
         )

@@ -10,7 +10,7 @@ from app.api.profiles import fields
 from app.api.profiles.responses import EffectiveEhloRead
 from app.api.profiles.schemas import ProfileCreate
 from app.api.profiles.verify_examples import VERIFIED
-from app.diagnostics.ehlo_advice import Verdict
+from app.diagnostics.ehlo_advice import AdviceStatus
 from app.diagnostics.ehlo_candidates import NameSource
 from app.diagnostics.report import (
     Certificate,
@@ -130,7 +130,7 @@ class AdviceRead(_Read):
     """A check of the EHLO name against DNS and RFCs, independent of the server's reply."""
 
     check: str = Field(description="The check's stable name.")
-    status: Verdict
+    status: AdviceStatus
     detail: str
     reason: str = Field(description="The rule behind the status.")
 

@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth.visitors import STATE as VISITOR
-from app.api.auth.visitors import new_visitor
+from app.api.auth.visitors import make_visitor
 from app.api.http.scope import IS_WHOLE
 from app.api.requests.body_budget import Budget
 from app.api.requests.problems import ProblemResponse
@@ -71,7 +71,7 @@ class BodyMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        visitor = new_visitor(scope)
+        visitor = make_visitor(scope)
         body = BodyReader(self._budget, visitor, scope, receive, self._limit(scope["path"]))
         state = scope.setdefault("state", {})
         state[VISITOR], state[BODY] = visitor, body

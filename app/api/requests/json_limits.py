@@ -13,7 +13,7 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from app.api.auth.visitors import visitor_of
+from app.api.auth.visitors import get_visitor
 from app.api.http.threads import run_in_thread_if_large
 from app.api.requests.media_types import require_json
 from app.domain.errors import InvalidRequest, UnsupportedMediaType
@@ -111,7 +111,7 @@ class BoundedRoute(APIRoute):
 
         async def bounded(request: Request) -> Response:
             nonlocal is_built
-            await visitor_of(request).identify()
+            await get_visitor(request).identify()
             require_json(request)
             if not is_built:
                 await asyncio.to_thread(body_field.validate, None)

@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.api.auth.visitors import note_refusal
+from app.api.auth.visitors import audit_refused_request
 from app.api.http.field_errors import MAX_LOC_CHARACTERS, build_field_error, build_invalid_request
 from app.api.http.fields import ResponseModel
 from app.api.http.problem_types import PROBLEMS
@@ -147,7 +147,7 @@ def build_unexpected_response(error: Exception, instance: str) -> ProblemRespons
 
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - as it was registered
-    await note_refusal(request, error)
+    await audit_refused_request(request, error)
     return build_problem_response(error, request.url.path)
 
 

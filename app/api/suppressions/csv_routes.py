@@ -128,7 +128,7 @@ async def import_suppressions(
     caller.require_unbound()
     require_media_type(request, "CSV", MEDIA_TYPE)
     content = _decode(await request.body())
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     suppression_rows, invalid_lines = list[Suppression](), list[InvalidLine]()
     for number, values in _read_lines(content):
         try:
@@ -138,14 +138,14 @@ async def import_suppressions(
             place = ".".join(map(str, first_error.loc))
             invalid_lines.append(InvalidLine(line=number, msg=f"{place}: {first_error.msg}"))
         else:
-            suppression_rows.append(body.to_suppression(caller.tenant_id, act.now))
+            suppression_rows.append(body.to_suppression(caller.tenant_id, audit_context.now))
     added = 0
     async with services.database.transaction() as connection:
         for start in range(0, len(suppression_rows), ROWS_PER_TRANSACTION):
             added += await suppressions.add(
                 connection, new_suppressions=suppression_rows[start : start + ROWS_PER_TRANSACTION]
             )
-        await act.record(
+        await audit_context.record(
             connection,
             "suppressions.import",
             object_id="suppressions",

@@ -118,11 +118,11 @@ async def create_suppression(
     This also applies to waiting messages. Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
-    suppression = body.to_suppression(caller.tenant_id, act.now)
+    audit_context = caller.audit_context(services.now())
+    suppression = body.to_suppression(caller.tenant_id, audit_context.now)
     async with services.database.transaction() as connection:
         await suppressions.insert(connection, suppression=suppression)
-        await act.record(
+        await audit_context.record(
             connection, "suppression.create", object_id=suppression.id, after=suppression
         )
     response.headers["Location"] = f"/suppressions?address={suppression.address}"
@@ -174,9 +174,9 @@ async def delete_suppression(
     Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await suppressions.delete(
             connection, tenant_id=caller.tenant_id, suppression_id=suppression
         )
-        await act.record(connection, "suppression.delete", object_id=row.id, before=row)
+        await audit_context.record(connection, "suppression.delete", object_id=row.id, before=row)

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.auth.visitors import visitor_of
+from app.api.auth.visitors import get_visitor
 from app.api.http.fields import ResponseModel
 from app.api.openapi import Responses, open_problems
 from app.api.services import ReadyServices, ServicesEvenIfNotReady
@@ -81,5 +81,5 @@ async def get_metrics(request: Request, services: ReadyServices) -> Response:
     HELOISE_METRICS_TOKEN is set, send `Authorization: Bearer <token>`.
     """
     if services.metrics_token is not None:
-        visitor_of(request).require_secret("HELOISE_METRICS_TOKEN", services.metrics_token)
+        get_visitor(request).require_secret("HELOISE_METRICS_TOKEN", services.metrics_token)
     return Response(await services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -78,7 +78,7 @@ async def create_template(
     same part of other published templates of the tenant. Requires the scope `templates:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     content = TemplateContent(
         parts=body.to_parts(),
         locales={name: source_parts.to_parts() for name, source_parts in body.locales.items()},
@@ -91,15 +91,17 @@ async def create_template(
         tenant_id=caller.tenant_id,
         name=body.name,
         published=None,
-        created_at=act.now,
-        updated_at=act.now,
+        created_at=audit_context.now,
+        updated_at=audit_context.now,
     )
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
         count = await templates.count(connection, tenant_id=caller.tenant_id)
         check_count("templates", count, MAX_TEMPLATES)
         await templates.insert(connection, template=row, content=content)
-        await act.record(connection, "template.create", object_id=row.id, after={"name": row.name})
+        await audit_context.record(
+            connection, "template.create", object_id=row.id, after={"name": row.name}
+        )
     response.headers["Location"] = f"/templates/{row.id}"
     return TemplateRead.of(row)
 
@@ -183,7 +185,7 @@ async def update_template(
     `templates:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.reading() as connection:
         row_before = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
         latest = await templates.get_version(
@@ -204,7 +206,7 @@ async def update_template(
                 tenant_id=caller.tenant_id,
                 template=row,
                 name=body.name,
-                now=act.now,
+                now=audit_context.now,
             )
         if content != latest.content:
             await templates.write_draft(
@@ -212,10 +214,10 @@ async def update_template(
                 tenant_id=caller.tenant_id,
                 template=row,
                 content=content,
-                now=act.now,
+                now=audit_context.now,
             )
         draft = await templates.get_version(connection, tenant_id=caller.tenant_id, template=row)
-        await act.record(
+        await audit_context.record(
             connection,
             "template.update",
             object_id=row.id,
@@ -260,13 +262,15 @@ async def delete_template(
     Requires the scope `templates:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=template, for_update=True
         )
         await templates.delete(connection, tenant_id=caller.tenant_id, template=row)
-        await act.record(connection, "template.delete", object_id=row.id, before={"name": row.name})
+        await audit_context.record(
+            connection, "template.delete", object_id=row.id, before={"name": row.name}
+        )
 
 
 @router.post(
@@ -287,7 +291,7 @@ async def publish_template(
     Requires the scope `templates:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=template, for_update=True
@@ -303,16 +307,16 @@ async def publish_template(
             tenant_id=caller.tenant_id,
             template=row,
             number=version.number,
-            now=act.now,
+            now=audit_context.now,
         )
-        await act.record(
+        await audit_context.record(
             connection,
             "template.publish",
             object_id=row.id,
             before={"published": row.published},
             after={"published": version.number},
         )
-    return TemplateRead.of(replace(row, published=version.number, updated_at=act.now))
+    return TemplateRead.of(replace(row, published=version.number, updated_at=audit_context.now))
 
 
 @router.post(

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
 
-from app.api.auth.dependencies import Admin, AdminAct
+from app.api.auth.dependencies import Admin, AdminAuditContext
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
 from app.api.openapi import admin_problems, location_header
@@ -48,12 +48,12 @@ async def create_tenant(
         ),
     ],
     response: Response,
-    act: AdminAct,
+    audit_context: AdminAuditContext,
     services: ReadyServices,
 ) -> TenantRead:
     """Create a tenant. Then create a key for it with `POST /tenants/{tenant}/keys`."""
     async with services.database.transaction() as connection:
-        tenant = await tenant_actions.create(connection, act, body)
+        tenant = await tenant_actions.create(connection, audit_context, body)
     response.headers["Location"] = f"{services.admin_prefix}/tenants/{tenant.id}"
     return TenantRead.model_validate(tenant)
 
@@ -112,12 +112,12 @@ async def update_tenant(
             }
         ),
     ],
-    act: AdminAct,
+    audit_context: AdminAuditContext,
     services: ReadyServices,
 ) -> TenantRead:
     """Update the given fields. A new `ehlo_name` applies from the next connection on."""
     async with services.database.transaction(announce=True) as connection:
-        changed = await tenant_actions.update(connection, act, tenant, body)
+        changed = await tenant_actions.update(connection, audit_context, tenant, body)
     services.auth.key_cache.invalidate_tenant(tenant_id=changed.id)
     services.auth.profile_cache.invalidate(changed.id)
     return TenantRead.model_validate(changed)
@@ -131,9 +131,11 @@ async def update_tenant(
     response_description="The tenant and all its data are deleted.",
     responses=admin_problems("tenant-not-found", "tenant-not-empty"),
 )
-async def delete_tenant(tenant: InPath, act: AdminAct, services: ReadyServices) -> None:
+async def delete_tenant(
+    tenant: InPath, audit_context: AdminAuditContext, services: ReadyServices
+) -> None:
     """Delete a tenant, its keys and its history. Refused while it has profiles."""
     async with services.database.transaction() as connection:
-        row = await tenant_actions.delete(connection, act, tenant)
+        row = await tenant_actions.delete(connection, audit_context, tenant)
     services.auth.key_cache.invalidate_tenant(tenant_id=row.id)
     services.auth.profile_cache.invalidate(row.id)

@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.tenants.schemas import TenantCreate, TenantUpdate
-from app.auth.audit import Act
+from app.auth.audit import AuditContext
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.types import Tenant
@@ -12,7 +12,9 @@ from app.store.tenants import queries as tenants
 from app.store.tenants import usage
 
 
-async def create(connection: AsyncConnection, act: Act, body: TenantCreate) -> Tenant:
+async def create(
+    connection: AsyncConnection, audit_context: AuditContext, body: TenantCreate
+) -> Tenant:
     """Store a new tenant. Raises Conflict if the slug is in use."""
     tenant = Tenant(
         id=new_id("ten"),
@@ -26,17 +28,19 @@ async def create(connection: AsyncConnection, act: Act, body: TenantCreate) -> T
         redirect_all_to=body.redirect_all_to,
         allowed_recipient_domains=tuple(body.allowed_recipient_domains),
         suppresses_hard_bounces=body.suppresses_hard_bounces,
-        created_at=act.now,
-        updated_at=act.now,
+        created_at=audit_context.now,
+        updated_at=audit_context.now,
     )
     await tenants.insert(connection, tenant=tenant)
-    await act.record(
+    await audit_context.record(
         connection, "tenant.create", tenant_id=tenant.id, object_id=tenant.id, after=tenant
     )
     return tenant
 
 
-async def update(connection: AsyncConnection, act: Act, tenant: str, body: TenantUpdate) -> Tenant:
+async def update(
+    connection: AsyncConnection, audit_context: AuditContext, tenant: str, body: TenantUpdate
+) -> Tenant:
     """Update the tenant with this id or slug.
 
     Raises InvalidRequest, NotFound, or Conflict if the slug is in use.
@@ -56,11 +60,13 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
         if field_name in changes:
             changes[field_name] = changes[field_name] or []
     before = await tenants.get(connection, tenant=tenant)
-    after = await tenants.update(connection, tenant_id=before.id, changes=changes, now=act.now)
+    after = await tenants.update(
+        connection, tenant_id=before.id, changes=changes, now=audit_context.now
+    )
     if not after.quota.is_counted:
         await usage.reset(connection, tenant_id=before.id)
     if changes:
-        await act.record(
+        await audit_context.record(
             connection,
             "tenant.update",
             tenant_id=before.id,
@@ -71,12 +77,14 @@ async def update(connection: AsyncConnection, act: Act, tenant: str, body: Tenan
     return after
 
 
-async def delete(connection: AsyncConnection, act: Act, tenant: str) -> Tenant:
+async def delete(connection: AsyncConnection, audit_context: AuditContext, tenant: str) -> Tenant:
     """Delete the tenant with this id or slug.
 
     Raises NotFound, or Conflict while it has profiles or unfinished messages.
     """
     row = await tenants.get(connection, tenant=tenant)
     await tenants.delete(connection, tenant_id=row.id)
-    await act.record(connection, "tenant.delete", tenant_id=row.id, object_id=row.id, before=row)
+    await audit_context.record(
+        connection, "tenant.delete", tenant_id=row.id, object_id=row.id, before=row
+    )
     return row

@@ -14,7 +14,7 @@ from fastapi import Body as JsonBody
 
 from app.api.api_keys.service import profile_ids
 from app.api.auth.dependencies import WebhookManager
-from app.api.auth.secret_destinations import missing_secret
+from app.api.auth.secret_destinations import find_missing_secret
 from app.api.http.field_errors import build_invalid_request
 from app.api.http.fields import check_nulls
 from app.api.http.page_query import ListQuery
@@ -41,7 +41,7 @@ from app.api.webhooks.schemas import (
     WebhookRotate,
     WebhookUpdate,
 )
-from app.auth.audit import with_secrets
+from app.auth.audit import add_secret_names
 from app.auth.caller import Caller
 from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest
@@ -100,7 +100,7 @@ async def create_webhook(
     """
     caller.require_unbound()
     _check_url(body.url, services)
-    act, secret = caller.act(services.now()), _generate_secret()
+    audit_context, secret = caller.audit_context(services.now()), _generate_secret()
     async with services.database.transaction() as connection:
         await tenants.lock(connection, tenant_id=caller.tenant_id)
         count = await webhooks.count(connection, tenant_id=caller.tenant_id)
@@ -117,11 +117,11 @@ async def create_webhook(
             ),
             is_ordered=body.ordered,
             former_secret_until=None,
-            disabled_at=None if body.enabled else act.now,
+            disabled_at=None if body.enabled else audit_context.now,
             disabled_reason=None if body.enabled else DISABLED_BY_API,
             failing_since=None,
-            created_at=act.now,
-            updated_at=act.now,
+            created_at=audit_context.now,
+            updated_at=audit_context.now,
         )
         await webhooks.insert(
             connection,
@@ -129,7 +129,9 @@ async def create_webhook(
             sealed_secret=services.vault.seal(secret, webhook_secret(webhook)),
             start=await events.horizon(connection),
         )
-        await act.record(connection, "webhook.create", object_id=webhook.id, after=webhook)
+        await audit_context.record(
+            connection, "webhook.create", object_id=webhook.id, after=webhook
+        )
     response.headers["Location"] = f"/webhooks/{webhook.id}"
     return WebhookCreated.of(webhook, secret=secret)
 
@@ -195,7 +197,7 @@ async def update_webhook(
     check_nulls(body)
     if body.url is not None:
         _check_url(body.url, services)
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         before = await webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=webhook, for_update=True
@@ -206,7 +208,7 @@ async def update_webhook(
             if profile_names is None
             else await profile_ids(connection, before.tenant_id, profile_names)
         )
-        after = replace(_apply_update(before, body, profiles), updated_at=act.now)
+        after = replace(_apply_update(before, body, profiles), updated_at=audit_context.now)
         after = _set_enabled(after, body.enabled)
         changes = webhooks.build_columns(after)
         if body.secret is not None:
@@ -215,21 +217,21 @@ async def update_webhook(
                 body.secret.get_secret_value(), webhook_secret(after)
             )
             changes |= webhooks.build_secret_columns(sealed_secret)
-        elif error := missing_secret(webhook_secret(before), webhook_secret(after), "secret"):
+        elif error := find_missing_secret(webhook_secret(before), webhook_secret(after), "secret"):
             raise build_invalid_request([error])
         await webhooks.update(
             connection,
             tenant_id=caller.tenant_id,
             webhook_id=webhook,
             changes=changes,
-            now=act.now,
+            now=audit_context.now,
         )
-        await act.record(
+        await audit_context.record(
             connection,
             "webhook.update",
             object_id=webhook,
-            before=with_secrets(before),
-            after=with_secrets(after, *({"secret"} & body.model_fields_set)),
+            before=add_secret_names(before),
+            after=add_secret_names(after, *({"secret"} & body.model_fields_set)),
         )
     return WebhookRead.of(after)
 
@@ -273,10 +275,10 @@ async def delete_webhook(webhook: InPath, caller: WebhookManager, services: Read
     Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await webhooks.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
-        await act.record(connection, "webhook.delete", object_id=row.id, before=row)
+        await audit_context.record(connection, "webhook.delete", object_id=row.id, before=row)
 
 
 @router.post(
@@ -307,22 +309,24 @@ async def rotate_webhook_secret(
     Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
-    act, secret = caller.act(services.now()), _generate_secret()
+    audit_context, secret = caller.audit_context(services.now()), _generate_secret()
     overlap = timedelta(seconds=(body or WebhookRotate()).overlap_seconds)
     async with services.database.transaction() as connection:
         before = await webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=webhook, for_update=True
         )
-        after = replace(before, former_secret_until=act.now + overlap, updated_at=act.now)
+        after = replace(
+            before, former_secret_until=audit_context.now + overlap, updated_at=audit_context.now
+        )
         await webhooks.rotate(
             connection,
             tenant_id=caller.tenant_id,
             webhook_id=webhook,
             sealed_secret=services.vault.seal(secret, webhook_secret(after)),
-            former_until=act.now + overlap,
-            now=act.now,
+            former_until=audit_context.now + overlap,
+            now=audit_context.now,
         )
-        await act.record(
+        await audit_context.record(
             connection, "webhook.rotate", object_id=webhook, before=before, after=after
         )
     return WebhookCreated.of(after, secret=secret)
@@ -378,7 +382,7 @@ async def replay_webhook(
         raise InvalidRequest.at(
             "events", msg="set at least one: events, status, created_after or created_before"
         )
-    act = caller.act(services.now())
+    audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         webhook_row = await webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=webhook, for_update=True
@@ -387,7 +391,7 @@ async def replay_webhook(
             connection,
             tenant_id=caller.tenant_id,
             webhook=webhook_row,
-            now=act.now,
+            now=audit_context.now,
             limit=MAX_REPLAYED,
             event_ids=body.events,
             after=body.cursor,
@@ -395,5 +399,7 @@ async def replay_webhook(
             created_before=body.created_before,
             status=body.status,
         )
-        await act.record(connection, "webhook.replay", object_id=webhook, after={"replayed": count})
+        await audit_context.record(
+            connection, "webhook.replay", object_id=webhook, after={"replayed": count}
+        )
     return WebhookReplayed(replayed=count, next_cursor=next_cursor)

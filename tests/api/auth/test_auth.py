@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from app.auth.key_cache import KeyCache, KnownKey
+from app.auth.key_cache import CachedKey, KeyCache
 from app.domain.types import ApiKey
 from app.store import api_keys
 from tests.support.api_client import ADMIN_KEY, MESSAGE, PROFILE, Api, Caller, HandClock, bearer
@@ -119,9 +119,9 @@ async def test_the_use_of_a_key_is_remembered(api: Api, acme: Caller) -> None:
     """`last_used_at` is written later, in one go, from what was remembered."""
     before = datetime.now(UTC)
     await acme("GET", "/messages")
-    used = api.services.auth.key_cache.take_used()
+    used = api.services.auth.key_cache.take_uses()
     assert used[acme.key_id] >= before
-    assert api.services.auth.key_cache.take_used() == {}
+    assert api.services.auth.key_cache.take_uses() == {}
 
 
 def a_key(number: int) -> ApiKey:
@@ -143,7 +143,7 @@ async def test_the_key_cache_is_bounded() -> None:
     """Past its bound the oldest key goes."""
     cache = KeyCache(max_keys=2, monotonic=HandClock())
 
-    async def found(number: int) -> KnownKey:
+    async def found(number: int) -> CachedKey:
         return a_key(number)
 
     for number in range(3):

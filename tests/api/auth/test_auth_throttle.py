@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from app.auth.key_cache import MAX_UNKNOWN_READS, KeyCache, KnownKey
+from app.auth.key_cache import MAX_UNKNOWN_READS, CachedKey, KeyCache
 from app.auth.throttle import AuthThrottle
 from app.domain.errors import TooManyRequests
 from tests.api.auth.test_auth import a_key
@@ -70,10 +70,10 @@ async def test_guesses_have_a_few_look_ups_at_a_time() -> None:
     monotonic, asked, is_over = HandClock(), list[bytes](), asyncio.Event()
     cache, seen = KeyCache(monotonic=monotonic), b"seen"
 
-    async def find(key_hash: bytes) -> KnownKey | None:
+    async def find(key_hash: bytes) -> CachedKey | None:
         asked.append(key_hash)
         if key_hash == seen:
-            return KnownKey(a_key(1), None)  # type: ignore[arg-type]
+            return CachedKey(a_key(1), None)  # type: ignore[arg-type]
         await is_over.wait()
         return None
 

@@ -25,7 +25,7 @@ async def verify_profile(
     async with open_database(settings) as database:
         async with database.reading() as connection:
             owner = await tenants.get(connection, tenant=tenant)
-            stored_profile = await require_profile(connection, owner.id, profile, by=None)
+            stored_profile = await require_profile(connection, owner.id, profile, caller_key=None)
         with validation_errors():
             check = build_check(stored_profile, body)
         verifier = make_verifier(settings, database, SystemClock())
