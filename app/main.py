@@ -196,11 +196,12 @@ def _make_service(
     )
     submission = None
     if listeners:  # few processes need its import
-        from app.submission_server import make_server
+        from app.submission_server import make_server, make_session_log, serve_submission
 
-        server = make_server(settings, services, metrics, listeners, hostname=hostname)
+        session_log = make_session_log(settings, services, metrics, readiness)
+        server = make_server(settings, services, metrics, listeners, session_log, hostname=hostname)
         metrics.watch_submissions(lambda: server.connection_count)
-        submission = server.running()
+        submission = serve_submission(server, session_log)
     return _Service(
         settings=settings,
         services=services,

@@ -70,6 +70,12 @@ class Metrics:
             "SMTP submission sessions that have ended.",
             registry=registry,
         )
+        self._submission_log_dropped = Counter(
+            "heloise_submission_log_dropped",
+            "SMTP submission sessions that are not in the log by reason.",
+            ("reason",),
+            registry=registry,
+        )
         self._submission_refusals = Counter(
             "heloise_submission_refusals",
             "Negative replies of SMTP submission by code.",
@@ -126,10 +132,13 @@ class Metrics:
         self._connections.labels("busy").set_function(lambda: look()[0])
         self._connections.labels("idle").set_function(lambda: look()[1])
 
-    def submission_session(self, journal: object) -> None:
+    def submission_session(self) -> None:
         """A session of SMTP submission has ended."""
-        del journal
         self._submission_sessions.inc()
+
+    def submission_log_dropped(self, reason: str, count: int) -> None:
+        """The log of SMTP submission left out so many sessions; `reason` is queue or rate."""
+        self._submission_log_dropped.labels(reason).inc(count)
 
     def submission_refusal(self, code: int) -> None:
         """SMTP submission replied with 4yz or 5yz."""

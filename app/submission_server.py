@@ -1,8 +1,8 @@
 """Make the submission server from the settings."""
 
 import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Final
 
@@ -15,12 +15,14 @@ from app.metrics import Metrics
 from app.process import listen
 from app.settings import Settings, variable_name
 from app.settings.checks import parse_networks, parse_port_list
+from app.store.migrations.readiness import Readiness
 from app.submission.account import log_in
 from app.submission.certificate import Certificate
 from app.submission.journal import Journal
 from app.submission.listener import Listener
 from app.submission.server import Server, ServerConfig
 from app.submission.session import SessionConfig
+from app.submission.session_log import SessionLog
 
 # Of all connections, so that one client cannot keep the others out.
 CLIENT_SHARE: Final = 4
@@ -57,11 +59,32 @@ def open_listeners(settings: Settings) -> Iterator[list[Listener]]:
         yield listeners
 
 
+@asynccontextmanager
+async def serve_submission(server: Server, session_log: SessionLog | None) -> AsyncIterator[None]:
+    """Serve while the block runs. The log ends after the last session."""
+    async with session_log.running() if session_log else nullcontext(), server.running():
+        yield
+
+
+def make_session_log(
+    settings: Settings, services: Services, metrics: Metrics, readiness: Readiness
+) -> SessionLog | None:
+    """Make the log of sessions; None if the settings keep none."""
+    if not settings.submission_log_days:
+        return None
+    return SessionLog(
+        services.database,
+        wait_ready=readiness.wait_ready,
+        count_dropped=metrics.submission_log_dropped,
+    )
+
+
 def make_server(
     settings: Settings,
     services: Services,
     metrics: Metrics,
     listeners: Sequence[Listener],
+    session_log: SessionLog | None,
     *,
     hostname: str,
 ) -> Server:
@@ -88,6 +111,11 @@ def make_server(
             metrics.submission_stored,
         )
 
+    def keep(journal: Journal) -> None:
+        metrics.submission_session()
+        if session_log is not None:
+            session_log.keep(journal)
+
     return Server(
         ServerConfig(
             session=session,
@@ -96,7 +124,7 @@ def make_server(
             max_connections_per_client=max(1, settings.submission_max_connections // CLIENT_SHARE),
             grace_seconds=settings.shutdown_grace_seconds,
             new_journal=new_journal,
-            keep=metrics.submission_session,
+            keep=keep,
         ),
         listeners,
     )

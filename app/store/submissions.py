@@ -27,7 +27,10 @@ CLOCK_SLACK: Final = timedelta(days=1)
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
-_INSERT: Final = Bulk(Write.insert(submissions), Write.insert(submission_messages))
+_INSERT: Final = Bulk(
+    Write.insert(submissions, is_repeatable=True),
+    Write.insert(submission_messages, is_repeatable=True),
+)
 _COLUMNS: Final = tuple(column for column in submissions.c if column.name != "addresses")
 
 
@@ -51,7 +54,7 @@ NO_FILTER: Final = SubmissionFilter()
 
 
 async def insert(connection: AsyncConnection, sessions: Sequence[SubmissionSession]) -> None:
-    """Insert finished sessions in one statement."""
+    """Insert finished sessions in one statement; skip those that exist, so you can repeat it."""
     await _INSERT.execute(
         connection,
         [_session_row(session) for session in sessions],

@@ -36,6 +36,7 @@ from app.domain.types import (
 from app.submission.commands import Mail, Rcpt
 from app.submission.content import Prepared, Trace, prepare_content
 from app.submission.dialogue import Envelope
+from app.submission.journal import KeyOwner, LoginRefusedError
 from app.submission.options import first_error
 from app.submission.sasl import Credentials
 
@@ -168,7 +169,8 @@ async def log_in(
 ) -> Account:
     """Authenticate, and return the account with its profile.
 
-    Raises Unauthenticated, Forbidden, TooManyRequests, NotFound or Unavailable.
+    Raises Unauthenticated, TooManyRequests or Unavailable; LoginRefusedError with the reason if the
+    key is a tenant's.
     """
     visitor = _make_visitor(services, credentials, client)
     try:
@@ -179,7 +181,9 @@ async def log_in(
         profile = await _find_profile(services, caller, credentials.username)
     except Problem as problem:
         await visitor.audit_refusal(problem, action=LOGIN_ACTION, object_id="submission")
-        raise
+        if visitor.tenant_id is None or visitor.actor is None:
+            raise
+        raise LoginRefusedError(problem, KeyOwner(visitor.tenant_id, visitor.actor.id)) from problem
     return Account(services, credentials, client, caller, profile, is_deduplicated=is_deduplicated)
 
 

@@ -1,19 +1,29 @@
 """Record what happened in a session, for `GET /submissions`."""
 
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
+from app.domain.address.parse import MAX_ADDRESS_CHARACTERS
+from app.domain.api_keys import build_hint, looks_like_key
+from app.domain.errors import Problem
 from app.domain.ids import new_id
 from app.domain.outcome.replies import Reply
+from app.domain.value import frozen_dataclass
 from app.submission.commands import Mail, Rcpt
+from app.submission.sasl import Credentials
 
-MAX_TRANSACTIONS: Final = 50  # all are counted
-MAX_RECIPIENTS: Final = 50  # of a transaction; all are counted
-MAX_REPLY_CHARACTERS: Final = 500
+# Together these keep a journal below about 100 kB. What is beyond them is counted.
+MAX_TRANSACTIONS: Final = 50
+MAX_RECIPIENTS: Final = 100  # of all transactions
+MAX_REPLY_CHARACTERS: Final = 300
 MAX_LOGIN_CHARACTERS: Final = 100
+MAX_MESSAGE_IDS: Final = 1000
+
+_PATH: Final = re.compile(r"<([^<>]*)>")
 
 
 class Identity(Protocol):
@@ -33,6 +43,24 @@ class Identity(Protocol):
     def profile_id(self) -> str | None:
         """The profile's id."""
         ...
+
+
+@frozen_dataclass
+class KeyOwner:
+    """Whose key a session tried to log in with."""
+
+    tenant_id: str
+    key_id: str | None
+    profile_id: str | None = None
+
+
+class LoginRefusedError(Exception):
+    """The key is a tenant's, but it does not open this login."""
+
+    def __init__(self, problem: Problem, owner: KeyOwner) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.owner = owner
 
 
 @dataclass(slots=True)
@@ -55,10 +83,12 @@ class Journal:
     message_count: int = 0
     transaction_count: int = 0
     transactions: list[dict[str, Any]] = field(default_factory=list)
+    message_ids: list[str] = field(default_factory=list)
     outcome: str | None = None
     started_at: datetime = field(init=False)
     ended_at: datetime | None = None
-    _current: dict[str, Any] = field(default_factory=dict)
+    _current: dict[str, Any] | None = None
+    _recipient_count: int = 0
 
     def __post_init__(self) -> None:
         self.started_at = self.now()
@@ -72,23 +102,49 @@ class Journal:
         if tls is not None and (cipher := tls.cipher()) is not None:
             self.tls = f"{tls.version()} {cipher[0]}"
 
-    def note_login(self, username: str) -> None:
-        """Note the user name of a login."""
+    def note_login(self, credentials: Credentials) -> None:
+        """Note the user name of a login, but no secret that a client sends in its place."""
+        username = credentials.username
+        if looks_like_key(username):
+            username = build_hint(username)
+        elif username == credentials.password:
+            username = "(the password)"
         self.login = username[:MAX_LOGIN_CHARACTERS]
 
     def note_login_reply(self, reply: Reply, identity: Identity | None) -> None:
-        """Note what a login ended in."""
+        """Note what a login ended in, and whose key it was."""
         self.login_reply = _shown(reply)
         if identity is not None:
             self.tenant_id = identity.tenant_id
             self.api_key_id = identity.key_id
             self.profile_id = identity.profile_id
 
+    def note_login_refusal(self, reply: Reply) -> None:
+        """Note why a login was refused before its credentials were checked."""
+        self.login_reply = _shown(reply)
+
+    def refuse(self, line: bytes, reply: Reply) -> None:
+        """Note a command that was refused for its form or its place."""
+        verb, _, argument = line.decode("utf-8", "replace").partition(" ")
+        match verb.upper():
+            case "AUTH":
+                self.note_login_refusal(reply)
+            case "MAIL":
+                self._begin(_find_address(argument), reply)
+            case "RCPT":
+                self._add_recipient(_find_address(argument), reply)
+            case "DATA" | "BDAT" if self._current is not None:
+                self._current["reply"] = _shown(reply)
+
     def mail(self, mail: Mail, reply: Reply) -> Reply:
         """Begin a transaction, and return the reply to MAIL."""
+        self._begin(mail.address, reply)
+        return reply
+
+    def _begin(self, address: str, reply: Reply) -> None:
         self.transaction_count += 1
         self._current = {
-            "mail_from": mail.address,
+            "mail_from": address,
             "mail_reply": _shown(reply),
             "recipient_count": 0,
             "recipients": [],
@@ -97,24 +153,34 @@ class Journal:
         }
         if len(self.transactions) < MAX_TRANSACTIONS:
             self.transactions.append(self._current)
-        return reply
 
     def rcpt(self, rcpt: Rcpt, reply: Reply) -> Reply:
         """Note a recipient, and return the reply to RCPT."""
-        self._current["recipient_count"] += 1
-        if len(self._current["recipients"]) < MAX_RECIPIENTS:
-            recipient = {"address": rcpt.address, "reply": _shown(reply)}
-            self._current["recipients"].append(recipient)
+        self._add_recipient(rcpt.address, reply)
         return reply
+
+    def _add_recipient(self, address: str, reply: Reply) -> None:
+        if self._current is None:
+            return
+        self._current["recipient_count"] += 1
+        if self._recipient_count < MAX_RECIPIENTS:
+            self._recipient_count += 1
+            self._current["recipients"].append({"address": address, "reply": _shown(reply)})
 
     def content(
         self, reply: Reply, message_id: str | None = None, *, seconds: float | None = None
     ) -> Reply:
-        """Note the reply to the content, which took `seconds` to store, and return it."""
-        self._current["reply"] = _shown(reply)
-        self._current["message_id"] = message_id
+        """End the transaction with the reply to its content, and return the reply.
+
+        `seconds` is the time that it took to store the message.
+        """
+        if self._current is not None:
+            self._current |= {"reply": _shown(reply), "message_id": message_id}
+            self._current = None
         if message_id is not None:
             self.message_count += 1
+            if len(self.message_ids) < MAX_MESSAGE_IDS:
+                self.message_ids.append(message_id)
         if seconds is not None and reply.is_positive:
             self.count_stored(seconds)
         return reply
@@ -132,3 +198,9 @@ class Journal:
 
 def _shown(reply: Reply) -> str:
     return str(reply)[:MAX_REPLY_CHARACTERS]
+
+
+def _find_address(argument: str) -> str:
+    """Return the address in an argument that need not be valid."""
+    match = _PATH.search(argument)
+    return (match[1] if match else argument)[:MAX_ADDRESS_CHARACTERS]

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from app.domain.networks import IPNetwork, contains, unmap_ipv4
-from app.domain.outcome.replies import Reply
 from app.domain.value import frozen_dataclass
 from app.submission import replies
 from app.submission.journal import Journal
@@ -27,7 +26,7 @@ from app.submission.proxy_protocol import (
     v2_length,
 )
 from app.submission.replies import format_reply
-from app.submission.session import Session, SessionConfig
+from app.submission.session import Session, SessionConfig, describe_tls_failure
 from app.submission.stream import HANDSHAKE_SECONDS, ClientStream
 
 log = logging.getLogger(__name__)
@@ -100,10 +99,12 @@ class Server:
                 await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
                 continue
             connection.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            client = _read_peer(peer)
             if len(self._tasks) >= self._config.max_connections:
-                _refuse(connection, listener, replies.TOO_MANY_CONNECTIONS)
+                is_proxy = contains(self._config.proxies, client[0])
+                self._refuse(connection, listener, None if is_proxy else client)
                 continue
-            task = asyncio.create_task(self._serve(connection, listener, _read_peer(peer)))
+            task = asyncio.create_task(self._serve(connection, listener, client))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -128,7 +129,7 @@ class Server:
         if address is not None and (
             self._by_client[address] >= self._config.max_connections_per_client
         ):
-            _refuse(connection, listener, replies.TOO_MANY_CONNECTIONS)
+            self._refuse(connection, listener, client)
             return
         self._by_client[address or ""] += 1
         try:
@@ -141,16 +142,19 @@ class Server:
     async def _run_session(
         self, connection: socket.socket, listener: Listener, client: Address | None
     ) -> None:
-        loop = asyncio.get_running_loop()
+        journal = self._config.new_journal(*(client or (None, None)))
         context = self._config.session.context() if listener.is_implicit_tls else None
         stream = ClientStream()
-        await loop.connect_accepted_socket(
-            lambda: stream,
-            connection,
-            ssl=context,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS if context is not None else None,
-        )
-        journal = self._config.new_journal(*(client or (None, None)))
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: stream,
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if context is not None else None,
+            )
+        except OSError as error:  # ssl.SSLError is one, and so is TimeoutError
+            self._keep(journal, describe_tls_failure(error))
+            raise
         journal.note_tls(stream.tls)
         session = Session(stream, self._config.session, journal, is_tls=context is not None)
         self._sessions.add(session)
@@ -158,21 +162,31 @@ class Server:
             await session.serve()
         finally:
             self._sessions.discard(session)
-            self._config.keep(journal)
+            self._keep(journal, "the connection was cut")
             # The transport owns the socket until it has sent the last reply and ended TLS.
             await stream.wait_closed()
+
+    def _refuse(
+        self, connection: socket.socket, listener: Listener, client: Address | None
+    ) -> None:
+        """Close a connection beyond the limits; say why where it can be read without TLS."""
+        reply = replies.TOO_MANY_CONNECTIONS
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            if not listener.is_implicit_tls:
+                connection.send(format_reply(reply))
+        journal = self._config.new_journal(*(client or (None, None)))
+        journal.count(reply)
+        self._keep(journal, str(reply))
+
+    def _keep(self, journal: Journal, outcome: str) -> None:
+        """Keep the journal of a session that ended, so if nothing else was noted."""
+        journal.end(outcome)
+        self._config.keep(journal)
 
 
 def _read_peer(peer: tuple[Any, ...]) -> Address:
     """The client's address and port; IPv4 on a socket of IPv6 is IPv4."""
     return str(unmap_ipv4(ipaddress.ip_address(peer[0]))), peer[1]
-
-
-def _refuse(connection: socket.socket, listener: Listener, reply: Reply) -> None:
-    """Send a reply, where it can be read without TLS, and close."""
-    with contextlib.closing(connection), contextlib.suppress(OSError):
-        if not listener.is_implicit_tls:
-            connection.send(format_reply(reply))
 
 
 async def _read_proxy_header(connection: socket.socket) -> Address | None:

@@ -33,7 +33,7 @@ from app.submission.dialogue import (
     ReceiveChunk,
     too_large,
 )
-from app.submission.journal import Identity, Journal
+from app.submission.journal import Identity, Journal, LoginRefusedError
 from app.submission.reader import BareLineEndError, Content, DataDecoder, LineTooLongError
 from app.submission.replies import Stage, format_reply, problem_reply
 from app.submission.sasl import Credentials
@@ -71,9 +71,10 @@ class Account(Identity, Protocol):
 class SessionConfig:
     """What all sessions share.
 
-    `log_in` takes credentials and the client's address. `check_client_name` raises ValueError, with
-    the text of the reply 504, for a name in EHLO that it refuses. `context` returns the TLS
-    context, or None without TLS. With `reveals_client` the Received field has the client's address.
+    `log_in` takes credentials and the client's address; it raises a Problem or LoginRefusedError.
+    `check_client_name` raises ValueError, with the text of the reply 504, for a name in EHLO that
+    it refuses. `context` returns the TLS context, or None without TLS. With `reveals_client` the
+    Received field has the client's address.
     """
 
     log_in: Callable[[Credentials, str | None], Awaitable[Account]]
@@ -147,13 +148,17 @@ class Session:
         return self._is_storing or self._dialogue.envelope is not None
 
     async def _serve_command(self) -> None:
-        limit = self._dialogue.max_line_bytes or MAX_COMMAND_BYTES
-        line = await self._stream.read_line(limit, self._patience_seconds())
+        limit = self._dialogue.max_line_bytes
+        line = await self._stream.read_line(limit or MAX_COMMAND_BYTES, self._patience_seconds())
         outcome = self._dialogue.receive(line)
         if not isinstance(outcome, Reply):
             reply = self._dialogue.refuse(await self._perform(outcome))
         else:
             reply = outcome
+            if reply.is_refusal and limit is None:
+                self._journal.refuse(line, reply)
+            elif reply.is_refusal:  # the line is part of a password
+                self._journal.note_login_refusal(reply)
         if not self._dialogue.is_in_chunks:
             self._release()
         self._journal.note_client(self._dialogue.client_name)
@@ -205,25 +210,36 @@ class Session:
             self._is_ending = True
             self._journal.end(str(replies.TLS_PIPELINED))
             return replies.TLS_PIPELINED
-        await self._stream.start_tls(context, format_reply(replies.START_TLS))
+        try:
+            await self._stream.start_tls(context, format_reply(replies.START_TLS))
+        except ClientGoneError as gone:
+            self._journal.end(describe_tls_failure(gone.__cause__))
+            raise
         self._dialogue.tls_started()
         self._journal.note_tls(self._stream.tls)
         return replies.START_TLS
 
     async def _log_in(self, credentials: Credentials) -> Reply:
-        self._journal.note_login(credentials.username)
+        self._journal.note_login(credentials)
         try:
             account = await self._config.log_in(credentials, self._journal.client)
+        except LoginRefusedError as refused:
+            return self._refuse_login(refused.problem, refused.owner)
         except Problem as problem:
-            self._dialogue.login_failed()
-            self._is_ending = isinstance(problem, TooManyRequests)
-            reply = problem_reply(problem, Stage.LOGIN)
-            self._journal.note_login_reply(reply, None)
-            return reply
+            return self._refuse_login(problem)
         self._account = account
         self._dialogue.logged_in()
         self._journal.note_login_reply(replies.LOGGED_IN, account)
         return replies.LOGGED_IN
+
+    def _refuse_login(self, problem: Problem, owner: Identity | None = None) -> Reply:
+        self._dialogue.login_failed()
+        reply = problem_reply(problem, Stage.LOGIN)
+        self._journal.note_login_reply(reply, owner)
+        if isinstance(problem, TooManyRequests):
+            self._journal.end(str(reply))
+            self._is_ending = True
+        return reply
 
     async def _check_sender(self, mail: Mail) -> Reply:
         account = self._logged_in()
@@ -359,6 +375,12 @@ class Session:
         if self._account is None:
             raise AssertionError
         return self._account
+
+
+def describe_tls_failure(error: BaseException | None) -> str:
+    """Return why a session ended whose TLS handshake failed."""
+    reason = getattr(error, "reason", None) or error or "no answer"
+    return f"the TLS handshake failed: {reason}"
 
 
 class _Outcome:

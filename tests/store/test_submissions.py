@@ -108,6 +108,14 @@ async def test_what_is_written_is_read_back(database: Database) -> None:
             )
 
 
+async def test_a_repeated_write_changes_nothing(database: Database) -> None:
+    """A commit without an answer is tried again, with what came meanwhile."""
+    first, second = a_session(1, message_ids=("msg_1", "msg_2")), a_session(2)
+    await fill(database, first)
+    await fill(database, first, second)
+    assert await listed(database) == [second, first]
+
+
 async def test_nothing_to_write_is_no_statement(database: Database) -> None:
     """Whoever writes need not ask whether there is anything."""
     with noted() as statements:

@@ -27,10 +27,10 @@ from sqlalchemy import (
     cast,
     column,
     func,
-    insert,
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -51,7 +51,8 @@ _NUMBER: Final = "number"
 class Write:
     """An INSERT or UPDATE for rows that map column names to values.
 
-    A missing value is NULL. `computed` are expressions that the statement evaluates itself.
+    A missing value is NULL. `computed` are expressions that the statement evaluates itself. With
+    `is_repeatable`, an INSERT skips rows that exist.
     """
 
     def __init__(
@@ -60,16 +61,27 @@ class Write:
         keys: Sequence[str],
         values: Sequence[str],
         computed: Mapping[str, ColumnElement[Any]],
+        *,
+        is_repeatable: bool = False,
     ) -> None:
         self._table = table
         self._keys = [table.c[name] for name in keys]
         self._values = [table.c[name] for name in values]
         self._computed = computed
+        self._is_repeatable = is_repeatable
 
     @classmethod
-    def insert(cls, table: Table, columns: Sequence[str] = (), **computed: Any) -> Self:  # noqa: ANN401 - an expression of any type
+    def insert(
+        cls,
+        table: Table,
+        columns: Sequence[str] = (),
+        *,
+        is_repeatable: bool = False,
+        **computed: Any,  # noqa: ANN401 - an expression of any type
+    ) -> Self:
         """Insert into these columns, or into all."""
-        return cls(table, (), columns or [table_column.name for table_column in table.c], computed)
+        columns = columns or [table_column.name for table_column in table.c]
+        return cls(table, (), columns, computed, is_repeatable=is_repeatable)
 
     @classmethod
     def update(
@@ -99,7 +111,10 @@ class Write:
         if self._keys:
             return self._build_statement(expressions)
         set_to = {**expressions, **self._computed}
-        return insert(self._table).from_select(list(set_to), select(*set_to.values()))
+        statement = postgresql.insert(self._table).from_select(
+            list(set_to), select(*set_to.values())
+        )
+        return statement.on_conflict_do_nothing() if self._is_repeatable else statement
 
     def _build_expressions(self) -> dict[str, ColumnElement[Any]]:
         """Build the expressions that read the columns from the rows."""
@@ -140,7 +155,8 @@ class Write:
             self._computed
         )
         if not self._keys:
-            return insert(self._table).values(set_to)
+            statement = sqlite.insert(self._table).values(set_to)
+            return statement.on_conflict_do_nothing() if self._is_repeatable else statement
         conditions = [key == expressions[key.name] for key in self._keys]
         return update(self._table).where(*conditions).values(set_to)
 
