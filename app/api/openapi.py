@@ -42,6 +42,7 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "Templates", "description": "Versioned templates for messages."},
     {"name": "Suppressions", "description": "Addresses that a tenant does not send to."},
     {"name": "Events", "description": "What happened, in order: as a list and as a stream."},
+    {"name": "Submissions", "description": "What SMTP clients sent, and how Heloise replied."},
     {"name": "Webhooks", "description": "URLs to which Heloise posts a tenant's events."},
     {"name": "Profiles", "description": "SMTP identities: server, EHLO name, credentials, limits."},
     {"name": "Domains", "description": "Domains that Heloise signs for (DKIM), and their keys."},

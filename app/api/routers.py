@@ -20,6 +20,7 @@ from app.api.messages import stats_routes as stats
 from app.api.messages import upload_routes as upload
 from app.api.profiles import routes as profiles
 from app.api.profiles import verify_routes as profile_verify
+from app.api.submissions import routes as submissions
 from app.api.suppressions import csv_routes as suppression_files
 from app.api.suppressions import routes as suppressions
 from app.api.system import health_routes as health
@@ -46,6 +47,7 @@ routers: Final[list[APIRouter]] = [
     inbound.router,
     mailboxes.router,
     events.router,
+    submissions.router,
     webhooks.router,
     usage.router,
     stats.router,

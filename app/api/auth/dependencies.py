@@ -93,7 +93,8 @@ async def _make_admin_context(admin: Admin, request: Request) -> AuditContext:
 
 AdminAuditContext = Annotated[AuditContext, Depends(_make_admin_context)]
 Sender = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_SEND))]
-MessageReader = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_READ))]
+MESSAGE_READS: Final = TenantScope(Scope.MESSAGES_READ)
+MessageReader = Annotated[Caller, Depends(MESSAGE_READS)]
 MessageManager = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
 ProfileReader = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_READ))]
 ProfileManager = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_MANAGE))]
@@ -105,20 +106,37 @@ KEYS: Final = TenantScope(Scope.KEYS_MANAGE)
 KeyManager = Annotated[Caller, Depends(KEYS)]
 
 
-async def _resolve_audited_tenant(
-    request: Request, _: Bearer, tenant_header: TenantHeader = None
-) -> str | None:
+async def _find_caller(
+    scope: TenantScope, request: Request, tenant_header: str | None
+) -> Caller | None:
+    """Return the caller; None for an admin without a tenant, who reads all tenants' rows."""
     services = await require_ready_services(request)
     visitor = await _identify(request)
     if tenant_header is None and isinstance(await visitor.identify(), Actor):
         return None
-    caller = await KEYS.caller(visitor, services, tenant_header)
+    return await scope.caller(visitor, services, tenant_header)
+
+
+async def _resolve_audited_tenant(
+    request: Request, _: Bearer, tenant_header: TenantHeader = None
+) -> str | None:
+    caller = await _find_caller(KEYS, request, tenant_header)
+    if caller is None:
+        return None
     caller.require_unbound()
     return caller.tenant_id
 
 
+async def _resolve_submission_reader(
+    request: Request, _: Bearer, tenant_header: TenantHeader = None
+) -> Caller | None:
+    return await _find_caller(MESSAGE_READS, request, tenant_header)
+
+
 # The tenant whose log the caller may read; None for an admin without a tenant, who reads all.
 Auditor = Annotated[str | None, Depends(_resolve_audited_tenant)]
+# None is an admin without a tenant, who reads all sessions.
+SubmissionReader = Annotated[Caller | None, Depends(_resolve_submission_reader)]
 
 
 async def _load_tenant(services: Services, tenant_header: str | None) -> Tenant:

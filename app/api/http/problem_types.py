@@ -156,6 +156,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Check the id; GET /suppressions lists the suppressions.",
         "There is no suppression 'sup_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
+    "submission-not-found": ProblemType(
+        404,
+        "SMTP session not found",
+        "Check the id; GET /submissions lists the sessions. Sessions are kept for"
+        " HELOISE_SUBMISSION_LOG_DAYS.",
+        "There is no submission 'sub_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    ),
     "template-not-found": ProblemType(
         404,
         "Template not found",

@@ -58,6 +58,8 @@ NEEDS: Final = {
     "list_events": "events:read",
     "get_event": "events:read",
     "stream_events": "events:read",
+    "list_submissions": "messages:read",
+    "get_submission": "messages:read",
     "create_webhook": "webhooks:manage",
     "list_webhooks": "webhooks:manage",
     "get_webhook": "webhooks:manage",

@@ -1,0 +1,442 @@
+"""The log of sessions: "my program says it sent it" has an answer."""
+
+import asyncio
+import ssl
+from base64 import b64encode
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.errors import Unavailable
+from app.domain.outcome.replies import Reply
+from app.metrics import Metrics
+from app.settings import Settings
+from app.store import submissions
+from app.store.db.engine import Database
+from app.store.migrations.readiness import Readiness
+from app.submission import journal, session_log
+from app.submission.commands import Mail, Rcpt
+from app.submission.journal import Journal
+from app.submission.session_log import SessionLog
+from app.submission_server import make_session_log
+from tests.support.api_client import EVERY_SCOPE, Api, Caller, HandClock
+from tests.support.submission import (
+    HOST,
+    Submission,
+    key_of,
+    message_id_of,
+    serving_submission,
+)
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.one_database
+
+FROM: Final = b"From: billing@example.com\r\n\r\nHi\r\n"
+EVIL: Final = b"From: eve@example.net\r\n\r\nHi\r\n"
+ADDRESS: Final = "a" * 64 + "@" + "b" * 180 + ".example"
+
+
+async def ready() -> None:
+    """The tables are there."""
+
+
+def new_log(
+    database: Database, dropped: Counter[str] | None = None, monotonic: HandClock | None = None
+) -> SessionLog:
+    """A log that counts in `dropped` what it leaves out, by reason."""
+    counter = Counter[str]() if dropped is None else dropped
+
+    def count(reason: str, number: int) -> None:
+        counter[reason] += number
+
+    return SessionLog(
+        database, wait_ready=ready, count_dropped=count, monotonic=monotonic or HandClock()
+    )
+
+
+def new_journal(client: str | None = HOST, **fields: Any) -> Journal:
+    """The journal of a session that has ended."""
+    made = Journal(
+        client, 50_000, lambda: datetime.now(UTC), lambda _: None, lambda _: None, **fields
+    )
+    made.end("the client quit")
+    return made
+
+
+@asynccontextmanager
+async def logging_sessions(
+    api: Api, context: ssl.SSLContext | None, **changes: Any
+) -> AsyncIterator[Submission]:
+    """A submission server that keeps its log."""
+    kept = new_log(api.services.database)
+    async with (
+        kept.running(),
+        serving_submission(api, context, keep=kept.keep, **changes) as served,
+    ):
+        yield served
+
+
+@pytest.fixture
+async def logged(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[Submission]:
+    """A submission server with usual settings that keeps its log."""
+    async with logging_sessions(api, server_tls) as served:
+        yield served
+
+
+async def found(caller: Caller, query: str = "") -> dict[str, Any]:
+    """The newest session that is listed, as soon as there is one."""
+
+    async def fact() -> dict[str, Any] | None:
+        page = await caller.read(f"/submissions{query}")
+        return next(iter(page["items"]), None)
+
+    return await until(fact)
+
+
+async def test_a_message_that_was_accepted_is_found(
+    logged: Submission, sender: Caller, client_tls: ssl.SSLContext
+) -> None:
+    """With everything that was said, by the id that the program was told."""
+    async with logged.connect() as client:
+        assert (await client("STARTTLS"))[:3] == "220"
+        await client.writer.start_tls(client_tls, server_hostname=HOST)
+        await client("EHLO app")
+        await client.log_in("transactional", key_of(sender))
+        reply = await client.submit(FROM, to=["ann@example.org", "bob@example.org"])
+        await client("QUIT")
+    message_id = message_id_of(reply)
+    session = await found(sender, f"?message={message_id}&client_address={HOST}")
+    assert session["tls"].startswith("TLSv1.3 ")
+    assert session["started_at"] <= session["ended_at"]
+    expected = {
+        "tenant_id": sender.tenant_id,
+        "key_id": sender.key_id,
+        "profile_id": (await sender.read("/profiles/transactional"))["id"],
+        "client_address": HOST,
+        "login": "transactional",
+        "login_reply": "235 2.7.0 Authenticated",
+        "ehlo_name": "app",
+        "outcome": "the client quit",
+        "message_count": 1,
+        "transaction_count": 1,
+        "message_ids": [message_id],
+        "transactions": [
+            {
+                "mail_from": "billing@example.com",
+                "mail_reply": "250 2.1.0 Sender OK",
+                "recipient_count": 2,
+                "recipients": [
+                    {"address": address, "reply": "250 2.1.5 Recipient OK"}
+                    for address in ("ann@example.org", "bob@example.org")
+                ],
+                "reply": reply,
+                "message_id": message_id,
+            }
+        ],
+    }
+    assert session.items() >= expected.items()
+    received = await logged.content(sender, reply)
+    assert f"id {session['id']}".encode() in received
+
+
+async def test_a_refused_sender_is_found(logged: Submission, sender: Caller) -> None:
+    """The commands that a client sent on in one go too."""
+    async with logged.login(sender) as client:
+        client.send(b"MAIL FROM:<eve@example.net>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n")
+        assert [(await client.reply())[:3] for _ in range(3)] == ["553", "503", "503"]
+    session = await found(sender)
+    [transaction] = session["transactions"]
+    assert transaction["mail_from"] == "eve@example.net"
+    assert transaction["mail_reply"].startswith("553 5.7.1 ")
+    assert transaction["recipients"] == [
+        {"address": "ann@example.org", "reply": "503 5.5.1 Send MAIL first"}
+    ]
+    assert transaction["reply"] == "503 5.5.1 Send MAIL first"
+    assert session["message_ids"] == []
+
+
+async def test_a_refused_recipient_is_found(logged: Submission, sender: Caller) -> None:
+    """What is no address as the client wrote it."""
+    async with logged.login(sender) as client:
+        await client("MAIL FROM:<billing@example.com>")
+        refused = await client("RCPT TO:<ann@>")
+        assert refused[0] == "5"
+        await client("RCPT TO:<bob@example.org>")
+        await client("RSET")
+    [transaction] = (await found(sender))["transactions"]
+    assert transaction["recipients"] == [
+        {"address": "ann@", "reply": refused.replace("\n", " ")},
+        {"address": "bob@example.org", "reply": "250 2.1.5 Recipient OK"},
+    ]
+    assert transaction["reply"] is None
+
+
+async def test_a_refused_content_is_found(logged: Submission, sender: Caller) -> None:
+    """And a client that hung up is told from one that quit."""
+    async with logged.login(sender) as client:
+        refused = await client.submit(EVIL)
+    session = await found(sender)
+    [transaction] = session["transactions"]
+    assert transaction["reply"].startswith(refused[:10])
+    assert transaction["reply"].startswith("550 5.7.1 ")
+    assert transaction["message_id"] is None
+    assert (session["outcome"], session["message_count"]) == ("the client closed the connection", 0)
+
+
+async def test_a_message_too_large_by_its_size_is_found(logged: Submission, sender: Caller) -> None:
+    """It is refused before anything is asked of the account."""
+    async with logged.login(sender) as client:
+        await client("MAIL FROM:<billing@example.com> SIZE=99999999999")
+    [transaction] = (await found(sender))["transactions"]
+    assert transaction["mail_from"] == "billing@example.com"
+    assert transaction["mail_reply"].startswith("552 5.3.4 ")
+
+
+async def test_a_wrong_password_is_found(logged: Submission, sender: Caller) -> None:
+    """By admins: it is no tenant's. The password is nowhere in it."""
+    async with logged.connect() as client:
+        await client.log_in("transactional", "hel_canary-wrong-password")
+        await client("QUIT")
+    session = await found(logged.api.admin, "?login=transactional")
+    assert session["login_reply"].startswith("535 5.7.8 This key is unknown")
+    assert (session["tenant_id"], session["key_id"]) == (None, None)
+    assert "canary" not in str(session)
+    assert (await sender.read("/submissions"))["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "shown"),
+    [
+        ("hel_canary-secret", "hel_canary-secret", "hel_cana…"),
+        ("hel_canary-secret", "x", "hel_cana…"),
+        ("canary-secret", "canary-secret", "(the password)"),
+        ("admin\r\n" * 100, "canary-secret", ("admin\r\n" * 100)[:100]),
+    ],
+)
+async def test_no_secret_is_kept_as_user_name(
+    logged: Submission, username: str, password: str, shown: str
+) -> None:
+    """Other services want their key in both fields."""
+    async with logged.connect() as client:
+        await client.log_in(username, password)
+    session = await found(logged.api.admin)
+    assert session["login"] == shown
+    assert "secret" not in str(session)
+
+
+async def test_a_key_that_may_not_send_is_found_by_its_tenant(
+    logged: Submission, sender: Caller
+) -> None:
+    """It is theirs to mend."""
+    reader = await logged.api.key(sender.tenant_id, ["messages:read"])
+    async with logged.connect() as client:
+        await client.log_in("transactional", key_of(reader))
+    session = await found(reader)
+    assert session["login_reply"].startswith("535 5.7.8 This key lacks the scope messages:send")
+    assert session["key_id"] == reader.key_id
+    assert session["tenant_id"] == sender.tenant_id
+    bound = await logged.api.key(sender.tenant_id, EVERY_SCOPE, profiles=["transactional"])
+    assert (await bound.read("/submissions"))["items"] == []
+
+
+async def test_a_program_without_a_login_is_found(logged: Submission) -> None:
+    """With the message that it had for Heloise."""
+    async with logged.connect() as client:
+        await client("MAIL FROM:<app@example.com>")
+        await client("RCPT TO:<ann@example.org>")
+        await client("QUIT")
+    session = await found(logged.api.admin)
+    assert session["login"] is None
+    [transaction] = session["transactions"]
+    assert transaction["mail_from"] == "app@example.com"
+    assert transaction["mail_reply"].startswith("530 5.7.0 ")
+    assert [each["address"] for each in transaction["recipients"]] == ["ann@example.org"]
+
+
+async def test_a_login_without_tls_is_found(logged: Submission) -> None:
+    """Whether it is one command or two, and with no part of a password."""
+    async with logging_sessions(logged.api, None, allows_plaintext_login=False) as served:
+        async with served.connect() as client:
+            await client(f"AUTH PLAIN {b64encode(b'canary').decode()}")
+        session = await found(logged.api.admin)
+    assert session["login_reply"][:3] in {"530", "538"}
+    assert b64encode(b"canary").decode() not in str(session)
+
+
+async def test_a_login_that_is_not_finished_is_found(logged: Submission) -> None:
+    """A line of its exchange is no command, whatever it looks like."""
+    async with logged.connect() as client:
+        assert (await client("AUTH PLAIN")) == "334 "
+        await client("MAIL FROM:<canary@example.com>")
+    session = await found(logged.api.admin)
+    assert session["login_reply"].startswith("501 5.5.2 ")
+    assert "canary" not in str(session)
+
+
+async def test_a_failed_handshake_is_found(logged: Submission) -> None:
+    """Of a program that speaks without TLS to the port of TLS."""
+    reader, writer = await asyncio.open_connection(HOST, logged.tls_port)
+    writer.write(b"EHLO app\r\n")
+    with suppress(ConnectionError):
+        await reader.read()
+    writer.close()
+    session = await found(logged.api.admin)
+    assert session["outcome"].startswith("the TLS handshake failed: ")
+    assert session["client_address"] == HOST
+
+
+async def test_a_failed_starttls_is_found(logged: Submission) -> None:
+    """As of a program that does not trust the certificate."""
+    async with logged.connect() as client:
+        assert (await client("STARTTLS"))[:3] == "220"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await client.writer.start_tls(ssl.create_default_context(), server_hostname=HOST)
+    session = await found(logged.api.admin)
+    assert session["outcome"].startswith("the TLS handshake failed: ")
+    assert session["tls"] is None
+
+
+@pytest.mark.parametrize("bound", ["max_connections", "max_connections_per_client"])
+async def test_a_connection_too_many_is_found(
+    logged: Submission, server_tls: ssl.SSLContext, bound: str
+) -> None:
+    """From which address it came."""
+    async with (
+        logging_sessions(logged.api, server_tls, **{bound: 1}) as served,
+        served.connect(),
+    ):
+        reader, writer = await asyncio.open_connection(HOST, served.port)
+        await reader.read()
+        writer.close()
+        session = await found(logged.api.admin)
+    assert session["outcome"] == "421 4.3.2 Too many connections; try again later"
+    assert session["client_address"] == HOST
+
+
+async def test_a_guesser_that_is_sent_away_is_found(logged: Submission) -> None:
+    """With the reply that ended it."""
+    async with logged.connect() as client:
+        replies = [await client.log_in("x", f"hel_wrong-{number}") for number in range(3)]
+    session = await found(logged.api.admin)
+    assert session["login_reply"].startswith(replies[-1][:9])
+    assert session["outcome"][:4] == "421 "
+
+
+def test_a_journal_is_bounded() -> None:
+    """At about 100 kB; what is beyond its bounds is counted."""
+    kept = new_journal()
+    reply = Reply(250, "x" * 2000, "2.0.0")
+    for number in range(2000):
+        kept.mail(Mail(ADDRESS), reply)
+        for _ in range(10):
+            kept.rcpt(Rcpt(ADDRESS), reply)
+        kept.content(reply, f"msg_{number:032x}")
+    assert (kept.message_count, kept.transaction_count) == (2000, 2000)
+    assert [each["recipient_count"] for each in kept.transactions] == [10] * 50
+    assert sum(len(each["recipients"]) for each in kept.transactions) == journal.MAX_RECIPIENTS
+    assert len(kept.message_ids) == journal.MAX_MESSAGE_IDS
+    assert len(str(kept.transactions)) < 110_000
+
+
+def test_strangers_are_bounded() -> None:
+    """A flood leaves room for others, fills no table, and begins anew in the next minute."""
+    dropped, monotonic = Counter[str](), HandClock()
+    kept = new_log(Database("sqlite:///none.db"), dropped, monotonic)
+    for _ in range(1000):
+        kept.keep(new_journal("192.0.2.7"))
+    assert dropped == {"rate": 1000 - session_log.MAX_STRANGERS_PER_CLIENT}
+    for number in range(1000):
+        kept.keep(new_journal(f"2001:db8::{number:x}"))
+    assert dropped["rate"] == 2000 - session_log.MAX_STRANGERS_PER_MINUTE
+    kept.keep(new_journal(tenant_id="ten_1"))
+    assert dropped["rate"] == 2000 - session_log.MAX_STRANGERS_PER_MINUTE
+    monotonic.seconds += 61
+    kept.keep(new_journal("192.0.2.7"))
+    assert dropped["rate"] == 2000 - session_log.MAX_STRANGERS_PER_MINUTE
+
+
+async def test_smtp_goes_on_while_the_log_cannot_be_written(
+    api: Api, sender: Caller, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest sessions are dropped, which is counted, and logged once."""
+    monkeypatch.setattr(session_log, "MAX_WAITING", 2)
+    monkeypatch.setattr(session_log, "LAST_FLUSH_SECONDS", 0.1)
+    away, dropped = Database("postgresql://heloise@127.0.0.1:1/none"), Counter[str]()
+    kept = new_log(away, dropped)
+    async with kept.running():
+        async with serving_submission(api, keep=kept.keep) as served:
+            for _ in range(5):
+                async with served.login(sender) as client:
+                    assert (await client.submit(FROM))[:3] == "250"
+        assert dropped == {"queue": 3}
+    assert dropped == {"queue": 5}
+    messages = [each.message for each in caplog.records if each.name == session_log.__name__]
+    assert messages == ["the database does not take the log of SMTP sessions: dropping sessions"]
+    await away.close()
+
+
+@contextmanager
+def refusing_first(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The first insert is stored, but its commit stays unknown."""
+    insert, tries = submissions.insert, Counter[str]()
+
+    async def insert_and_fail(connection: Any, sessions: Any) -> None:
+        await insert(connection, sessions)
+        tries["insert"] += 1
+        if tries["insert"] == 1:
+            await connection.commit()
+            raise Unavailable("commit-unknown", "The connection broke.")
+
+    monkeypatch.setattr(submissions, "insert", insert_and_fail)
+    yield
+    assert tries["insert"] == 2
+
+
+async def test_a_group_whose_commit_was_unknown_is_written_once(
+    api: Api, sender: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repetition neither fails nor doubles anything."""
+    kept = new_log(api.services.database)
+    with refusing_first(monkeypatch):
+        async with kept.running():
+            made = new_journal(tenant_id=sender.tenant_id)
+            made.content(Reply(250, "OK"), "msg_1")
+            kept.keep(made)
+            await found(sender)
+
+            async def is_written() -> bool | None:
+                return not kept._waiting or None  # noqa: SLF001 - nothing else tells of it
+
+            await until(is_written)
+            monkeypatch.undo()
+    assert [each["id"] for each in (await sender.read("/submissions"))["items"]] == [made.id]
+
+
+async def test_the_end_of_the_service_loses_no_session(api: Api, sender: Caller) -> None:
+    """What has ended is written before the process ends."""
+    kept = new_log(api.services.database)
+    async with kept.running():
+        for _ in range(250):
+            kept.keep(new_journal(tenant_id=sender.tenant_id))
+    async with api.services.database.reading() as connection:
+        count = await connection.execute(text("SELECT count(*) FROM submissions"))
+    assert count.scalar_one() == 250
+
+
+@pytest.mark.parametrize(("days", "is_kept"), [(0, False), (7, True)])
+def test_zero_days_keep_nothing(api: Api, tmp_path: Path, *, days: int, is_kept: bool) -> None:
+    """Not even for a moment: there is no log then."""
+    settings = Settings(
+        database_url=f"sqlite:///{tmp_path / 'x.db'}",
+        submission_log_days=days,
+    )
+    metrics = Metrics(api.services.database, api.services.clock)
+    readiness = Readiness(api.services.database)
+    kept = make_session_log(settings, api.services, metrics, readiness)
+    assert (kept is not None) is is_kept
