@@ -137,7 +137,7 @@ class Metrics:
         self._submission_sessions.inc()
 
     def submission_log_dropped(self, reason: str, count: int) -> None:
-        """The log of SMTP submission left out so many sessions; `reason` is queue or rate."""
+        """The log of SMTP sessions left out so many, for a reason: queue, rate or error."""
         self._submission_log_dropped.labels(reason).inc(count)
 
     def submission_refusal(self, code: int) -> None:

@@ -93,6 +93,11 @@ class Journal:
     def __post_init__(self) -> None:
         self.started_at = self.now()
 
+    @property
+    def entry_count(self) -> int:
+        """How many transactions and recipients it holds."""
+        return len(self.transactions) + self._recipient_count
+
     def note_client(self, name: str | None) -> None:
         """Note the name in EHLO."""
         self.ehlo_name = name or self.ehlo_name

@@ -19,7 +19,8 @@ from app.submission.journal import Journal
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 0.25
-MAX_GROUP: Final = 100
+# Sessions, transactions and recipients of a group: more would hold up the event loop.
+MAX_GROUP_ENTRIES: Final = 300
 # A session has at most about 100 kB, so these have at most 50 MB.
 MAX_WAITING: Final = 500
 LAST_FLUSH_SECONDS: Final = 2.0
@@ -33,7 +34,7 @@ class SessionLog:
     """Writes finished sessions while `running`. No session waits for it.
 
     While the database is away, it drops the oldest sessions beyond MAX_WAITING. `count_dropped`
-    takes a reason, `queue` or `rate`, and how many it dropped.
+    takes a reason (`queue`, `rate` or `error`) and how many it dropped.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class SessionLog:
         self._has_waiting.clear()
 
     async def _write_group(self) -> None:
-        group = [self._waiting.popleft() for _ in range(min(MAX_GROUP, len(self._waiting)))]
+        group = self._take_group()
         sessions = [_to_session(journal) for journal in group]
         try:
             await self._database.retry_transaction(partial(submissions.insert, sessions=sessions))
@@ -110,9 +111,16 @@ class SessionLog:
             self._drop_oldest()
             raise
         except Exception:
-            self._drop("queue", len(group))
+            self._drop("error", len(group))
             raise
         self._is_dropping = False
+
+    def _take_group(self) -> list[Journal]:
+        group, entry_count = list[Journal](), 0
+        while self._waiting and entry_count < MAX_GROUP_ENTRIES:
+            group.append(self._waiting.popleft())
+            entry_count += 1 + group[-1].entry_count
+        return group
 
     async def _write_rest(self) -> None:
         try:

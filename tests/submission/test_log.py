@@ -1,13 +1,13 @@
 """The log of sessions: "my program says it sent it" has an answer."""
 
 import asyncio
+import socket
 import ssl
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -15,17 +15,16 @@ from sqlalchemy import text
 
 from app.domain.errors import Unavailable
 from app.domain.outcome.replies import Reply
-from app.metrics import Metrics
-from app.settings import Settings
+from app.main import create_app
 from app.store import submissions
 from app.store.db.engine import Database
-from app.store.migrations.readiness import Readiness
 from app.submission import journal, session_log
 from app.submission.commands import Mail, Rcpt
 from app.submission.journal import Journal
+from app.submission.listener import Listener
 from app.submission.session_log import SessionLog
-from app.submission_server import make_session_log
 from tests.support.api_client import EVERY_SCOPE, Api, Caller, HandClock
+from tests.support.harness import settings
 from tests.support.submission import (
     HOST,
     Submission,
@@ -424,19 +423,34 @@ async def test_the_end_of_the_service_loses_no_session(api: Api, sender: Caller)
     async with kept.running():
         for _ in range(250):
             kept.keep(new_journal(tenant_id=sender.tenant_id))
-    async with api.services.database.reading() as connection:
-        count = await connection.execute(text("SELECT count(*) FROM submissions"))
-    assert count.scalar_one() == 250
+    assert await count_sessions(api.services.database) == 250
 
 
-@pytest.mark.parametrize(("days", "is_kept"), [(0, False), (7, True)])
-def test_zero_days_keep_nothing(api: Api, tmp_path: Path, *, days: int, is_kept: bool) -> None:
-    """Not even for a moment: there is no log then."""
-    settings = Settings(
-        database_url=f"sqlite:///{tmp_path / 'x.db'}",
+@pytest.mark.parametrize("days", [0, 7])
+async def test_the_service_keeps_the_log_for_days(
+    migrated_url: str, database: Database, days: int
+) -> None:
+    """With zero days it keeps nothing, not even for a moment."""
+    given = settings(
+        migrated_url,
+        delivery=False,
         submission_log_days=days,
+        submission_allow_plaintext_auth=True,
     )
-    metrics = Metrics(api.services.database, api.services.clock)
-    readiness = Readiness(api.services.database)
-    kept = make_session_log(settings, api.services, metrics, readiness)
-    assert (kept is not None) is is_kept
+    with socket.create_server((HOST, 0)) as listening:
+        app = create_app(given, hostname="mx.example.com", listeners=[Listener(listening)])
+        async with app.router.lifespan_context(app):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            writer.write(b"QUIT\r\n")
+            await reader.read()
+            writer.close()
+            exposition = await app.state.services.metrics()
+    assert b"heloise_submission_sessions_total 1.0" in exposition
+    assert await count_sessions(database) == min(days, 1)
+
+
+async def count_sessions(database: Database) -> int:
+    """How many sessions are stored."""
+    async with database.reading() as connection:
+        count = await connection.execute(text("SELECT count(*) FROM submissions"))
+    return int(count.scalar_one())

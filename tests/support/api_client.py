@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from json import dumps
 from typing import Any
 
@@ -16,6 +17,9 @@ from fastapi import FastAPI
 from app.api.http.server_protocol import BoundedProtocol
 from app.api.services import Services
 from app.auth.key_cache import KeyCache
+from app.domain.ids import new_id
+from app.domain.submissions import SubmissionSession
+from app.store import submissions
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
 
@@ -107,6 +111,20 @@ class Api:
         secret = row.sealed[f"sealed_{field}"]
         assert secret is not None
         return self.services.vault.open(secret, profile_secret(row.profile, field))
+
+    async def session(self, tenant_id: str | None, **fields: Any) -> SubmissionSession:
+        """An SMTP session that has ended, in the log."""
+        now = self.services.now()
+        known: dict[str, Any] = dict.fromkeys(
+            each.name for each in dataclass_fields(SubmissionSession)
+        )
+        known |= {"id": new_id("sub"), "tenant_id": tenant_id, "outcome": "the client quit"}
+        known |= {"started_at": now, "ended_at": now, "message_count": 0, "transaction_count": 0}
+        known |= {"transactions": [], "message_ids": (), **fields}
+        session = SubmissionSession(**known)
+        async with self.services.database.transaction() as connection:
+            await submissions.insert(connection, [session])
+        return session
 
     async def key(self, tenant_id: str, scopes: list[str], **bound: Any) -> Caller:
         """A caller with a new key of a tenant, which may be bound to something."""

@@ -70,7 +70,7 @@ async def get_submission(
     async with services.database.reading() as connection:
         session = await submissions.find(connection, tenant_id=tenant_id, submission_id=submission)
     if caller is not None:
-        session = caller.reached("submission", submission, session)
+        session = caller.require_reachable("submission", submission, session)
     if session is None:
         raise NotFound("submission", submission)
     return SubmissionRead.of(session)
@@ -89,4 +89,4 @@ async def _resolve_profiles(
         return (profile,)
     async with services.database.reading() as connection:
         profile_id = await resolve_profile_id(connection, caller, profile)
-    return (profile_id,) if caller.reaches(profile_id) else ()
+    return (profile_id,) if caller.can_reach(profile_id) else ()

@@ -14,6 +14,7 @@ OBJECTS = {
     "message",
     "key",
     "suppression",
+    "submission",
     "event",
     "webhook",
     "template",
@@ -47,7 +48,7 @@ def least_body(operation: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-async def objects(acme: Caller) -> dict[str, list[str]]:
+async def objects(api: Api, acme: Caller) -> dict[str, list[str]]:
     """By which names tenant A's objects can be called, for each parameter of a path."""
     profile = await acme.made("/profiles", PROFILE)
     message = await acme.made("/messages", MESSAGE)
@@ -57,6 +58,7 @@ async def objects(acme: Caller) -> dict[str, list[str]]:
     inbox = {"name": "in", "host": "imap.example.com", "username": "u", "password": "p"}
     mailbox = await acme.made("/mailboxes", inbox)
     domain = await acme.made("/domains", {"domain": "example.com"})
+    session = await api.session(acme.tenant_id, profile_id=profile["id"])
     [event] = (await acme.read("/events"))["items"]
     return {
         "event": [event["id"]],
@@ -68,6 +70,7 @@ async def objects(acme: Caller) -> dict[str, list[str]]:
         "message": [message["id"]],
         "key": [acme.key_id],
         "suppression": [suppression["id"]],
+        "submission": [session.id],
     }
 
 
@@ -135,6 +138,7 @@ async def test_no_list_shows_anything_of_another_tenant(
         *("/events", "/webhooks", "/templates", "/domains", "/mailboxes", "/suppressions/export"),
         "/messages/export",
         "/stats",
+        "/submissions",
     }
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")
     assert by_id.json()["items"] == []

@@ -34,15 +34,16 @@ NAMES: Final = {
     "domain": "domain",
     "mailbox": "mailbox",
     "suppression": "suppression",
+    "submission": "submission",
 }
 # What names no object, or none of a tenant's own.
 WORDS: Final = """
-    action address allowed_from allowed_recipient_domains bcc calendar cc client_certificate
-    client_id content content_id content_type cursor default_from detail ehlo_name email filename
-    folder from headers Heloise-Tenant host html Idempotency-Key key_id last-event-id locale mailto
-    message_id metadata mjml name networks recipient recipients redirect_all_to reply_to return_path
-    scope sender sent_to slug source_address subject tag tags tenant text tls_ca tls_pins
-    tls_server_name to token_url type url username
+    action address allowed_from allowed_recipient_domains bcc calendar cc client_address
+    client_certificate client_id content content_id content_type cursor default_from detail
+    ehlo_name email filename folder from headers Heloise-Tenant host html Idempotency-Key key_id
+    last-event-id locale login mailto message_id metadata mjml name networks recipient recipients
+    redirect_all_to reply_to return_path scope sender sent_to slug source_address subject tag tags
+    tenant text tls_ca tls_pins tls_server_name to token_url type url username
 """
 PLAIN: Final = set(WORDS.split())
 # These are names of other things: of a domain to make, of types of events, of a part of a form.
@@ -118,7 +119,7 @@ def references(document: dict[str, Any]) -> list[Reference]:
     ]
 
 
-async def everything_of(caller: Caller, profile: str, other: str) -> dict[str, list[str]]:
+async def everything_of(api: Api, caller: Caller, profile: str, other: str) -> dict[str, list[str]]:
     """Make an object of each kind; answers by which names it can be called, `other` a profile's."""
     made = await caller.made("/profiles", PROFILE | {"name": profile})
     await caller.made("/profiles", PROFILE | {"name": other})
@@ -133,6 +134,7 @@ async def everything_of(caller: Caller, profile: str, other: str) -> dict[str, l
     inbox = {"name": name, "host": "imap.example.com", "username": "u", "password": "p"}
     domain = await caller.made("/domains", {"domain": f"{profile[::-1]}.example"})
     gone = {"address": f"{profile}@example.net"}
+    session = await api.session(caller.tenant_id, profile_id=made["id"])
     key = await caller.made("/keys", {"name": name, "scopes": ["messages:send"]})
     return {
         "profile": [made["id"], profile],
@@ -144,6 +146,7 @@ async def everything_of(caller: Caller, profile: str, other: str) -> dict[str, l
         "mailbox": [(await caller.made("/mailboxes", inbox))["id"]],
         "domain": [domain["id"], domain["domain"]],
         "suppression": [(await caller.made("/suppressions", gone))["id"]],
+        "submission": [session.id],
         "key": [key["id"]],
     }
 
@@ -161,11 +164,11 @@ class Scene:
 @pytest.fixture(params=["another tenant", "a bound key"])
 async def scene(request: pytest.FixtureRequest, api: Api, acme: Caller) -> Scene:
     """Somebody who has objects of every kind, of which none is hidden."""
-    hidden = await everything_of(acme, "covert", "spare")
+    hidden = await everything_of(api, acme, "covert", "spare")
     if request.param == "another tenant":
         caller = await api.tenant("other")
-        return Scene(caller, await everything_of(caller, "news", "offers"), hidden, acme)
-    own = await everything_of(acme, "news", "offers")
+        return Scene(caller, await everything_of(api, caller, "news", "offers"), hidden, acme)
+    own = await everything_of(api, acme, "news", "offers")
     bound = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=["news", "offers"])
     seen = {"template", "webhook", "mailbox", "domain", "suppression"}  # the whole tenant's
     hidden = {noun: names for noun, names in hidden.items() if noun not in seen}
@@ -340,7 +343,7 @@ async def test_nobody_is_answered_what_another_key_was(
     api: Api, acme: Caller, document: dict[str, Any]
 ) -> None:
     """A replay is for keys that reach its message; to others its key was used, and no more."""
-    hidden = await everything_of(acme, "covert", "news")
+    hidden = await everything_of(api, acme, "covert", "news")
     message = hidden["message"][0]
     await acme("POST", f"/messages/{message}/cancel")
     bound = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=["news"])
