@@ -1,5 +1,6 @@
 """Log in with an API key, and submit messages as the API does."""
 
+import asyncio
 from collections.abc import Iterable
 from functools import partial
 from hashlib import sha256
@@ -7,13 +8,15 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from app.accept.build import check_message_size
 from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import check_recipients as check_routing
 from app.accept.policy import check_sender
+from app.accept.raw import prepare_raw_message
 from app.api.http.threads import run_in_thread_if_large
 from app.api.messages.idempotency import accept_once, fingerprint_value
 from app.api.messages.schemas import MessageCreate
-from app.api.messages.service import max_message_bytes, prepare_raw, prepare_send
+from app.api.messages.service import build_terms, max_message_bytes, prepare_send
 from app.api.services import Services
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
@@ -21,7 +24,7 @@ from app.auth.profiles import find_sending_profile
 from app.auth.quotas import check_recipients
 from app.domain.audit import Actor
 from app.domain.dsn_request import RecipientDsn
-from app.domain.errors import Problem, TooLarge, Unauthenticated
+from app.domain.errors import Problem, Unauthenticated
 from app.domain.mime.custom_headers import parse_mailboxes
 from app.domain.mime.header_reader import Header, decode_words
 from app.domain.types import (
@@ -34,7 +37,7 @@ from app.domain.types import (
     Scope,
 )
 from app.submission.commands import Mail, Rcpt
-from app.submission.content import Prepared, Trace, prepare_content
+from app.submission.content import Submission, Trace, build_mime, read_submission
 from app.submission.dialogue import Envelope
 from app.submission.journal import KeyOwner, LoginRefusedError
 from app.submission.options import first_error
@@ -97,9 +100,7 @@ class Account:
         """Raise Forbidden or TooLarge if MAIL is not acceptable."""
         if mail.address:  # no sender, no rule: it is a notification
             check_sender(Mailbox(mail.address), self._profile, self._caller.allowed_from)
-        limit = max_message_bytes(self._services, self._caller)
-        if mail.size_bytes is not None and mail.size_bytes > limit:
-            raise TooLarge("message-too-large", f"A message has at most {limit} bytes.")
+        check_message_size(mail.size_bytes or 0, max_message_bytes(self._services, self._caller))
 
     def check_recipient(self, rcpt: Rcpt, count: int) -> None:
         """Raise Forbidden or QuotaExceeded if the recipient, the `count`th, is not acceptable."""
@@ -113,9 +114,7 @@ class Account:
         A repeated message is stored once: one with the same Idempotency-Key or, by default, with
         the same Message-ID and envelope. Raises what `POST /messages/raw` does.
         """
-        message = await run_in_thread_if_large(len(content), prepare_content, content, trace)
-        size_bytes = len(content)
-        del content
+        message = read_submission(content, trace.hostname)
         key = message.options.idempotency_key
         if key is None and self._is_deduplicated:
             key = _duplicate_key(envelope, message.header)
@@ -123,18 +122,20 @@ class Account:
         async def fingerprint_content() -> str:
             if message.options.idempotency_key is None:
                 return fingerprint_value("smtp", key)
-            return await run_in_thread_if_large(size_bytes, _fingerprint, envelope, message)
+            return await run_in_thread_if_large(len(content), _fingerprint, envelope, message)
 
         accepted = await accept_once(
             self._services,
             self._caller,
             key,
             fingerprint_content,
-            partial(self._make, envelope, message),
+            partial(self._make, envelope, message, trace),
         )
         return accepted.message_id
 
-    async def _make(self, envelope: Envelope, message: Prepared) -> tuple[NewMessage, Profile]:
+    async def _make(
+        self, envelope: Envelope, message: Submission, trace: Trace
+    ) -> tuple[NewMessage, Profile]:
         options = message.options
         if options.template is not None:
             try:
@@ -158,10 +159,14 @@ class Account:
             guarantee=options.guarantee,
             is_sensitive=options.sensitive,
         )
-        new_message = await prepare_raw(
-            self._services, self._caller, message.mime, draft, profile, trace=message.received
-        )
-        return new_message, profile
+        policy = await build_terms(self._services, self._caller)
+
+        def prepare() -> NewMessage:
+            return prepare_raw_message(
+                build_mime(message), draft, profile=profile, policy=policy, trace=trace.field()
+            )
+
+        return await asyncio.to_thread(prepare), profile
 
 
 async def log_in(
@@ -228,16 +233,15 @@ def _duplicate_key(envelope: Envelope, header: Header) -> str | None:
     return f"smtp\n{sha256(chr(10).join(parts).encode()).hexdigest()}"
 
 
-def _fingerprint(envelope: Envelope, message: Prepared) -> str:
+def _fingerprint(envelope: Envelope, message: Submission) -> str:
     """Return what tells a message from another."""
-    body = memoryview(message.mime)[message.mime.index(b"\r\n\r\n") :]
     fields = [[name.lower(), text] for name, text in message.header.fields]
     rcpts = sorted(rcpt.address for rcpt in envelope.rcpts)
-    digest = sha256(body).hexdigest()
+    digest = sha256(message.body).hexdigest()
     return fingerprint_value("smtp", [envelope.mail.address, rcpts, fields, digest])
 
 
-def _template_message(envelope: Envelope, message: Prepared, *, profile_id: str) -> MessageCreate:
+def _template_message(envelope: Envelope, message: Submission, *, profile_id: str) -> MessageCreate:
     """Return the message that a template makes, for the recipients of the envelope."""
     header, options = message.header, message.options
     addresses = {rcpt.address: Mailbox(rcpt.address) for rcpt in envelope.rcpts}

@@ -19,7 +19,8 @@ from app.submission.options import Options, is_option, read_options
 # More than this many of our own Received fields mean that messages come back to us.
 MAX_OWN_HOPS: Final = 5
 CRLF: Final = b"\r\n"
-_FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+# Tried only where a line begins, so the time is linear in the header's size.
+_FIELD: Final = re.compile(rb"^([!-9;-~]+)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.MULTILINE)
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
@@ -54,34 +55,59 @@ class Trace:
 
 
 @frozen_dataclass
-class Prepared:
-    """A message ready for acceptance, its options and header as submitted, its Received field."""
+class Submission:
+    """The content as submitted, with its header, which ends before the empty line."""
 
-    mime: bytes
-    options: Options
+    content: bytes
+    header_end: int
     header: Header
-    received: bytes
+    options: Options
+
+    @property
+    def body(self) -> memoryview:
+        """What follows the header: the empty line, and the body."""
+        return memoryview(self.content)[self.header_end :]
 
 
-def prepare_content(content: bytes, trace: Trace) -> Prepared:
-    """Return the message as it is accepted; raises InvalidRequest or RefusedContent."""
+def read_submission(content: bytes, hostname: str) -> Submission:
+    """Read the header, at a cost that `MAX_HEADER_BYTES` bounds.
+
+    Raises InvalidRequest or RefusedContent.
+    """
+    end = 0 if content.startswith(CRLF) else _find_header_end(content)
     try:
-        return _prepare(content, trace)
+        check_bound("its header has", end, "bytes", MAX_HEADER_BYTES)
+        header = read_header(content, 0, end)
     except ValueError as error:
-        raise RefusedContent(f"The message cannot be sent: {error}") from None
+        raise _refusal(error) from None
+    _check_loop(header, hostname)
+    return Submission(content, end, header, read_options(header))
 
 
-def _prepare(content: bytes, trace: Trace) -> Prepared:
-    end = 0 if content.startswith(CRLF) else content.find(b"\r\n\r\n") + len(CRLF)
-    if end == len(CRLF) - 1:  # a header without a body needs no empty line (RFC 5322 section 2.1)
-        end = len(content)
-    check_bound("its header has", end, "bytes", MAX_HEADER_BYTES)
-    header = read_header(content, 0, end)
-    _check_loop(header, trace.hostname)
-    kept = _FIELD.sub(_drop_private_field, content[:end])
-    body = content[end:] or CRLF
-    mime = encode_long_lines(join_blocks([kept, body]))
-    return Prepared(mime, read_options(header), header, trace.field())
+def build_mime(submission: Submission) -> bytes:
+    """Return the message as it is accepted; raises RefusedContent.
+
+    The message's author decides what this costs, so it belongs in a thread.
+    """
+    header = submission.content[: submission.header_end]
+    kept = _FIELD.sub(_drop_private_field, header)
+    is_whole = kept == header and len(submission.body) > 0
+    mime = submission.content if is_whole else join_blocks([kept, submission.body or CRLF])
+    try:
+        return encode_long_lines(mime)
+    except ValueError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValueError) -> RefusedContent:
+    return RefusedContent(f"The message cannot be sent: {error}")
+
+
+def _find_header_end(content: bytes) -> int:
+    """Return where the last field ends."""
+    end = content.find(CRLF + CRLF, 0, MAX_HEADER_BYTES + 2 * len(CRLF))
+    # A header without a body needs no empty line (RFC 5322 section 2.1).
+    return len(content) if end < 0 else end + len(CRLF)
 
 
 def _drop_private_field(match: re.Match[bytes]) -> bytes:

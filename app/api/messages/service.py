@@ -87,10 +87,8 @@ async def prepare_raw(
     content: bytes,
     draft: Draft,
     profile: Profile,
-    *,
-    trace: bytes = b"",
 ) -> NewMessage:
-    """Return a raw message as it will be stored, behind its `trace` fields.
+    """Return a raw message as it will be stored.
 
     Raises InvalidRequest, Forbidden, QuotaExceeded or TooLarge.
     """
@@ -98,7 +96,7 @@ async def prepare_raw(
     policy = await build_terms(services, caller)
     # The message's author decides what reading it costs, so a thread reads it.
     return await asyncio.to_thread(
-        prepare_raw_message, content, draft, profile=profile, policy=policy, trace=trace
+        prepare_raw_message, content, draft, profile=profile, policy=policy
     )
 
 

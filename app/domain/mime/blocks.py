@@ -10,7 +10,7 @@ LARGE_BYTES: Final = 1_000_000
 BLOCK_BYTES: Final = 500_000
 
 
-def join_blocks(blocks: Iterable[bytes]) -> bytes:
+def join_blocks(blocks: Iterable[bytes | memoryview]) -> bytes:
     """Join blocks, and let other threads run in between, unlike `bytes.join`."""
     buffer = BytesIO()
     for block in blocks:
