@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from app.accept.build import check_message_size
 from app.api.requests.body_budget import Budget
 from app.dev.first_run import PROFILES
 from app.dev.inbox import Inbox, Mail
@@ -71,7 +72,8 @@ class Account:
         """Do nothing: logins do not expire."""
 
     def check_sender(self, mail: commands.Mail) -> None:
-        """Accept any sender."""
+        """Accept any sender; raises TooLarge."""
+        check_message_size(mail.size_bytes or 0, self._catcher.max_message_bytes)
 
     def check_recipient(self, rcpt: commands.Rcpt, count: int) -> None:
         """Accept any recipient."""

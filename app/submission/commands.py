@@ -22,7 +22,9 @@ MAX_SHOWN_CHARACTERS: Final = 100
 _PATH: Final = re.compile(r'<(?:@[^:<>]*:)?((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>(?: +(.*))?')
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?")
 _XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
-_UTF8_ADDRESS: Final = re.compile(r"\\x\{([0-9A-F]{1,6})\}")
+_ADDRESS_TYPE: Final = re.compile(r"[A-Za-z0-9-]+")
+_UTF8_ADDRESS: Final = re.compile(r"(?:[^\\]|\\x\{[0-9A-F]{1,6}\})+")
+_UTF8_CHARACTER: Final = re.compile(r"\\x\{([0-9A-F]+)\}")
 _NAME: Final = re.compile(r"[^\x00-\x20\x7f]{1,255}")
 RETURNS: Final = {keyword: returns for returns, keyword in RETURN_KEYWORDS.items()}
 BODIES: Final = frozenset({"7BIT", "8BITMIME"})
@@ -111,18 +113,19 @@ def parse_chunk(argument: str) -> tuple[int, bool]:
     """Return the size of BDAT's chunk in bytes, and whether it is the last; raises CommandError."""
     size, _, last = argument.partition(" ")
     if not _is_number(size) or last.strip().upper() not in {"", "LAST"}:
-        raise CommandError(501, "5.5.4", "Write BDAT size or BDAT size LAST")
+        # The chunk follows, and its end is unknown, so the connection cannot go on.
+        raise CommandError(521, "5.5.4", "Write BDAT size or BDAT size LAST")
     return int(size), bool(last)
 
 
 def _split_path(argument: str, keyword: str, form: str) -> tuple[str, dict[str, str | None]]:
     """Return the address without brackets, and the parameters by upper-case keyword."""
     head, colon, rest = argument.partition(":")
-    match = _PATH.fullmatch(rest.strip(" ")) if head.rstrip().upper() == keyword else None
+    match = _PATH.fullmatch(rest.strip(" ")) if head.rstrip(" ").upper() == keyword else None
     if not colon or match is None:
         raise CommandError(501, "5.5.4", f"Write {form}")
     parameters = dict[str, str | None]()
-    for word in (match[2] or "").split():
+    for word in filter(None, (match[2] or "").split(" ")):
         parameter = _PARAMETER.fullmatch(word)
         if parameter is None:
             raise CommandError(501, "5.5.4", f"{_shown(word)} is not a parameter")
@@ -174,9 +177,11 @@ def _parse_returns(text: str | None) -> DsnReturn | None:
 def _parse_envelope_id(text: str | None) -> str | None:
     if text is None:
         return None
-    if len(text) > MAX_ENVELOPE_ID_CHARACTERS or _XTEXT.fullmatch(text) is None:
-        raise CommandError(501, "5.5.4", "ENVID is xtext of at most 100 characters")
-    return decode_xtext(text)
+    if len(text) > MAX_ENVELOPE_ID_CHARACTERS or (envelope_id := _decode_xtext(text)) is None:
+        raise CommandError(
+            501, "5.5.4", "ENVID is printable ASCII as xtext, of at most 100 characters"
+        )
+    return envelope_id
 
 
 def _parse_notify(text: str | None) -> tuple[DsnNotify, ...]:
@@ -195,19 +200,31 @@ def _parse_original(text: str | None) -> str | None:
     """Return ORCPT's `type;address` with the address decoded (RFC 3461 section 4.2, RFC 6533)."""
     if text is None:
         return None
-    kind, semicolon, address = text.partition(";")
-    if not kind or not semicolon or not address or len(text) > MAX_ORIGINAL_CHARACTERS:
-        raise CommandError(501, "5.5.4", "ORCPT is rfc822;address, or utf-8;address")
-    if kind.lower() == "utf-8":
-        return f"utf-8;{_UTF8_ADDRESS.sub(_decode_character, address)}"
-    if _XTEXT.fullmatch(address) is None:
-        raise CommandError(501, "5.5.4", "ORCPT is rfc822; and the address as xtext")
-    return f"{kind.lower()};{decode_xtext(address)}"
+    kind, _, encoded = text.partition(";")
+    decode = _decode_utf8_address if kind.lower() == "utf-8" else _decode_xtext
+    address = decode(encoded) if len(text) <= MAX_ORIGINAL_CHARACTERS else None
+    if _ADDRESS_TYPE.fullmatch(kind) is None or address is None:
+        raise CommandError(
+            501, "5.5.4", "ORCPT is rfc822; and an ASCII address as xtext, or utf-8;address"
+        )
+    return f"{kind.lower()};{address}"
 
 
-def _decode_character(match: re.Match[str]) -> str:
-    number = int(match[1], 16)
-    return chr(number) if number <= 0x10FFFF else match[0]  # noqa: PLR2004 - Unicode's last
+def _decode_xtext(text: str) -> str | None:
+    """Decode xtext; None unless it stands for printable ASCII, as RFC 3461 section 4 requires."""
+    decoded = decode_xtext(text) if _XTEXT.fullmatch(text) is not None else ""
+    return decoded if decoded.isascii() and decoded.isprintable() and decoded else None
+
+
+def _decode_utf8_address(text: str) -> str | None:
+    """Decode an address of RFC 6533 section 3; None unless it stands for printable characters."""
+    if _UTF8_ADDRESS.fullmatch(text) is None:
+        return None
+    try:
+        decoded = _UTF8_CHARACTER.sub(lambda match: chr(int(match[1], 16)), text)
+    except ValueError:  # beyond Unicode
+        return None
+    return decoded if decoded.isprintable() else None
 
 
 def _is_number(text: str) -> bool:

@@ -220,7 +220,7 @@ class Dialogue:
 
     def logged_in(self) -> None:
         """Record that the credentials are right."""
-        self.is_logged_in = True
+        self.is_logged_in, self._failed_logins = True, 0
 
     def login_failed(self) -> None:
         """Record that the credentials are wrong."""
@@ -238,10 +238,7 @@ class Dialogue:
             return replies.NEEDS_LOGIN if self._is_login_safe else replies.NEEDS_TLS
         if self.envelope is not None:
             return replies.MAIL_TWICE
-        mail = parse_mail(argument)
-        if mail.size_bytes is not None and mail.size_bytes > self._max_message_bytes:
-            return too_large(self._max_message_bytes)
-        return CheckSender(mail)
+        return CheckSender(parse_mail(argument))
 
     def sender_accepted(self, mail: Mail) -> None:
         """Begin a message."""
@@ -291,11 +288,6 @@ class Dialogue:
         del argument
         self.reset()
         return replies.OK
-
-
-def too_large(max_message_bytes: int) -> Reply:
-    """Return the reply to a message beyond the limit."""
-    return Reply(552, f"A message has at most {max_message_bytes} bytes", "5.3.4")
 
 
 _WITHOUT_ARGUMENT: Final = frozenset({"STARTTLS", "DATA", "RSET", "QUIT"})

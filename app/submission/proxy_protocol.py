@@ -7,10 +7,13 @@ import ipaddress
 import struct
 from typing import Final
 
+from app.domain.networks import unmap_ipv4
+
 MAX_V1_BYTES: Final = 107
 V2_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 V2_HEAD: Final = struct.Struct("!12sBBH")
 MAX_V2_BYTES: Final = 2048
+MAX_PORT: Final = 65_535
 _LOCAL: Final = 0x20
 _PROXY: Final = 0x21
 _IPV4: Final = 0x11
@@ -62,14 +65,15 @@ def parse_v2(head: bytes, body: bytes) -> Address | None:
             raise ProxyHeaderError
     except struct.error:
         raise ProxyHeaderError from None
-    return str(ipaddress.ip_address(client)), port
+    return str(unmap_ipv4(ipaddress.ip_address(client))), port
 
 
 def _address(client: bytes, port: bytes) -> Address:
     try:
-        address, number = ipaddress.ip_address(client.decode("ascii")), int(port)
+        address = ipaddress.ip_address(client.decode("ascii"))
     except ValueError:
         raise ProxyHeaderError from None
-    if not 0 <= number <= 65535:  # noqa: PLR2004 - a TCP port
+    # A zone would be any text, and `int` takes blanks, signs and underscores.
+    if b"%" in client or not port.isdigit() or int(port) > MAX_PORT:
         raise ProxyHeaderError
-    return str(address), number
+    return str(unmap_ipv4(address)), int(port)

@@ -10,6 +10,8 @@ from app.domain.errors import Problem
 
 CRLF: Final = b"\r\n"
 END_OF_DATA: Final = b"\r\n.\r\n"
+STUFFED: Final = b"\r\n."
+TAIL_BYTES: Final = range(len(END_OF_DATA) - 1, -1, -1)
 
 
 class LineTooLongError(Exception):
@@ -55,7 +57,7 @@ class LineReader:
 
     def take(self, max_bytes: int | None = None) -> bytes:
         """Remove and return what is buffered, at most `max_bytes`."""
-        taken = bytes(self._buffer[:max_bytes])
+        taken = bytes(memoryview(self._buffer)[:max_bytes])
         del self._buffer[:max_bytes]
         return taken
 
@@ -95,7 +97,7 @@ class Content:
 
     def add(self, data: bytes) -> None:
         """Append decoded bytes."""
-        self._pairs += (self._last + data).count(CRLF)
+        self._pairs += data.count(CRLF) + (self._last == b"\r" and data.startswith(b"\n"))
         self._returns += data.count(b"\r")
         self._feeds += data.count(b"\n")
         self._last = data[-1:] or self._last
@@ -123,24 +125,25 @@ class DataDecoder:
 
     def __init__(self, content: Content) -> None:
         self._content = content
-        # DATA's own line end counts: the content may begin with the final dot.
-        self._context = CRLF
-        self._tail = b""
+        # What may be the beginning of the end, so it is not decoded yet. DATA's own line end
+        # counts, for the content may begin with the final dot, but is no part of the content.
+        self._tail = CRLF
+        self._skipped_bytes = len(CRLF)
 
     def feed(self, data: bytes) -> bytes | None:
         """Decode; return the bytes behind the final dot, or None while it is missing."""
-        data = self._tail + data
-        end = (self._context + data).find(END_OF_DATA) - len(self._context)
-        if end + len(self._context) < 0:
-            keep = min(len(data), len(END_OF_DATA) - 1)
-            part, self._tail = data[: len(data) - keep], data[len(data) - keep :]
-            self._decode(part)
-            return None
-        # At -2 the dot is the first byte: the content is empty, or its last CRLF is decoded.
-        self._decode(data[: max(0, end + len(CRLF))])
-        return data[end + len(END_OF_DATA) :]
+        data = self._tail + data if self._tail else data
+        end = data.find(END_OF_DATA)
+        if end >= 0:
+            self._decode(data[: end + len(CRLF)])
+            return data[end + len(END_OF_DATA) :]
+        kept = next(count for count in TAIL_BYTES if data.endswith(END_OF_DATA[:count]))
+        end = len(data) - kept
+        self._tail = data[end:]
+        self._decode(data[:end])
+        return None
 
     def _decode(self, part: bytes) -> None:
-        stuffed = self._context + part
-        self._context = stuffed[-len(CRLF) :]
-        self._content.add(stuffed.replace(b"\r\n.", CRLF)[len(CRLF) :])
+        if part:
+            self._content.add(part.replace(STUFFED, CRLF)[self._skipped_bytes :])
+            self._skipped_bytes = 0

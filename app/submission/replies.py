@@ -22,6 +22,8 @@ from app.submission.content import RefusedContent
 
 MAX_TEXT_CHARACTERS: Final = 400  # of a line, which has at most 512 bytes (RFC 5321 4.5.3.1.5)
 MAX_LINES: Final = 10
+# The server closes the connection after these (RFC 5321 section 4.2.1, RFC 7504).
+CLOSING_CODES: Final = frozenset({221, 421, 521})
 
 OK: Final = Reply(250, "OK", "2.0.0")
 SENDER_OK: Final = Reply(250, "Sender OK", "2.1.0")

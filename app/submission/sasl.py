@@ -67,6 +67,8 @@ def _login(initial: str | None) -> Exchange:
 def _check(username: str, password: str) -> Credentials:
     if max(len(username), len(password)) > MAX_CREDENTIAL_CHARACTERS or not password:
         raise SaslError
+    if "\0" in username or "\0" in password:  # LOGIN allows it; no database stores it
+        raise SaslError
     return Credentials(username, password)
 
 

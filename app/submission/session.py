@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, Protocol
 
+from app.accept.build import check_message_size
 from app.api.requests.body_budget import Budget
 from app.api.requests.body_reader import Pace, new_pace
 from app.domain.errors import (
     Forbidden,
     Problem,
-    TooManyRequests,
+    TooLarge,
     Unauthenticated,
     Unavailable,
 )
@@ -31,11 +32,10 @@ from app.submission.dialogue import (
     Envelope,
     Login,
     ReceiveChunk,
-    too_large,
 )
 from app.submission.journal import Identity, Journal, LoginRefusedError
 from app.submission.reader import BareLineEndError, Content, DataDecoder, LineTooLongError
-from app.submission.replies import Stage, format_reply, problem_reply
+from app.submission.replies import CLOSING_CODES, Stage, format_reply, problem_reply
 from app.submission.sasl import Credentials
 from app.submission.stream import ClientGoneError, ClientStream
 
@@ -164,7 +164,10 @@ class Session:
         self._journal.note_client(self._dialogue.client_name)
         if reply is not replies.START_TLS:  # it was sent with the handshake
             self._write(reply)
-        if self._dialogue.is_over:
+        if reply.code in CLOSING_CODES:
+            self._journal.end(str(reply))
+            self._is_ending = True
+        elif self._dialogue.is_over:
             self._end(replies.TOO_MANY_ERRORS)
         elif self._is_stopping and not self._is_ending and not self._is_in_transaction:
             self._end(replies.SHUTTING_DOWN)
@@ -199,7 +202,6 @@ class Session:
                 return await self._start_tls()
             case Do.QUIT:
                 self._journal.end("the client quit")
-                self._is_ending = True
                 return replies.GOODBYE
 
     async def _start_tls(self) -> Reply:
@@ -215,43 +217,35 @@ class Session:
         except ClientGoneError as gone:
             self._journal.end(describe_tls_failure(gone.__cause__))
             raise
+        self._account = None
         self._dialogue.tls_started()
         self._journal.note_tls(self._stream.tls)
         return replies.START_TLS
 
     async def _log_in(self, credentials: Credentials) -> Reply:
         self._journal.note_login(credentials)
-        try:
-            account = await self._config.log_in(credentials, self._journal.client)
-        except LoginRefusedError as refused:
-            return self._refuse_login(refused.problem, refused.owner)
-        except Problem as problem:
-            return self._refuse_login(problem)
-        self._account = account
-        self._dialogue.logged_in()
-        self._journal.note_login_reply(replies.LOGGED_IN, account)
-        return replies.LOGGED_IN
-
-    def _refuse_login(self, problem: Problem, owner: Identity | None = None) -> Reply:
-        self._dialogue.login_failed()
-        reply = problem_reply(problem, Stage.LOGIN)
-        self._journal.note_login_reply(reply, owner)
-        if isinstance(problem, TooManyRequests):
-            self._journal.end(str(reply))
-            self._is_ending = True
-        return reply
+        self._dialogue.login_failed()  # until it is known to be right
+        owner: Identity | None = None
+        with _replying(Stage.LOGIN) as outcome:
+            try:
+                owner = self._account = await self._config.log_in(credentials, self._journal.client)
+            except LoginRefusedError as refused:
+                owner = refused.owner
+                raise refused.problem from None
+            self._dialogue.logged_in()
+            outcome.reply = replies.LOGGED_IN
+        self._journal.note_login_reply(outcome.reply, owner)
+        return outcome.reply
 
     async def _check_sender(self, mail: Mail) -> Reply:
         account = self._logged_in()
-        try:
-            await account.renew()
-        except (Unauthenticated, Forbidden) as problem:  # the key was revoked, or changed
-            self._account = None
-            self._dialogue.logged_out()
-            return self._journal.mail(mail, problem_reply(problem, Stage.LOGIN))
-        except Problem as problem:
-            return self._journal.mail(mail, problem_reply(problem, Stage.SENDER))
         with _replying(Stage.SENDER) as outcome:
+            try:
+                await account.renew()
+            except (Unauthenticated, Forbidden) as problem:  # the key was revoked, or changed
+                self._account = None
+                self._dialogue.logged_out()
+                return self._journal.mail(mail, problem_reply(problem, Stage.LOGIN))
             account.check_sender(mail)
             self._dialogue.sender_accepted(mail)
             outcome.reply = replies.SENDER_OK
@@ -274,7 +268,7 @@ class Session:
         while (rest := decoder.feed(await self._read(pace))) is None:
             self._hold(content)
             if self._is_hopeless(content.size_bytes):
-                return self._finish(too_large(self._config.max_message_bytes))
+                return self._finish(self._too_large(content.size_bytes))
         self._stream.put_back(rest)
         self._hold(content)
         return await self._store(content)
@@ -286,7 +280,7 @@ class Session:
             return self._finish(refusal or replies.NEEDS_LOGIN)
         content = self._chunks or Content(self._config.max_message_bytes)
         if self._is_hopeless(content.size_bytes + size_bytes):
-            return self._finish(too_large(self._config.max_message_bytes))
+            return self._finish(self._too_large(content.size_bytes + size_bytes))
         pace, left = new_pace(), size_bytes
         while left:
             block = await self._read(pace, left)
@@ -368,8 +362,15 @@ class Session:
         if content.problem is not None:
             return problem_reply(content.problem, Stage.CONTENT)
         if content.is_too_large:
-            return too_large(self._config.max_message_bytes)
+            return self._too_large(content.size_bytes)
         return replies.BARE_IN_CONTENT if content.has_bare_line_ends else None
+
+    def _too_large(self, size_bytes: int) -> Reply:
+        try:
+            check_message_size(size_bytes, self._config.max_message_bytes)
+        except TooLarge as problem:
+            return problem_reply(problem, Stage.CONTENT)
+        raise AssertionError
 
     def _logged_in(self) -> Account:
         if self._account is None:

@@ -10,6 +10,8 @@ from app.submission.reader import LineReader
 MAX_BUFFERED_BYTES: Final = 256 * 1024
 HANDSHAKE_SECONDS: Final = 15.0
 WRITE_SECONDS: Final = 60.0
+# After so many replies in a row the client has to read, and others have their turn.
+MAX_PENDING_REPLIES: Final = 32
 CLOSE_SECONDS: Final = 5.0  # for the last reply and the client's end of TLS
 
 
@@ -85,6 +87,9 @@ class ClientStream(asyncio.Protocol):
         Raises LineTooLongError, BareLineEndError, ClientGoneError, or TimeoutError after `seconds`.
         """
         deadline = self._loop.time() + seconds
+        if len(self._pending) >= MAX_PENDING_REPLIES:
+            await self.flush()
+            await asyncio.sleep(0)
         while (line := self._reader.next_line(max_bytes)) is None:
             await self._wait(deadline)
         return line

@@ -12,7 +12,7 @@ from app.domain.errors import Unavailable
 from app.domain.tenants.routing import RecipientRule
 from app.store.db.errors import CommitUnknown
 from tests.support.api_client import Api, Caller
-from tests.support.submission import Submission, serving_submission
+from tests.support.submission import Submission, serving_submission, too_large
 
 HEADER = b"From: billing@example.com\r\n"
 
@@ -120,11 +120,9 @@ async def test_too_large_is_known_at_mail(submission: Submission, sender: Caller
     async with submission.login(sender) as client:
         assert f"250-SIZE {limit}" in await client("EHLO localhost")
         reply = await client(f"MAIL FROM:<billing@example.com> SIZE={limit + 1}")
-        assert reply == f"552 5.3.4 A message has at most {limit} bytes"
-        reply = await client.submit(
-            HEADER + b"\r\n" + b"a" * 998 + b"\r\n" + 110 * (b"b" * 998 + b"\r\n")
-        )
-        assert reply == f"552 5.3.4 A message has at most {limit} bytes"
+        assert reply == too_large(limit + 1, limit)
+        content = HEADER + b"\r\n" + 110 * (b"b" * 998 + b"\r\n")
+        assert await client.submit(content) == too_large(len(content), limit)
         assert await client("NOOP") == "250 2.0.0 OK"
 
 
@@ -136,7 +134,8 @@ async def test_a_stream_without_end_is_cut(submission: Submission, sender: Calle
         await client.envelope()
         await client("DATA")
         client.send(3 * limit * b"x")
-        assert await client.reply() == f"552 5.3.4 A message has at most {limit} bytes"
+        reply = await client.reply()
+        assert reply.startswith("552 5.3.4 The message has ")
         assert await client.reply() == ""
 
 

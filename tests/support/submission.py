@@ -170,6 +170,14 @@ def message_id_of(reply: str) -> str:
     return text
 
 
+def too_large(size_bytes: int, max_bytes: int) -> str:
+    """The reply to a message beyond the limit."""
+    return (
+        f"552 5.3.4 The message has {size_bytes} bytes or more; the limit is {max_bytes} bytes,"
+        " encoding included. Make it smaller, or link to large files."
+    )
+
+
 @asynccontextmanager
 async def serving_submission(
     api: Api, context: ssl.SSLContext | None = None, **changes: Any
