@@ -23,7 +23,7 @@ def authority() -> trustme.CA:
 def server_tls(authority: trustme.CA) -> ssl.SSLContext:
     """The server's TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST, HOSTNAME).configure_cert(context)
+    authority.issue_cert("localhost", HOST, HOSTNAME).configure_cert(context)
     return context
 
 

@@ -1,111 +1,49 @@
 """Programs in wide use submit messages, and what is stored is what they sent."""
 
-import asyncio
 import re
-import smtplib
 import ssl
-from collections.abc import Callable
-from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
 import trustme
 
-from tests.support.api_client import Caller
-from tests.support.submission import HOST, Submission, key_of
+from tests.support.api_client import Api, Caller
+from tests.support.mail_clients import CLIENTS, HIDDEN, Client, Mail, Target
+from tests.support.servers.satellite import satellite
+from tests.support.submission import Submission, key_of, serving_submission
+from tests.support.waiting import until
 
-SENDER: Final = "billing@example.com"
+__all__ = ["satellite"]
+
+pytestmark = pytest.mark.one_database
+
+# What a submission server changes.
 CHANGED: Final = re.compile(rb"(?:received|bcc|x-heloise-[a-z-]+):", re.IGNORECASE)
-
-
-def _message(subject: str = "Invoice") -> EmailMessage:
-    message = EmailMessage(policy=SMTP)
-    message["From"] = SENDER
-    message["To"] = "ann@example.org"
-    message["Bcc"] = "hidden@example.org"
-    message["Subject"] = subject
-    message["Date"] = "Mon, 05 Jan 2026 10:00:00 +0000"
-    message["Message-ID"] = "<1@example.com>"
-    message["X-Heloise-Tags"] = "invoice"
-    return message
-
-
-def _text() -> bytes:
-    message = _message()
-    message.set_content("One line.\n.\n..a line with dots\n.\n")
-    return message.as_bytes()
-
-
-def _html_with_files() -> bytes:
-    message = _message()
-    message.set_content("Text")
-    message.add_alternative("<p>HTML</p>", subtype="html")
-    message.add_attachment(
-        bytes(range(256)) * 40, maintype="application", subtype="pdf", filename="Rechnung März.pdf"
-    )
-    return message.as_bytes()
-
-
-def _other_scripts() -> bytes:
-    message = _message("Счёт 請求書 فاتورة")
-    message.set_content("Grüße, 世界\n", cte="8bit")
-    return message.as_bytes(policy=SMTPUTF8.clone(cte_type="8bit", utf8=False))
-
-
-CONTENTS: Final[dict[str, tuple[Callable[[], bytes], int]]] = {
-    "text": (_text, 1),
-    "html-with-files": (_html_with_files, 1),
-    "many-recipients": (_text, 100),
-    "other-scripts": (_other_scripts, 1),
+# Each has recipients of its own: a message with the same recipients and Message-ID is the same one.
+CONTENTS: Final = {
+    "text": Mail("One line.\n.\n..a line with dots\n.\nThe end.\n", ["text@example.org"]),
+    "HTML with files": Mail(
+        "Text\n",
+        ["html@example.org"],
+        html="<p>HTML</p>",
+        files={"a.pdf": bytes(range(256)) * 40, "b.pdf": b"%PDF"},
+    ),
+    "many recipients": Mail("Text\n", [f"user{number}@example.org" for number in range(100)]),
+    "other scripts": Mail(
+        "Grüße, 世界\n",
+        ["scripts@example.org"],
+        subject="Счёт 請求書 فاتورة",
+        name="Бухгалтерия 経理",
+        files={"Rechnung März 請求書.pdf": b"%PDF"},
+    ),
 }
-
-
-class Target:
-    """Where a client submits, and how it logs in."""
-
-    def __init__(self, submission: Submission, key: str, authority: Path) -> None:
-        self.submission, self.key, self.authority = submission, key, authority
-
-
-async def _smtplib(target: Target, content: bytes, rcpts: list[str], *, tls: bool) -> None:
-    """Python's client; it stuffs dots, and verifies the certificate."""
-
-    def send() -> None:
-        context = ssl.create_default_context(cafile=str(target.authority))
-        if tls:
-            client = smtplib.SMTP_SSL(HOST, target.submission.tls_port, context=context)
-        else:
-            client = smtplib.SMTP(HOST, target.submission.port)
-        with client:
-            if not tls:
-                client.starttls(context=context)
-            client.login("transactional", target.key)
-            assert client.sendmail(SENDER, rcpts, content, ["BODY=8BITMIME"]) == {}
-
-    await asyncio.to_thread(send)
-
-
-async def _curl(target: Target, content: bytes, rcpts: list[str], *, tls: bool) -> None:
-    """curl, which requires TLS and verifies the certificate."""
-    scheme, port = (
-        ("smtps", target.submission.tls_port) if tls else ("smtp", target.submission.port)
-    )
-    arguments = ["--ssl-reqd", "--cacert", str(target.authority), "--mail-from", SENDER]
-    for rcpt in rcpts:
-        arguments += ["--mail-rcpt", rcpt]
-    process = await asyncio.create_subprocess_exec(
-        *("curl", "--silent", "--show-error", "--url", f"{scheme}://{HOST}:{port}/localhost"),
-        *("--user", f"transactional:{target.key}", "--upload-file", "-", *arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await process.communicate(content)
-    assert process.returncode == 0, errors.decode()
-
-
-CLIENTS: Final = {"smtplib": _smtplib, "curl": _curl}
+LARGE: Final = Mail("Text\n", ["ann@example.org"], files={"a.pdf": bytes(range(256)) * 71_500})
+LARGE_BYTES: Final = 25_000_000
+LIMIT_BYTES: Final = 26_214_400  # of the settings
 
 
 def _unchanged(content: bytes) -> bytes:
@@ -116,38 +54,85 @@ def _unchanged(content: bytes) -> bytes:
 
 
 @pytest.fixture
-def authority_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    """The authority's certificate as a file."""
-    path = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
+async def submission(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[Submission]:
+    """A server that takes as large messages as by its settings."""
+    api.services = replace(
+        api.services, max_message_bytes=LIMIT_BYTES, max_buffered_bytes=4 * LIMIT_BYTES
+    )
+    async with serving_submission(api, server_tls) as served:
+        yield served
 
 
-@pytest.mark.one_database
-@pytest.mark.parametrize("tls", [False, True], ids=["starttls", "implicit-tls"])
-@pytest.mark.parametrize("content", CONTENTS)
-@pytest.mark.parametrize("client", CLIENTS)
-async def test_what_is_stored_is_what_the_client_sent(
+@pytest.fixture
+def target(
     submission: Submission,
     sender: Caller,
-    authority_file: Path,
-    client: str,
-    content: str,
-    *,
-    tls: bool,
+    authority: trustme.CA,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Target:
+    """The server; its authority is a file."""
+    path = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return Target(
+        submission.port,
+        submission.tls_port,
+        key_of(sender),
+        path,
+        tmp_path,
+        partial(request.getfixturevalue, "satellite"),
+    )
+
+
+async def _stored(sender: Caller, mail: Mail) -> list[bytes]:
+    """The content that each recipient of a mail gets, once it is stored for all of them.
+
+    Postfix submits a mail with more than 50 recipients in several messages.
+    """
+    wanted = set(mail.recipients)
+
+    async def fact() -> list[bytes] | None:
+        ids = [item["id"] for item in (await sender.read("/messages"))["items"]]
+        messages = [await sender.read(f"/messages/{message_id}") for message_id in ids]
+        stored = {
+            message["id"]: [each["address"] for each in message["recipients"]]
+            for message in messages
+        }
+        of_mail = [message_id for message_id in ids if wanted.issuperset(stored[message_id])]
+        addresses = [address for message_id in of_mail for address in stored[message_id]]
+        assert len(addresses) == len(set(addresses))
+        assert all(message["tags"] == ["invoice"] for message in messages)
+        if set(addresses) != wanted:
+            return None
+        return [
+            (await sender("GET", f"/messages/{message_id}/raw")).content for message_id in of_mail
+        ]
+
+    return await until(fact)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["starttls", "implicit-tls"])
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_what_is_stored_is_what_the_client_sent(
+    target: Target, sender: Caller, client: Client, *, tls: bool
 ) -> None:
     """Byte for byte, except for Received, Bcc and the options."""
-    build, count = CONTENTS[content]
-    sent = build()
-    rcpts = [f"user{number}@example.org" for number in range(count)]
-    target = Target(submission, key_of(sender), authority_file)
-    await CLIENTS[client](target, sent, rcpts, tls=tls)
-    [listed] = (await sender.read("/messages"))["items"]
-    message = await sender.read(f"/messages/{listed['id']}")
-    assert [each["address"] for each in message["recipients"]] == rcpts
-    assert message["tags"] == ["invoice"]
-    stored = (await sender("GET", f"/messages/{listed['id']}/raw")).content
-    assert b"hidden@example.org" not in stored
-    assert b"X-Heloise" not in stored
-    assert stored.startswith(b"Received: ")
+    for name, mail in CONTENTS.items():
+        sent = await client(target, mail, tls=tls)
+        for stored in await _stored(sender, mail):
+            assert HIDDEN.encode() not in stored, name
+            assert b"X-Heloise" not in stored, name
+            assert stored.startswith(b"Received: "), name
+            assert _unchanged(stored) == _unchanged(sent), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_large_message_is_stored_as_the_client_sent_it(
+    target: Target, sender: Caller, client: Client
+) -> None:
+    """A message of 25 MB."""
+    sent = await client(target, LARGE, tls=False)
+    [stored] = await _stored(sender, LARGE)
+    assert len(stored) > LARGE_BYTES
     assert _unchanged(stored) == _unchanged(sent)

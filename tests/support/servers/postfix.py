@@ -171,7 +171,7 @@ def missing() -> str | None:
     return f"not installed: {', '.join(absent)}" if absent else None
 
 
-def _command(*words: str, stdin: str = "") -> None:
+def run_command(*words: str, stdin: str = "") -> None:
     """Run a command to its end; raises RuntimeError with what it said if it fails."""
     with tempfile.TemporaryFile("w+") as said:  # a pipe would be kept open by the master
         done = subprocess.run(  # noqa: S603 - our own words
@@ -199,7 +199,7 @@ def _write_users(etc: Path) -> None:
     for user, password in USERS.items():
         name, _, realm = user.partition("@")
         words = (SASLPASSWD, "-f", str(database), "-p", "-c", "-u", realm, name)
-        _command(*words, stdin=password)
+        run_command(*words, stdin=password)
     shutil.chown(database, "postfix")
 
 
@@ -226,7 +226,7 @@ def _configure(folder: Path, ports: Mapping[str, int], nameserver: str) -> str:
 
 
 @contextmanager
-def _stopped_at_the_end(folder: Path) -> Iterator[None]:
+def stopped_at_the_end(folder: Path) -> Iterator[None]:
     """Stop the Postfix of `folder` and remove the folder, however this process ends."""
     guard = subprocess.Popen(  # noqa: S603 - our own words
         ["/bin/sh", "-c", STOP, str(folder)],
@@ -268,7 +268,7 @@ def running_postfix() -> Iterator[Postfix]:
         for _ in range(STARTS):
             folder = Path(tempfile.mkdtemp(prefix="heloise-postfix-"))
             folder.chmod(0o755)  # its daemons run as other users
-            stack.enter_context(_stopped_at_the_end(folder))
+            stack.enter_context(stopped_at_the_end(folder))
             try:
                 server = _start(folder, nameserver)
             except RuntimeError as error:
@@ -286,7 +286,7 @@ def _start(folder: Path, nameserver: str) -> Postfix:
     ca_pem = _configure(folder, ports, nameserver)
     log = folder / "maillog"
     try:
-        _command(POSTFIX, "-c", str(folder / "etc"), "start")
+        run_command(POSTFIX, "-c", str(folder / "etc"), "start")
     except RuntimeError as error:
         raise RuntimeError(f"{error}\n{log.read_text()}") from error
     return Postfix(ca_pem, ports, log)
