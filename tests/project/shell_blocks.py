@@ -13,7 +13,7 @@ from tests.support.terminal import Terminal
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, and the heading that it stands under."""
+    """A fenced block: its language, its text, and the heading above it."""
 
     language: str
     text: str
@@ -26,7 +26,7 @@ class Block:
 
 def blocks(page: str) -> Iterator[Block]:
     """The fenced blocks of a page, in order."""
-    for section in re.split(r"^## ", page, flags=re.MULTILINE):
+    for section in re.split(r"^#{2,3} ", page, flags=re.MULTILINE):
         heading = section.partition("\n")[0]
         for found in re.finditer(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
             yield Block(found[1], found[2], heading)

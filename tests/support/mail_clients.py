@@ -283,32 +283,23 @@ async def send_with_postfix(target: Target, mail: Mail, *, tls: bool) -> bytes:
 Client = Callable[..., Awaitable[bytes]]
 
 
-def _missing(program: str, *, is_there: bool) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(not is_there, reason=f"{program} is not installed")
+def _marks(name: str, *, is_installed: bool) -> tuple[pytest.MarkDecorator, ...]:
+    missing = pytest.mark.skipif(not is_installed, reason=f"{name} is not installed")
+    return (getattr(pytest.mark, name), missing)
 
 
+NEEDS_NODEMAILER: Final = _marks(
+    "nodemailer", is_installed=(NODEMAILER / "node_modules/nodemailer").exists()
+)
+NEEDS_SWAKS: Final = _marks("swaks", is_installed=shutil.which("swaks") is not None)
+NEEDS_MSMTP: Final = _marks("msmtp", is_installed=shutil.which("msmtp") is not None)
 CLIENTS: Final = [
     pytest.param(send_with_smtplib, id="smtplib"),
     pytest.param(send_with_aiosmtplib, id="aiosmtplib"),
     pytest.param(send_with_django, id="django"),
     pytest.param(send_with_curl, id="curl"),
-    pytest.param(
-        send_with_nodemailer,
-        id="nodemailer",
-        marks=[
-            pytest.mark.nodemailer,
-            _missing("Nodemailer", is_there=(NODEMAILER / "node_modules/nodemailer").exists()),
-        ],
-    ),
-    pytest.param(
-        send_with_swaks,
-        id="swaks",
-        marks=[pytest.mark.swaks, _missing("swaks", is_there=shutil.which("swaks") is not None)],
-    ),
-    pytest.param(
-        send_with_msmtp,
-        id="msmtp",
-        marks=[pytest.mark.msmtp, _missing("msmtp", is_there=shutil.which("msmtp") is not None)],
-    ),
+    pytest.param(send_with_nodemailer, id="nodemailer", marks=NEEDS_NODEMAILER),
+    pytest.param(send_with_swaks, id="swaks", marks=NEEDS_SWAKS),
+    pytest.param(send_with_msmtp, id="msmtp", marks=NEEDS_MSMTP),
     pytest.param(send_with_postfix, id="postfix", marks=pytest.mark.postfix),
 ]
