@@ -80,9 +80,14 @@ def test_every_variable_is_a_setting(path: str) -> None:
 
 @pytest.mark.parametrize("service", OURS)
 def test_every_value_is_one_that_the_setting_takes(service: str, terminal: NearTerminal) -> None:
-    """As the service would start with it."""
+    """As the service would start with it, its certificate in its folder."""
+    for name in ("tls.crt", "tls.key"):
+        (terminal.folder / name).touch()
+    folder = str(terminal.folder)
     given = {
-        name.removeprefix(PREFIX): str(value).replace("${HELOISE_EHLO_NAME:-}", "")
+        name.removeprefix(PREFIX): str(value)
+        .replace("${HELOISE_EHLO_NAME:-}", "")
+        .replace("/run/certificates", folder)
         for name, value in OURS[service]["environment"].items()
     }
     ended = terminal.done("settings", "--json", **given)
@@ -101,7 +106,8 @@ def test_every_command_exists() -> None:
     assert_is_a_command(json.loads(of_final_stage("CMD")))
     for service in OURS.values():
         assert_is_a_command(service["command"])
-    assert {service["command"][0] for service in OURS.values()} == {"migrate", "serve", "worker"}
+    commands = {service["command"][0] for service in OURS.values()}
+    assert commands == {"migrate", "serve", "submission", "worker"}
 
 
 def test_the_ports_are_those_that_the_code_listens_on() -> None:
@@ -112,6 +118,22 @@ def test_the_ports_are_those_that_the_code_listens_on() -> None:
     ports = SERVICES["api"]["environment"]["HELOISE_ALLOWED_PORTS"]
     caught = int(SERVICES["mailpit"]["expose"][0])
     assert Settings(allowed_ports=ports).build_guard().port_refusal(caught) is None
+
+
+def test_submission_is_published_on_its_ports() -> None:
+    """On 587 and 465, and only for those who ask for the service and bring a certificate."""
+    service = SERVICES["submission"]
+    environment = service["environment"]
+    assert service["ports"] == [
+        f"587:{environment['HELOISE_SUBMISSION_PORTS']}",
+        f"465:{environment['HELOISE_SUBMISSION_TLS_PORTS']}",
+    ]
+    assert service["profiles"] == ["submission"]
+    [volume] = service["volumes"]
+    source, folder, _ = volume.split(":")
+    certificate = Path(environment["HELOISE_SUBMISSION_TLS_CERTIFICATE"])
+    assert str(certificate.parent) == folder
+    assert f"/{Path(source).name}/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_the_health_check_asks_what_the_api_answers(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The manifests for Kubernetes run what the image holds, with as few rights as it needs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +71,26 @@ def test_the_probes_are_paths_of_the_api() -> None:
     assert api["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert api["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert PODS["heloise-api"]["terminationGracePeriodSeconds"] > 30
+
+
+def test_submission_is_published_on_its_ports() -> None:
+    """The Service leads to the ports that the settings open, by the names of the two services."""
+    submission = container(PODS["heloise-submission"])
+    env = {each["name"]: each["value"] for each in submission["env"]}
+    listening = {each["name"]: str(each["containerPort"]) for each in submission["ports"]}
+    assert listening == {
+        "submission": env["HELOISE_SUBMISSION_PORTS"],
+        "submissions": env["HELOISE_SUBMISSION_TLS_PORTS"],
+    }
+    [service] = [
+        document["spec"]
+        for document in DOCUMENTS
+        if document["kind"] == "Service" and document["metadata"]["name"] == "heloise-submission"
+    ]
+    published = {port["port"]: port["targetPort"] for port in service["ports"]}
+    assert published == {587: "submission", 465: "submissions"}
+    mounts = {each["name"]: each["mountPath"] for each in submission["volumeMounts"]}
+    certificates = Path(mounts["certificates"])
+    assert env["HELOISE_SUBMISSION_TLS_CERTIFICATE"] == str(certificates / "tls.crt")
+    assert env["HELOISE_SUBMISSION_TLS_KEY"] == str(certificates / "tls.key")
+    assert PODS["heloise-submission"]["terminationGracePeriodSeconds"] > 30
