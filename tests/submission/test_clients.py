@@ -12,7 +12,14 @@ import pytest
 import trustme
 
 from tests.support.api_client import Api, Caller
-from tests.support.mail_clients import CLIENTS, HIDDEN, Client, Mail, Target
+from tests.support.mail_clients import (
+    CLIENTS,
+    HIDDEN,
+    SMTPUTF8_CLIENTS,
+    Client,
+    Mail,
+    Target,
+)
 from tests.support.servers.satellite import satellite
 from tests.support.submission import Submission, key_of, serving_submission
 from tests.support.waiting import until
@@ -124,6 +131,17 @@ async def test_what_is_stored_is_what_the_client_sent(
             assert b"X-Heloise" not in stored, name
             assert stored.startswith(b"Received: "), name
             assert _unchanged(stored) == _unchanged(sent), name
+
+
+@pytest.mark.parametrize("client", SMTPUTF8_CLIENTS)
+async def test_a_recipient_may_have_a_name_in_another_script(
+    target: Target, sender: Caller, client: Client
+) -> None:
+    """RFC 6531; the other clients do not speak it."""
+    mail = Mail("Text\n", ["用户@example.org"])
+    sent = await client(target, mail, tls=False)
+    [stored] = await _stored(sender, mail)
+    assert _unchanged(stored) == _unchanged(sent)
 
 
 @pytest.mark.slow
