@@ -19,16 +19,16 @@ from typing import Final
 
 from app.accept.build import prepare_message
 from app.accept.draft import Draft
-from app.accept.terms import AcceptPolicy
+from app.accept.policy import AcceptPolicy
 from app.domain.mime.build import Attachment, Content, render
-from app.domain.types import Mailbox, MessageSource, Origin, Profile
+from app.domain.types import MessageSource, NamedAddress, Origin, Profile
 from app.store.secrets.encryption import Vault
 
 ROUNDS: Final = 9
 ROUND_SECONDS: Final = 0.1
 NOW: Final = datetime.now(UTC)
-SENDER: Final = Mailbox("billing@example.com", "Billing")
-RECIPIENT: Final = Mailbox("ann@example.org", "Ann")
+SENDER: Final = NamedAddress("billing@example.com", "Billing")
+RECIPIENT: Final = NamedAddress("ann@example.org", "Ann")
 SUBJECT: Final = "Your receipt"
 TEXT: Final = "Thanks for your order. The receipt is below.\n" * 20
 PAGE: Final = "<p>Thanks for your order, Zoë. The receipt is below.</p>\n" * 20

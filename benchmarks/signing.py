@@ -25,15 +25,15 @@ from app.domain.mime.dkim import (
     generate_key,
     load_key,
 )
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 ROUNDS: Final = 15
 TIMES: Final = 5
 NOW: Final = datetime.now(UTC)
 MIME: Final = render(
     Content(
-        sender=Mailbox("billing@example.com"),
-        to=(Mailbox("ann@example.org"),),
+        sender=NamedAddress("billing@example.com"),
+        to=(NamedAddress("ann@example.org"),),
         subject="Your receipt",
         text="Thanks for your order.\n" * 40,
         html="<p>Thanks for your order.</p>\n" * 40,

@@ -7,9 +7,9 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import QuotaError
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.tenants.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
-from app.domain.value import frozen_dataclass
 from app.store import idempotency, suppressions
 from app.store.idempotency import KeyedRequest
 from app.store.outbox import admission

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.accept.draft import Draft, DsnOptions, Importance
-from app.accept.policy import check_recipients, check_senders
-from app.accept.terms import AcceptPolicy
+from app.accept.policy import AcceptPolicy, check_recipients, check_senders
 from app.domain.address import verp
 from app.domain.address.folding import fold
 from app.domain.dsn_request import DsnRequest
@@ -15,7 +14,7 @@ from app.domain.ids import new_id
 from app.domain.mime.build import Content, build_message_id, check_header, check_subject, render
 from app.domain.types import (
     MAX_RECIPIENTS,
-    Mailbox,
+    NamedAddress,
     NewMessage,
     Profile,
     RecipientAddress,
@@ -71,7 +70,7 @@ def build_message(
     draft: Draft,
     *,
     message_id: str,
-    sender: Mailbox,
+    sender: NamedAddress,
     recipients: tuple[RecipientAddress, ...],
     header: str,
     mime: bytes,
@@ -120,7 +119,7 @@ def resolve_recipients(draft: Draft, now: datetime) -> tuple[RecipientAddress, .
     return recipients
 
 
-def check_return_path(draft: Draft, sender: Mailbox) -> None:
+def check_return_path(draft: Draft, sender: NamedAddress) -> None:
     """Raise InvalidRequest if VERP is not possible."""
     if not draft.has_verp:
         return
@@ -130,7 +129,7 @@ def check_return_path(draft: Draft, sender: Mailbox) -> None:
         raise InvalidRequest.at("verp", msg=str(error)) from None
 
 
-def _choose_return_path(draft: Draft, sender: Mailbox) -> str:
+def _choose_return_path(draft: Draft, sender: NamedAddress) -> str:
     return sender.address if draft.return_path is None else draft.return_path
 
 
@@ -159,21 +158,21 @@ def _find_time_errors(draft: Draft, now: datetime) -> Iterator[FieldError]:
 def _collect_recipients(draft: Draft) -> Iterator[RecipientAddress]:
     """Yield each address once, of the first of to, cc and bcc."""
     seen_addresses: set[str] = set()
-    mailboxes_by_kind = (
+    addresses_by_kind = (
         (RecipientKind.TO, draft.to),
         (RecipientKind.CC, draft.cc),
         (RecipientKind.BCC, draft.bcc),
     )
-    for kind, mailboxes in mailboxes_by_kind:
-        for mailbox in mailboxes:
-            address = fold(mailbox.address)
+    for kind, named_addresses in addresses_by_kind:
+        for named_address in named_addresses:
+            address = fold(named_address.address)
             if address not in seen_addresses:
                 seen_addresses.add(address)
-                yield RecipientAddress(mailbox, kind)
+                yield RecipientAddress(named_address, kind)
 
 
 def _find_errors(
-    draft: Draft, sender: Mailbox | None, recipients: tuple[RecipientAddress, ...]
+    draft: Draft, sender: NamedAddress | None, recipients: tuple[RecipientAddress, ...]
 ) -> Iterator[FieldError]:
     if sender is None:
         yield _error("from", msg="set the sender: this profile has no default_from", type=MISSING)
@@ -272,7 +271,7 @@ def check_message_size(size_bytes: int, max_message_bytes: int) -> None:
 
 def _build_content(
     draft: Draft,
-    sender: Mailbox,
+    sender: NamedAddress,
     recipients: tuple[RecipientAddress, ...],
     header: str,
     now: datetime,
@@ -307,5 +306,5 @@ def _build_option_headers(draft: Draft) -> dict[str, str]:
     return fields
 
 
-def _of_kind(recipients: Iterable[RecipientAddress], kind: RecipientKind) -> Iterator[Mailbox]:
-    return (recipient.mailbox for recipient in recipients if recipient.kind is kind)
+def _of_kind(recipients: Iterable[RecipientAddress], kind: RecipientKind) -> Iterator[NamedAddress]:
+    return (recipient.named_address for recipient in recipients if recipient.kind is kind)

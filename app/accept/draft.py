@@ -6,11 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from app.domain.dsn_request import DsnNotify, DsnReturn, RecipientDsn
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.mime.attachment import Attachment
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.list_unsubscribe import ListUnsubscribe
-from app.domain.types import Guarantee, Mailbox, Priority
-from app.domain.value import frozen_dataclass
+from app.domain.types import Guarantee, NamedAddress, Priority
 
 
 class Importance(StrEnum):
@@ -38,12 +38,12 @@ class Draft:
     `has_verp`, each recipient gets its own, derived from it.
     """
 
-    sender: Mailbox | None
-    to: tuple[Mailbox, ...] = ()
-    cc: tuple[Mailbox, ...] = ()
-    bcc: tuple[Mailbox, ...] = ()
-    reply_to: tuple[Mailbox, ...] = ()
-    submitter: Mailbox | None = None
+    sender: NamedAddress | None
+    to: tuple[NamedAddress, ...] = ()
+    cc: tuple[NamedAddress, ...] = ()
+    bcc: tuple[NamedAddress, ...] = ()
+    reply_to: tuple[NamedAddress, ...] = ()
+    submitter: NamedAddress | None = None
     return_path: str | None = None
     has_verp: bool = False
     subject: str = ""

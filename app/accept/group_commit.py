@@ -10,8 +10,8 @@ from typing import Final, Protocol
 from app.accept.batch import Group, Submission
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.errors import Unavailable
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import NewMessage
-from app.domain.value import frozen_dataclass
 from app.store.db.engine import Database
 from app.store.db.errors import CommitUnknown, database_unavailable
 from app.store.idempotency import KeyedRequest

@@ -1,12 +1,16 @@
-"""Check senders and recipients against the rules of profile, tenant, key and service."""
+"""Define the rules for a caller's messages, and check senders and recipients against them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 from app.domain.address.parse import is_allowed
 from app.domain.errors import Forbidden
-from app.domain.tenants.routing import Routing
-from app.domain.types import Mailbox, Profile, RecipientAddress
-from app.domain.value import frozen_dataclass
+from app.domain.frozen_dataclass import frozen_dataclass
+from app.domain.mime.dkim import NO_SIGNING, Signing
+from app.domain.tenants.routing import NO_RULES, Routing
+from app.domain.types import NamedAddress, Origin, Profile, RecipientAddress, SealedContent
+
+SealContent = Callable[..., SealedContent]  # `Vault.seal_content`
 
 
 @frozen_dataclass
@@ -16,7 +20,7 @@ class SenderRule:
     owner: str
     patterns: Sequence[str]
 
-    def check(self, sender: Mailbox) -> None:
+    def check(self, sender: NamedAddress) -> None:
         """Raise Forbidden unless a pattern matches."""
         if is_allowed(sender, self.patterns):
             return
@@ -28,9 +32,27 @@ class SenderRule:
         )
 
 
+@frozen_dataclass(kw_only=True)
+class AcceptPolicy:
+    """Allowed senders and recipients, size and lifetime of a message.
+
+    `now` is the time of acceptance. `seal_content` encrypts sensitive messages. `signing` has the
+    DKIM signers.
+    """
+
+    origin: Origin
+    allowed_from: Sequence[SenderRule] = ()
+    routing: Routing = NO_RULES
+    now: datetime
+    max_message_bytes: int
+    max_age_seconds: float
+    seal_content: SealContent
+    signing: Signing = NO_SIGNING
+
+
 def check_senders(
-    sender: Mailbox,
-    submitter: Mailbox | None,
+    sender: NamedAddress,
+    submitter: NamedAddress | None,
     return_path: str | None,
     profile: Profile,
     rules: Sequence[SenderRule],
@@ -40,10 +62,10 @@ def check_senders(
     if submitter is not None:
         check_sender(submitter, profile, rules)
     if return_path:  # an empty one gets no bounces
-        check_sender(Mailbox(return_path), profile, rules)
+        check_sender(NamedAddress(return_path), profile, rules)
 
 
-def check_sender(sender: Mailbox, profile: Profile, rules: Iterable[SenderRule]) -> None:
+def check_sender(sender: NamedAddress, profile: Profile, rules: Iterable[SenderRule]) -> None:
     """Raise Forbidden unless the profile and all rules allow the sender."""
     for rule in (SenderRule(f"The profile {profile.name!r}", profile.allowed_from), *rules):
         rule.check(sender)
@@ -52,7 +74,7 @@ def check_sender(sender: Mailbox, profile: Profile, rules: Iterable[SenderRule])
 def check_recipients(recipients: Iterable[RecipientAddress], routing: Routing) -> None:
     """Raise Forbidden if a recipient is neither allowed nor redirected."""
     for recipient in recipients:
-        address = recipient.mailbox.address
+        address = recipient.named_address.address
         if routing.destination(address) is None and not routing.is_simulated(address):
             domains = [", ".join(rule.domains) for rule in routing.rules if rule.domains]
             raise Forbidden(

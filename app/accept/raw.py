@@ -11,8 +11,7 @@ from app.accept.build import (
     resolve_recipients,
 )
 from app.accept.draft import Draft
-from app.accept.policy import check_recipients, check_senders
-from app.accept.terms import AcceptPolicy
+from app.accept.policy import AcceptPolicy, check_recipients, check_senders
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.mime.blocks import join_blocks

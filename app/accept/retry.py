@@ -68,7 +68,7 @@ def _select_failed(
     if addresses is None:
         return original.failed_recipients
     failed_by_address = {
-        fold(recipient.mailbox.address): recipient for recipient in original.failed_recipients
+        fold(recipient.named_address.address): recipient for recipient in original.failed_recipients
     }
     for address in addresses:
         if fold(address) not in failed_by_address:

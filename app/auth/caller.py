@@ -7,8 +7,8 @@ from app.auth.audit import AuditContext
 from app.auth.reach import Object, TenantObject, can_reach, require_reachable, require_unbound
 from app.domain.audit import Actor
 from app.domain.errors import Forbidden
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import ApiKey, MessageSource, Origin, Scope, Tenant
-from app.domain.value import frozen_dataclass
 
 
 @frozen_dataclass

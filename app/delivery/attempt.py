@@ -14,10 +14,10 @@ from app.delivery.classification import (
 from app.delivery.record import Recorder
 from app.domain.address import verp
 from app.domain.clock import monotonic_seconds
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.outcome.outcome import Outcome
 from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import Guarantee
-from app.domain.value import frozen_dataclass
 from app.smtp.identity import ConnectionFacts
 from app.smtp.protocol import Mail
 from app.smtp.session import NextMail, Session

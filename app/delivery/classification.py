@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import (
     OUTCOME_UNKNOWN,
@@ -14,7 +15,6 @@ from app.domain.outcome.outcome import (
     Verdict,
     build_delivered,
 )
-from app.domain.value import frozen_dataclass
 from app.smtp.session import Transaction
 
 

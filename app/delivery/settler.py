@@ -16,8 +16,8 @@ from app.delivery.recipient_update import build_settlement
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import PROBE, Random
 from app.domain.errors import Unavailable
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import RetryPolicy
-from app.domain.value import frozen_dataclass
 from app.store.db.engine import Database
 from app.store.db.errors import RolledBack
 from app.store.delivery import lanes

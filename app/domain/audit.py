@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from app.domain.value import frozen_dataclass
+from app.domain.frozen_dataclass import frozen_dataclass
 
 # The value before and after; one of them is null if the object was created or deleted.
 Changes = Mapping[str, tuple[Any, Any]]

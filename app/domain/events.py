@@ -11,9 +11,15 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.inbound.bounce_parser import ReportKind
-from app.domain.types import Mailbox, MessageSource, MessageStatus, RecipientKind, RecipientStatus
-from app.domain.value import frozen_dataclass
+from app.domain.types import (
+    MessageSource,
+    MessageStatus,
+    NamedAddress,
+    RecipientKind,
+    RecipientStatus,
+)
 
 
 class EventType(StrEnum):
@@ -122,7 +128,7 @@ class EventMessage:
 class EventRecipient:
     """The recipient of an event with its current status; erased ones have no address."""
 
-    mailbox: Mailbox
+    named_address: NamedAddress
     kind: RecipientKind
     status: RecipientStatus
 
@@ -191,8 +197,8 @@ def build_payload(event: Event) -> dict[str, Any]:
 def _describe_recipient(event: Event, recipient: EventRecipient) -> dict[str, Any]:
     reply = {key: event.data.get(key) for key in REPLY_KEYS}
     return {
-        "address": recipient.mailbox.address,
-        "name": recipient.mailbox.name,
+        "address": recipient.named_address.address,
+        "name": recipient.named_address.name,
         "kind": recipient.kind.value,
         "status": _get_status(event, recipient),
         "attempts": event.data.get("attempts", 0),

@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.dsn_request import DsnRequest
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.tenants.quotas import NO_QUOTA, Quota
 from app.domain.tenants.retention import KEEP_FOREVER, Retention
 from app.domain.tenants.routing import RecipientRule
-from app.domain.value import frozen_dataclass
 
 
 class TlsMode(StrEnum):
@@ -167,8 +167,8 @@ class Suppression:
 
 
 @frozen_dataclass
-class Mailbox:
-    """An address and its display name (RFC 5322 section 3.4).
+class NamedAddress:
+    """An address and its display name: a mailbox in RFC 5322 section 3.4.
 
     The domain is an A-label. The local part may be in any script, in Unicode's NFC.
     """
@@ -178,7 +178,7 @@ class Mailbox:
 
     @property
     def domain(self) -> str:
-        """The part after the last `@`, in lower case."""
+        """Return the part after the last `@`, in lower case."""
         return self.address.rpartition("@")[2].lower()
 
 
@@ -344,7 +344,7 @@ class Profile(SmtpServer):
     has_oauth_client_secret: bool = False
     has_oauth_private_key: bool = False
     has_oauth_refresh_token: bool = False
-    default_from: Mailbox | None = None
+    default_from: NamedAddress | None = None
     allowed_from: tuple[str, ...] = ()
     max_connections: int = 10
     max_messages_per_connection: int = 1000
@@ -395,7 +395,7 @@ def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:
 class RecipientAddress:
     """A recipient as the caller wrote it."""
 
-    mailbox: Mailbox
+    named_address: NamedAddress
     kind: RecipientKind
 
 
@@ -432,7 +432,7 @@ class NewMessage:
     profile_revision: int
     origin: Origin
     envelope_from: str
-    sender: Mailbox
+    sender: NamedAddress
     recipients: tuple[RecipientAddress, ...]
     subject: str
     message_id_header: str

@@ -83,15 +83,15 @@ def _check_domain(text: str) -> str:
 
 
 def _parse_address(text: str) -> str:
-    from app.domain.address.parse import make_mailbox
+    from app.domain.address.parse import make_named_address
 
-    return make_mailbox(text).address
+    return make_named_address(text).address
 
 
 def _parse_domain(text: str) -> str:
-    from app.domain.address.parse import make_mailbox
+    from app.domain.address.parse import make_named_address
 
-    return make_mailbox(f"any@{text}").domain
+    return make_named_address(f"any@{text}").domain
 
 
 def _check_database_url(text: str) -> str:

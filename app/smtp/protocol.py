@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 
 from app.domain.address.parse import find_utf8_fields, needs_smtputf8
 from app.domain.dsn_request import DsnRequest
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.outcome.failure_table import refuses_command
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import UNAVAILABLE, Reply
-from app.domain.value import frozen_dataclass
 from app.smtp.body import encode_first_chunk
 from app.smtp.extensions import Extension, Extensions, refused_extensions
 

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from app.domain.clock import monotonic_seconds
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.outcome.failure_table import UNFIT, refuses_command
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import UNAVAILABLE, Reply
-from app.domain.value import frozen_dataclass
 from app.smtp.body import (
     BLOCK_BYTES,
     END_OF_DATA,

@@ -37,7 +37,7 @@ from app.domain.events import (
     recipient_event_type,
 )
 from app.domain.ids import new_id
-from app.domain.types import Mailbox, MessageSource, RecipientKind, RecipientStatus
+from app.domain.types import MessageSource, NamedAddress, RecipientKind, RecipientStatus
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.tables.core import message_contents, message_tags, messages, profiles, recipients
@@ -288,9 +288,9 @@ def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
             key_id=row["key_id"],
         )
     if row["address"] is not None:
-        mailbox = Mailbox(row["address"], row["recipient_name"])
+        named_address = NamedAddress(row["address"], row["recipient_name"])
         recipient = EventRecipient(
-            mailbox=mailbox,
+            named_address=named_address,
             kind=RecipientKind(row["kind"]),
             status=RecipientStatus(row["recipient_status"]),
         )

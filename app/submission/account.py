@@ -25,11 +25,11 @@ from app.auth.quotas import check_recipients
 from app.domain.audit import Actor
 from app.domain.dsn_request import RecipientDsn
 from app.domain.errors import Problem, Unauthenticated
-from app.domain.mime.custom_headers import parse_mailboxes
+from app.domain.mime.custom_headers import parse_named_addresses
 from app.domain.mime.header_reader import Header, decode_words
 from app.domain.types import (
-    Mailbox,
     MessageSource,
+    NamedAddress,
     NewMessage,
     Profile,
     RecipientAddress,
@@ -99,14 +99,14 @@ class Account:
     def check_sender(self, mail: Mail) -> None:
         """Raise Forbidden or TooLarge if MAIL is not acceptable."""
         if mail.address:  # no sender, no rule: it is a notification
-            check_sender(Mailbox(mail.address), self._profile, self._caller.allowed_from)
+            check_sender(NamedAddress(mail.address), self._profile, self._caller.allowed_from)
         check_message_size(mail.size_bytes or 0, max_message_bytes(self._services, self._caller))
 
     def check_recipient(self, rcpt: Rcpt, count: int) -> None:
         """Raise Forbidden or QuotaExceeded if the recipient, the `count`th, is not acceptable."""
         check_recipients(self._caller.tenant, count)
         routing = self._services.routing.with_rule(self._caller.tenant.recipient_rule)
-        check_routing([RecipientAddress(Mailbox(rcpt.address), RecipientKind.TO)], routing)
+        check_routing([RecipientAddress(NamedAddress(rcpt.address), RecipientKind.TO)], routing)
 
     async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:
         """Store the message durably, and return its id.
@@ -148,7 +148,7 @@ class Account:
             profile = await find_sending_profile(self._services.auth, self._caller, options.profile)
         draft = Draft(
             sender=None,
-            to=tuple(Mailbox(rcpt.address) for rcpt in envelope.rcpts),
+            to=tuple(NamedAddress(rcpt.address) for rcpt in envelope.rcpts),
             return_path=envelope.mail.address,
             headers={},
             metadata=options.metadata,
@@ -244,7 +244,7 @@ def _fingerprint(envelope: Envelope, message: Submission) -> str:
 def _template_message(envelope: Envelope, message: Submission, *, profile_id: str) -> MessageCreate:
     """Return the message that a template makes, for the recipients of the envelope."""
     header, options = message.header, message.options
-    addresses = {rcpt.address: Mailbox(rcpt.address) for rcpt in envelope.rcpts}
+    addresses = {rcpt.address: NamedAddress(rcpt.address) for rcpt in envelope.rcpts}
     to = _pick(addresses, header.get("to"))
     cc = _pick(addresses, header.get("cc"))
     return MessageCreate.model_validate(
@@ -267,10 +267,12 @@ def _template_message(envelope: Envelope, message: Submission, *, profile_id: st
     )
 
 
-def _pick(addresses: dict[str, Mailbox], header: str | None) -> list[Mailbox]:
+def _pick(addresses: dict[str, NamedAddress], header: str | None) -> list[NamedAddress]:
     """Remove from `addresses`, and return, those that a header field names."""
     try:
-        named: Iterable[Mailbox] = parse_mailboxes(decode_words(header)) if header else ()
+        named: Iterable[NamedAddress] = (
+            parse_named_addresses(decode_words(header)) if header else ()
+        )
     except ValueError:
         named = ()
     return [mailbox for mailbox in named if addresses.pop(mailbox.address, None) is not None]

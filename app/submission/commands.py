@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from app.domain.address.parse import parse_mailbox
+from app.domain.address.parse import parse_named_address
 from app.domain.dsn_request import RETURN_KEYWORDS, DsnNotify, DsnReturn, decode_xtext
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.outcome.replies import Reply
-from app.domain.value import frozen_dataclass
 
 MAX_COMMAND_BYTES: Final = 2048  # 512, and what the extensions add (RFC 5321 section 4.5.3.1.4)
 MAX_ENVELOPE_ID_CHARACTERS: Final = 100  # RFC 3461 section 4.4
@@ -145,7 +145,7 @@ def _parse_address(text: str, *, is_smtputf8: bool) -> str:
     if not text.isascii() and not is_smtputf8:
         raise CommandError(553, "5.6.7", "The address is not ASCII: add SMTPUTF8 to MAIL")
     try:
-        return parse_mailbox(text).address
+        return parse_named_address(text).address
     except ValueError as error:
         raise CommandError(501, "5.1.3", f"{_shown(text)}: {error}") from None
 

@@ -10,8 +10,8 @@ from dataclasses import field
 from enum import Enum
 from typing import Final
 
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.outcome.replies import Reply
-from app.domain.value import frozen_dataclass
 from app.submission import replies, sasl
 from app.submission.commands import (
     CommandError,

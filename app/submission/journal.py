@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 from app.domain.address.parse import MAX_ADDRESS_CHARACTERS
 from app.domain.api_keys import build_hint, looks_like_key
 from app.domain.errors import Problem
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.ids import new_id
 from app.domain.outcome.replies import Reply
-from app.domain.value import frozen_dataclass
 from app.submission.commands import Mail, Rcpt
 from app.submission.sasl import Credentials
 

@@ -2,7 +2,7 @@
 
 import socket
 
-from app.domain.value import frozen_dataclass
+from app.domain.frozen_dataclass import frozen_dataclass
 
 
 @frozen_dataclass

@@ -4,7 +4,7 @@ from base64 import b64decode
 from collections.abc import Generator
 from typing import Final
 
-from app.domain.value import frozen_dataclass
+from app.domain.frozen_dataclass import frozen_dataclass
 
 MAX_RESPONSE_BYTES: Final = 12_288  # RFC 4954 section 4
 MAX_CREDENTIAL_CHARACTERS: Final = 1000

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.networks import IPNetwork, contains, unmap_ipv4
-from app.domain.value import frozen_dataclass
 from app.submission import replies
 from app.submission.journal import Journal
 from app.submission.listener import Listener

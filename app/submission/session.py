@@ -18,8 +18,8 @@ from app.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.outcome.replies import Reply
-from app.domain.value import frozen_dataclass
 from app.submission import replies
 from app.submission.commands import MAX_COMMAND_BYTES, Mail, Rcpt
 from app.submission.content import Trace

@@ -15,8 +15,8 @@ import pytest
 from app.domain.ids import new_id
 from app.domain.secret_keys import parse_key
 from app.domain.types import (
-    Mailbox,
     MessageSource,
+    NamedAddress,
     NewMessage,
     Origin,
     RecipientAddress,
@@ -327,7 +327,7 @@ def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
         return row.profile.tenant_id
 
     def message(tenant_id: str) -> NewMessage:
-        bob = Mailbox("bob@example.org")
+        bob = NamedAddress("bob@example.org")
         return NewMessage(
             id=new_id("msg"),
             tenant_id=tenant_id,
@@ -335,7 +335,7 @@ def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
             profile_revision=1,
             origin=Origin(MessageSource.API, "admin:admin"),
             envelope_from="ann@example.com",
-            sender=Mailbox("ann@example.com"),
+            sender=NamedAddress("ann@example.com"),
             recipients=(RecipientAddress(bob, RecipientKind.TO),),
             subject="Hello",
             message_id_header="<1@example.com>",

@@ -11,8 +11,8 @@ from app.domain.errors import Unavailable
 from app.domain.ids import new_id
 from app.domain.types import (
     Guarantee,
-    Mailbox,
     MessageSource,
+    NamedAddress,
     NewMessage,
     Origin,
     RecipientAddress,
@@ -41,8 +41,8 @@ def a_message(
         profile_revision=1,
         origin=Origin(MessageSource.API, "admin:admin"),
         envelope_from="billing@example.com",
-        sender=Mailbox("billing@example.com"),
-        recipients=tuple(RecipientAddress(Mailbox(to), RecipientKind.TO) for to in recipients),
+        sender=NamedAddress("billing@example.com"),
+        recipients=tuple(RecipientAddress(NamedAddress(to), RecipientKind.TO) for to in recipients),
         subject="Hello",
         message_id_header=header,
         tags=(),

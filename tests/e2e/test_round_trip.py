@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 from tests.support.harness import Heloise
 from tests.support.servers.smtp_server import SmtpServer
 from tests.unit.mime.test_build import mailboxes
@@ -89,7 +89,9 @@ def check(asked: dict[str, Any], mime: bytes) -> None:
         e["email"] for e in asked["to"]
     ]
     # The newer parser of the standard library puts a blank between two encoded words of a name.
-    assert mailboxes(mime, "To") == [Mailbox(each["email"], each["name"]) for each in asked["to"]]
+    assert mailboxes(mime, "To") == [
+        NamedAddress(each["email"], each["name"]) for each in asked["to"]
+    ]
     for name, value in asked["headers"].items():
         assert found[name] == value
     for part in found.walk():

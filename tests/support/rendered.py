@@ -9,10 +9,10 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from app.domain.mime.build import Content, render
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 NOW: Final = datetime(2026, 1, 15, 9, 30, 5, tzinfo=UTC)
-ANN: Final = Mailbox("ann@example.org", "Ann")
+ANN: Final = NamedAddress("ann@example.org", "Ann")
 MESSAGE_ID: Final = "<0198c5a2-d3f0-7b6e-8a4c-1d2e3f405162@example.com>"
 BODIES: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
 
@@ -20,7 +20,7 @@ BODIES: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
 def content(**fields: Any) -> Content:
     """A content of which only some fields matter."""
     given_fields: dict[str, Any] = {
-        "sender": Mailbox("billing@example.com", "Billing"),
+        "sender": NamedAddress("billing@example.com", "Billing"),
         "to": (ANN,),
         "text": "Thanks.\n",
         "message_id": MESSAGE_ID,

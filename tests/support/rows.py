@@ -10,8 +10,8 @@ from app.domain.inbound import mailbox as mailboxes
 from app.domain.types import (
     ApiKey,
     LaneHealth,
-    Mailbox,
     MessageSource,
+    NamedAddress,
     NewMessage,
     Origin,
     Profile,
@@ -124,14 +124,14 @@ def a_key(tenant: Tenant, **fields: Any) -> ApiKey:
 def a_message(profile: Profile, *to: str, **fields: Any) -> NewMessage:
     """A message through this profile, not yet written."""
     addressed = tuple(
-        RecipientAddress(Mailbox(address), RecipientKind.TO)
+        RecipientAddress(NamedAddress(address), RecipientKind.TO)
         for address in to or ("ann@example.org",)
     )
     given = {
         "id": new_id("msg"),
         "origin": Origin(MessageSource.API, "key_0198c5a2d3f07b6e8a4c1d2e3f405162"),
         "envelope_from": "billing@example.com",
-        "sender": Mailbox("billing@example.com", "Billing"),
+        "sender": NamedAddress("billing@example.com", "Billing"),
         "recipients": addressed,
         "subject": "Your receipt",
         "message_id_header": "<1@example.com>",

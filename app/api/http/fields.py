@@ -27,11 +27,11 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
-from app.domain.address.parse import make_mailbox, parse_mailbox
+from app.domain.address.parse import make_named_address, parse_named_address
 from app.domain.ehlo import parse_ehlo_name
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import Prefix, is_id
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 SOURCE: Final = (
     "How it came in: by this API, by SMTP, by the Resend-compatible API or by the command line."
@@ -239,27 +239,27 @@ class AddressObject(RequestModel):
     name: str = Field(default="", max_length=500, examples=["Bob"])
 
 
-def _parse_mailbox(value: object) -> Mailbox:
-    if isinstance(value, Mailbox):
+def _parse_named_address(value: object) -> NamedAddress:
+    if isinstance(value, NamedAddress):
         return value
     if isinstance(value, str):
-        return parse_mailbox(value)
+        return parse_named_address(value)
     if isinstance(value, dict):
         address = AddressObject.model_validate(value)
-        return make_mailbox(address.email, address.name)
+        return make_named_address(address.email, address.name)
     raise PydanticCustomError(
         "address_type", 'write "a@b.example", "Name <a@b.example>" or {"email", "name"}'
     )
 
 
-def format_mailbox(mailbox: Mailbox) -> str:
+def format_named_address(named_address: NamedAddress) -> str:
     """Format as `a@b` or `Name <a@b>`, quoting the name if needed (RFC 5322 section 3.4)."""
-    if not mailbox.name:
-        return mailbox.address
-    name = mailbox.name
+    if not named_address.name:
+        return named_address.address
+    name = named_address.name
     if _NEEDS_QUOTES.search(name):
         name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return f"{name} <{mailbox.address}>"
+    return f"{name} <{named_address.address}>"
 
 
 def allow_single(kind: Any) -> BeforeValidator:  # noqa: ANN401 - a type as pydantic has it
@@ -273,7 +273,7 @@ def _wrap_in_list(value: object) -> object:
 
 _FORMS: Final[Any] = str | AddressObject
 Address = Annotated[
-    Mailbox,
-    PlainValidator(_parse_mailbox, json_schema_input_type=_FORMS),
-    PlainSerializer(format_mailbox, return_type=str),
+    NamedAddress,
+    PlainValidator(_parse_named_address, json_schema_input_type=_FORMS),
+    PlainSerializer(format_named_address, return_type=str),
 ]

@@ -21,8 +21,8 @@ from app.api.requests.media_types import get_media_type
 from app.api.services import Services
 from app.auth.caller import Caller
 from app.domain.errors import Conflict, InvalidRequest, SealError
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import NewMessage, Profile
-from app.domain.value import frozen_dataclass
 from app.store import idempotency
 from app.store.idempotency import KeyedRequest
 from app.store.messages import queries as messages

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.http.fields import KEY_ID, SOURCE, ResponseModel, format_mailbox
+from app.api.http.fields import KEY_ID, SOURCE, ResponseModel, format_named_address
 from app.api.http.pagination import Page
 from app.api.messages.examples import ATTEMPT, MESSAGE
 from app.domain.ehlo import EhloSource
@@ -132,7 +132,7 @@ class MessageRead(ResponseModel):
             view,
             status=view.status_at(now),
             profile=view.profile_name,
-            sender=format_mailbox(view.sender),
+            sender=format_named_address(view.sender),
             subject=None if view.is_sensitive or view.content_wiped_at else view.subject,
             recipients=[RecipientRead.of(recipient) for recipient in view.recipients],
             sensitive=view.is_sensitive,
@@ -150,12 +150,12 @@ def dump_new_message(message: NewMessage, profile: Profile) -> str:
         "status": status,
         "profile": profile.name,
         "profile_id": profile.id,
-        "from": format_mailbox(message.sender),
+        "from": format_named_address(message.sender),
         "subject": None if message.is_sensitive else message.subject,
         "recipients": [
             {
-                "address": recipient.mailbox.address,
-                "name": recipient.mailbox.name,
+                "address": recipient.named_address.address,
+                "name": recipient.named_address.name,
                 "kind": recipient.kind,
                 "status": RecipientStatus.QUEUED,
                 "attempts": 0,

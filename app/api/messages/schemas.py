@@ -11,7 +11,7 @@ from app.api.http.fields import Address, Instant, Line, RequestModel, Text, allo
 from app.api.http.language_tag import Locale
 from app.api.http.pagination import Paging
 from app.api.messages.attachment_schemas import MAX_ATTACHMENTS, AttachmentBody
-from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, canonical_address, make_mailbox
+from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, canonical_address, make_named_address
 from app.domain.delivery.status import RecipientEvent
 from app.domain.dsn_request import DsnNotify, DsnReturn
 from app.domain.mime.calendar import Calendar
@@ -34,7 +34,7 @@ def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def _parse_address(text: str) -> str:
-    return make_mailbox(text).address
+    return make_named_address(text).address
 
 
 def _parse_wanted_address(text: str) -> str:

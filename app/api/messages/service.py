@@ -10,9 +10,9 @@ from starlette.responses import Response
 from app.accept.batch import Submission
 from app.accept.build import prepare_message
 from app.accept.draft import Draft
+from app.accept.policy import AcceptPolicy
 from app.accept.raw import prepare_raw_message
 from app.accept.retry import prepare_retry
-from app.accept.terms import AcceptPolicy
 from app.api.http.threads import run_in_thread_if_large
 from app.api.messages.schemas import MessageCreate, MessageRetry
 from app.api.messages.signing import load_signing

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import ResponseModel, format_mailbox
+from app.api.http.fields import ResponseModel, format_named_address
 from app.api.http.pagination import Page
 from app.api.profiles.examples import PROFILE
 from app.api.profiles.rate_limit_schemas import RateLimitRead
@@ -166,7 +166,7 @@ class ProfileRead(ResponseModel):
             health,
             effective_ehlo=ehlo,
             auth=AuthRead.of(profile),
-            default_from=format_mailbox(sender) if sender else None,
+            default_from=format_named_address(sender) if sender else None,
             concurrency=min(health.concurrency or profile.max_connections, profile.max_connections),
             fallback_profile=fallback if fallback and can_reach(caller_key, fallback) else None,
             state=profile_state(profile, health),

@@ -16,7 +16,7 @@ from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices
 from app.domain.address.folding import fold
-from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, make_mailbox
+from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, make_named_address
 from app.domain.ids import new_id
 from app.domain.types import Suppression, SuppressionReason
 from app.store import suppressions
@@ -41,7 +41,7 @@ CREATE: Final[dict[str, Any]] = {
 
 
 def _fold_address(text: str) -> str:
-    return fold(make_mailbox(text).address)
+    return fold(make_named_address(text).address)
 
 
 class SuppressionCreate(RequestModel):

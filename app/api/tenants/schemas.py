@@ -9,7 +9,7 @@ from app.api.http.fields import EhloName, Line, Patch, RequestModel, ResponseMod
 from app.api.http.pagination import Page
 from app.api.profiles.fields import Pattern
 from app.api.profiles.rate_limit_schemas import RateLimit, RateLimitRead
-from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, make_mailbox, parse_domain
+from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, make_named_address, parse_domain
 from app.domain.tenants import quotas as domain_quotas
 from app.domain.tenants import retention as domain_retention
 from app.domain.types import MAX_RECIPIENTS
@@ -65,7 +65,7 @@ TenantRate = Annotated[
 Redirect = Annotated[
     Line,
     Field(max_length=MAX_ADDRESS_CHARACTERS, examples=["staging@example.com"]),
-    AfterValidator(lambda text: make_mailbox(text).address),
+    AfterValidator(lambda text: make_named_address(text).address),
 ]
 Domain = Annotated[Line, Field(max_length=255), AfterValidator(parse_domain)]
 MaxMessages = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]

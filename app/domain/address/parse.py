@@ -12,7 +12,7 @@ from typing import Final
 import email_validator
 from email_validator import EmailNotValidError, validate_email
 
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 MAX_NAME_CHARACTERS: Final = 500
 MAX_ADDRESS_CHARACTERS: Final = 320  # as written; the A-label form has at most 254
@@ -56,12 +56,12 @@ SEVERAL: Final = (
 )
 
 
-def make_mailbox(email: str, name: str = "") -> Mailbox:
-    """Build a mailbox from an address and a name in any script; raise ValueError."""
-    return Mailbox(_parse_address(email), _check_name(name))
+def make_named_address(email: str, name: str = "") -> NamedAddress:
+    """Build a named address, with a name in any script; raise ValueError."""
+    return NamedAddress(_parse_address(email), _check_name(name))
 
 
-def parse_mailbox(text: str) -> Mailbox:
+def parse_named_address(text: str) -> NamedAddress:
     """Parse `a@b` or `Name <a@b>`, with the name quoted if it has specials.
 
     More lenient than RFC 5322 section 3.4: an unquoted name may use any script and most
@@ -73,11 +73,11 @@ def parse_mailbox(text: str) -> Mailbox:
         raise ValueError(f"contains a line break or another control character; {FORMS}")
     text = text.strip()
     if not text.endswith(">"):
-        return Mailbox(_parse_address(text))
+        return NamedAddress(_parse_address(text))
     phrase, bracket, address = text[:-1].rpartition("<")
     if not bracket:
         raise ValueError(f"has a > without a <; {FORMS}")
-    return Mailbox(_parse_address(address.strip()), _check_name(_unquote(phrase.strip())))
+    return NamedAddress(_parse_address(address.strip()), _check_name(_unquote(phrase.strip())))
 
 
 def _unquote(phrase: str) -> str:
@@ -225,10 +225,12 @@ def _mask_local(local: str) -> str:
     return f"{before}{at}{last[0]}***" if last else local
 
 
-def is_allowed(mailbox: Mailbox, patterns: Iterable[str]) -> bool:
+def is_allowed(named_address: NamedAddress, patterns: Iterable[str]) -> bool:
     """Whether a pattern matches, ignoring case; without patterns all may send."""
     patterns = tuple(patterns)
-    return not patterns or any(_matches(mailbox.address.lower(), pattern) for pattern in patterns)
+    return not patterns or any(
+        _matches(named_address.address.lower(), pattern) for pattern in patterns
+    )
 
 
 def covers(pattern: str, other: str) -> bool:

@@ -8,9 +8,9 @@ import re
 from dataclasses import replace
 from typing import Final
 
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.outcome.outcome import Outcome
 from app.domain.outcome.replies import UNAVAILABLE
-from app.domain.value import frozen_dataclass
 
 # The status of replies to idle clients: they say nothing about load.
 IDLE_TOO_LONG: Final = "4.4.2"

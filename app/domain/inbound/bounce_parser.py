@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.address import verp
-from app.domain.address.parse import make_mailbox
+from app.domain.address.parse import make_named_address
 from app.domain.dsn_request import decode_xtext
 from app.domain.mime.header_reader import Header, decode_words, read_header
 from app.domain.mime.list_unsubscribe import UNSUBSCRIBE
@@ -364,7 +364,7 @@ def _find_addresses(header: Header, names: Iterable[str]) -> Iterator[str]:
 def _parse_address(text: str | None) -> str | None:
     """Parse an address into its stored form, or None."""
     try:
-        return make_mailbox((text or "").strip().strip("<>")).address
+        return make_named_address((text or "").strip().strip("<>")).address
     except ValueError:
         return None
 

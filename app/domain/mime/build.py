@@ -12,14 +12,14 @@ from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.mime.attachment import Attachment
 from app.domain.mime.blocks import join_blocks
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.custom_headers import check_header, custom_field
-from app.domain.mime.headers import check_subject, mailbox_field, text_field
+from app.domain.mime.headers import address_field, check_subject, text_field
 from app.domain.mime.parts import Part, calendar_part, file_part, multipart, text_part
-from app.domain.types import Mailbox
-from app.domain.value import frozen_dataclass
+from app.domain.types import NamedAddress
 
 __all__ = ["Attachment", "Content", "build_message_id", "check_header", "check_subject", "render"]
 
@@ -34,11 +34,11 @@ class Content:
     `calendar` is set. `submitter` sends in the name of `sender` (RFC 5322 section 3.6.2).
     """
 
-    sender: Mailbox
-    submitter: Mailbox | None = None
-    to: tuple[Mailbox, ...] = ()
-    cc: tuple[Mailbox, ...] = ()
-    reply_to: tuple[Mailbox, ...] = ()
+    sender: NamedAddress
+    submitter: NamedAddress | None = None
+    to: tuple[NamedAddress, ...] = ()
+    cc: tuple[NamedAddress, ...] = ()
+    reply_to: tuple[NamedAddress, ...] = ()
     subject: str = ""
     text: str | None = None
     html: str | None = None
@@ -49,7 +49,7 @@ class Content:
     date: datetime
 
 
-def build_message_id(message_id: str, sender: Mailbox) -> str:
+def build_message_id(message_id: str, sender: NamedAddress) -> str:
     """Build `<uuid@domain>` (RFC 5322 section 3.6.4) from the id and the sender's domain."""
     _, _, digits = message_id.rpartition("_")
     uuid = "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
@@ -80,16 +80,16 @@ def _write_header(content: Content) -> str:
     """Write the header; ASCII, except for addresses that are not (RFC 6532)."""
     fields = [
         _format_date(content.date.replace(microsecond=0)),
-        mailbox_field("From", [content.sender]),
-        *([mailbox_field("Sender", [content.submitter])] if content.submitter else []),
+        address_field("From", [content.sender]),
+        *([address_field("Sender", [content.submitter])] if content.submitter else []),
         *(
-            mailbox_field(name, mailboxes)
-            for name, mailboxes in (
+            address_field(name, named_addresses)
+            for name, named_addresses in (
                 ("Reply-To", content.reply_to),
                 ("To", content.to),
                 ("Cc", content.cc),
             )
-            if mailboxes
+            if named_addresses
         ),
         text_field("Subject", content.subject),
         f"Message-ID: {content.message_id}\r\n",

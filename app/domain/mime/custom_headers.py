@@ -10,20 +10,20 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from app.domain.address.parse import parse_mailbox
+from app.domain.address.parse import parse_named_address
 from app.domain.mime.headers import (
     CRLF,
     MAX_LINE_BYTES,
+    address_field,
     check_control,
     encode_words,
     fold,
     looks_like_encoded_word,
-    mailbox_field,
     phrase_field,
     text_field,
     write_phrase,
 )
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 MAX_NAME_CHARACTERS: Final = 76
 MAX_VALUE_CHARACTERS: Final = 10_000
@@ -60,7 +60,7 @@ _FIELD_NAME: Final = re.compile(r"[!-9;-~]+")  # RFC 5322 section 3.6.8: printab
 _BLANK: Final = re.compile(r"(?<! ) ")  # fold before the last of several blanks
 _ID: Final = re.compile(r"<[^<> ]*>")
 _URI: Final = re.compile(r" *<([^<>]*)> *(?:\(([^()]*)\) *)?")
-# A mailbox in a list: commas only in quotes.
+# An address in a list: commas only in quotes.
 _MAILBOX: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPED: Final = re.compile(r"\\(.)")
@@ -149,25 +149,25 @@ def _format_comment(text: str | None) -> list[str]:
     return f"({' '.join(words)})".split(" ")
 
 
-def _write_mailboxes(name: str, value: str) -> str:
+def _write_named_addresses(name: str, value: str) -> str:
     """Write `Name <address>, address` (RFC 5322 section 3.4)."""
     try:
-        mailboxes = parse_mailboxes(value)
+        named_addresses = parse_named_addresses(value)
     except ValueError:
         if value.isascii():
             return _write_ascii(name, value)  # obsolete forms
         raise
-    if not all(mailbox.address.isascii() for mailbox in mailboxes):
+    if not all(named_address.address.isascii() for named_address in named_addresses):
         raise ValueError("write ASCII addresses; only `to`, `cc` and the like take others")
-    return mailbox_field(name, mailboxes) if mailboxes else _write_ascii(name, value)
+    return address_field(name, named_addresses) if named_addresses else _write_ascii(name, value)
 
 
-def parse_mailboxes(value: str) -> list[Mailbox]:
-    """Parse a list of mailboxes, which commas separate; raises ValueError."""
+def parse_named_addresses(value: str) -> list[NamedAddress]:
+    """Parse addresses that are separated by commas; raises ValueError."""
     parts = _MAILBOX.findall(value)
     if ",".join(parts) != value:
         raise ValueError("write Name <a@example.com>; separate several with commas")
-    return [parse_mailbox(part.strip()) for part in parts]
+    return [parse_named_address(part.strip()) for part in parts]
 
 
 def _write_list_id(name: str, value: str) -> str:
@@ -225,7 +225,7 @@ _WRITERS: Final[Mapping[str, Callable[[str, str], str]]] = {
             *("abuse-reports-to", "disposition-notification-to", "errors-to", "mail-followup-to"),
             *("mail-reply-to", "return-receipt-to", "x-confirm-reading-to", "x-errors-to"),
         ),
-        _write_mailboxes,
+        _write_named_addresses,
     ),
     "list-id": _write_list_id,
     "keywords": _write_phrases,

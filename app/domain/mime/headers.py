@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 MAX_LINE_CHARACTERS: Final = 76
 MIN_WORD_BYTES: Final = 4  # one character
@@ -43,11 +43,11 @@ def text_field(name: str, value: str) -> str:
     return f"{name}: {encode_words(value, len(name) + 2)}{CRLF}"
 
 
-def mailbox_field(name: str, mailboxes: Iterable[Mailbox]) -> str:
-    """Write `Name: mailbox, mailbox` with its line end, one mailbox per line."""
+def address_field(name: str, named_addresses: Iterable[NamedAddress]) -> str:
+    """Write `Name: address, address` with its line end, one address per line."""
     lines = [
-        _format_mailbox(mailbox, len(name) + 2 if not number else 1)
-        for number, mailbox in enumerate(mailboxes)
+        _format_named_address(named_address, len(name) + 2 if not number else 1)
+        for number, named_address in enumerate(named_addresses)
     ]
     return f"{name}: {f',{CRLF} '.join(lines)}{CRLF}"
 
@@ -57,10 +57,10 @@ def phrase_field(name: str, phrase: str, inner: str) -> str:
     return f"{name}: {_format_in_brackets(phrase, inner, len(name) + 2)}{CRLF}"
 
 
-def _format_mailbox(mailbox: Mailbox, used_characters: int) -> str:
-    if not mailbox.name:
-        return mailbox.address
-    return _format_in_brackets(mailbox.name, mailbox.address, used_characters)
+def _format_named_address(named_address: NamedAddress, used_characters: int) -> str:
+    if not named_address.name:
+        return named_address.address
+    return _format_in_brackets(named_address.name, named_address.address, used_characters)
 
 
 def _format_in_brackets(name: str, inner: str, used_characters: int) -> str:

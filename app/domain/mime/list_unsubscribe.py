@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
-from app.domain.address.parse import make_mailbox
+from app.domain.address.parse import make_named_address
 from app.domain.urls import parse_url
 
 MAX_URL_BYTES: Final = 800  # it must fit on one line
@@ -32,7 +32,7 @@ def parse_mailto(text: str) -> str:
     is_uri = _SCHEME.match(text) is not None
     match = _MAILTO.fullmatch(_SCHEME.sub("", text, count=1))
     address, fields = (text, None) if match is None else match.groups()
-    mailbox = make_mailbox(unquote(address) if is_uri else address)
+    named_address = make_named_address(unquote(address) if is_uri else address)
     pairs = (pair.partition("=")[::2] for pair in (fields or "").split("&") if pair)
     parameters = {name.lower(): unquote(value) for name, value in pairs}
     if not parameters.keys() <= {"subject", "body"}:
@@ -43,7 +43,7 @@ def parse_mailto(text: str) -> str:
             "write the subject `unsubscribe`, or `unsubscribe` and a tag, which Heloise recognizes"
             " when the mail comes back; for another subject, write List-Unsubscribe in `headers`"
         )
-    local, _, domain = mailbox.address.rpartition("@")
+    local, _, domain = named_address.address.rpartition("@")
     query_parameters = {"subject": subject} | (
         {"body": body} if (body := parameters.get("body")) else {}
     )

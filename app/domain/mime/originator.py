@@ -1,4 +1,4 @@
-"""Parse From and Sender strictly: one mailbox that all programs read alike.
+"""Parse From and Sender strictly: one address that all programs read alike.
 
 RFC 5322 section 3.6.2. Programs disagree about malformed and obsolete forms: routes, misplaced
 comments, several addresses. A program might show another sender than the checked one, so only plain
@@ -10,9 +10,9 @@ from typing import Final
 
 import idna
 
-from app.domain.address.parse import make_mailbox
+from app.domain.address.parse import make_named_address
 from app.domain.mime.header_reader import decode_words
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 FORMS: Final = "write Name <a@b.example>, and quote a name with any of ()<>@,;:\\"
 
@@ -25,8 +25,8 @@ _ESCAPE: Final = re.compile(r"\\(.)")
 _MISLEADING: Final = frozenset("<>@\N{REPLACEMENT CHARACTER}")
 
 
-def read_originator(value: str) -> Mailbox:
-    """Parse the mailbox of a From or Sender field; raise ValueError with a correction."""
+def read_originator(value: str) -> NamedAddress:
+    """Parse the address of a From or Sender field; raise ValueError with a correction."""
     value = value.strip()
     if match := _COMMENTED.fullmatch(value):
         address, name = match[1], _decode(match[2])
@@ -37,10 +37,10 @@ def read_originator(value: str) -> Mailbox:
         address, name = value, ""
     if _ADDRESS.fullmatch(address) is None:
         raise ValueError(f"not one plain address; {FORMS}")
-    mailbox = make_mailbox(address, name)
-    if not _is_same(address, mailbox.address):
-        raise ValueError(f"{address} is another spelling of {mailbox.address}; write that")
-    return mailbox
+    named_address = make_named_address(address, name)
+    if not _is_same(address, named_address.address):
+        raise ValueError(f"{address} is another spelling of {named_address.address}; write that")
+    return named_address
 
 
 def _read_phrase(phrase: str) -> str:

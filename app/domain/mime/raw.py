@@ -14,7 +14,7 @@ from app.domain.mime.long_lines import TOO_LONG, has_long_line
 from app.domain.mime.originator import read_originator
 from app.domain.mime.part_reader import read_message
 from app.domain.mime.transfer_encoding import CRLF
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 MAX_MESSAGE_ID_CHARACTERS: Final = 512
 MAX_HOPS: Final = 50  # Postfix's `hopcount_limit`; more hops are a loop
@@ -45,8 +45,8 @@ class RawMessage:
     """The bytes with CRLF line ends, and values of the header; None if missing."""
 
     mime: bytes = field(repr=False)
-    sender: Mailbox
-    submitter: Mailbox | None
+    sender: NamedAddress
+    submitter: NamedAddress | None
     subject: str
     message_id: str | None
     has_date: bool
@@ -65,13 +65,15 @@ def parse_raw(content: bytes) -> RawMessage:
     _check_lines(mime)
     _check_fields(header)
     _check_characters(mime[: header.end])
-    sender = _read_mailbox(header, "From")
+    sender = _read_named_address(header, "From")
     signatures = header.get_all("dkim-signature")
     _check_signatures(signatures, sender)
     return RawMessage(
         mime=mime,
         sender=sender,
-        submitter=_read_mailbox(header, "Sender") if header.get("sender") is not None else None,
+        submitter=_read_named_address(header, "Sender")
+        if header.get("sender") is not None
+        else None,
         subject=decode_words(header.get("subject") or ""),
         message_id=_check_message_id(header.get("message-id")),
         has_date=header.get("date") is not None,
@@ -137,7 +139,7 @@ def _find_refusal(name: str) -> str | None:
     return NOT_SENT.get(name) or next(reasons, None)
 
 
-def _read_mailbox(header: Header, name: str) -> Mailbox:
+def _read_named_address(header: Header, name: str) -> NamedAddress:
     try:
         return read_originator(header.get(name.lower()) or "")
     except ValueError as error:
@@ -156,7 +158,7 @@ def _check_message_id(value: str | None) -> str | None:
     return value
 
 
-def _check_signatures(signatures: Sequence[str], sender: Mailbox) -> None:
+def _check_signatures(signatures: Sequence[str], sender: NamedAddress) -> None:
     """Raise ValueError if a signing domain is not aligned with From's."""
     domains = [domain for signature in signatures for domain in _SIGNING_DOMAIN.findall(signature)]
     for domain in domains:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.outcome.replies import Reply
-from app.domain.value import frozen_dataclass
 
 # RFC 3463 sections 3.2 and 3.3: no such mailbox, moved, disabled; RFC 7505: null MX.
 NO_SUCH_MAILBOX: Final = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from app.domain.value import frozen_dataclass
+from app.domain.frozen_dataclass import frozen_dataclass
 
 SERVICE_READY: Final = 220
 COMPLETED: Final = 250

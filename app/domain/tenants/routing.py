@@ -6,7 +6,7 @@ decides at each transmission, not only at acceptance.
 
 from typing import Final
 
-from app.domain.value import frozen_dataclass
+from app.domain.frozen_dataclass import frozen_dataclass
 
 
 @frozen_dataclass

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery.token_bucket import Bucket, next_permit_at, refill
 from app.domain.events import EventType
-from app.domain.value import frozen_dataclass
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.db.array_params import any_of
 from app.store.delivery.clamping import LONGEST_LEASE, TOLERANCE
 from app.store.events import append_profile_event

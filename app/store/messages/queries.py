@@ -27,9 +27,9 @@ from app.domain.mime.build import parse_message_id
 from app.domain.search import Search
 from app.domain.types import (
     Guarantee,
-    Mailbox,
     MessageSource,
     MessageStatus,
+    NamedAddress,
     Priority,
     RecipientAddress,
     RecipientStatus,
@@ -389,7 +389,7 @@ class Original:
     priority: Priority
     guarantee: Guarantee
     max_age: timedelta
-    sender: Mailbox
+    sender: NamedAddress
     subject: str
     message_id_header: str
     metadata: Mapping[str, str]
@@ -425,7 +425,7 @@ async def load_original(
         metadata=view.metadata,
         tags=view.tags,
         failed_recipients=tuple(
-            RecipientAddress(Mailbox(recipient.address, recipient.name), recipient.kind)
+            RecipientAddress(NamedAddress(recipient.address, recipient.name), recipient.kind)
             for recipient in view.recipients
             if recipient.status in FAILED_STATUSES and recipient.erased_at is None
         ),

@@ -11,9 +11,9 @@ from app.domain.delivery.status import TO_SEND
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import (
     Guarantee,
-    Mailbox,
     MessageSource,
     MessageStatus,
+    NamedAddress,
     Priority,
     RecipientKind,
     RecipientStatus,
@@ -54,7 +54,7 @@ class MessageView:
     status: MessageStatus
     profile_id: str
     profile_name: str
-    sender: Mailbox
+    sender: NamedAddress
     subject: str
     recipients: tuple[RecipientView, ...]
     message_id_header: str
@@ -127,7 +127,7 @@ def build_view(
         MessageView,
         row,
         status=status,
-        sender=Mailbox(row["sender_address"], row["sender_name"]),
+        sender=NamedAddress(row["sender_address"], row["sender_name"]),
         recipients=tuple(_recipient(recipient_row, claimed_at) for recipient_row in recipient_rows),
         tags=tuple(sorted(tag_row["tag"] for tag_row in tag_rows)),
         priority=Priority(row["priority"]),

@@ -7,8 +7,8 @@ from sqlalchemy import Integer, and_, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.folding import fold
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import NewMessage
-from app.domain.value import frozen_dataclass
 from app.store.db.array_params import any_of, unnest_pairs
 from app.store.tables.core import lanes, profiles, suppressions
 
@@ -30,7 +30,7 @@ async def check(
 ) -> Admission:
     """Look up these profiles, and suppressions of the messages' recipients."""
     addressed = [
-        (message.tenant_id, fold(recipient.mailbox.address))
+        (message.tenant_id, fold(recipient.named_address.address))
         for message in messages
         for recipient in message.recipients
     ]

@@ -27,6 +27,7 @@ from app.domain.delivery.status import TO_SEND
 from app.domain.dsn_request import DsnRequest
 from app.domain.errors import SealError
 from app.domain.events import EventType, NewEvent
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.mime.blocks import LARGE_BYTES
 from app.domain.mime.build import parse_message_id
 from app.domain.outcome.outcome import OUTCOME_UNKNOWN
@@ -38,7 +39,6 @@ from app.domain.types import (
     RecipientStatus,
     SealedContent,
 )
-from app.domain.value import frozen_dataclass
 from app.store import events, suppressions
 from app.store.db.array_params import any_of, unnest
 from app.store.db.bulk import Bulk, Write
@@ -129,7 +129,7 @@ class ClaimedMessage:
             recipients=tuple(
                 ClaimedRecipient(
                     position=position,
-                    address=recipient.mailbox.address,
+                    address=recipient.named_address.address,
                     status=RecipientStatus.QUEUED,
                     attempts=0,
                     next_attempt_at=None,
@@ -275,9 +275,9 @@ def _recipient_rows(message: NewMessage) -> Iterable[dict[str, Any]]:
             "position": position,
             "tenant_id": message.tenant_id,
             "kind": recipient.kind.value,
-            "address": (address := recipient.mailbox.address),
+            "address": (address := recipient.named_address.address),
             "folded_address": None if address.isascii() else fold(address),
-            "name": recipient.mailbox.name,
+            "name": recipient.named_address.name,
             "status": RecipientStatus.QUEUED.value,
             "attempts": 0,
             "updated_at": message.created_at,

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.clock import format_rfc3339
 from app.domain.delivery.status import FINAL, RecipientEvent, message_status, next_status
 from app.domain.events import NewEvent, message_event_type, recipient_event_type
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.ids import first_id
 from app.domain.outcome.replies import Reply
 from app.domain.types import MessageStatus, RecipientStatus
-from app.domain.value import frozen_dataclass
 from app.store import events, suppressions
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.value import frozen_dataclass
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.store import events
 from app.store.outbox import mentions
 from app.store.tables.core import (

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import NotFound
 from app.domain.types import (
     AuthMechanism,
-    Mailbox,
+    NamedAddress,
     OAuth,
     OAuthGrant,
     Profile,
@@ -67,7 +67,9 @@ def build_profile(row: RowMapping) -> Profile:
     values |= {name: make(values[name]) for name, make in _FROM_COLUMN.items()}
     return Profile(
         **values,
-        default_from=None if sender is None else Mailbox(sender, row["default_from_name"] or ""),
+        default_from=None
+        if sender is None
+        else NamedAddress(sender, row["default_from_name"] or ""),
         rate_limit=build_rate_limit(row),
         timeouts=Timeouts(**{name: row[column] for name, column in _TIMEOUTS.items()}),
         retry=RetryPolicy(**{name: row[column] for name, column in _RETRY.items()}),

@@ -9,9 +9,9 @@ import pytest
 
 from app.domain.errors import NotFound
 from app.domain.types import (
-    Mailbox,
     MessageSource,
     MessageStatus,
+    NamedAddress,
     NewMessage,
     Origin,
     Profile,
@@ -70,7 +70,8 @@ async def test_everything_that_was_accepted_reads_back(
     given = a_message(
         profile,
         recipients=tuple(
-            RecipientAddress(Mailbox(f"{kind}@example.org", kind.title()), kind) for kind in kinds
+            RecipientAddress(NamedAddress(f"{kind}@example.org", kind.title()), kind)
+            for kind in kinds
         ),
         tags=("spring", "receipt", "spring"),
         metadata={"order": "42", "who": "Ärzte"},

@@ -11,8 +11,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.types import (
-    Mailbox,
     MessageStatus,
+    NamedAddress,
     Priority,
     Profile,
     RecipientStatus,
@@ -71,7 +71,7 @@ LARGE = b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\n" + bytes(range(256)) * 10_000
     [
         {},
         {"subject": "Grüße 🎉", "metadata": {"order": 'ü"\\\n', "": "1"}},
-        {"message_id_header": "<given@example.org>", "sender": Mailbox("b@example.com")},
+        {"message_id_header": "<given@example.org>", "sender": NamedAddress("b@example.com")},
         {"sealed": SealedContent(key=b"\x00\xff", content=LARGE[::-1])},
     ],
     ids=["usual", "unicode", "given id", "sealed"],

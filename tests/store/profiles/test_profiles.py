@@ -10,7 +10,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.types import (
     AuthMechanism,
     LaneHealth,
-    Mailbox,
+    NamedAddress,
     Profile,
     RateLimit,
     RetryPolicy,
@@ -58,7 +58,7 @@ async def test_every_field_is_written_and_read_back(database: Database) -> None:
         username="billing",
         has_password=True,
         allow_plaintext_auth=True,
-        default_from=Mailbox("a@example.com", "Ärzte"),
+        default_from=NamedAddress("a@example.com", "Ärzte"),
         allowed_from=("*@example.com", "b@example.net"),
         max_connections=3,
         max_messages_per_connection=7,

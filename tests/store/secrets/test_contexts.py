@@ -20,7 +20,7 @@ from app.domain.types import (
     TlsMode,
     Transport,
 )
-from app.domain.types import Mailbox as Sender
+from app.domain.types import NamedAddress as Sender
 from app.domain.webhooks import Webhook
 from app.inbound.imap import ImapAccount
 from app.smtp.identity import Identity

@@ -8,13 +8,13 @@ import pytest
 
 from app.accept.build import prepare_message
 from app.accept.draft import Draft
-from app.accept.terms import AcceptPolicy
+from app.accept.policy import AcceptPolicy
 from app.domain.address.parse import needs_smtputf8
 from app.domain.errors import Forbidden, InvalidRequest, TooLarge
 from app.domain.types import (
     Guarantee,
-    Mailbox,
     MessageSource,
+    NamedAddress,
     NewMessage,
     Origin,
     Priority,
@@ -25,8 +25,10 @@ from app.domain.types import (
 from app.store.secrets.encryption import Vault
 
 NOW: Final = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
-BILLING: Final = Mailbox("billing@example.com", "Billing")
-ANN, BOB, EVE = (Mailbox(f"{name}@example.org", name.title()) for name in ("ann", "bob", "eve"))
+BILLING: Final = NamedAddress("billing@example.com", "Billing")
+ANN, BOB, EVE = (
+    NamedAddress(f"{name}@example.org", name.title()) for name in ("ann", "bob", "eve")
+)
 PROFILE: Final = Profile(
     id="prf_1",
     tenant_id="ten_1",
@@ -96,7 +98,7 @@ def test_who_does_not_say_who_sends_sends_as_the_profile() -> None:
     message = prepared()
     assert (message.sender, message.envelope_from) == (BILLING, "billing@example.com")
     assert b"From: Billing <billing@example.com>\r\n" in message.mime
-    own = prepared(sender=Mailbox("sales@example.com"))
+    own = prepared(sender=NamedAddress("sales@example.com"))
     assert (own.envelope_from, b"From: sales@example.com\r\n" in own.mime) == (
         "sales@example.com",
         True,
@@ -113,9 +115,9 @@ def test_the_message_id_is_the_messages_id_at_the_senders_domain() -> None:
 
 def test_each_address_is_a_recipient_once() -> None:
     """Named twice, the first of to, cc, bcc counts; letter case makes no other address."""
-    shouted = Mailbox("ANN@EXAMPLE.ORG")
+    shouted = NamedAddress("ANN@EXAMPLE.ORG")
     message = prepared(to=(ANN, shouted), cc=(BOB, ANN), bcc=(EVE, BOB, shouted))
-    assert [(recipient.mailbox, recipient.kind) for recipient in message.recipients] == [
+    assert [(recipient.named_address, recipient.kind) for recipient in message.recipients] == [
         (ANN, RecipientKind.TO),
         (BOB, RecipientKind.CC),
         (EVE, RecipientKind.BCC),
@@ -134,19 +136,21 @@ def test_blind_copies_stand_in_no_header() -> None:
 
 def test_an_address_in_another_script_is_a_recipient_like_any_other() -> None:
     """Once, whatever its letter case; the header holds it in UTF-8, the envelope as it is."""
-    message = prepared(to=(Mailbox("Änne@example.org"), Mailbox("änne@example.org")), bcc=(BOB,))
-    assert [recipient.mailbox.address for recipient in message.recipients] == [
+    message = prepared(
+        to=(NamedAddress("Änne@example.org"), NamedAddress("änne@example.org")), bcc=(BOB,)
+    )
+    assert [recipient.named_address.address for recipient in message.recipients] == [
         "Änne@example.org",
         "bob@example.org",
     ]
     assert "\r\nTo: Änne@example.org\r\n".encode() in message.mime
-    everyone = [recipient.mailbox.address for recipient in message.recipients]
+    everyone = [recipient.named_address.address for recipient in message.recipients]
     assert needs_smtputf8(message.envelope_from, everyone, message.mime)
 
 
 def test_a_blind_copy_in_another_script_leaves_the_header_in_ascii() -> None:
     """It is the envelope alone that needs SMTPUTF8: the others' transaction does not."""
-    message = prepared(bcc=(Mailbox("änne@example.org"),))
+    message = prepared(bcc=(NamedAddress("änne@example.org"),))
     assert message.mime.isascii()
     assert needs_smtputf8(message.envelope_from, ["änne@example.org"], message.mime)
     assert not needs_smtputf8(message.envelope_from, [ANN.address], message.mime)
@@ -154,7 +158,7 @@ def test_a_blind_copy_in_another_script_leaves_the_header_in_ascii() -> None:
 
 def test_a_sender_in_another_script_has_an_ascii_message_id() -> None:
     """It holds the domain alone."""
-    sender = Mailbox("rechnung-für@example.com")
+    sender = NamedAddress("rechnung-für@example.com")
     message = prepared(sender=sender)
     assert message.envelope_from == sender.address
     assert message.message_id_header.isascii()
@@ -211,7 +215,7 @@ def test_the_summary_counts_what_is_wrong_and_tells_the_first() -> None:
 def test_a_sender_must_be_allowed() -> None:
     """And is told which would be."""
     with pytest.raises(Forbidden, match=r"\*@example\.com") as refused:
-        prepared(sender=Mailbox("eve@evil.example"))
+        prepared(sender=NamedAddress("eve@evil.example"))
     assert refused.value.slug == "sender-not-allowed"
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from app.domain.address.parse import (
     canonical_address,
     is_allowed,
-    make_mailbox,
+    make_named_address,
     needs_smtputf8,
-    parse_mailbox,
+    parse_named_address,
     parse_pattern,
 )
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 ADDRESS: Final = "ann@example.org"
 
@@ -69,7 +69,7 @@ TAKEN: Final = [
 @pytest.mark.parametrize(("text", "name", "address"), TAKEN)
 def test_an_address_may_have_a_name_in_any_script(text: str, name: str, address: str) -> None:
     """The domain becomes its A-label; servers that the internet does not know are servers too."""
-    assert parse_mailbox(text) == Mailbox(address, name)
+    assert parse_named_address(text) == NamedAddress(address, name)
 
 
 ONE_EACH: Final = "its own item"
@@ -131,7 +131,7 @@ REFUSED: Final = [
 def test_what_is_no_address_is_refused_with_what_to_write_instead(text: str, reason: str) -> None:
     """Two addresses in one item too, and whatever could not stand in a header."""
     with pytest.raises(ValueError, match=re.escape(reason)) as refused:
-        parse_mailbox(text)
+        parse_named_address(text)
     assert re.search(r"a@b|a@b.example|leave|may be|item|quote|write at most", str(refused.value))
 
 
@@ -139,45 +139,45 @@ def test_what_is_no_address_is_refused_with_what_to_write_instead(text: str, rea
 def test_an_address_in_two_parts_holds_the_address_alone(email: str) -> None:
     """`email` is no place for a name."""
     with pytest.raises(ValueError, match="a@b"):
-        make_mailbox(email, "Ann")
+        make_named_address(email, "Ann")
 
 
 def test_a_name_beside_its_address_needs_no_quotes() -> None:
     """It is taken as it is."""
-    assert make_mailbox(ADDRESS, ' "Doe", <Ann> ') == Mailbox(ADDRESS, '"Doe", <Ann>')
+    assert make_named_address(ADDRESS, ' "Doe", <Ann> ') == NamedAddress(ADDRESS, '"Doe", <Ann>')
 
 
 @pytest.mark.parametrize("name", ["Ann\r\nBcc: eve@example.org", "Ann\x7f", "Ann\x85"])
 def test_a_name_cannot_end_its_line(name: str) -> None:
     """Header injection is impossible from the first step on."""
     with pytest.raises(ValueError, match="line break"):
-        make_mailbox(ADDRESS, name)
+        make_named_address(ADDRESS, name)
 
 
 @given(st.text(max_size=60))
 def test_a_quoted_name_is_read_back_whatever_it_holds(name: str) -> None:
     """Quotes and backslashes are escaped, all else is as it is."""
     try:
-        wanted = make_mailbox(ADDRESS, name)
+        wanted = make_named_address(ADDRESS, name)
     except ValueError:
         return
     quoted = wanted.name.replace("\\", "\\\\").replace('"', '\\"')
-    assert parse_mailbox(f'"{quoted}" <{ADDRESS}>') == wanted
+    assert parse_named_address(f'"{quoted}" <{ADDRESS}>') == wanted
 
 
 @given(st.one_of(st.text(max_size=80), st.text('a@.<>",; \r\n\\é', max_size=30)))
 def test_whatever_is_taken_fits_on_the_wire(text: str) -> None:
     """No spaces but in quotes, no brackets, 254 octets at most; and taken again as it is."""
     try:
-        mailbox = parse_mailbox(text)
+        named_address = parse_named_address(text)
     except ValueError:
         return
-    local, _, domain = mailbox.address.rpartition("@")
+    local, _, domain = named_address.address.rpartition("@")
     assert re.fullmatch(r"[a-z0-9.-]+", domain)
     assert re.fullmatch(r'"[ !-;=?A-~\u00a1-\U0010ffff]+"|[!-;=?A-~\u00a1-\U0010ffff]+', local)
-    assert unicodedata.is_normalized("NFC", mailbox.address)
-    assert len(mailbox.address.encode()) <= 254
-    assert parse_mailbox(mailbox.address).address == mailbox.address
+    assert unicodedata.is_normalized("NFC", named_address.address)
+    assert len(named_address.address.encode()) <= 254
+    assert parse_named_address(named_address.address).address == named_address.address
 
 
 def by_the_validator(address: str) -> str | None:
@@ -216,7 +216,7 @@ def test_what_is_known_at_a_glance_is_what_the_validator_says(address: str) -> N
     expected = by_the_validator(address)
     for _ in range(2):
         try:
-            assert make_mailbox(address).address == expected
+            assert make_named_address(address).address == expected
         except ValueError:
             assert expected is None
 
@@ -333,4 +333,4 @@ def test_a_sender_is_allowed_by_any_pattern(
     address: str, patterns: list[str], *, allowed: bool
 ) -> None:
     """Whatever the letter case; without a pattern anybody is."""
-    assert is_allowed(Mailbox(address), patterns) is allowed
+    assert is_allowed(NamedAddress(address), patterns) is allowed

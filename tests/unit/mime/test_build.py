@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.mime.build import Content, build_message_id, check_header, check_subject
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 from tests.support.rendered import BODIES, MESSAGE_ID, parsed, rendered
 
 
-def mailboxes(mime: bytes, field: str) -> list[Mailbox]:
+def named_addresses(mime: bytes, field: str) -> list[NamedAddress]:
     """The addresses of a header field.
 
     Read by RFC 2047 section 6.2: the space between two encoded words is none. The standard
@@ -26,7 +26,7 @@ def mailboxes(mime: bytes, field: str) -> list[Mailbox]:
     (value,) = message_from_bytes(mime).get_all(field, [])
     unfolded = re.sub(r"\r\n(?=[ \t])", "", str(value))
     return [
-        Mailbox(address, str(make_header(decode_header(name))))
+        NamedAddress(address, str(make_header(decode_header(name))))
         for name, address in getaddresses([unfolded])
     ]
 
@@ -76,8 +76,8 @@ def test_text_and_html_are_parts_in_the_order_of_preference(
 
 def test_an_address_in_another_script_stands_in_the_header_as_it_is() -> None:
     """In UTF-8 (RFC 6532 section 3), names and all the rest in ASCII as ever."""
-    anne = Mailbox("änne@example.org", "Änne Müller")
-    header, _, body = rendered(to=(anne, Mailbox("ann@example.org")), html="ä").partition(
+    anne = NamedAddress("änne@example.org", "Änne Müller")
+    header, _, body = rendered(to=(anne, NamedAddress("ann@example.org")), html="ä").partition(
         b"\r\n\r\n"
     )
     assert b"To: =?utf-8?b?w4RubmUgTcO8bGxlcg==?= <\xc3\xa4nne@example.org>,\r\n" in header
@@ -92,7 +92,9 @@ def test_an_address_in_another_script_stands_in_the_header_as_it_is() -> None:
 
 def test_a_header_whose_addresses_have_long_names_in_another_script_is_short() -> None:
     """RFC 6532 section 3.4: 998 octets, whatever the characters."""
-    mime = rendered(to=tuple(Mailbox("漢" * 64 + "@example.org", "字" * 500) for _ in range(20)))
+    mime = rendered(
+        to=tuple(NamedAddress("漢" * 64 + "@example.org", "字" * 500) for _ in range(20))
+    )
     assert max(map(len, _header_lines(mime))) <= 998
 
 
@@ -110,17 +112,18 @@ def test_the_same_content_renders_to_the_same_bytes() -> None:
 
 def test_the_message_id_is_made_of_the_id_and_the_senders_domain() -> None:
     """RFC 5322 section 3.6.4."""
-    header = build_message_id("msg_0198c5a2d3f07b6e8a4c1d2e3f405162", Mailbox("a@Example.com"))
+    header = build_message_id("msg_0198c5a2d3f07b6e8a4c1d2e3f405162", NamedAddress("a@Example.com"))
     assert header == MESSAGE_ID
 
 
 def test_a_thousand_recipients_stand_in_one_field() -> None:
     """RFC 5322 section 3.6.3: `To` may occur once."""
     many = tuple(
-        Mailbox(f"recipient-number-{n}@example.org", f"Ünal Ğ {n}, the {n}th") for n in range(1000)
+        NamedAddress(f"recipient-number-{n}@example.org", f"Ünal Ğ {n}, the {n}th")
+        for n in range(1000)
     )
     mime = rendered(to=many)
-    assert mailboxes(mime, "To") == list(many)
+    assert named_addresses(mime, "To") == list(many)
     assert len(parsed(mime)["To"].addresses) == 1000
 
 
@@ -176,17 +179,17 @@ def test_any_header_reads_back(value: str, name: str) -> None:
 def test_any_name_reads_back(names: list[str]) -> None:
     """In every field that holds mailboxes, and no name becomes an address."""
     given_mailboxes = tuple(
-        Mailbox(f"a{number}@example.org", name) for number, name in enumerate(names)
+        NamedAddress(f"a{number}@example.org", name) for number, name in enumerate(names)
     )
     mime = rendered(
         sender=given_mailboxes[0], to=given_mailboxes, cc=given_mailboxes, reply_to=given_mailboxes
     )
     message = parsed(mime)
-    assert mailboxes(mime, "From") == [given_mailboxes[0]]
+    assert named_addresses(mime, "From") == [given_mailboxes[0]]
     for field in ("To", "Cc", "Reply-To"):
-        assert mailboxes(mime, field) == list(given_mailboxes)
+        assert named_addresses(mime, field) == list(given_mailboxes)
         found = [address.addr_spec for address in message[field].addresses]
-        assert found == [mailbox.address for mailbox in given_mailboxes]
+        assert found == [named_address.address for named_address in given_mailboxes]
 
 
 @settings(deadline=None)

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.mime.build import Attachment, render
 from app.domain.mime.calendar import Calendar
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 from tests.support.rendered import content, parsed
 
 GOLDEN: Final = Path(__file__).parent / "golden"
@@ -30,7 +30,7 @@ MESSAGES: Final[dict[str, dict[str, Any]]] = {
     "text": {"subject": "Your receipt", "text": "Thanks.\nfrom us\n.a line with a dot\n"},
     "text_in_another_script": {
         "subject": "Grüße aus Köln an alle, die den Newsletter im Januar bekommen haben",
-        "sender": Mailbox("billing@example.com", "Zoë Müller"),
+        "sender": NamedAddress("billing@example.com", "Zoë Müller"),
         "text": "Grüße aus Köln.\nOne line that is so long that it cannot stay one line on the"
         " wire, since there are more than seventy-six characters in it.\n",
     },
@@ -63,16 +63,19 @@ MESSAGES: Final[dict[str, dict[str, Any]]] = {
             LOGO,
             Attachment(filename="a.txt", content_type="text/plain", content=b"hi\n"),
         ),
-        "cc": (Mailbox("bob@example.org", "Bob, the builder"),),
-        "reply_to": (Mailbox("help@example.com"),),
-        "submitter": Mailbox("robot@example.com", "Robot"),
+        "cc": (NamedAddress("bob@example.org", "Bob, the builder"),),
+        "reply_to": (NamedAddress("help@example.com"),),
+        "submitter": NamedAddress("robot@example.com", "Robot"),
         "headers": {
             "X-Campaign": "spring",
             "List-Unsubscribe": "<https://example.com/u>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         },
     },
-    "an_address_in_another_script": {"subject": "Hi", "to": (Mailbox("jörg@example.org", "Jörg"),)},
+    "an_address_in_another_script": {
+        "subject": "Hi",
+        "to": (NamedAddress("jörg@example.org", "Jörg"),),
+    },
 }
 
 

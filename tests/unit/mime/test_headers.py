@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.mime.custom_headers import check_header
-from app.domain.mime.headers import mailbox_field, text_field
-from app.domain.types import Mailbox
+from app.domain.mime.headers import address_field, text_field
+from app.domain.types import NamedAddress
 
 LINE: Final = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029")
 WORDS: Final = st.lists(st.text(LINE, min_size=1, max_size=50), max_size=20).map(" ".join)
@@ -44,13 +44,15 @@ def test_a_text_of_ordinary_words_stands_on_short_lines(name: str, value: str) -
 def test_mailboxes_stand_on_short_lines(name: str, names: list[str]) -> None:
     """Each begins a line, names are encoded or quoted, and as many come out as went in."""
     given_mailboxes = [
-        Mailbox(f"recipient-number-{number}@mail.example.org", each)
+        NamedAddress(f"recipient-number-{number}@mail.example.org", each)
         for number, each in enumerate(names)
     ]
-    field = mailbox_field(name, given_mailboxes)
+    field = address_field(name, given_mailboxes)
     short(field)
     read = message_from_string(field + "\r\n", policy=policy.default)[name].addresses
-    assert [each.addr_spec for each in read] == [mailbox.address for mailbox in given_mailboxes]
+    assert [each.addr_spec for each in read] == [
+        named_address.address for named_address in given_mailboxes
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_mailboxes_stand_on_short_lines(name: str, names: list[str]) -> None:
 )
 def test_a_name_is_plain_quoted_or_encoded(name: str, written: str) -> None:
     """RFC 5322 section 3.2.5, RFC 2047 section 5 (3)."""
-    assert mailbox_field("To", [Mailbox("ann@example.org", name)]) == f"To: {written}\r\n"
+    assert address_field("To", [NamedAddress("ann@example.org", name)]) == f"To: {written}\r\n"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.mime.header_reader import TooComplexError, decode_words, read_header
-from app.domain.mime.headers import mailbox_field, text_field
+from app.domain.mime.headers import address_field, text_field
 from app.domain.mime.originator import read_originator
 from app.domain.mime.part_reader import read_message
-from app.domain.types import Mailbox
+from app.domain.types import NamedAddress
 
 LINE = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029")
 TEXT = st.text(LINE, max_size=200).map(lambda text: " ".join(text.split()))
@@ -37,9 +37,9 @@ def test_a_subject_reads_as_it_was_written(text: str) -> None:
 @given(NAME)
 def test_a_mailbox_reads_as_it_was_written(name: str) -> None:
     """Of names that cannot be taken for an address."""
-    mailbox = Mailbox("a@example.com", name)
-    field = mailbox_field("From", [mailbox])
-    assert read_originator(read_header(field.encode()).get("from") or "") == mailbox
+    named_address = NamedAddress("a@example.com", name)
+    field = address_field("From", [named_address])
+    assert read_originator(read_header(field.encode()).get("from") or "") == named_address
 
 
 @given(
@@ -75,11 +75,13 @@ def test_who_sent_it_is_known_or_refused(content: bytes) -> None:
     field = b"From: " + content.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n\r\n"
     value = read_header(field).get("from") or ""
     try:
-        mailbox = read_originator(value)
+        named_address = read_originator(value)
     except ValueError:
         return
     parsed = message_from_bytes(field, policy=policy.SMTPUTF8)["from"]
-    assert [address.addr_spec.lower() for address in parsed.addresses] == [mailbox.address.lower()]
+    assert [address.addr_spec.lower() for address in parsed.addresses] == [
+        named_address.address.lower()
+    ]
 
 
 @pytest.mark.parametrize(
