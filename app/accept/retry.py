@@ -63,7 +63,7 @@ def _select_failed(
     if not original.failed_recipients:
         raise Conflict(
             "nothing-to-retry",
-            "No recipient failed: each one has the message or may still get it.",
+            "No recipient failed. You can retry only bounced, expired and cancelled recipients.",
         )
     if addresses is None:
         return original.failed_recipients
@@ -74,7 +74,7 @@ def _select_failed(
         if fold(address) not in failed_by_address:
             raise Conflict(
                 "nothing-to-retry",
-                f"{address} is not a failed recipient of this message: write addresses whose"
+                f"{address} is not a failed recipient of this message. Write addresses whose"
                 " status is bounced, expired or cancelled.",
             )
     return tuple(failed_by_address[address] for address in dict.fromkeys(map(fold, addresses)))

@@ -162,7 +162,7 @@ def _read_object(file: Path | None) -> dict[str, Any]:
         return {}
     content = read_json(file)
     if not isinstance(content, dict):
-        raise InvalidRequest(f"{file} contains no JSON object.")
+        raise InvalidRequest(f"{file} contains no JSON object. Write the fields in braces, {{…}}.")
     return content
 
 

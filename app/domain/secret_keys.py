@@ -20,7 +20,7 @@ def parse_key(text: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
-        raise ValueError(f"not {KEY_BYTES} bytes in base64")
+        raise ValueError(f"not {KEY_BYTES} bytes in base64; print a key with `heloise secret-key`")
     return key
 
 

@@ -40,10 +40,10 @@ def parse_port_list(text: str) -> tuple[int, ...]:
 def _parse_port_range(part: str) -> range:
     match = re.fullmatch(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", part, re.ASCII)
     if match is None:
-        raise ValueError(f"{part!r} is not a port or a range")
+        raise ValueError(f"{part!r} is not a port or a range; write 25 or 587-589")
     first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= last <= HIGHEST_PORT:
-        raise ValueError(f"{part!r} is outside 1-65535 or runs backwards")
+        raise ValueError(f"{part!r} is outside 1-65535 or descending; write the lower port first")
     return range(first, last + 1)
 
 
@@ -59,7 +59,7 @@ def _parse_server(part: str) -> tuple[str, int]:
     match = re.fullmatch(r"(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?", part, re.ASCII)
     address, port = (match[1] or match[2], int(match[3] or DNS_PORT)) if match else (part, DNS_PORT)
     if not 1 <= port <= HIGHEST_PORT:
-        raise ValueError(f"{part!r} has no port from 1 to 65535")
+        raise ValueError(f"{part!r} has no port from 1 to 65535; write 192.0.2.53:5353")
     return str(ipaddress.ip_address(address)), port
 
 
@@ -110,15 +110,18 @@ def parse_admin_keys(text: str) -> dict[str, str]:
     for number, part in enumerate(parts, start=1):
         match = re.fullmatch(r"(?:([a-z0-9][a-z0-9._-]{0,62}):)?([!-9;-~]{32,})", part)
         if match is None:
-            raise ValueError(f"key {number} of {len(parts)} is too short, or not ASCII")
+            raise ValueError(
+                f"key {number} of {len(parts)} is too short, or not ASCII; write 32 or more visible"
+                " ASCII characters"
+            )
         if match[1] is None and len(parts) > 1:
             raise ValueError(f"key {number} of {len(parts)} has no name: write name:key")
         name = match[1] or ADMIN
         if name in keys_by_name:
-            raise ValueError(f"the name {name!r} is used twice")
+            raise ValueError(f"the name {name!r} is used twice; rename one")
         keys_by_name[name] = match[2]
     if not keys_by_name:
-        raise ValueError("contains no key")
+        raise ValueError("contains no key; write one, or leave the setting out")
     return keys_by_name
 
 
@@ -129,7 +132,7 @@ def _check_admin_key(key: SecretStr) -> SecretStr:
 
 def _check_token(token: SecretStr) -> SecretStr:
     if re.fullmatch(r"[!-~]{32,}", token.get_secret_value()) is None:
-        raise ValueError("too short, or not ASCII")
+        raise ValueError("too short, or not ASCII; write 32 or more visible ASCII characters")
     return token
 
 
@@ -147,7 +150,10 @@ def _check_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         try:
             parse_key(key.get_secret_value())
         except ValueError:
-            raise ValueError(f"key {number} of {len(keys)} is not 32 bytes in base64") from None
+            raise ValueError(
+                f"key {number} of {len(keys)} is not 32 bytes in base64; print one with"
+                " `heloise secret-key`"
+            ) from None
     return keys
 
 
@@ -167,7 +173,7 @@ def _lower(value: object) -> object:
 
 def _check_command(text: str) -> str:
     if not shlex.split(text):
-        raise ValueError("contains no command")
+        raise ValueError("contains no command; write one, or leave the setting out")
     return text
 
 

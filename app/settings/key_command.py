@@ -30,13 +30,19 @@ def run_key_command(command: str) -> tuple[bytes, ...]:
             check=False,
         )
     except OSError as error:
-        raise SettingsError(f"{VARIABLE}: cannot run {words[0]}: {error.strerror}") from None
+        raise SettingsError(
+            f"{VARIABLE}: cannot run {words[0]}: {error.strerror}; write the"
+            " path of an executable file"
+        ) from None
     except subprocess.TimeoutExpired:
         raise SettingsError(
-            f"{VARIABLE}: {words[0]} took longer than {COMMAND_SECONDS} seconds"
+            f"{VARIABLE}: {words[0]} took longer than {COMMAND_SECONDS} seconds; run it by hand to"
+            " see why"
         ) from None
     if done.returncode != 0:
-        raise SettingsError(f"{VARIABLE}: {words[0]} exited with {done.returncode}")
+        raise SettingsError(
+            f"{VARIABLE}: {words[0]} exited with {done.returncode}; run it by hand to see why"
+        )
     try:
         keys = tuple(map(parse_key, split_list(done.stdout.decode("ascii"))))
     except ValueError:

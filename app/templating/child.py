@@ -21,7 +21,11 @@ MEMORY_BYTES: Final = 384 * 1024 * 1024
 # The parent kills slow jobs; this limit is for a process that has lost its parent.
 CPU_SECONDS: Final = 10
 OUT_OF_MEMORY: Final = {
-    "error": {"part": "template", "line": None, "message": "the template uses too much memory"},
+    "error": {
+        "part": "template",
+        "line": None,
+        "message": "the template uses too much memory; simplify it",
+    },
     "is_last": True,
 }
 

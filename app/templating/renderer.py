@@ -111,7 +111,9 @@ class Renderer:
                 try:
                     result = await self._run_in_process(await _start_process(), content)
                 except _DiedError:
-                    raise TemplateError("the template uses too much memory or time") from None
+                    raise TemplateError(
+                        "the template uses too much memory or time; simplify it"
+                    ) from None
         if (error := result.get("error")) is not None:
             raise TemplateError(error["message"], error["part"], error["line"])
         return result
@@ -124,7 +126,9 @@ class Renderer:
                 result = await _exchange(process, content)
             is_reusable = "is_last" not in result
         except TimeoutError:
-            raise TemplateError(f"rendering takes longer than {JOB_SECONDS:g} seconds") from None
+            raise TemplateError(
+                f"rendering takes longer than {JOB_SECONDS:g} seconds; simplify the template"
+            ) from None
         except (OSError, asyncio.IncompleteReadError):
             raise _DiedError from None
         finally:

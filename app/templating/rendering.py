@@ -126,7 +126,7 @@ class _CharacterBudget:
         """Use characters; raises JobError above the limit."""
         self._remaining_characters -= characters
         if self._remaining_characters < 0:
-            raise JobError(part, "renders more text than a message may have")
+            raise JobError(part, "renders more text than a message may have; shorten it")
 
 
 def _render_part(
@@ -164,11 +164,11 @@ def _describe_error(part: str, error: Exception) -> str:
         case SecurityError():
             fault = f"not allowed: {error}"
         case RecursionError():
-            fault = "the template includes itself"
+            fault = "the template includes itself; remove the include"
         case TemplateRuntimeError():
             fault = str(error)
         case OSError() | ImportError():  # their texts contain paths
-            fault = "uses a feature that templates do not support"
+            fault = "uses a feature that templates do not support; remove it"
         case _:
             fault = f"{type(error).__name__}: {error}"
     return fault

@@ -100,4 +100,6 @@ def _convert(value: object) -> object:
         return None
     if isinstance(value, ITERABLES) and not isinstance(value, LoopContext):
         return list(value)
-    raise TemplateRuntimeError("cannot print this: it is neither text nor a value")
+    raise TemplateRuntimeError(
+        "cannot print this: it is neither text nor a value; print a variable"
+    )

@@ -65,8 +65,11 @@ def test_no_attribute_of_pythons_is_visible(value: str) -> None:
         ("{{ name.upper() }} {{ 'a,b'.split(',')|join(' ') }}", "ZOË a b"),
         ("{{ name.upper }}", "this text has no 'upper'; set it in variables"),
         ("{{ empty.get('x') }}{{ empty.get('x')|upper }}", ""),
-        ("{{ range }}", "cannot print this: it is neither text nor a value"),
-        ("{{ name.encode() }}", "cannot print this: it is neither text nor a value"),
+        ("{{ range }}", "cannot print this: it is neither text nor a value; print a variable"),
+        (
+            "{{ name.encode() }}",
+            "cannot print this: it is neither text nor a value; print a variable",
+        ),
     ],
 )
 def test_a_method_is_called_and_is_nothing_else(source: str, text: str) -> None:

@@ -303,7 +303,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         409,
         "Message not scheduled",
         "Cancel the message if it is not sent yet, and send a new one.",
-        "You can update only scheduled messages; this one is not scheduled.",
+        "This message is not scheduled. Cancel it if it still waits, and send a new one.",
     ),
     "nothing-to-cancel": ProblemType(
         409,
@@ -315,7 +315,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         409,
         "Nothing to retry",
         "Retry a message with a bounced, expired or cancelled recipient.",
-        "No recipient failed: each one has the message or may still get it.",
+        "No recipient failed. You can retry only bounced, expired and cancelled recipients.",
     ),
     "recipient-not-uncertain": ProblemType(
         409,
@@ -323,7 +323,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "List only recipients whose status is `uncertain`, or leave out `recipients` to resolve"
         " all of"
         " them.",
-        "ann@example.org is not an uncertain recipient of this message.",
+        "ann@example.org is not an uncertain recipient of this message. Write addresses whose"
+        " status is uncertain, or leave out `recipients`.",
     ),
     "nothing-to-verify": ProblemType(
         409,
@@ -343,7 +344,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Content withheld",
         "GET /messages/{id} returns the rest. Send messages without `sensitive` to keep their"
         " content readable.",
-        "The message is sensitive: only its SMTP server gets the content.",
+        "The message is sensitive, so Heloise shows its content to nobody. GET /messages/{id}"
+        " returns the rest.",
     ),
     "message-too-large": ProblemType(
         413,

@@ -118,18 +118,21 @@ def _check_fields(header: Header) -> None:
             raise ValueError(
                 f"the header has a blank before a colon: {blank[0]!r}; write '{blank[1]}:'"
             )
-        raise ValueError(f"the header has a line that is not a field: {header.stray!r}")
+        raise ValueError(
+            f"the header has a line that is not a field: {header.stray!r}; write 'Name: value'"
+        )
     names = [name.lower() for name, _ in header.fields]
     for name in names:
         if (reason := _find_refusal(name)) is not None:
             raise ValueError(f"the header has {name.title()}: {reason}")
         if name in UNIQUE_FIELDS and names.count(name) > 1:
-            raise ValueError(f"the header has {name.title()} more than once")
+            raise ValueError(f"the header has {name.title()} more than once; leave out all but one")
     if "from" not in names:
-        raise ValueError("the header has no From")
+        raise ValueError("the header has no From; add it, as in From: Ann <ann@example.com>")
     if (hops := names.count("received")) > MAX_HOPS:
         raise ValueError(
-            f"the header has {hops} Received fields; more than {MAX_HOPS} mean a mail loop"
+            f"the header has {hops} Received fields; more than {MAX_HOPS} mean a mail loop;"
+            " send a message without them"
         )
 
 

@@ -202,7 +202,9 @@ def _check(parameters: Mapping[str, str]) -> None:
         if name in {"sslmode", "ssl"} and value not in {*SSL_MODES, "true"}:
             raise ValueError(f"write {name} as one of {', '.join(SSL_MODES)}")
         if name in FILE_PARAMETERS and not Path(value).is_file():
-            raise ValueError(f"the file of {name} does not exist")
+            raise ValueError(
+                f"the file of {name} does not exist; write the path of an existing one"
+            )
 
 
 def _socket_options(numbers: Mapping[str, int]) -> list[tuple[int, int, int]]:

@@ -368,7 +368,8 @@ async def load_content(connection: AsyncConnection, *, tenant_id: str, message_i
     if row.is_sensitive:
         raise Gone(
             "content-sensitive",
-            "The message is sensitive: only its SMTP server gets the content.",
+            "The message is sensitive, so Heloise shows its content to nobody. GET /messages/{id}"
+            " returns the rest.",
         )
     if row.wiped_at is not None:
         raise Gone(

@@ -69,7 +69,7 @@ async def reschedule(
     if row.status != MessageStatus.QUEUED or row.send_at is None or row.send_at <= now:
         raise Conflict(
             "message-not-scheduled",
-            "You can update only scheduled messages; this one is not scheduled.",
+            "This message is not scheduled. Cancel it if it still waits, and send a new one.",
         )
     new_schedule = changes(Schedule(row.send_at, row.expires_at, Priority(row.priority)))
     turn = compute_turn(new_schedule.send_at, new_schedule.priority, now)
@@ -161,6 +161,7 @@ def _find_uncertain(
         if address not in positions:
             raise Conflict(
                 "recipient-not-uncertain",
-                f"{address} is not an uncertain recipient of this message.",
+                f"{address} is not an uncertain recipient of this message. Write"
+                " addresses whose status is uncertain, or leave out `recipients`.",
             )
     return [positions[address] for address in folded_addresses]
