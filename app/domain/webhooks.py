@@ -31,7 +31,6 @@ MAX_RETRY_AFTER: Final = timedelta(hours=24)
 MAX_PROBE_WAIT: Final = timedelta(minutes=5)
 # A webhook that accepts nothing for this long is disabled.
 DISABLED_AFTER: Final = timedelta(days=5)
-SECRET_OVERLAP: Final = timedelta(hours=24)
 
 
 class DeliveryStatus(StrEnum):

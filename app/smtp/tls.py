@@ -15,11 +15,11 @@ from aiosmtplib.protocol import SMTPProtocol
 from app.domain.outcome.outcome import Fault, Stage
 from app.domain.outcome.replies import SERVICE_READY
 from app.domain.types import TlsMode
+from app.smtp.certificate import pin_of
 from app.smtp.faults import StageFailedError, fault_error, reply_error, stage
 from app.smtp.identity import Identity
-from app.smtp.pins import check_pins
 from app.smtp.recording import RecordedProtocol
-from app.smtp.tls_handshake import Handshake
+from app.smtp.tls_handshake import Handshake, read_sent_chain, read_verified_chain
 from app.smtp.transcript import Transcript
 
 Result = TypeVar("Result")
@@ -123,7 +123,23 @@ def _check_secured(transport: asyncio.BaseTransport | None, identity: Identity) 
     # If the server hangs up during the handshake, asyncio may raise nothing.
     if tls is None:
         raise fault_error(Stage.TLS, Fault.DISCONNECTED, "the server closed the connection")
-    check_pins(tls, identity)
+    _check_pins(tls, identity)
+
+
+def _check_pins(tls: ssl.SSLObject, identity: Identity) -> None:
+    """Raise StageFailedError if the identity has pins and none of the keys matches.
+
+    An authority's key counts only in a verified chain (RFC 7469 section 2.6): an unverified chain
+    may contain anybody's certificate.
+    """
+    if not identity.tls_pins:
+        return
+    is_verified = identity.tls is not TlsMode.OPPORTUNISTIC
+    chain = read_verified_chain(tls) if is_verified else read_sent_chain(tls)[:1]
+    pins = [pin for certificate in chain if (pin := pin_of(certificate)) is not None]
+    if not set(pins) & set(identity.tls_pins):
+        detail = f"none of the server's keys is pinned; its own first: {', '.join(pins)}"
+        raise fault_error(Stage.TLS, Fault.PIN_MISMATCH, detail, read_sent_chain(tls))
 
 
 async def start_tls(smtp: aiosmtplib.SMTP, context: ssl.SSLContext, identity: Identity) -> None:

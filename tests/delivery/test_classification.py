@@ -11,7 +11,7 @@ from app.delivery.classification import (
 )
 from app.domain.outcome.outcome import Failure, FailureScope, Fault, Stage, Verdict
 from app.smtp.session import Transaction
-from tests.delivery.made import OK, lost, refused
+from tests.delivery.builders import OK, lost, refused
 
 A, B, C = "ann@example.org", "bob@example.org", "carol@example.org"
 GONE = refused(Stage.RCPT, 550, "No such user", "5.1.1")

@@ -25,7 +25,7 @@ from app.store.db.engine import Database
 from app.store.delivery.lanes import WaitingLane
 from app.store.outbox.queries import ClaimedMessage
 from app.store.secrets.encryption import Vault
-from tests.delivery.made import claimed_message
+from tests.delivery.builders import claimed_message
 from tests.support.hand_clock import HandClock
 from tests.support.rows import NOW, a_message, a_profile, a_tenant
 

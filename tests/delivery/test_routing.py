@@ -6,7 +6,7 @@ import pytest
 
 from app.delivery.attempt import Attempts
 from app.domain.tenants.routing import RecipientRule, Routing
-from tests.delivery.made import NOW, claimed_message, queued_recipient
+from tests.delivery.builders import NOW, claimed_message, queued_recipient
 
 ANN, BOB, EVE = "ann@example.org", "bob@Mail.Example.org", "eve@simulator.test"
 STAGING = "staging@example.com"

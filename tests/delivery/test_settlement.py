@@ -9,7 +9,7 @@ from app.delivery.attempt import Attempts
 from app.delivery.recipient_update import build_settlement
 from app.domain.outcome.outcome import OUTCOME_UNKNOWN, FailureScope, Outcome, Stage, Verdict
 from app.domain.types import Guarantee, MessageStatus, RecipientStatus, RetryPolicy
-from tests.delivery.made import NOW, OK, claimed_message, queued_recipient, recipient
+from tests.delivery.builders import NOW, OK, claimed_message, queued_recipient, recipient
 
 DELIVERED = Outcome(Stage.DOT, Verdict.DELIVERED, "delivered", reply=OK)
 DEFERRED = Outcome(Stage.RCPT, Verdict.DEFER, "recipient_deferred", scope=FailureScope.RECIPIENT)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from app.delivery.assignment import order_by_turn
 from app.store.delivery.lanes import WaitingLane
-from tests.delivery.made import NOW
+from tests.delivery.builders import NOW
 
 
 def lane(tenant: str, profile: str, waits_seconds: float) -> WaitingLane:

@@ -12,12 +12,20 @@ import pytest
 
 from app.diagnostics.report import Report, Step
 from app.diagnostics.verify import Subject, verify
-from tests.diagnostics import wrong_login, wrong_network, wrong_tls
+from tests.diagnostics import (
+    login_misconfigurations,
+    network_misconfigurations,
+    tls_misconfigurations,
+)
+from tests.diagnostics.misconfigurations import MISCONFIGURATIONS
 from tests.diagnostics.small_internet import SmallInternet
-from tests.diagnostics.wrong import WRONG
 
 PAGE: Final = Path(__file__, "../../../docs/operations/troubleshooting.md").resolve()
-MADE_IN: Final = (wrong_network, wrong_tls, wrong_login)  # importing them fills WRONG
+MODULES: Final = (
+    network_misconfigurations,
+    tls_misconfigurations,
+    login_misconfigurations,
+)  # importing them fills MISCONFIGURATIONS
 AT_LEAST: Final = 20
 # What a profile calls it, where that is not the identity's own word.
 CALLED: Final = {
@@ -59,9 +67,9 @@ def changed(before: Subject, after: Subject) -> set[str]:
 
 def test_the_page_and_the_tests_know_the_same_misconfigurations() -> None:
     """None is told of without being tried, and none is tried without being told of."""
-    told = [row.wrong for row in rows()]
-    assert sorted(told) == sorted(WRONG)
-    assert len(told) >= AT_LEAST
+    listed = [row.wrong for row in rows()]
+    assert sorted(listed) == sorted(MISCONFIGURATIONS)
+    assert len(listed) >= AT_LEAST
 
 
 async def tried(subject: Subject, net: SmallInternet) -> Report:
@@ -72,7 +80,7 @@ async def tried(subject: Subject, net: SmallInternet) -> Report:
 @pytest.mark.parametrize("row", tuple(rows()), ids=lambda row: row.wrong)
 async def test_the_code_names_the_cause_and_the_hint_mends_it(row: Row, net: SmallInternet) -> None:
     """Nothing is changed in the profile but what the hint names, and then all is well."""
-    async with aclosing(WRONG[row.wrong](net)) as attempts:
+    async with aclosing(MISCONFIGURATIONS[row.wrong](net)) as attempts:
         before = await anext(attempts)
         report = await tried(before, net)
         assert report.failed_stage is not None

@@ -1,20 +1,23 @@
 """Wrap every request: request id, log line, unexpected errors."""
 
 import logging
+import re
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.http.request_id import read_request_id
 from app.api.requests.problems import build_unexpected_response
 from app.domain.audit import request_id
 from app.domain.clock import monotonic_seconds
+from app.domain.ids import new_id
 
 log = logging.getLogger(__name__)
 
 BAD_REQUEST: Final = 400
 # Browsers must not guess the type and run a response as a script.
 NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+_HEADER: Final = b"x-request-id"
+_WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestMiddleware:
@@ -27,7 +30,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        identifier = read_request_id(scope)
+        identifier = _read_request_id(scope)
         token = request_id.set(identifier)
         try:
             await self._answer(scope, receive, send, identifier.encode("ascii"))
@@ -71,3 +74,11 @@ def _log(scope: Scope, status: int, started_seconds: float) -> None:
             "duration_ms": round((monotonic_seconds() - started_seconds) * 1000, 3),
         },
     )
+
+
+def _read_request_id(scope: Scope) -> str:
+    """Return the client's `X-Request-ID` if it is well-formed, else a new id."""
+    for name, value in scope["headers"]:
+        if name == _HEADER and _WELL_FORMED.fullmatch(value):
+            return str(value, "ascii")
+    return new_id("req")

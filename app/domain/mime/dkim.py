@@ -25,8 +25,6 @@ from app.domain.mime.transfer_encoding import CRLF, split_line_blocks
 RSA_BITS: Final = 2048
 PUBLIC_EXPONENT: Final = 65_537
 MAX_LINE_CHARACTERS: Final = 76
-# The limit of a string in a TXT record (RFC 1035 section 3.3.14).
-MAX_STRING_BYTES: Final = 255
 
 # Fields that readers see or act on (RFC 6376 section 5.4.1, RFC 8058 section 4).
 SIGNED_FIELDS: Final = (

@@ -8,8 +8,8 @@ from typing import Final
 
 from app.diagnostics.report import Report
 from app.domain.types import TlsMode
+from tests.diagnostics.misconfigurations import Attempts, misconfiguration
 from tests.diagnostics.small_internet import CHECK, HOST, SmallInternet
-from tests.diagnostics.wrong import Attempts, wrong
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.servers.strict_tls import strict_tls_server
 
@@ -17,28 +17,28 @@ OTHER_KEY: Final = "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-@wrong("`tls` is `starttls`, and the port speaks TLS from the first byte (465)")
+@misconfiguration("`tls` is `starttls`, and the port speaks TLS from the first byte (465)")
 async def starttls_at_465(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls(), is_implicit=True) as server:
         yield net.subject(server, tls=TlsMode.STARTTLS)
         yield net.subject(server, tls=TlsMode.IMPLICIT)
 
 
-@wrong("`tls` is `implicit`, and the port needs STARTTLS (587)")
+@misconfiguration("`tls` is `implicit`, and the port needs STARTTLS (587)")
 async def implicit_at_587(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls()) as server:
         yield net.subject(server, tls=TlsMode.IMPLICIT)
         yield net.subject(server, tls=TlsMode.STARTTLS)
 
 
-@wrong("The port offers no STARTTLS")
+@misconfiguration("The port offers no STARTTLS")
 async def no_starttls(net: SmallInternet) -> Attempts:
     async with SmtpServer() as plain, SmtpServer(tls=net.server_tls()) as server:
         yield net.subject(server, tls=TlsMode.STARTTLS, port=plain.port)
         yield net.subject(server, tls=TlsMode.STARTTLS)
 
 
-@wrong("`tls` is `none`, and the server requires TLS")
+@misconfiguration("`tls` is `none`, and the server requires TLS")
 async def tls_wanted(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls()) as server:
         wants = "530 5.7.0 Must issue a STARTTLS command first"
@@ -47,21 +47,21 @@ async def tls_wanted(net: SmallInternet) -> Attempts:
         yield net.subject(server, check=CHECK, tls=TlsMode.STARTTLS)
 
 
-@wrong("The certificate does not contain the name in `host`")
+@misconfiguration("The certificate does not contain the name in `host`")
 async def another_name(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls("mx7.example.net")) as server:
         yield net.subject(server, tls=TlsMode.STARTTLS)
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_server_name="mx7.example.net")
 
 
-@wrong("A private authority signed the certificate")
+@misconfiguration("A private authority signed the certificate")
 async def private_authority(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls()) as server:
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_ca=None)
         yield net.subject(server, tls=TlsMode.STARTTLS)
 
 
-@wrong("The certificate has expired")
+@misconfiguration("The certificate has expired")
 async def expired(net: SmallInternet) -> Attempts:
     past = net.server_tls(HOST, not_before=LONG_AGO, not_after=LONG_AGO + timedelta(days=90))
     async with SmtpServer(tls=past) as server:
@@ -80,7 +80,7 @@ async def _saying_why(net: SmallInternet, server: SmtpServer) -> AsyncIterator[N
     net.dns.add(HOST, "A", "127.0.0.1")
 
 
-@wrong("The server supports only old TLS versions")
+@misconfiguration("The server supports only old TLS versions")
 async def old_tls(net: SmallInternet) -> Attempts:
     old = net.server_tls()
     old.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -92,7 +92,7 @@ async def old_tls(net: SmallInternet) -> Attempts:
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_min_version="1.1")
 
 
-@wrong("The server's key does not match the pin")
+@misconfiguration("The server's key does not match the pin")
 async def another_key(net: SmallInternet) -> Attempts:
     async with SmtpServer(tls=net.server_tls()) as server:
         report: Report = yield net.subject(server, tls=TlsMode.STARTTLS, tls_pins=(OTHER_KEY,))
@@ -102,7 +102,7 @@ async def another_key(net: SmallInternet) -> Attempts:
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_pins=(pin,))
 
 
-@wrong("The server requires a client certificate")
+@misconfiguration("The server requires a client certificate")
 async def wants_certificate(net: SmallInternet) -> Attempts:
     tls = net.server_tls()
     tls.verify_mode = ssl.CERT_REQUIRED

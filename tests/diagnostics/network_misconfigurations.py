@@ -4,15 +4,15 @@ import asyncio
 from dataclasses import replace
 
 from app.domain.networks import AddressGuard
+from tests.diagnostics.misconfigurations import Attempts, misconfiguration
 from tests.diagnostics.small_internet import HOST, SHORT_OF_PATIENCE, SmallInternet
-from tests.diagnostics.wrong import Attempts, wrong
 from tests.support.servers.dns_server import Behaviour, DnsServer, servfail, silent
 from tests.support.servers.mute import mute
 from tests.support.servers.smtp_server import SILENCE, SmtpServer
 from tests.support.smtp_identities import looked_up
 
 
-@wrong("The host name has a typo")
+@misconfiguration("The host name has a typo")
 async def misspelt(net: SmallInternet) -> Attempts:
     async with SmtpServer() as server:
         yield net.subject(server, host="smpt.example.org")
@@ -29,17 +29,17 @@ async def _with_another_dns(net: SmallInternet, behaviour: Behaviour) -> Attempt
             yield net.subject(server)
 
 
-@wrong("The machine's DNS server is broken")
+@misconfiguration("The machine's DNS server is broken")
 def broken_dns(net: SmallInternet) -> Attempts:
     return _with_another_dns(net, servfail)
 
 
-@wrong("The machine's DNS server does not answer")
+@misconfiguration("The machine's DNS server does not answer")
 def mute_dns(net: SmallInternet) -> Attempts:
     return _with_another_dns(net, silent)
 
 
-@wrong("The server has a private address, and the operator allows only public ones")
+@misconfiguration("The server has a private address, and the operator allows only public ones")
 async def private_address(net: SmallInternet) -> Attempts:
     free = net.network
     net.network = replace(free, guard=AddressGuard(allow_private=False, is_port_allowed=bool))
@@ -49,7 +49,7 @@ async def private_address(net: SmallInternet) -> Attempts:
         yield net.subject(server)
 
 
-@wrong("The operator does not allow the port")
+@misconfiguration("The operator does not allow the port")
 async def forbidden_port(net: SmallInternet) -> Attempts:
     async with SmtpServer() as server, SmtpServer() as other:
         guard = AddressGuard(allow_private=True, is_port_allowed=lambda port: port == other.port)
@@ -58,7 +58,7 @@ async def forbidden_port(net: SmallInternet) -> Attempts:
         yield net.subject(server, port=other.port)
 
 
-@wrong("No program listens on the port")
+@misconfiguration("No program listens on the port")
 async def nobody_listens(net: SmallInternet) -> Attempts:
     async with SmtpServer() as server:
         async with SmtpServer() as closed:
@@ -67,7 +67,7 @@ async def nobody_listens(net: SmallInternet) -> Attempts:
         yield net.subject(server)
 
 
-@wrong("A firewall drops packets to the port")
+@misconfiguration("A firewall drops packets to the port")
 async def firewall(net: SmallInternet) -> Attempts:
     async with SmtpServer() as closed:
         port = closed.port
@@ -77,14 +77,14 @@ async def firewall(net: SmallInternet) -> Attempts:
         yield net.subject(server, timeouts=SHORT_OF_PATIENCE)
 
 
-@wrong("The server on the port is not a mail server, and is silent")
+@misconfiguration("The server on the port is not a mail server, and is silent")
 async def says_nothing(net: SmallInternet) -> Attempts:
     async with SmtpServer({"banner": SILENCE}) as silence, SmtpServer() as server:
         yield net.subject(server, port=silence.port, timeouts=SHORT_OF_PATIENCE)
         yield net.subject(server, timeouts=SHORT_OF_PATIENCE)
 
 
-@wrong("The server on the port is not a mail server, and speaks another protocol")
+@misconfiguration("The server on the port is not a mail server, and speaks another protocol")
 async def speaks_otherwise(net: SmallInternet) -> Attempts:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

@@ -11,6 +11,7 @@ from app.domain.outcome.outcome import Failure
 from app.domain.types import AuthMechanism, OAuth, OAuthGrant, TlsMode
 from app.oauth.token_request import request_token
 from app.oauth.token_types import GrantedToken, TokenRequest
+from tests.diagnostics.misconfigurations import Attempts, misconfiguration
 from tests.diagnostics.small_internet import (
     CHECK,
     IN_CLEAR,
@@ -19,7 +20,6 @@ from tests.diagnostics.small_internet import (
     USER,
     SmallInternet,
 )
-from tests.diagnostics.wrong import Attempts, wrong
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.servers.token_server import CLIENT, CLIENT_SECRET, SCOPE, TokenServer
 from tests.support.smtp_identities import ANN
@@ -44,7 +44,7 @@ def recommended(report: Report) -> str:
     return report.diagnosis.recommendation.name
 
 
-@wrong("The server refuses the EHLO name at EHLO")
+@misconfiguration("The server refuses the EHLO name at EHLO")
 async def name_refused(net: SmallInternet) -> Attempts:
     def only_ours(name: str) -> str | None:
         refusal = f"504 5.5.2 <{name}>: Helo command rejected: need fully-qualified hostname"
@@ -55,7 +55,7 @@ async def name_refused(net: SmallInternet) -> Attempts:
         yield net.subject(server, ehlo_names=EhloNames(recommended(report)))
 
 
-@wrong("The server refuses the EHLO name at RCPT")
+@misconfiguration("The server refuses the EHLO name at RCPT")
 async def name_refused_late(net: SmallInternet) -> Attempts:
     async with SmtpServer() as server:
         refusal = "450 4.7.1 <10.0.0.7>: Helo command rejected: Host not found"
@@ -66,7 +66,7 @@ async def name_refused_late(net: SmallInternet) -> Attempts:
         yield net.subject(server, ehlo_names=EhloNames(recommended(report)), check=CHECK)
 
 
-@wrong("The server does not relay for unknown clients")
+@misconfiguration("The server does not relay for unknown clients")
 async def relay_denied(net: SmallInternet) -> Attempts:
     async with SmtpServer(users=USERS) as server:
         denied = "554 5.7.1 <ann@example.org>: Relay access denied"
@@ -78,42 +78,42 @@ async def relay_denied(net: SmallInternet) -> Attempts:
         yield net.subject(server, check=CHECK, **LOGIN)
 
 
-@wrong("The server requires a login, and the profile has none")
+@misconfiguration("The server requires a login, and the profile has none")
 async def login_wanted(net: SmallInternet) -> Attempts:
     async with SmtpServer(users=USERS) as server:
         yield net.subject(server, check=CHECK)
         yield net.subject(server, check=CHECK, **LOGIN)
 
 
-@wrong("The password is wrong")
+@misconfiguration("The password is wrong")
 async def wrong_password(net: SmallInternet) -> Attempts:
     async with SmtpServer(users=USERS) as server:
         yield net.subject(server, **LOGIN | {"password": "hunter3"})
         yield net.subject(server, **LOGIN)
 
 
-@wrong("Gmail gets the account's own password")
+@misconfiguration("Gmail gets the account's own password")
 async def app_password(net: SmallInternet) -> Attempts:
     async with SmtpServer({"auth": [GMAIL]}, users=USERS) as server:
         yield net.subject(server, **LOGIN | {"password": "the account's own"})
         yield net.subject(server, **LOGIN)
 
 
-@wrong("Authenticated SMTP is off in Microsoft 365")
+@misconfiguration("Authenticated SMTP is off in Microsoft 365")
 async def basic_auth_off(net: SmallInternet) -> Attempts:
     async with SmtpServer({"auth": [MICROSOFT]}, users=USERS) as server:
         yield net.subject(server, **LOGIN)
         yield net.subject(server, **LOGIN)  # turned on at the mailbox meanwhile
 
 
-@wrong("The server does not offer `auth.mechanism`")
+@misconfiguration("The server does not offer `auth.mechanism`")
 async def mechanism_not_offered(net: SmallInternet) -> Attempts:
     async with SmtpServer(users=USERS, mechanisms=["LOGIN"]) as server:
         yield net.subject(server, mechanism=AuthMechanism.PLAIN, **LOGIN)
         yield net.subject(server, **LOGIN)
 
 
-@wrong("The connection would expose the password")
+@misconfiguration("The connection would expose the password")
 async def password_in_clear(net: SmallInternet) -> Attempts:
     login = LOGIN | {"allow_plaintext_auth": False}
     tls = net.server_tls()
@@ -122,7 +122,7 @@ async def password_in_clear(net: SmallInternet) -> Attempts:
         yield net.subject(server, **login | {"tls": TlsMode.STARTTLS})
 
 
-@wrong("The account may not send as the sender")
+@misconfiguration("The account may not send as the sender")
 async def foreign_sender(net: SmallInternet) -> Attempts:
     def own(path: str) -> str | None:
         refusal = "553 5.7.1 Sender address rejected: not owned by user"
@@ -149,7 +149,7 @@ def _token(net: SmallInternet, tokens: TokenServer, secret: str) -> Token:
 BY_TOKEN: Final = {"username": USER, "mechanism": AuthMechanism.OAUTH2, **IN_CLEAR}
 
 
-@wrong("The OAuth client's secret has expired")
+@misconfiguration("The OAuth client's secret has expired")
 async def client_secret(net: SmallInternet) -> Attempts:
     with TokenServer() as tokens:
         async with SmtpServer(tokens=tokens.valid, mechanisms=["XOAUTH2"]) as server:

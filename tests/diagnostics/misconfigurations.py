@@ -12,15 +12,15 @@ from tests.diagnostics.small_internet import SmallInternet
 Attempts = AsyncGenerator[Subject, Report]
 Misconfiguration = Callable[[SmallInternet], Attempts]
 
-WRONG: Final[dict[str, Misconfiguration]] = {}
+MISCONFIGURATIONS: Final[dict[str, Misconfiguration]] = {}
 
 
-def wrong(what: str) -> Callable[[Misconfiguration], Misconfiguration]:
-    """Keep it under the words that the page has for it."""
+def misconfiguration(what: str) -> Callable[[Misconfiguration], Misconfiguration]:
+    """Register a misconfiguration under its words on the page."""
 
     def kept(made: Misconfiguration) -> Misconfiguration:
-        assert what not in WRONG
-        WRONG[what] = made
+        assert what not in MISCONFIGURATIONS
+        MISCONFIGURATIONS[what] = made
         return made
 
     return kept
