@@ -40,7 +40,7 @@ def test_with_every_recipient_decided_the_message_is_final(
     """It is due no more."""
     done = settled(Attempts(claimed_message(ANN, BOB), outcomes=dict(enumerate(outcomes))))
     assert (done.status, done.due_at) == (status, None)
-    assert [each.attempts for each in done.recipients] == [1, 1]
+    assert [recipient.attempts for recipient in done.recipients] == [1, 1]
 
 
 def test_a_deferred_recipient_is_tried_again_later() -> None:
@@ -101,7 +101,7 @@ def test_a_marked_recipient_without_an_outcome_is_uncertain() -> None:
     """Whatever broke the work off; the others go on."""
     attempts = Attempts(claimed_message(ANN, BOB, guarantee=Guarantee.AT_MOST_ONCE), marked={0})
     done = settled(attempts)
-    assert [each.status for each in done.recipients] == [RecipientStatus.UNCERTAIN]
+    assert [recipient.status for recipient in done.recipients] == [RecipientStatus.UNCERTAIN]
     assert (done.status, done.due_at) == (None, NOW)
 
 

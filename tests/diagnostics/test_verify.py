@@ -39,12 +39,12 @@ async def tried(net: SmallInternet, subject: Subject, **options: Any) -> Report:
 
 def of(report: Report, step: Step) -> StageReport:
     """One stage."""
-    return next(each for each in report.stages if each.stage is step)
+    return next(stage for stage in report.stages if stage.stage is step)
 
 
 def begun(report: Report) -> list[str]:
     """The stages that were not skipped, in their order."""
-    return [each.stage.value for each in report.stages if each.status is not Status.SKIPPED]
+    return [stage.stage.value for stage in report.stages if stage.status is not Status.SKIPPED]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ async def test_a_dead_address_is_warned_of(net: SmallInternet) -> None:
     tcp = of(report, Step.TCP)
     assert tcp.status is Status.WARNING
     assert report.is_ok
-    errors = {each.address: each.error for each in tcp.addresses}
+    errors = {attempt.address: attempt.error for attempt in tcp.addresses}
     assert errors["127.0.0.1"] is None
     assert errors["127.0.0.2"] is not None
     assert "127.0.0.2" in tcp.detail
@@ -259,7 +259,7 @@ async def test_a_mute_dns_costs_its_share_and_is_told(net: SmallInternet) -> Non
         report = await tried(net, net.subject(server), seconds=3)
     assert report.failed_stage is not None
     assert (report.failed_stage.stage, report.failed_stage.code) == (Step.DNS, "dns_timeout")
-    told = {each.check: each for each in report.advice}
+    told = {advice_item.check: advice_item for advice_item in report.advice}
     assert told["name_resolves"].status.value == "warning"
 
 

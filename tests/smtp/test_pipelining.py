@@ -32,7 +32,7 @@ def commands(server: SmtpServer, session: int = 0) -> list[str]:
 async def send_all(session: Session, mails: Sequence[Mail]) -> list[Any]:
     """One after the other, each begun together with the content of the one before."""
     coming = iter([*mails[1:], None])
-    return [await session.send(each, next_mail=lambda: next(coming)) for each in mails]
+    return [await session.send(mail, next_mail=lambda: next(coming)) for mail in mails]
 
 
 @BOTH

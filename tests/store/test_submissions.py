@@ -99,7 +99,7 @@ async def test_what_is_written_is_read_back(database: Database) -> None:
     bare = a_stranger(2, client_address=None, client_port=None, login=None, login_reply=None)
     with noted() as statements:
         await fill(database, full, bare)
-    assert len([each for each in statements if "INSERT" in each[0]]) == 1
+    assert len([statement for statement in statements if "INSERT" in statement[0]]) == 1
     assert await listed(database, None) == [bare, full]
     async with database.reading() as connection:
         for tenant_id, expected in (("ten_1", full), (None, full), ("ten_2", None)):
@@ -120,7 +120,7 @@ async def test_nothing_to_write_is_no_statement(database: Database) -> None:
     """Whoever writes need not ask whether there is anything."""
     with noted() as statements:
         await fill(database)
-    assert not [each for each in statements if "INSERT" in each[0]]
+    assert not [statement for statement in statements if "INSERT" in statement[0]]
 
 
 async def test_a_hostile_client_keeps_no_session_from_the_log(database: Database) -> None:

@@ -291,7 +291,7 @@ async def test_a_renewal_goes_by_the_ids_of_messages(database: Database, profile
             await outbox.renew(
                 connection,
                 owner="wrk_1",
-                message_ids=[each.id for each in claimed],
+                message_ids=[message.id for message in claimed],
                 lease_until=NOW + MINUTE,
             )
         found = await plan(connection, statements[0])

@@ -71,7 +71,7 @@ async def test_a_retry_waits_no_longer_than_the_longest_of_its_profile(
     assert await due(database, right) == NOW + 10 * MINUTE
     assert await due(database, wrong) == NOW + 30 * MINUTE
     claimed = await leased_messages(database, profile, owner="wrk_1", now=NOW + 30 * MINUTE)
-    times = {each.recipients[0].next_attempt_at for each in claimed}
+    times = {message.recipients[0].next_attempt_at for message in claimed}
     assert times == {NOW + 10 * MINUTE, NOW + 30 * MINUTE}
     assert GREYLIST.cap < 30 * MINUTE
 

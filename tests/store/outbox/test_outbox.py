@@ -102,9 +102,9 @@ async def test_what_is_due_is_claimed_oldest_first(database: Database, profile: 
     await queued_message(database, profile, created_at=NOW + HOUR)
     await queued_message(database, other, created_at=NOW - HOUR)
     claimed = await leased_messages(database, profile, owner="wrk_1", limit=2)
-    assert [each.id for each in claimed] == [made[1].id, made[0].id]
+    assert [message.id for message in claimed] == [made[1].id, made[0].id]
     claimed = await leased_messages(database, profile, owner="wrk_1")
-    assert [each.id for each in claimed] == [made[2].id]
+    assert [message.id for message in claimed] == [made[2].id]
 
 
 async def test_a_claim_brings_all_that_delivery_needs(database: Database, profile: Profile) -> None:
@@ -135,7 +135,7 @@ async def test_high_priority_goes_first(database: Database, profile: Profile) ->
     for priority in order:
         await queued_message(database, profile, priority=priority)
     claimed = await leased_messages(database, profile, owner="wrk_1", now=NOW + HOUR)
-    assert [each.priority for each in claimed] == order[::-1]
+    assert [message.priority for message in claimed] == order[::-1]
 
 
 async def test_a_claim_is_bounded_by_bytes(database: Database, profile: Profile) -> None:
@@ -264,8 +264,8 @@ async def test_what_is_due_of_several_profiles_is_claimed_together(
         claimed = await outbox.claim_many(
             connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
         )
-    assert [each.id for each in claimed] == [made[profile.id][1], *made[second.id]]
-    assert [each.recipients[0].address for each in claimed] == ["ann@example.org"] * 4
+    assert [message.id for message in claimed] == [made[profile.id][1], *made[second.id]]
+    assert [message.recipients[0].address for message in claimed] == ["ann@example.org"] * 4
     assert {await status_of(database, third, each) for each in made[third.id]} == {
         MessageStatus.QUEUED
     }
@@ -288,7 +288,7 @@ async def test_of_several_profiles_each_is_bounded_by_its_own_bytes(
         claimed = await outbox.claim_many(
             connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
         )
-    assert [each.profile_id for each in claimed] == [profile.id, second.id, second.id]
+    assert [message.profile_id for message in claimed] == [profile.id, second.id, second.id]
 
 
 async def test_a_message_that_is_claimed_elsewhere_is_left_out_of_many(
@@ -303,7 +303,7 @@ async def test_a_message_that_is_claimed_elsewhere_is_left_out_of_many(
             claimed = await outbox.claim_many(
                 connection, wants, owner=owner, now=now, lease_until=now + MINUTE
             )
-            return [each.former_owner for each in claimed]
+            return [message.former_owner for message in claimed]
 
     if database.is_postgresql:
         async with database.transaction() as connection:
@@ -342,7 +342,7 @@ async def test_claimers_at_the_same_time_share_and_do_not_wait(
             if given.get("is_first"):
                 first_has_claimed.set()
                 await second_is_done.wait()
-            return {each.id for each in claimed}
+            return {message.id for message in claimed}
 
     async def second() -> set[str]:
         await first_has_claimed.wait()
