@@ -16,6 +16,9 @@ _INSERT: Final[Mapping[str, Insert]] = {
     "postgresql": postgresql.insert(idempotency_keys).on_conflict_do_nothing(),
     "sqlite": sqlite.insert(idempotency_keys).on_conflict_do_nothing(),
 }
+_INSERT_RETURNING: Final = {
+    name: statement.returning(idempotency_keys.c.message_id) for name, statement in _INSERT.items()
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,9 @@ async def claim(
         {name: getattr(request, name) for name in KeyedRequest.__slots__}
         for request in sorted_requests
     ]
-    await connection.execute(_INSERT[connection.dialect.name], rows)
+    inserted = await connection.execute(_INSERT_RETURNING[connection.dialect.name], rows)
+    if len(inserted.all()) == len(rows):
+        return {}
     pairs = [(request.tenant_id, request.key_hash) for request in sorted_requests]
     query = select(idempotency_keys).where(
         tuple_(idempotency_keys.c.tenant_id, idempotency_keys.c.key_hash).in_(pairs)

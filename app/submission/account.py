@@ -130,6 +130,7 @@ class Account:
             key,
             fingerprint_content,
             partial(self._make, envelope, message, trace),
+            is_probably_new=message.options.idempotency_key is None,
         )
         return accepted.message_id
 

@@ -85,8 +85,13 @@ async def accept_once(
     key: str | None,
     fingerprint_of: Callable[[], Awaitable[str]],
     make: Callable[[], Awaitable[Prepared]],
+    *,
+    is_probably_new: bool = False,
 ) -> Accepted:
     """Accept the message that `make` returns, or return the earlier one of this key.
+
+    With `is_probably_new` only the transaction that stores the message looks for an earlier one. It
+    saves a read per message, and for a repeated one costs what `make` does.
 
     Raises what `fingerprint_of`, `make` and the committer raise, Conflict while another request
     with the key runs, and InvalidRequest if the key was used for a different request.
@@ -97,7 +102,8 @@ async def accept_once(
         return Accepted(message.id, dump_new_message(message, profile))
     keyed = IdempotentRequest(services, caller, key, await fingerprint_of())
     with lock_key(services, caller, key):
-        if (earlier := await keyed.find_earlier()) is None:
+        earlier = None if is_probably_new else await keyed.find_earlier()
+        if earlier is None:
             message, profile = await make()
             response = dump_new_message(message, profile)
             earlier = await commit_message(

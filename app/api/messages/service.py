@@ -1,6 +1,5 @@
 """Send a message: the use case behind every way to `POST /messages`."""
 
-import asyncio
 import logging
 from dataclasses import replace
 from typing import Final
@@ -94,9 +93,9 @@ async def prepare_raw(
     """
     check_recipients(caller.tenant, len(draft.to))
     policy = await build_terms(services, caller)
-    # The message's author decides what reading it costs, so a thread reads it.
-    return await asyncio.to_thread(
-        prepare_raw_message, content, draft, profile=profile, policy=policy
+    # Bounds of fields and parts keep what a small message costs below 15 ms, whoever wrote it.
+    return await run_in_thread_if_large(
+        len(content), prepare_raw_message, content, draft, profile=profile, policy=policy
     )
 
 
