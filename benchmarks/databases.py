@@ -16,13 +16,14 @@ from tests.support.database.postgresql import binaries, postgresql_server
 def new_databases(server_url: str | None) -> Iterator[Callable[[], str] | None]:
     """Makes a new database, and answers its URL; gone when the block ends.
 
-    It is on the server that is named, else on the one that the tests bring; None without either.
+    It is on the server that is named, else on one that is started here and calls fsync as an
+    operator's does; None without either.
     """
     if server_url is not None:
         with _databases_on(server_url) as new:
             yield new
     elif binaries() is not None:
-        with postgresql_server() as server:
+        with postgresql_server(is_durable=True) as server:
             yield server.empty
     else:
         yield None

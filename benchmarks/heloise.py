@@ -59,10 +59,16 @@ def two_processes(
 
 
 def enter(
-    setting: Setting, stack: ExitStack, smtp_port: int, url: str, *words: str, name: str
+    setting: Setting,
+    stack: ExitStack,
+    smtp_port: int,
+    url: str,
+    *words: str,
+    name: str,
+    **variables: str,
 ) -> Entry:
-    """Heloise served on this database, which is a new one."""
-    service = TrialService(setting.folder, url)
+    """Heloise served on this database, which is a new one, with `variables` as settings."""
+    service = TrialService(setting.folder, url, **variables)
     service.prepare(smtp_port=smtp_port)
     return Entry(name, service, stack.enter_context(service.serving(*words)))
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -69,5 +70,24 @@ def clear_peak(pid: int) -> None:
 
 def cpu_seconds(pid: int) -> float:
     """How much processor time a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+    return sum(map(int, _stat(pid)[11:13])) / TICKS_PER_SECOND
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """How much processor time a process and its children have used, ended ones included."""
+    ticks, parent = sum(map(int, _stat(pid)[11:15])), str(pid)
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if (fields := _stat(int(path.name)))[1] == parent:
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / TICKS_PER_SECOND
+
+
+def parent_of(pid: int) -> int:
+    """The id of the process that started another."""
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of `/proc/PID/stat` behind the name: proc(5) numbers them from 3."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -17,6 +17,7 @@ from benchmarks.measures import (
     latency,
     memory,
     round_trip,
+    submission,
 )
 from benchmarks.measures.smtp_engine import TO_PLAIN_SINK, TO_SINK
 from benchmarks.results import Results
@@ -108,6 +109,11 @@ TARGETS: Final = (
     _over(POSTGRESQL, "accept, over the naive service", accept.NAME, accept.NAIVE_POSTGRESQL, 4),
     _tail(SQLITE),
     _tail(POSTGRESQL),
+    *_on_both("SMTP submission, over Postfix's smtpd", submission.NAME, postfix.NAME, 1.5),
+    *(
+        _over(kind, "SMTP submission, over POST /messages", submission.NAME, post, 1)
+        for kind, post in submission.POSTS.items()
+    ),
     Target(
         "SMTP alone, pipelining: over aiosmtplib, pooled",
         Figure(TO_SINK.name, smtp.HELOISE),
@@ -205,6 +211,23 @@ TARGETS: Final = (
         Target(
             f"{name}: longest stall beside a request of 25 MB",
             Figure(large.NAME, name, "stall_ms"),
+            at_most=50,
+            unit="ms",
+        )
+        for name in (SQLITE, POSTGRESQL)
+    ),
+    *(
+        Target(
+            f"{name}: memory of a submission of 25 MB, over its size",
+            Figure(submission.LARGE, name),
+            at_most=4,
+        )
+        for name in (SQLITE, POSTGRESQL)
+    ),
+    *(
+        Target(
+            f"{name}: longest stall beside a submission of 25 MB",
+            Figure(submission.LARGE, name, "stall_ms"),
             at_most=50,
             unit="ms",
         )

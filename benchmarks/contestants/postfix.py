@@ -1,6 +1,5 @@
-"""Postfix as an outbox: it takes mail by SMTP, queues it on disk, and relays it to a sink."""
+"""Postfix as an outbox: it takes mail by SMTP, queues it on disk, and may relay it to a sink."""
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +13,15 @@ from benchmarks.rounds import Reading
 from benchmarks.smtp import by_hand
 from benchmarks.trial.processes import POLL_SECONDS, unused_port
 from benchmarks.trial.sink import Counts
-from tests.support.servers.postfix import APART_CF, DAEMONS, POSTFIX, STOP
+from benchmarks.trial.submit import Server
+from tests.support.servers.postfix import (
+    APART_CF,
+    DAEMONS,
+    POSTFIX,
+    STOP,
+    USERS,
+    write_users,
+)
 
 NAME: Final = "Postfix"
 SUBMITTING: Final = 20  # connections
@@ -28,6 +35,16 @@ transport_maps = static:smtp:[127.0.0.1]:{sink_port}
 smtpd_relay_restrictions = permit_mynetworks, reject
 """
 )
+# Whoever has logged in may submit. What is accepted stays in the queue: nothing is delivered.
+SUBMISSION_CF: Final = (
+    APART_CF
+    + """\
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_local_domain = users.test
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_sender_restrictions = check_sender_access static:HOLD
+"""
+)
 MASTER_CF: Final = f"""\
 127.0.0.1:{{port}} inet n - n - - smtpd
 smtp unix - - n - - smtp
@@ -35,16 +52,24 @@ scache unix - - n - 1 scache
 {DAEMONS}"""
 
 
-def missing() -> str | None:
-    """Why it cannot be run here, or None."""
-    if os.geteuid() != 0:
-        return "Postfix is started by root alone"
-    return None if Path(POSTFIX).exists() else f"not installed: {POSTFIX}"
-
-
 @contextmanager
 def relaying(sink_port: int) -> Iterator[int]:
     """The port of a Postfix of one's own that relays to a sink."""
+    with _running(MAIN_CF, sink_port=sink_port) as (port, _):
+        yield port
+
+
+@contextmanager
+def submitting() -> Iterator[tuple[Server, int]]:
+    """A Postfix of one's own that queues mail, and the id of its master process."""
+    user, password = next(iter(USERS.items()))
+    with _running(SUBMISSION_CF) as (port, pid):
+        yield Server(port, user, password), pid
+
+
+@contextmanager
+def _running(main_cf: str, **values: int) -> Iterator[tuple[int, int]]:
+    """Run a Postfix with this `main.cf`: its port, and the id of its master process."""
     folder, port = Path(tempfile.mkdtemp(prefix="heloise-bench-postfix-")), unused_port()
     folder.chmod(0o755)  # its daemons run as other users
     etc = folder / "etc"
@@ -52,8 +77,9 @@ def relaying(sink_port: int) -> Iterator[int]:
         path.mkdir()
     shutil.chown(folder / "data", "postfix")
     (folder / "maillog").touch()
-    (etc / "main.cf").write_text(MAIN_CF.format(folder=folder, sink_port=sink_port))
+    (etc / "main.cf").write_text(main_cf.format(folder=folder, **values))
     (etc / "master.cf").write_text(MASTER_CF.format(port=port))
+    write_users(etc)
     # It stops Postfix at the end of its input, which comes however this process ends.
     guard = subprocess.Popen(  # noqa: S603 - our own words
         ["/bin/sh", "-c", STOP, str(folder)],
@@ -65,7 +91,7 @@ def relaying(sink_port: int) -> Iterator[int]:
     try:
         words = [POSTFIX, "-c", str(etc), "start"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - as above
-        yield port
+        yield port, int((folder / "spool/pid/master.pid").read_text())
     finally:
         guard.communicate()
 

@@ -1,15 +1,13 @@
 """Postfix's smtp-sink: a server in C that takes all mail and keeps none."""
 
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.trial.processes import POLL_SECONDS, START_SECONDS, unused_port
+from benchmarks.trial.processes import unused_port, wait_until_listening
 
 SMTP_SINK: Final = "/usr/sbin/smtp-sink"  # where Debian has it; PATH may lack it
 BACKLOG: Final = "512"
@@ -28,20 +26,7 @@ def running() -> Iterator[int]:
     words = [SMTP_SINK, "-4", *user, f"127.0.0.1:{port}", BACKLOG]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - our own words
         try:
-            _wait_until_listening(port)
+            wait_until_listening(port)
             yield port
         finally:
             process.terminate()
-
-
-def _wait_until_listening(port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_SECONDS)
-        else:
-            return

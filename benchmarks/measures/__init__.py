@@ -14,11 +14,13 @@ from benchmarks.measures import (
     memory,
     round_trip,
     smtp_engine,
+    submission,
 )
 from benchmarks.rounds import Measure
 
 ALL: Final[tuple[Measure, ...]] = (
     accept.MEASURE,
+    submission.MEASURE,
     smtp_engine.TO_SINK,
     smtp_engine.TO_PLAIN_SINK,
     smtp_engine.TO_CHUNKING_SINK,
@@ -33,4 +35,5 @@ ALL: Final[tuple[Measure, ...]] = (
     many_profiles.MEASURE,
     memory.MEASURE,
     large.MEASURE,
+    submission.LARGE_MEASURE,
 )

@@ -10,6 +10,7 @@ from benchmarks.measures.smtp_engine import content
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
 from benchmarks.trial.sink import Counts, running_sink
+from tests.support.servers.postfix import missing
 
 NAME: Final = "end_to_end"
 POST_OFFICE_SQLITE: Final = post_office.NAME.format("SQLite")
@@ -21,7 +22,7 @@ def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     port, counts = stack.enter_context(running_sink())
     for entry in (*entered(setting, stack, port), two_processes(setting, stack, port)):
         yield entry if isinstance(entry, Absent) else _heloise(entry, counts, messages)
-    if reason := postfix.missing():
+    if reason := missing():
         yield Absent(postfix.NAME, reason)
     else:
         relay = stack.enter_context(postfix.relaying(port))

@@ -3,14 +3,10 @@
 import asyncio
 import json
 import os
-import time
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from typing import Final
 
 from benchmarks.heloise import Entry, entered, warmed
@@ -21,11 +17,11 @@ from benchmarks.trial.load import put_load, request
 from benchmarks.trial.message import BODY
 from benchmarks.trial.processes import read, unused_port
 from benchmarks.trial.service import ACCEPTED
+from benchmarks.watching import watching
 
 NAME: Final = "large"
 BODY_BYTES: Final = 25_000_000
 BYTES_PER_MB: Final = 1024 * 1024
-LOOK_SECONDS: Final = 0.005
 OVERLOADED: Final = 503  # the memory for what waits to be stored is bounded
 
 
@@ -73,7 +69,7 @@ def _cost(entry: Entry, content: bytes, count: int) -> _Cost:
     asked = request("POST", url, entry.served.headers, content)
     before_mb = memory_mb(pid)
     clear_peak(pid)
-    with _watched(f"{entry.served.url}/healthz") as took_seconds:
+    with watching(partial(read, f"{entry.served.url}/healthz")) as took_seconds:
         load = asyncio.run(put_load(url, asked, requests=count, connections=count))
     if not set(load.statuses) <= {ACCEPTED, OVERLOADED}:
         raise RuntimeError(f"POST /messages answered {dict(load.statuses)}")
@@ -82,40 +78,6 @@ def _cost(entry: Entry, content: bytes, count: int) -> _Cost:
         max(took_seconds) * 1000,
         load.statuses[OVERLOADED],
     )
-
-
-@contextmanager
-def _watched(url: str) -> Iterator[list[float]]:
-    """Ask for a URL again and again beside the block: how long each answer took.
-
-    A process of its own asks: in this one it would wait for the load's work, too.
-    """
-    context = get_context("spawn")
-    took_seconds: list[float] = []
-    ours, its = context.Pipe()
-    watcher = context.Process(target=_watch, args=(url, its))
-    watcher.start()
-    its.close()
-    try:
-        ours.recv()  # it has begun
-        yield took_seconds
-        ours.send(None)
-        took_seconds += ours.recv()
-    finally:
-        ours.close()
-        watcher.join()
-
-
-def _watch(url: str, asked: Connection) -> None:
-    took_seconds = []
-    asked.send(None)
-    while not asked.poll(LOOK_SECONDS):
-        started_at = time.monotonic()
-        read(url)
-        took_seconds.append(time.monotonic() - started_at)
-    with suppress(EOFError):  # nobody wants to know
-        asked.recv()
-        asked.send(took_seconds)
 
 
 MEASURE: Final = Measure(

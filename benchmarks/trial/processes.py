@@ -77,6 +77,20 @@ def held_port() -> Iterator[int]:
         yield port
 
 
+def wait_until_listening(port: int) -> None:
+    """Wait until a port of loopback takes connections; raises OSError if it never does."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
 def read(url: str) -> bytes:
     """What a GET answers; raises OSError where nobody does, or not with 200."""
     parts = urlsplit(url)

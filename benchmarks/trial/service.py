@@ -35,6 +35,7 @@ from benchmarks.trial.processes import (
     process,
     read,
     wait_until_answers,
+    wait_until_listening,
 )
 from benchmarks.trial.sink import Counts
 
@@ -157,6 +158,15 @@ class TrialService:
             "app.cli", "worker", folder=self._folder, environment=self.environment
         ) as worker:
             yield worker
+
+    @contextmanager
+    def submitting(self, port: int) -> Iterator[Process]:
+        """`heloise submission`, whose settings name this port."""
+        with process(
+            "app.cli", "submission", folder=self._folder, environment=self.environment
+        ) as server:
+            wait_until_listening(port)
+            yield server
 
     def drain(self, served: Served, counts: Counts, messages: int) -> float:
         """Let a worker deliver what is queued; returns the seconds from first connection to end."""

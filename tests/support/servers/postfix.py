@@ -192,7 +192,8 @@ def _master_cf(ports: Mapping[str, int]) -> str:
     return "\n".join(lines) + "\n" + DAEMONS
 
 
-def _write_users(etc: Path) -> None:
+def write_users(etc: Path) -> None:
+    """Write the passwords of USERS to where `smtpd` of a Postfix in `etc` reads them."""
     (etc / "sasl").mkdir()
     (etc / "sasl/smtpd.conf").write_text(SASL_CONF.format(etc=etc))
     database = etc / "sasl/db"
@@ -221,7 +222,7 @@ def _configure(folder: Path, ports: Mapping[str, int], nameserver: str) -> str:
     (etc / "tls.pem").touch(mode=0o600)
     certificate = authority.issue_cert("localhost", "127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(str(etc / "tls.pem"))
-    _write_users(etc)
+    write_users(etc)
     return authority.cert_pem.bytes().decode()
 
 
