@@ -20,7 +20,7 @@ GOOGLE: Final = "https://support.google.com/a/answer/81126"
 
 
 class AdviceStatus(StrEnum):
-    """`failed`: strict servers refuse the name. `warning`: some do, or this is unknown."""
+    """`failed`: strict servers refuse the name. `warning`: some do, or Heloise cannot know."""
 
     OK = "ok"
     WARN = "warning"

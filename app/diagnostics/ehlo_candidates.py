@@ -15,7 +15,7 @@ _ADDRESS: Final = re.compile(r"[0-9a-fA-F:.]{3,45}")
 
 
 class NameSource(StrEnum):
-    """The source of a name: as in `effective_ehlo`, and the DNS of our address."""
+    """Where a name comes from. `pointer`: the PTR record of Heloise's address."""
 
     PROFILE = "profile"
     TENANT = "tenant"

@@ -23,7 +23,7 @@ from app.domain.types import (
 
 
 class EventType(StrEnum):
-    """Types of events, beginning with their subject."""
+    """Types of events. Each begins with the kind of object that it is about."""
 
     MESSAGE_QUEUED = "message.queued"
     MESSAGE_SCHEDULED = "message.scheduled"

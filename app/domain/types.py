@@ -23,9 +23,10 @@ class TlsMode(StrEnum):
 
 
 class AuthMechanism(StrEnum):
-    """SASL mechanisms (RFC 4954): PLAIN RFC 4616, CRAM-MD5 RFC 2195, LOGIN a draft.
+    """How Heloise logs in: by a SASL mechanism (RFC 4954).
 
-    SCRAM-SHA-256 RFC 7677. OAuth 2.0 is OAUTHBEARER (RFC 7628) or XOAUTH2, as offered.
+    `oauth2` is OAUTHBEARER (RFC 7628), or XOAUTH2 if the server offers only that. The others are
+    SCRAM-SHA-256 (RFC 7677), CRAM-MD5 (RFC 2195), PLAIN (RFC 4616) and LOGIN (an Internet-Draft).
     """
 
     AUTO = "auto"
@@ -46,7 +47,7 @@ class OAuthGrant(StrEnum):
 
 
 class Transport(StrEnum):
-    """Where messages go: to the SMTP server, or to a sandbox that keeps them."""
+    """Where messages go: to the SMTP server, or to a sandbox that sends nothing."""
 
     SMTP = "smtp"
     SANDBOX = "sandbox"
@@ -61,7 +62,7 @@ class RecipientKind(StrEnum):
 
 
 class RecipientStatus(StrEnum):
-    """The recipient's status. `sending` is derived from the message's lease, never stored."""
+    """The recipient's status. `sending`: a worker is sending the message."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -75,7 +76,7 @@ class RecipientStatus(StrEnum):
 
 
 class MessageStatus(StrEnum):
-    """The message's status, derived from its recipients and lease (`domain.delivery.status`)."""
+    """The message's status, derived from its recipients."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -88,7 +89,7 @@ class MessageStatus(StrEnum):
 
 
 class Guarantee(StrEnum):
-    """What happens if the outcome of a transmission is unknown (invariant 5)."""
+    """What happens if the outcome of a transmission is unknown."""
 
     AT_LEAST_ONCE = "at_least_once"
     AT_MOST_ONCE = "at_most_once"
@@ -103,7 +104,7 @@ class Priority(StrEnum):
 
 
 class MessageSource(StrEnum):
-    """The way in by which a message was accepted."""
+    """How a message reached Heloise."""
 
     API = "api"
     SMTP = "smtp"

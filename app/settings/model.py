@@ -187,8 +187,9 @@ class Settings(BaseSettings):
         MailAddress | None, SettingInfo(expects="an address such as staging@example.com")
     ] = Field(
         None,
-        description="For test installations: the address that receives all messages, or all that"
-        " HELOISE_ALLOWED_RECIPIENT_DOMAINS does not allow.",
+        description="For test installations: the address that receives all messages. If"
+        " HELOISE_ALLOWED_RECIPIENT_DOMAINS is set, it receives only the messages to other"
+        " domains.",
     )
     allowed_recipient_domains: Annotated[
         MailDomains, SettingInfo(expects="domains such as example.com,*.example.com")
@@ -202,8 +203,8 @@ class Settings(BaseSettings):
     ] = Field(
         "simulator.heloise.test",
         validate_default=False,  # a check would import email_validator
-        description="The domain whose success@, bounce@, defer@ and uncertain@ simulate those"
-        " outcomes without a server.",
+        description="The domain of test addresses: mail to success@, bounce@, defer@ and"
+        " uncertain@ has that outcome, without a server.",
     )
     ehlo_name: Annotated[
         EhloName | None,

@@ -57,9 +57,9 @@ SHOWN_ONCE: Final[dict[str, Any]] = {
     "response_description": "The new key, shown only this once.",
 }
 OWN_RULES: Final = (
-    "\n\nA key creates, rotates and revokes only keys that may do no more than itself. A key that"
-    " is bound to profiles sees only keys bound to some of the same profiles. Requires the scope"
-    " `keys:manage`."
+    "\n\nWith a key, you can create, rotate and revoke only keys that have no more rights than that"
+    " key. A key that is bound to profiles sees only keys bound to some of the same profiles."
+    " Requires the scope `keys:manage`."
 )
 
 

@@ -86,8 +86,8 @@ class KeyCreate(RequestModel):
     profiles: Annotated[list[Named], Bound] = Field(
         default_factory=list,
         max_length=MAX_BOUND,
-        description="The profiles that the key may use, by id or name. It reaches no other"
-        " profile, nor messages of other profiles. Default: all.",
+        description="The profiles that the key may use, by id or name. It cannot reach other"
+        " profiles and their messages. Default: all.",
     )
     allowed_from: Annotated[list[Pattern], Bound] = Field(
         default_factory=list,
@@ -128,7 +128,7 @@ class KeyRead(ResponseModel):
 
     id: str
     name: str
-    hint: str = Field(description="The key's first characters, to tell keys apart.")
+    hint: str = Field(description="The key's first characters, by which you can recognize it.")
     scopes: list[Scope]
     profiles: list[str] = Field(
         description="Ids of the profiles that the key is bound to. Empty: all profiles."

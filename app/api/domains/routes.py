@@ -192,9 +192,9 @@ async def rotate_domain(
 ) -> DomainRead:
     """Create two more keys. The current ones sign until the new records exist.
 
-    Add the new records, then check the domain: each new key replaces the old one of its algorithm,
-    whose private key is deleted. Keep an old record until `record_needed_until`. Requires the scope
-    `profiles:manage`.
+    Add the new records, then check the domain: each new key replaces the old key of its algorithm,
+    and Heloise deletes the old private key. Keep an old record until `record_needed_until`.
+    Requires the scope `profiles:manage`.
     """
     caller.require_unbound()
     audit_context = caller.audit_context(services.now())
@@ -228,7 +228,7 @@ async def rotate_domain(
     responses=tenant_problems("domain-not-found", "key-is-bound"),
 )
 async def delete_domain(domain: InPath, caller: ProfileManager, services: ReadyServices) -> None:
-    """Delete a domain and its keys. New messages of the domain are not signed.
+    """Delete a domain and its keys. Heloise no longer signs new messages of the domain.
 
     Keep the DNS records while signed messages may be in transit. Requires the scope
     `profiles:manage`.

@@ -91,7 +91,7 @@ class EventRecipient(ResponseModel):
 
 
 class EventData(ResponseModel):
-    """The event's subject. Fields are null if they do not apply or no longer exist."""
+    """What the event is about. Fields are null if they do not apply or no longer exist."""
 
     profile: EventProfile | None
     message: EventMessage | None
@@ -144,6 +144,10 @@ class EventQuery(Paging):
         description="Only these types. `*` matches any: `recipient.*`.",
         examples=[["recipient.*"]],
     )
-    profile: Text | None = Field(default=None, description="Only of this profile, by id or name.")
-    message: Text | None = Field(default=None, max_length=64, description="Only of this message.")
+    profile: Text | None = Field(
+        default=None, description="Only events of this profile, by id or name."
+    )
+    message: Text | None = Field(
+        default=None, max_length=64, description="Only events of this message."
+    )
     created_after: Instant | None = Field(default=None, description="Only events later than this.")

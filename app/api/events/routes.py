@@ -46,7 +46,7 @@ async def list_events(
 ) -> EventPage:
     """List the events after a cursor, complete and in the order in which they happened.
 
-    No event appears before `next_cursor` later. A key that is bound to profiles gets only their
+    New events always come after `next_cursor`. A key that is bound to profiles gets only their
     events. Requires the scope `events:read`.
     """
     start = _parse_start(query.cursor, "query", "cursor") or FIRST_POSITION

@@ -34,8 +34,8 @@ from app.domain.ids import Prefix, is_id
 from app.domain.types import NamedAddress
 
 SOURCE: Final = (
-    "How it came in: by this API, by SMTP, by the Resend-compatible API or by the command line."
-    " Null: accepted before Heloise recorded this."
+    "How the message reached Heloise: by this API, by SMTP, by the Resend-compatible API or by the"
+    " command line. Null: an earlier version of Heloise accepted the message."
 )
 KEY_ID: Final = (
     "The id of the API key that sent it, or `admin:` and the name of an admin key. It stays after"

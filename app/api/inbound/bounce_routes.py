@@ -99,7 +99,9 @@ class InboundRead(ResponseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    new: bool = Field(description="False if the same mail came before: nothing was written.")
+    new: bool = Field(
+        description="False if Heloise has already processed this mail. Nothing changes then."
+    )
     recipients: list[InboundRecipient]
 
 
@@ -133,12 +135,12 @@ async def receive_bounce(
 
     Heloise finds each recipient's message by its return path (`verp`), the envelope id (`dsn`) or
     the Message-ID. The report becomes an event and the recipient's `report`. Complaints and
-    unsubscribe requests suppress the recipient; bounces for unknown recipients do if the tenant has
-    `suppresses_hard_bounces`. A mail with the subject `unsubscribe`, or without any text,
-    suppresses its sender; a tag after `unsubscribe` limits that to messages with the tag. The same
-    mail again changes nothing. Automatic feedback (`auth-failure`, `virus`, `fraud`) becomes
-    `reported` and suppresses nobody. A report that Heloise cannot parse is 422. Requires the scope
-    `suppressions:manage`.
+    unsubscribe requests suppress the recipient. Bounces for unknown recipients suppress the
+    recipient if the tenant has `suppresses_hard_bounces`. A mail with the subject `unsubscribe`, or
+    without any text, suppresses its sender; a tag after `unsubscribe` limits that to messages with
+    the tag. If you post the same mail again, nothing changes. Automatic feedback (`auth-failure`,
+    `virus`, `fraud`) becomes `reported` and suppresses nobody. A report that Heloise cannot parse
+    is 422. Requires the scope `suppressions:manage`.
     """
     caller.require_unbound()
     require_media_type(request, "the mail", RFC822)

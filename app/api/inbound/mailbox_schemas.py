@@ -47,6 +47,8 @@ UPDATE: Final[dict[str, Any]] = {
     "off": {"summary": "Disable a mailbox", "value": {"enabled": False}},
 }
 
+Host = Annotated[fields.Host, Field(description="The IMAP server: a host name, or an IP address.")]
+Port = Annotated[fields.Port, Field(description="The TCP port: usually 993 or 143.")]
 Name = Annotated[Line, Field(min_length=1, max_length=100, examples=["bounces"])]
 Username = Annotated[Line, Field(min_length=1, max_length=320)]
 Password = Annotated[
@@ -69,8 +71,8 @@ class MailboxCreate(RequestModel):
     """An IMAP folder that receives reports."""
 
     name: Name
-    host: fields.Host = Field(description="The IMAP server: a host name, or an IP address.")
-    port: fields.Port = Field(default=993, description="Usually 993 or 143.")
+    host: Host
+    port: Port = 993
     tls: MailboxTls = MailboxTls.IMPLICIT
     tls_ca: fields.Certificates | None = Field(
         default=None, description="CA certificates (PEM) to trust instead of the public ones."
@@ -110,10 +112,11 @@ class MailboxRead(ResponseModel):
     failing_since: datetime | None = Field(
         description="Since when Heloise cannot read the mailbox."
     )
-    reason: str | None = Field(description="Why.")
+    reason: str | None = Field(description="Why Heloise cannot read the mailbox.")
     reports: int = Field(description="How many mails were reports.")
     others: int = Field(
-        description="How many mails were no reports or were skipped. They stay in the folder."
+        description="The number of mails that are not reports, or that Heloise skipped. They stay"
+        " in the folder."
     )
     created_at: datetime
     updated_at: datetime

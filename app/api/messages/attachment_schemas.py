@@ -50,7 +50,7 @@ class AttachmentBody(RequestModel):
     filename: Annotated[str, AfterValidator(strip_directories)] = Field(
         default="",
         max_length=MAX_FILENAME_CHARACTERS,
-        description="The file name, in any script. Of a path, Heloise uses the last part.",
+        description="The file name, in any script. If it is a path, Heloise uses the last part.",
         examples=["receipt.pdf"],
     )
     content_type: str | None = Field(

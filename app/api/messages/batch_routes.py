@@ -57,7 +57,8 @@ class BatchCreate(RequestModel):
         Field(
             min_length=1,
             max_length=MAX_MESSAGES,
-            description="The messages. An invalid one gets an error in its place of `results`.",
+            description="The messages. For an invalid message, Heloise returns an error at its"
+            " position in `results`.",
         )
     )
 
@@ -100,8 +101,8 @@ async def send_batch(
     """Accept up to 1000 messages in one transaction.
 
     An invalid message does not affect the others: its result holds the error. With an
-    `Idempotency-Key` you can repeat the whole request: accepted messages return the same result,
-    refused ones are tried again. Requires the scope `messages:send`.
+    `Idempotency-Key` you can repeat the whole request: Heloise returns the same result for accepted
+    messages and tries refused messages again. Requires the scope `messages:send`.
     """
     if idempotency_key is None:
         items = [BatchItem(message, None) for message in body.messages]

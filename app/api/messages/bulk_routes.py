@@ -63,8 +63,8 @@ class ActionsRead(ResponseModel):
 
     dry_run: bool
     matched: int = Field(
-        description="How many messages match: in a dry run all, up to 100000; otherwise those that"
-        " this request handled."
+        description="In a dry run, the number of messages that match, up to 100000. Otherwise the"
+        " number that this request handled."
     )
     done: int
     skipped: dict[str, int] = Field(
@@ -89,7 +89,7 @@ async def act_on_messages(
 ) -> ActionsRead:
     """Cancel, retry or resolve all messages that match a filter.
 
-    Dry run by default: counts matches only. Set `dry_run: false` to act.
+    By default, Heloise only counts the matching messages (dry run). Set `dry_run: false` to act.
 
     A request handles at most 500 messages, newest first. If `next_cursor` is not null, repeat the
     request with it as `cursor`. Messages that do not allow the action stay unchanged; `skipped`

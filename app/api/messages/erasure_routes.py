@@ -55,8 +55,8 @@ async def erase_recipient(
     """Erase an address from all messages of the tenant, for example under the GDPR.
 
     Heloise sends nothing more to the address. It deletes the address, name and servers' replies,
-    and the content, metadata and attempts of its messages; if other recipients still wait, the
-    content is deleted after they are finished. It removes tags that contain the address, masks it
+    and the content, metadata and attempts of its messages; if other recipients still wait, Heloise
+    deletes the content after they are finished. It removes tags that contain the address, masks it
     in the audit log, and deletes the SMTP sessions that name it. The message itself and its
     statuses stay. Requires the scope `messages:manage` and a key that is not bound to profiles.
     """

@@ -23,7 +23,7 @@ from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Pr
 
 router = APIRouter(tags=["Messages"])
 
-ENVELOPE: Final = "The envelope recipients, with or without names. The header does not matter."
+ENVELOPE: Final = "The recipients, with or without names. Heloise ignores those in the header."
 
 
 class Envelope(BaseModel):
@@ -41,7 +41,7 @@ class Envelope(BaseModel):
         default=None, max_length=100, description="The profile's id or name."
     )
     tag: list[Tag] = Field(default_factory=list, max_length=MAX_TAGS)
-    send_at: Instant | None = Field(default=None, description="When to send it.")
+    send_at: Instant | None = Field(default=None, description="When to send the message.")
     expires_at: Instant | None = Field(default=None, description="When to give up.")
     priority: Priority = Field(default=Priority.NORMAL, description="As in POST /messages.")
     guarantee: Guarantee = Field(
@@ -99,9 +99,9 @@ async def send_raw_message(
 
     Heloise keeps the bytes, signatures included. It adds a missing Date and Message-ID, signs
     messages without a DKIM-Signature, and converts line ends from LF to CRLF. It refuses messages
-    with other errors. From and Sender must each be one plain address that the profile allows. The
-    headers Resent-…, ARC-… and Authentication-Results and signatures of other domains are refused.
-    The header may have at most 64 KiB. Requires the scope `messages:send`.
+    with other errors. From and Sender must each be one plain address that the profile allows.
+    Heloise also refuses the headers Resent-…, ARC-… and Authentication-Results, and signatures of
+    other domains. The header may have at most 64 KiB. Requires the scope `messages:send`.
     """
     require_media_type(request, "the message", RFC822)
     content = await request.body()

@@ -37,11 +37,11 @@ class LastReply(ResponseModel):
 
 
 class ReportRead(ResponseModel):
-    """A report that came back by mail."""
+    """A report that arrived by mail."""
 
     kind: ReportKind = Field(
-        description="`bounced_later`: a later server returned the message. The gravest report,"
-        " or the newest of equal ones."
+        description="`bounced_later`: a later server returned the message. Of several reports,"
+        " Heloise shows the most serious, and the newest of equally serious ones."
     )
     code: str | None = Field(description="The enhanced status code (RFC 3463).")
     text: str | None
@@ -59,10 +59,10 @@ class RecipientRead(ResponseModel):
     next_attempt_at: datetime | None
     last_reply: LastReply | None
     sent_to: str | None = Field(
-        description="The actual address under `redirect_all_to`. Null: sent to `address`."
+        description="The address to which `redirect_all_to` sent the message. Null: `address`."
     )
     report: ReportRead | None = Field(
-        description="The report that came back by mail. Null if there is none."
+        description="The report about this recipient that arrived by mail. Null if there is none."
     )
 
     @classmethod
@@ -218,7 +218,7 @@ class AttemptRead(ResponseModel):
 
     id: str
     profile_id: str = Field(
-        description="The profile that was used: the message's own or its fallback."
+        description="The profile that Heloise used: the message's profile or its fallback."
     )
     started_at: datetime
     duration_ms: float

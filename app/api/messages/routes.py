@@ -205,8 +205,8 @@ async def get_raw_message(
 ) -> Response:
     """Get the bytes that go over the wire, rendered at acceptance.
 
-    Not available for sensitive messages and after the content was deleted. Requires the scope
-    `messages:read`.
+    For a sensitive message, and after Heloise has deleted the content, the status is 410. Requires
+    the scope `messages:read`.
     """
     async with services.database.reading() as connection:
         if caller.profiles is not None:
@@ -273,8 +273,9 @@ async def update_message(
 ) -> MessageRead:
     """Update the time or priority of a message that is still `scheduled`.
 
-    The content does not change, `Date` included: it was rendered at acceptance. To change the
-    content, cancel the message and send a new one. Requires the scope `messages:manage`.
+    The content, `Date` included, does not change: Heloise renders it when it accepts the message.
+    To change the content, cancel the message and send a new one. Requires the scope
+    `messages:manage`.
     """
 
     async def decide(connection: AsyncConnection, now: datetime) -> None:

@@ -104,8 +104,8 @@ class DsnBody(RequestModel):
     notify: list[DsnNotify] = Field(
         default_factory=list,
         max_length=3,
-        description="When servers send a notification. `never` excludes the others. Default: the"
-        " servers' own.",
+        description="When servers send a notification. You cannot combine `never` with others."
+        " Default: the server decides.",
     )
     returns: DsnReturn | None = Field(
         default=None, alias="return", description="How much of the message a notification returns."
@@ -123,7 +123,7 @@ class DsnBody(RequestModel):
 
 
 class MessageCreate(RequestModel):
-    """A message to send; it is built at once, so that the first one does not wait for it."""
+    """A message to send."""
 
     model_config = ConfigDict(defer_build=False)
 
@@ -151,8 +151,8 @@ class MessageCreate(RequestModel):
     template: Text | None = Field(
         default=None,
         max_length=100,
-        description="The id or name of a template for subject, text and html. Leave those three"
-        " out then. Heloise renders it at once.",
+        description="The id or name of a template for subject, text and html. If you set it, leave"
+        " out these three. Heloise renders it at once.",
         examples=["receipt"],
     )
     variables: Variables = Field(
@@ -175,8 +175,8 @@ class MessageCreate(RequestModel):
     )
     return_path: ReturnPath | None = Field(
         default=None,
-        description="The address for bounces (MAIL FROM). Default: `from`. Empty for automatic"
-        " replies: `<>`, no bounces.",
+        description="The address for bounces (MAIL FROM). Default: `from`. An empty text means"
+        " `<>`, which is for automatic replies: no bounces.",
         examples=["bounces@example.com"],
     )
     verp: StrictBool = Field(
@@ -318,7 +318,7 @@ class MessageResolve(RequestModel):
     resolution: Resolution = Field(
         alias="as",
         description="`sent`: the server accepted the message. `bounced`: the server refused it."
-        " `retry`: send it once more; you confirm that this is right.",
+        " `retry`: send the message once more, although the recipient may get it twice.",
     )
 
 
@@ -367,7 +367,7 @@ class MessageFilters(RequestModel):
         examples=["key_0198c5a2d3f07b6e8a4c1d2e3f405162"],
     )
     source: MessageSource | None = Field(
-        default=None, description="Only messages that came in this way."
+        default=None, description="Only messages that reached Heloise in this way."
     )
     message_id: Text | None = Field(
         default=None,
@@ -377,10 +377,10 @@ class MessageFilters(RequestModel):
     )
     created_after: Instant | None = Field(
         default=None,
-        description="Only those created at this time or later (RFC 3339, with an offset).",
+        description="Only messages created at this time or later (RFC 3339, with an offset).",
     )
     created_before: Instant | None = Field(
-        default=None, description="Only those created before this time."
+        default=None, description="Only messages created before this time."
     )
 
 
@@ -437,7 +437,7 @@ class MessageActions(RequestModel):
     dry_run: bool = Field(
         default=True,
         strict=True,
-        description="Dry run by default: counts matches only. Set `false` to act.",
+        description="By default, Heloise only counts the matching messages. Set `false` to act.",
     )
     cursor: Text | None = Field(
         default=None, max_length=64, description="The `next_cursor` of the previous response."

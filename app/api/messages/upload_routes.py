@@ -90,7 +90,7 @@ class _Progress(Response):
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "One message per line, as POST /messages takes it.",
+            "description": "One message per line, in the format of `POST /messages`.",
             "content": lines_content(TYPES[0], LINES),
         }
     },

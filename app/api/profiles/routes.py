@@ -160,7 +160,8 @@ async def delete_profile(
     services: ReadyServices,
     *,
     cancel_pending: Annotated[
-        bool, Query(description="Cancel unfinished messages instead of refusing.")
+        bool,
+        Query(description="Whether to cancel unfinished messages. Otherwise Heloise refuses."),
     ] = False,
 ) -> None:
     """Delete a profile and its credentials. Its messages stay readable.

@@ -30,8 +30,9 @@ Fallback = Annotated[
     Field(
         description="Another profile of the tenant, by id or name. After this profile has failed"
         " for `fallback_after_seconds`, due messages go out through the other one, with its EHLO"
-        " name and credentials, except those that this profile's server may have accepted. The"
-        " other profile's `allowed_from` is not checked: setting it here allows the senders."
+        " name and credentials, except those that this profile's server may have accepted. Heloise"
+        " does not check the other profile's `allowed_from`: if you set it here, you allow the"
+        " senders."
     ),
 ]
 DEFAULTS: Final = TimeoutDefaults()
@@ -73,9 +74,9 @@ class Retry(RequestModel):
     )
     max_unknown_outcomes: fields.UnknownOutcomes = Field(
         RETRY.max_unknown_outcomes,
-        description="How many transmissions a recipient gets while the server's reply is lost, as"
-        " each may have arrived. Then the recipient becomes `uncertain`, whatever the `guarantee`,"
-        " and waits for `POST /messages/{id}/resolve`.",
+        description="How often Heloise sends to a recipient if it loses the server's reply each"
+        " time: each message may have arrived. Then the recipient becomes `uncertain`, whatever"
+        " the `guarantee`, and waits for `POST /messages/{id}/resolve`.",
     )
 
 

@@ -34,7 +34,7 @@ MINUTE_SECONDS: Final = 60
     "/profiles/verify",
     operation_id="verify_unsaved_profile",
     summary="Verify a profile without saving it",
-    response_description="The result of each stage. `ok` tells whether the profile can send mail.",
+    response_description="The result of each stage. `ok` says whether the profile can send mail.",
     responses=tenant_problems("key-is-bound", "too-many-verifications", has_body=True),
 )
 async def verify_unsaved_profile(
@@ -44,7 +44,8 @@ async def verify_unsaved_profile(
 ) -> VerifyRead:
     """Test a profile's settings on its server without saving them.
 
-    Otherwise like verifying a saved profile. Requires the scope `profiles:manage`.
+    In other respects, this is the same as verifying a saved profile. Requires the scope
+    `profiles:manage`.
     """
     caller.require_unbound()
     profile = build_new_profile(body, tenant_id=caller.tenant_id, now=services.now())
@@ -65,7 +66,7 @@ async def verify_unsaved_profile(
     "/profiles/{profile}/verify",
     operation_id="verify_profile",
     summary="Verify a profile",
-    response_description="The result of each stage. `ok` tells whether the profile can send mail.",
+    response_description="The result of each stage. `ok` says whether the profile can send mail.",
     responses=tenant_problems(
         "profile-not-found", "nothing-to-verify", "too-many-verifications", has_body=True
     ),
@@ -80,7 +81,7 @@ async def verify_profile(
 
     The stages are `address_guard`, `dns`, `tcp`, `banner`, `ehlo`, `tls`, `ehlo_after_tls` and
     `auth`, and with a `recipient` also `mail` and `rcpt`, followed by RSET. Verify never sends
-    DATA. It takes at most 30 seconds, does not affect delivery, and may run
+    DATA. It takes at most 30 seconds and does not affect delivery. You can run it
     HELOISE_VERIFY_PER_MINUTE times a minute.
 
     If the server refuses the EHLO name, Heloise tries a few others and `ehlo_diagnosis` recommends

@@ -25,7 +25,7 @@ from app.diagnostics.report import (
 RECIPIENT: Final = Field(
     default=None,
     description="A recipient for RCPT TO. Heloise then sends RSET, so nothing is delivered. Many"
-    " servers check the EHLO name only at RCPT; without a recipient, verify cannot tell.",
+    " servers check the EHLO name only at RCPT, so verify needs a recipient to test it.",
     examples=["postmaster@example.org"],
 )
 SENDER: Final = Field(
@@ -71,7 +71,7 @@ class AddressRead(_Read):
 
 
 class ChainLinkRead(_Read):
-    """A certificate of the server's chain, its own first."""
+    """A certificate of the server's chain. The server's own certificate comes first."""
 
     subject: str
     issuer: str
@@ -108,7 +108,7 @@ class StageRead(ResponseModel):
     code: str | None = Field(description="A stable code of the fault.")
     hint: str | None = Field(description="What to change.")
     transcript: list[LineRead]
-    addresses: list[AddressRead] = Field(description="At `dns` and `tcp`.")
+    addresses: list[AddressRead] = Field(description="The server's addresses, at `dns` and `tcp`.")
     ehlo_name: str | None = Field(description="The EHLO name that Heloise sent.")
     ehlo_source: str | None = Field(description="Where the name comes from.")
     greeting: str | None = Field(description="The server's first line.")
@@ -116,7 +116,9 @@ class StageRead(ResponseModel):
     tls_version: str | None
     tls_cipher: str | None
     certificate: CertificateRead | None
-    mechanisms_offered: list[str] = Field(description="At `auth`.")
+    mechanisms_offered: list[str] = Field(
+        description="The login mechanisms that the server offers, at `auth`."
+    )
     mechanism: str | None = Field(description="The mechanism that Heloise used.")
 
     @classmethod
@@ -170,7 +172,7 @@ class DiagnosisRead(ResponseModel):
 
     names: list[NameRead]
     recommendation: RecommendationRead | None
-    detail: str = Field(description="Why Heloise did not try all names, if so.")
+    detail: str = Field(description="If Heloise did not try all names: the reason.")
 
     @classmethod
     def of(cls, diagnosis: Diagnosis) -> Self:

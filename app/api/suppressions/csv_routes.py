@@ -67,7 +67,7 @@ class SuppressionsImported(ResponseModel):
     responses=tenant_problems("key-is-bound")
     | {
         200: {
-            "description": "All of them, newest first.",
+            "description": "All suppressions, newest first.",
             "content": lines_content(MEDIA_TYPE, TEXT),
         }
     },
@@ -106,7 +106,7 @@ def _build_cells(row: Suppression) -> tuple[str, ...]:
     "/suppressions/import",
     operation_id="import_suppressions",
     summary="Import suppressions",
-    response_description="Counts, and the invalid lines.",
+    response_description="The numbers of created and existing suppressions, and the invalid lines.",
     responses=tenant_problems("key-is-bound", has_body=True),
     openapi_extra={
         "requestBody": {

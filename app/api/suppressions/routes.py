@@ -92,7 +92,9 @@ class SuppressionQuery(Paging):
     """Which are wanted: those that match everything given."""
 
     address: RecipientAddress | None = Field(default=None, description="Case does not matter.")
-    tag: Text | None = Field(default=None, max_length=64, description="Only of this tag.")
+    tag: Text | None = Field(
+        default=None, max_length=64, description="Only suppressions with this tag."
+    )
     reason: list[SuppressionReason] = Field(
         default_factory=list, max_length=10, description="Only messages with one of these statuses."
     )
@@ -113,7 +115,7 @@ async def create_suppression(
     response: Response,
     services: ReadyServices,
 ) -> SuppressionRead:
-    """Stop sending to an address: as a recipient it becomes `suppressed`.
+    """Stop sending to an address. Its recipients become `suppressed`.
 
     This also applies to waiting messages. Requires the scope `suppressions:manage`.
     """

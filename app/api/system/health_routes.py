@@ -29,11 +29,14 @@ class Ready(ResponseModel):
     "/healthz",
     operation_id="get_health",
     summary="Check that the process is alive",
-    response_description="It is.",
+    response_description="The process runs.",
     responses=open_problems(),
 )
 async def get_health() -> Alive:
-    """Return 200 while the process runs, with any database state. Restart it if this fails."""
+    """Return 200 while the process runs, with any database state.
+
+    Restart the process if this fails.
+    """
     return Alive()
 
 

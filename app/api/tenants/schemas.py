@@ -204,8 +204,9 @@ TenantRetention = Annotated[
 TenantRedirect = Annotated[
     Redirect | None,
     Field(
-        description="For test tenants: the address that receives all messages, or all that"
-        " `allowed_recipient_domains` does not allow. Applies to waiting messages, too."
+        description="For test tenants: the address that receives all messages. If"
+        " `allowed_recipient_domains` is set, it receives only the messages to other domains."
+        " Applies to waiting messages, too."
     ),
 ]
 TenantDomains = Annotated[
@@ -221,7 +222,7 @@ TenantDomains = Annotated[
 TenantSuppresses = Annotated[
     StrictBool,
     Field(
-        description="Whether Heloise suppresses a recipient whom a server does not know (RCPT"
+        description="Whether Heloise suppresses a recipient that a server does not know (RCPT"
         " refused with 5.1.1, 5.1.6, 5.1.10 or 5.2.1), with the reason `hard_bounce`."
     ),
 ]

@@ -36,11 +36,9 @@ class LimitRead(ResponseModel):
     limit: str
     value: int
     used: int | None = Field(
-        description="What is used up. Null for limits of a single request or message."
+        description="How much the tenant uses. Null for limits of a single request or message."
     )
-    resets_at: datetime | None = Field(
-        description="When the count returns to zero. Null: it does not."
-    )
+    resets_at: datetime | None = Field(description="When the count returns to zero. Null: never.")
 
 
 class UsageRead(ResponseModel):
@@ -58,7 +56,7 @@ class UsageRead(ResponseModel):
     responses=tenant_problems(),
 )
 async def get_usage(caller: MessageReader, services: ReadyServices) -> UsageRead:
-    """Get the limits of the tenant's quota and how much of each is used.
+    """Get the limits of the tenant's quota, and how much of each the tenant uses.
 
     Empty if the tenant has no quota. Requires the scope `messages:read`.
     """

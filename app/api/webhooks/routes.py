@@ -191,7 +191,7 @@ async def update_webhook(
     """Update the given fields. Waiting events go to the new URL.
 
     The secret is bound to the URL: with a new `url`, set `secret` to the current or a new one. A
-    new `secret` ends the use of previous ones. Requires the scope `webhooks:manage`.
+    new `secret` replaces all previous secrets at once. Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
     check_nulls(body)

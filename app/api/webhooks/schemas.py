@@ -116,11 +116,11 @@ Patterns = Annotated[
 ]
 Profiles = Annotated[
     list[Text],
-    Field(max_length=100, description="Only of these profiles, by id or name. Empty: all."),
+    Field(max_length=100, description="Only events of these profiles, by id or name. Empty: all."),
 ]
 Tags = Annotated[
     list[Tag],
-    Field(max_length=20, description="Only of messages with one of these tags. Empty: all."),
+    Field(max_length=20, description="Only events of messages with one of these tags. Empty: all."),
 ]
 Ordered = Annotated[
     StrictBool,
@@ -191,7 +191,7 @@ class WebhookReplay(RequestModel):
     )
     created_after: Instant | None = Field(default=None, description="At this time or later.")
     created_before: Instant | None = Field(
-        default=None, description="Only those created before this time."
+        default=None, description="Only events created before this time."
     )
     cursor: Text | None = Field(
         default=None, max_length=64, description="The `next_cursor` of the previous response."
@@ -216,7 +216,7 @@ class WebhookRead(ResponseModel):
     name: str
     url: str
     events: list[str]
-    profiles: list[str] = Field(description="By id.")
+    profiles: list[str] = Field(description="Ids of the profiles.")
     tags: list[str]
     ordered: bool
     enabled: bool
@@ -264,7 +264,9 @@ class DeliveryQuery(Paging):
     status: list[DeliveryStatus] = Field(
         default_factory=list, max_length=10, description="Only messages with one of these statuses."
     )
-    event: Text | None = Field(default=None, max_length=64, description="Only of this event.")
+    event: Text | None = Field(
+        default=None, max_length=64, description="Only deliveries of this event."
+    )
 
 
 class DeliveryLine(ResponseModel):

@@ -33,7 +33,7 @@ class Stage(StrEnum):
 
 
 class FailureScope(StrEnum):
-    """What a failure affects (invariant 6)."""
+    """What a failure affects."""
 
     PROFILE = "profile"
     CONNECTION = "connection"
