@@ -178,28 +178,3 @@ async def test_a_signed_message_with_long_lines_is_refused(
     async with submission.login(sender) as client:
         reply = await client.submit(signature + HEADER + b"\r\n" + b"x" * 3000 + b"\r\n")
     assert reply.startswith("554 5.6.0 The message cannot be sent: a line has more than 998 bytes")
-
-
-@pytest.mark.one_database
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"a\nb\r\n",
-        b"a\rb\r\n",
-        b"a\n.\nMAIL FROM:<x@example.com>\r\n",
-        b"a\r\n.\nb\r\n",
-        b"a\n.\r\nb\r\n",
-        b"a\r.\r\nb\r\n",
-        b"a\r\r\nb\r\n",
-    ],
-)
-async def test_nothing_is_smuggled(submission: Submission, sender: Caller, content: bytes) -> None:
-    """A lone CR or LF is refused, and only CRLF.CRLF ends the content."""
-    async with submission.login(sender) as client:
-        await client.envelope()
-        await client("DATA")
-        client.send(HEADER + b"\r\n" + content + b"\r\n.\r\n")
-        assert await client.reply() == (
-            "550 5.6.0 The content has a CR or LF that stands alone; end each line in CRLF"
-        )
-        assert await client("NOOP") == "250 2.0.0 OK"  # and nothing else was said meanwhile

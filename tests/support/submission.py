@@ -67,13 +67,14 @@ class Submission:
 
         return await until(fact)
 
-    async def wait_idle(self) -> None:
-        """Return once no client is connected."""
+    async def wait_idle(self, session_count: int = 0) -> None:
+        """Return once no client is connected, and so many sessions or more have ended."""
 
         async def fact() -> bool | None:
-            return self.server.connection_count == 0 or None
+            is_idle = self.server.connection_count == 0
+            return (is_idle and len(self.journals) >= session_count) or None
 
-        await until(fact)
+        await until(fact, progress=lambda: len(self.journals))
 
     async def content(self, caller: Caller, reply: str) -> bytes:
         """The bytes of the message that a reply to its content names."""

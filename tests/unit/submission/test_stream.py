@@ -1,0 +1,72 @@
+"""A client that does not read its replies is not served on."""
+
+import asyncio
+
+from app.submission.stream import MAX_PENDING_REPLIES, ClientStream
+
+
+class FullTransport(asyncio.Transport):
+    """A connection whose client reads nothing, or all."""
+
+    def __init__(self, protocol: ClientStream, *, is_full: bool = True) -> None:
+        super().__init__()
+        self._protocol = protocol
+        self._is_full = is_full
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+        if self._is_full:
+            self._protocol.pause_writing()
+
+    def pause_reading(self) -> None:
+        """Do nothing: nothing more comes."""
+
+
+async def test_replies_wait_for_the_client() -> None:
+    """Few are held in memory, whatever was asked at once."""
+    stream = ClientStream()
+    transport = FullTransport(stream)
+    stream.connection_made(transport)
+    stream.data_received(b"HELP\r\n" * 50_000)
+    asked = 0
+
+    async def serve() -> None:
+        nonlocal asked
+        while True:
+            await stream.read_line(2048, 300)
+            asked += 1
+            stream.write(b"214 HELP\r\n")
+
+    serving = asyncio.create_task(serve())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert asked == MAX_PENDING_REPLIES
+    assert transport.written == MAX_PENDING_REPLIES * b"214 HELP\r\n"
+    stream.resume_writing()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert asked == 2 * MAX_PENDING_REPLIES
+    serving.cancel()
+
+
+async def test_commands_at_once_do_not_hold_up_others() -> None:
+    """Others have their turn after each few commands."""
+    stream = ClientStream()
+    transport = FullTransport(stream, is_full=False)
+    stream.connection_made(transport)
+    stream.data_received(b"NOOP\r\n" * 3 * MAX_PENDING_REPLIES)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    for _ in range(3 * MAX_PENDING_REPLIES):
+        await stream.read_line(2048, 300)
+        stream.write(b"250 OK\r\n")
+    assert turns >= 2
+    counting.cancel()
