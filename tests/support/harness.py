@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from io import StringIO
@@ -30,6 +30,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.store.db.url import sqlite_path
 from app.store.tables.metadata import metadata
+from app.submission.listener import Listener
 from tests.support.api_client import EVERY_SCOPE, NO_AUTHORITIES, Caller, bearer
 from tests.support.processes.forked import Forker
 from tests.support.waiting import until
@@ -202,13 +203,21 @@ def _key_of(database_url: str) -> str:
 
 @asynccontextmanager
 async def serving(
-    given: Settings, watched: Watched, *, clock: Clock | None = None, hostname: str | None = None
+    given: Settings,
+    watched: Watched,
+    *,
+    clock: Clock | None = None,
+    hostname: str | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> AsyncIterator[Heloise]:
-    """The service in this process, behind a real uvicorn; ends as SIGTERM would end it."""
+    """The service in this process, behind a real uvicorn; ends as SIGTERM would end it.
+
+    With `listeners` it accepts messages over SMTP too.
+    """
     handler = logging.StreamHandler(watched.log)
     handler.setFormatter(telemetry.formatter("json"))
     logging.getLogger().addHandler(handler)
-    app = create_app(given, clock=clock, hostname=hostname)
+    app = create_app(given, clock=clock, hostname=hostname, listeners=listeners)
     config = uvicorn.Config(
         app,
         lifespan="on",

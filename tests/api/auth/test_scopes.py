@@ -1,13 +1,13 @@
 """Which key opens what: every operation of the OpenAPI document, by scope and state of the key."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
 import pytest
 
 from tests.api.auth.test_isolation import STREAM, least_body, operations, parameters
-from tests.support.api_client import EVERY_SCOPE, MESSAGE, PROFILE, Api, Caller, bearer
+from tests.support.api_client import EVERY_SCOPE, MESSAGE, PROFILE, Api, Caller
+from tests.support.key_states import INVALID, STATES, make_key
 
 # What each operation asks of a key; a new operation cannot be forgotten here.
 NEEDS: Final = {
@@ -152,33 +152,30 @@ async def test_no_key_of_a_tenant_opens_what_is_an_admins(
 
 
 @pytest.mark.one_database
-@pytest.mark.parametrize("state", ["none", "unknown", "revoked", "expired", "deleted", "admin cut"])
+@pytest.mark.parametrize("state", ["none", *INVALID])
 async def test_a_key_that_is_none_opens_nothing(
     api: Api, document: dict[str, Any], state: str
 ) -> None:
     """401 on every operation that needs one."""
     acme = await api.tenant("acme")
-    caller = {"unknown": Caller(api.http, bearer("hel_unknown")), "none": api.nobody}.get(state)
-    if state == "revoked":
-        caller = acme
-        await api.admin("DELETE", f"/tenants/acme/keys/{acme.key_id}")
-    elif state == "expired":
-        soon = datetime.now(UTC) + timedelta(milliseconds=50)
-        caller = await api.key(acme.tenant_id, EVERY_SCOPE, expires_at=soon.isoformat())
-        while datetime.now(UTC) < soon:
-            await api.nobody("GET", "/healthz")
-    elif state == "deleted":
-        caller = acme
-        await api.admin("DELETE", "/tenants/acme")
-    elif state == "admin cut":
-        caller = Caller(api.http, {"Authorization": api.admin.headers["Authorization"][:-1]})
-    assert caller is not None
+    caller = api.nobody if state == "none" else await make_key(api, acme.tenant_id, state)
     for method, path, operation in operations(document):
         api.monotonic.seconds += 60  # or it would not be heard any more
         if operation["operationId"] not in OPEN:
             answer = await asked(caller, method, path, operation)
             assert answer.status_code == 401, (method, path, answer.text)
             assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("state", STATES)
+async def test_a_message_is_accepted_from_an_active_key(api: Api, acme: Caller, state: str) -> None:
+    """Every other state has its problem; over SMTP the same ones are refused."""
+    await acme.made("/profiles", PROFILE)
+    caller = await make_key(api, acme.tenant_id, state)
+    answer = await caller("POST", "/messages", MESSAGE)
+    problem = STATES[state]
+    assert answer.json().get("type") == (None if problem is None else f"/problems/{problem}")
 
 
 async def test_what_is_refused_is_not_done(api: Api, document: dict[str, Any]) -> None:
