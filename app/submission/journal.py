@@ -13,6 +13,7 @@ from app.domain.errors import Problem
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.ids import new_id
 from app.domain.outcome.replies import Reply
+from app.submission import replies
 from app.submission.commands import Mail, Rcpt
 from app.submission.sasl import Credentials
 
@@ -135,7 +136,10 @@ class Journal:
             case "AUTH":
                 self.note_login_refusal(reply)
             case "MAIL":
+                current = self._current
                 self._begin(_find_address(argument), reply)
+                if reply is replies.MAIL_TWICE:  # the message that is begun goes on
+                    self._current = current
             case "RCPT":
                 self._add_recipient(_find_address(argument), reply)
             case "DATA" | "BDAT" if self._current is not None:

@@ -188,6 +188,20 @@ async def test_a_refused_content_is_found(logged: Submission, sender: Caller) ->
     assert (session["outcome"], session["message_count"]) == ("the client closed the connection", 0)
 
 
+async def test_a_second_sender_does_not_replace_the_first(
+    logged: Submission, sender: Caller
+) -> None:
+    """The message is of the one that was accepted."""
+    async with logged.login(sender) as client:
+        await client("MAIL FROM:<billing@example.com>")
+        assert (await client("MAIL FROM:<news@example.com>"))[:3] == "503"
+        await client("RCPT TO:<ann@example.org>")
+        reply = await client.data(FROM)
+    first, second = (await found(sender))["transactions"]
+    assert (first["mail_from"], first["reply"]) == ("billing@example.com", reply)
+    assert (second["mail_from"], second["reply"]) == ("news@example.com", None)
+
+
 async def test_a_message_too_large_by_its_size_is_found(logged: Submission, sender: Caller) -> None:
     """It is refused before anything is asked of the account."""
     async with logged.login(sender) as client:
