@@ -115,6 +115,7 @@ class Account:
         the same Message-ID and envelope. Raises what `POST /messages/raw` does.
         """
         message = read_submission(content, trace.hostname)
+        del content  # `build_mime` releases it
         key = message.options.idempotency_key
         if key is None and self._is_deduplicated:
             key = _duplicate_key(envelope, message.header)
@@ -122,7 +123,9 @@ class Account:
         async def fingerprint_content() -> str:
             if message.options.idempotency_key is None:
                 return fingerprint_value("smtp", key)
-            return await run_in_thread_if_large(len(content), _fingerprint, envelope, message)
+            return await run_in_thread_if_large(
+                len(message.content), _fingerprint, envelope, message
+            )
 
         accepted = await accept_once(
             self._services,

@@ -4,6 +4,7 @@ All other bytes stay as they are (RFC 6409 section 8).
 """
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Final
@@ -54,7 +55,7 @@ class Trace:
         ).encode()
 
 
-@frozen_dataclass
+@dataclass(slots=True)
 class Submission:
     """The content as submitted, with its header, which ends before the empty line."""
 
@@ -85,7 +86,7 @@ def read_submission(content: bytes, hostname: str) -> Submission:
 
 
 def build_mime(submission: Submission) -> bytes:
-    """Return the message as it is accepted; raises RefusedContent.
+    """Return the message as it is accepted, and release the content; raises RefusedContent.
 
     The message's author decides what this costs, so it belongs in a thread.
     """
@@ -93,6 +94,7 @@ def build_mime(submission: Submission) -> bytes:
     kept = _FIELD.sub(_drop_private_field, header)
     is_whole = kept == header and len(submission.body) > 0
     mime = submission.content if is_whole else join_blocks([kept, submission.body or CRLF])
+    submission.content = b""
     try:
         return encode_long_lines(mime)
     except ValueError as error:

@@ -117,6 +117,17 @@ def test_a_header_costs_linear_time(piece: bytes) -> None:
     assert process_time() - before < 1
 
 
+def test_content_is_in_memory_once() -> None:
+    """What needs no change is not copied; what is changed is released."""
+    content = b"From: a@example.com\r\n\r\nHi\r\n"
+    submission = read_submission(content, HOSTNAME)
+    assert build_mime(submission) is content
+    assert submission.content == b""
+    submission = read_submission(b"Bcc: b@example.com\r\n" + content, HOSTNAME)
+    assert build_mime(submission) == content
+    assert submission.content == b""
+
+
 def test_a_header_is_bounded() -> None:
     """Without an empty line, all would be header."""
     for content in (b"a: b\r\n" * 20_000, b"a" * MAX_HEADER_BYTES + b"\r\n\r\n"):
