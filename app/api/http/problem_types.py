@@ -159,7 +159,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "submission-not-found": ProblemType(
         404,
         "SMTP session not found",
-        "Check the id; GET /submissions lists the sessions. Sessions are kept for"
+        "Check the id; GET /submissions lists the sessions. Heloise keeps sessions for"
         " HELOISE_SUBMISSION_LOG_DAYS.",
         "There is no submission 'sub_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),

@@ -29,9 +29,9 @@ router = APIRouter(tags=["Submissions"])
 async def list_submissions(
     query: Annotated[SubmissionQuery, Query()], caller: SubmissionReader, services: ReadyServices
 ) -> SubmissionPage:
-    """List the sessions of SMTP clients that have ended, newest first, refused ones too.
+    """List the ended sessions of SMTP clients, newest first, including refused ones.
 
-    A session is in the list within about a second after its end, and for
+    Heloise lists a session about a second after its end, and keeps it for
     HELOISE_SUBMISSION_LOG_DAYS. A key that is bound to profiles gets only their sessions. Without
     `Heloise-Tenant`, an admin key gets all tenants' sessions and those without a valid key.
     Requires the scope `messages:read`.
@@ -62,7 +62,7 @@ async def get_submission(
     caller: SubmissionReader,
     services: ReadyServices,
 ) -> SubmissionRead:
-    """Get a session of an SMTP client that has ended.
+    """Get an ended session of an SMTP client.
 
     Requires the scope `messages:read`.
     """

@@ -73,10 +73,10 @@ class SubmissionQuery(Paging):
     )
     started_after: Instant | None = Field(
         default=None,
-        description="Only those started at this time or later (RFC 3339, with an offset).",
+        description="Only sessions that started at this time or later (RFC 3339, with an offset).",
     )
     started_before: Instant | None = Field(
-        default=None, description="Only those started before this time."
+        default=None, description="Only sessions that started before this time."
     )
 
 
@@ -105,11 +105,13 @@ class SubmissionTransaction(ResponseModel):
 
 
 class SubmissionRead(ResponseModel):
-    """A session of an SMTP client that has ended. A field is null if it did not get that far."""
+    """An ended session of an SMTP client. A field is null if the session ended before that step."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    id: str = Field(description="The id is in the `Received` header of the messages too.")
+    id: str = Field(
+        description="The session's id. The header `Received` of each message contains it, too."
+    )
     tenant_id: str | None = Field(
         description="The tenant of the key. Null without a login, or with a key that is not valid."
     )
@@ -120,7 +122,8 @@ class SubmissionRead(ResponseModel):
     tls: str | None = Field(description="The version of TLS and the cipher. Null without TLS.")
     login: str | None = Field(
         description="The user name as the client sent it, at most 100 characters. Heloise never"
-        " stores the password; of an API key that is sent as user name it stores the beginning."
+        " stores the password. If the user name is an API key, it stores only the beginning of the"
+        " key."
     )
     login_reply: str | None = Field(description="The reply to the login.")
     ehlo_name: str | None = Field(description="The name that the client sent in EHLO.")
@@ -131,7 +134,7 @@ class SubmissionRead(ResponseModel):
     ended_at: datetime
     message_count: int = Field(description="The number of accepted messages.")
     transaction_count: int = Field(description="The number of MAIL commands.")
-    transactions: list[SubmissionTransaction] = Field(description="The first 50.")
+    transactions: list[SubmissionTransaction] = Field(description="The first 50 transactions.")
     message_ids: list[str] = Field(description="The ids of the first 1000 accepted messages.")
 
     @classmethod
