@@ -17,7 +17,7 @@ from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
 from app.store.outbox.admission import Admission
 from app.store.outbox.queries import NO_LEASE, Lease
-from app.store.tenants import usage
+from app.store.tenants import quota_usage
 
 
 @frozen_dataclass
@@ -146,7 +146,7 @@ async def _charge_quotas(
     refused = dict[str, QuotaError]()
     for tenant_id in sorted(submissions_by_tenant):
         tenant_submissions = submissions_by_tenant[tenant_id]
-        verdicts = await usage.charge(
+        verdicts = await quota_usage.charge(
             connection,
             tenant_id=tenant_id,
             quota=tenant_submissions[-1].quota,

@@ -8,7 +8,7 @@ from app.diagnostics.ehlo_candidates import Candidate
 from app.domain.ehlo import EffectiveEhlo
 from app.domain.outcome.dialogue import Line
 from app.domain.outcome.replies import Reply
-from app.smtp.certificate import Certificate
+from app.smtp.certificate_details import Certificate
 
 
 class Step(StrEnum):

@@ -7,7 +7,7 @@ from typing import Final
 from app.domain.ehlo import EffectiveEhlo, EhloNames, effective_ehlo
 from app.domain.outcome.outcome import Failure
 from app.domain.types import AuthMechanism, Profile, SmtpServer, Timeouts, TlsMode
-from app.smtp.certificate import Certificate
+from app.smtp.certificate_details import Certificate
 
 NO_NAMES: Final = EhloNames()
 

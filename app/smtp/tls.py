@@ -15,7 +15,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from app.domain.outcome.outcome import Fault, Stage
 from app.domain.outcome.replies import SERVICE_READY
 from app.domain.types import TlsMode
-from app.smtp.certificate import pin_of
+from app.smtp.certificate_details import pin_of
 from app.smtp.faults import StageFailedError, fault_error, reply_error, stage
 from app.smtp.identity import Identity
 from app.smtp.recording import RecordedProtocol

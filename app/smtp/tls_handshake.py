@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from app.domain.outcome.outcome import Fault
-from app.smtp.certificate import Certificate
+from app.smtp.certificate_details import Certificate
 
 # OpenSSL's reason if the first byte begins no TLS record.
 NOT_TLS: Final = "WRONG_VERSION_NUMBER"

@@ -10,7 +10,7 @@ from app.domain.outcome.failure_table import classify
 from app.domain.outcome.hints import HINTS
 from app.domain.outcome.outcome import Failure, FailureScope, Fault, Stage
 from app.domain.types import TlsMode
-from app.smtp.certificate import pin_of
+from app.smtp.certificate_details import pin_of
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.servers.strict_tls import strict_tls_server

@@ -5,7 +5,7 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.api.http.scope import IS_WHOLE
+from app.api.http.asgi_scope import IS_WHOLE
 
 MAX_HEADER_BYTES: Final = 65_536
 # Each field costs a call: a read of 256 KB holds up to 30,000 fields and would block others.

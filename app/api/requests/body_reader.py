@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth.visitors import STATE as VISITOR
 from app.api.auth.visitors import make_visitor
-from app.api.http.scope import IS_WHOLE
+from app.api.http.asgi_scope import IS_WHOLE
 from app.api.requests.body_budget import Budget
 from app.api.requests.problems import ProblemResponse
 from app.auth.authentication import Visitor

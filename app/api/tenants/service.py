@@ -9,7 +9,7 @@ from app.domain.ids import new_id
 from app.domain.types import Tenant
 from app.store.tables.rate_columns import build_rate_columns
 from app.store.tenants import queries as tenants
-from app.store.tenants import usage
+from app.store.tenants import quota_usage
 
 
 async def create(
@@ -64,7 +64,7 @@ async def update(
         connection, tenant_id=before.id, changes=changes, now=audit_context.now
     )
     if not after.quota.is_counted:
-        await usage.reset(connection, tenant_id=before.id)
+        await quota_usage.reset(connection, tenant_id=before.id)
     if changes:
         await audit_context.record(
             connection,

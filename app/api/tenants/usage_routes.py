@@ -12,7 +12,7 @@ from app.api.openapi import tenant_problems
 from app.api.services import ReadyServices
 from app.domain.tenants.quotas import Quota, resets_at
 from app.store.profiles import queries as profiles
-from app.store.tenants import usage
+from app.store.tenants import quota_usage
 
 router = APIRouter(tags=["Messages"])
 
@@ -64,12 +64,12 @@ async def get_usage(caller: MessageReader, services: ReadyServices) -> UsageRead
     used: dict[str, int] = {}
     async with services.database.reading() as connection:
         if quota.is_counted:
-            quota_use = await usage.load_usage(connection, tenant_id=tenant_id, now=now)
+            quota_use = await quota_usage.load_usage(connection, tenant_id=tenant_id, now=now)
             used = {
                 "messages_per_day": quota_use.day_messages,
                 "messages_per_month": quota_use.month_messages,
                 "stored_bytes": quota_use.stored_bytes,
-                "queued_messages": await usage.count_queued(
+                "queued_messages": await quota_usage.count_queued(
                     connection, tenant_id=tenant_id, quota=quota
                 ),
             }

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
-from app.smtp.certificate import Certificate
+from app.smtp.certificate_details import Certificate
 from app.smtp.implicit_tls import TLS_FIRST, answers_client_hello
 from app.smtp.session_opening import OpenFailure
 from app.smtp.tls_handshake import Handshake, read_sent_chain
