@@ -283,4 +283,4 @@ def _pick(addresses: dict[str, NamedAddress], header: str | None) -> list[NamedA
         )
     except ValueError:
         named = ()
-    return [mailbox for mailbox in named if addresses.pop(mailbox.address, None) is not None]
+    return [named_address for named_address in named if addresses.pop(named_address.address, None)]
