@@ -4,7 +4,8 @@ import asyncio
 import smtplib
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -108,6 +109,25 @@ def test_contestants_take_turns(tmp_path_factory: pytest.TempPathFactory) -> Non
     assert [(row.contestant, row.values) for row in rows] == [("a", [1, 5, 6]), ("b", [2, 4, 7])]
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(serve: Serve) -> AsyncIterator[Server]:
+    """A server that speaks as `serve` does; each connection is closed when the block ends."""
+    tasks = list[asyncio.Task[None] | None]()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.current_task())
+        await serve(reader, writer)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        yield Server(server.sockets[0].getsockname()[1], "ann", "secret")
+        await asyncio.gather(*(task for task in tasks if task is not None))
+
+
 async def test_the_submission_client_gives_each_message_an_id_of_its_own() -> None:
     """A server stores a Message-ID once; a time for each message, and dots are doubled."""
     bodies = set[bytes]()
@@ -123,14 +143,10 @@ async def test_the_submission_client_gives_each_message_an_id_of_its_own() -> No
             writer.write(b"250 sender\r\n250 recipient\r\n354 go on\r\n")
             bodies.add(await reader.readuntil(END))
             writer.write(b"250 stored\r\n")
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(serve) as server:
         content = b"Message-ID: <1@example.com>\r\n\r\n.dot\r\n"
-        load = await submit_load(
-            Server(port, "ann", "secret"), content, messages=MESSAGES, connections=4
-        )
+        load = await submit_load(server, content, messages=MESSAGES, connections=4)
     assert len(load.latencies_seconds) == load.statuses[250] == len(bodies) == MESSAGES
     assert all(b"@example.com>\r\n\r\n..dot\r\n.\r\n" in body for body in bodies)
 
@@ -141,7 +157,6 @@ async def test_the_submission_client_says_what_is_refused() -> None:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"421 too many\r\n")
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(serve) as server:
         with pytest.raises(ConnectionError, match="answered 421, not 220"):
-            await submit_load(Server(port, "a", "b"), CONTENT, messages=1, connections=1)
+            await submit_load(server, CONTENT, messages=1, connections=1)
