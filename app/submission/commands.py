@@ -177,7 +177,8 @@ def _parse_returns(text: str | None) -> DsnReturn | None:
 def _parse_envelope_id(text: str | None) -> str | None:
     if text is None:
         return None
-    if len(text) > MAX_ENVELOPE_ID_CHARACTERS or (envelope_id := _decode_xtext(text)) is None:
+    envelope_id = _decode_xtext(text) if len(text) <= MAX_ENVELOPE_ID_CHARACTERS else None
+    if envelope_id is None or not envelope_id.isascii():
         raise CommandError(
             501, "5.5.4", "ENVID is printable ASCII as xtext, of at most 100 characters"
         )
@@ -207,13 +208,19 @@ def _parse_original(text: str | None) -> str | None:
         raise CommandError(
             501, "5.5.4", "ORCPT is rfc822; and an ASCII address as xtext, or utf-8;address"
         )
-    return f"{kind.lower()};{address}"
+    # Postfix writes an address of RFC 6531 as rfc822, its UTF-8 as xtext.
+    return f"{kind.lower() if address.isascii() else 'utf-8'};{address}"
 
 
 def _decode_xtext(text: str) -> str | None:
-    """Decode xtext; None unless it stands for printable ASCII, as RFC 3461 section 4 requires."""
-    decoded = decode_xtext(text) if _XTEXT.fullmatch(text) is not None else ""
-    return decoded if decoded.isascii() and decoded.isprintable() and decoded else None
+    """Decode xtext (RFC 3461 section 4); None unless it stands for printable characters."""
+    if _XTEXT.fullmatch(text) is None:
+        return None
+    try:
+        decoded = decode_xtext(text).encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return None
+    return decoded if decoded.isprintable() else None
 
 
 def _decode_utf8_address(text: str) -> str | None:

@@ -100,6 +100,7 @@ def test_rcpt_is_read_as_our_client_writes_it(original: str, notify: tuple[DsnNo
         ("ORCPT=UTF-8;jörg@example.com", "utf-8;jörg@example.com"),
         (r"ORCPT=utf-8;a\x{2B}b\x{5C}@example.com", "utf-8;a+b\\@example.com"),
         ("ORCPT=X400;a+3Db", "x400;a=b"),
+        ("ORCPT=rfc822;j+C3+B6rg@example.com", "utf-8;jörg@example.com"),
     ],
 )
 def test_original_recipients(parameter: str, original: str) -> None:
@@ -130,7 +131,7 @@ def test_an_original_recipient_is_printable(parameter: str) -> None:
         parse_rcpt(f"TO:<a@example.com> {parameter}", is_smtputf8=True)
 
 
-@pytest.mark.parametrize("envelope_id", ["a+00b", "a+E4b", "a+", "a+2b", "a" * 101])
+@pytest.mark.parametrize("envelope_id", ["a+00b", "a+E4b", "a+", "a+2b", "a+C3+B6", "a" * 101])
 def test_an_envelope_id_is_printable_ascii(envelope_id: str) -> None:
     """RFC 3461 section 4.4."""
     with pytest.raises(CommandError, match="ENVID is printable ASCII as xtext"):
