@@ -283,6 +283,7 @@ async def send_with_postfix(target: Target, mail: Mail, *, tls: bool) -> bytes:
             assert client.sendmail(SENDER, mail.recipients, content, mail.options) == {}
 
     await asyncio.to_thread(send)
+    await satellite.wait_relayed(mail.recipients)
     return content
 
 

@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,10 @@ from tests.support.servers.postfix import (
     run_command,
     stopped_at_the_end,
 )
+from tests.support.waiting import until
 
-# Names of loopback are not in the DNS, and Postfix's own limit of a message is 10 MB. A message
-# that it sends by the settings of before is deferred, so it tries again after a second.
+# Names of loopback are not in the DNS, and Postfix's own limit of a message is 10 MB. It would try
+# again after minutes.
 MAIN_CF: Final = (
     APART_CF
     + """\
@@ -39,42 +40,60 @@ AUTHORITIES: Final = re.compile(r"^(smtp_tls_CAfile) = .*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Satellite:
-    """A running Postfix: its folder, and the port where it takes mail."""
+    """A Postfix: its folder, and the port where it takes mail."""
 
     folder: Path
     port: int
 
     def configure(self, settings: str, logins: str, authority: Path) -> None:
-        """Relay by these lines of `main.cf` and of the file with logins from now on."""
+        """Relay by these lines of `main.cf` and of the file with logins from now on.
+
+        Postfix starts anew: after a reload, a process with the settings of before may get the next
+        message.
+        """
         passwords = self.folder / "etc/sasl_passwd"
         passwords.write_text(logins)
         passwords.chmod(0o600)
         settings = AUTHORITIES.sub(rf"\1 = {authority}", settings)
         settings = settings.replace(PASSWORDS, str(passwords))
         main_cf = self.folder / "etc/main.cf"
+        text = MAIN_CF.format(folder=self.folder) + settings
         before = main_cf.read_text()
-        main_cf.write_text(MAIN_CF.format(folder=self.folder) + settings)
-        if main_cf.read_text() != before:
-            run_command(POSTFIX, "-c", str(self.folder / "etc"), "reload")
+        if text != before:
+            main_cf.write_text(text)
+            if before:
+                self._run("stop")
+            self._run("start")
 
-    def log(self) -> str:
-        """The end of its log."""
-        return "\n".join((self.folder / "maillog").read_text().splitlines()[-20:])
+    async def wait_relayed(self, recipients: Sequence[str]) -> None:
+        """Return once a message was relayed to these; AssertionError with the log if never."""
+
+        async def fact() -> bool | None:
+            lines = (self.folder / "maillog").read_text().splitlines()
+            sent = [line for line in lines if "status=sent" in line]
+            return all(any(f"to=<{to}>" in line for line in sent) for to in recipients) or None
+
+        try:
+            await until(fact)
+        except TimeoutError:
+            raise AssertionError((self.folder / "maillog").read_text()[-4000:]) from None
+
+    def _run(self, command: str) -> None:
+        run_command(POSTFIX, "-c", str(self.folder / "etc"), command)
 
 
 @contextmanager
 def running_satellite() -> Iterator[Satellite]:
-    """A Postfix with a folder and a port of its own, stopped at the end."""
+    """A Postfix with a folder and a port of its own, which starts once it is configured."""
     folder, port = Path(tempfile.mkdtemp(prefix="heloise-satellite-")), unused_port()
     folder.chmod(0o755)  # its daemons run as other users
     for name in ("etc", "spool", "data"):
         (folder / name).mkdir()
     shutil.chown(folder / "data", "postfix")
     (folder / "maillog").touch()
-    (folder / "etc/main.cf").write_text(MAIN_CF.format(folder=folder))
+    (folder / "etc/main.cf").touch()
     (folder / "etc/master.cf").write_text(MASTER_CF.format(port=port))
     with stopped_at_the_end(folder):
-        run_command(POSTFIX, "-c", str(folder / "etc"), "start")
         yield Satellite(folder, port)
 
 
