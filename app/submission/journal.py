@@ -25,6 +25,7 @@ MAX_LOGIN_CHARACTERS: Final = 100
 MAX_MESSAGE_IDS: Final = 1000
 
 _PATH: Final = re.compile(r"<([^<>]*)>")
+CLIENT_GONE: Final = "the client closed the connection"
 
 
 class Identity(Protocol):
@@ -90,6 +91,7 @@ class Journal:
     ended_at: datetime | None = None
     _current: dict[str, Any] | None = None
     _recipient_count: int = 0
+    _has_commands: bool = False
 
     def __post_init__(self) -> None:
         self.started_at = self.now()
@@ -99,9 +101,15 @@ class Journal:
         """How many transactions and recipients it holds."""
         return len(self.transactions) + self._recipient_count
 
-    def note_client(self, name: str | None) -> None:
-        """Note the name in EHLO."""
-        self.ehlo_name = name or self.ehlo_name
+    @property
+    def is_probe(self) -> bool:
+        """Whether the client hung up without a command, as a load balancer's probe does."""
+        return not self._has_commands and self.outcome == CLIENT_GONE
+
+    def note_command(self, client_name: str | None) -> None:
+        """Note that a command was answered, and the name in EHLO."""
+        self._has_commands = True
+        self.ehlo_name = client_name or self.ehlo_name
 
     def note_tls(self, tls: ssl.SSLObject | None) -> None:
         """Note the version of TLS and its cipher."""

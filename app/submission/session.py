@@ -33,7 +33,7 @@ from app.submission.dialogue import (
     Login,
     ReceiveChunk,
 )
-from app.submission.journal import Identity, Journal, LoginRefusedError
+from app.submission.journal import CLIENT_GONE, Identity, Journal, LoginRefusedError
 from app.submission.reader import BareLineEndError, Content, DataDecoder, LineTooLongError
 from app.submission.replies import CLOSING_CODES, Stage, format_reply, problem_reply
 from app.submission.sasl import Credentials
@@ -122,7 +122,7 @@ class Session:
             while not self._is_ending:
                 await self._serve_command()
         except ClientGoneError:
-            self._journal.end("the client closed the connection")
+            self._journal.end(CLIENT_GONE)
         except TimeoutError:
             self._end(replies.TIMED_OUT)
         except LineTooLongError:
@@ -161,7 +161,7 @@ class Session:
                 self._journal.note_login_refusal(reply)
         if not self._dialogue.is_in_chunks:
             self._release()
-        self._journal.note_client(self._dialogue.client_name)
+        self._journal.note_command(self._dialogue.client_name)
         if reply is not replies.START_TLS:  # it was sent with the handshake
             self._write(reply)
         if reply.code in CLOSING_CODES:

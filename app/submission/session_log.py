@@ -54,7 +54,9 @@ class SessionLog:
         self._is_dropping = False
 
     def keep(self, journal: Journal) -> None:
-        """Queue a finished session."""
+        """Queue a finished session, unless it was a probe."""
+        if journal.is_probe:
+            return
         if journal.tenant_id is None and not self._strangers.allow(journal.client):
             self._count_dropped("rate", 1)
             return

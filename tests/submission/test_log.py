@@ -272,6 +272,21 @@ async def test_a_program_without_a_login_is_found(logged: Submission) -> None:
     assert [each["address"] for each in transaction["recipients"]] == ["ann@example.org"]
 
 
+async def test_a_probe_is_not_kept(logged: Submission) -> None:
+    """It connects and hangs up every few seconds; a client that says anything is kept."""
+    for said in (b"", b"", b"NOOP\r\n"):
+        reader, writer = await asyncio.open_connection(HOST, logged.port)
+        await reader.readline()
+        writer.write(said)
+        if said:
+            await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    await found(logged.api.admin)
+    [session] = (await logged.api.admin.read("/submissions"))["items"]
+    assert (session["outcome"], session["ehlo_name"]) == ("the client closed the connection", None)
+
+
 async def test_a_login_without_tls_is_found(logged: Submission) -> None:
     """Whether it is one command or two, and with no part of a password."""
     async with logging_sessions(logged.api, None, allows_plaintext_login=False) as served:
