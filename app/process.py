@@ -20,9 +20,9 @@ def find_hostname() -> str:
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:
-    """Listen for TCP, before anything else begins; raises SettingsError where that cannot be.
+    """Listen for TCP, before anything else begins; raises SettingsError if it cannot.
 
-    `option` is what to give another port by.
+    `option` names the setting of the port, for the error.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -38,7 +38,7 @@ def listen(host: str, port: int, option: str) -> socket.socket:
 
 
 def tune_gc() -> None:
-    """Let the garbage collector leave alone what lives as long as the process.
+    """Exempt the objects that live as long as the process from garbage collection.
 
     Requests and messages make few cycles; looking for them every 700 objects took a tenth of the
     time of `POST /messages`.
@@ -49,7 +49,7 @@ def tune_gc() -> None:
 
 
 def tune_malloc() -> None:
-    """Let what a large message took go back to the system once it is freed.
+    """Return the memory of large messages to the system when it is freed.
 
     glibc's malloc would by itself keep such blocks from the second one on, and in pieces; other
     allocators are left as they are.
@@ -61,7 +61,7 @@ def tune_malloc() -> None:
 
 
 def tune_switch_interval() -> None:
-    """Let a thread that makes a large message leave the interpreter to the loop when it is asked.
+    """Shorten the turns of threads, so that the event loop answers in time.
 
     By itself it would after 5 ms, and answering a request beside it needs several turns.
     """

@@ -188,7 +188,7 @@ class Committer:
             if group.admitted:
                 return await self._resolve_doubt(group.admitted[0], unknown)
             return database_unavailable() if group.is_plain else None
-        except Exception as error:  # noqa: BLE001 - whoever waits is told
+        except Exception as error:  # noqa: BLE001 - the waiting caller gets it
             return error
         return None
 
@@ -232,7 +232,7 @@ async def _await_outcome(
 ) -> KeyedRequest | Exception | None:
     try:
         return await future
-    except Exception as error:  # noqa: BLE001 - whoever asked is told which it was
+    except Exception as error:  # noqa: BLE001 - the waiting caller gets it
         return error
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
+from typing import Final
 
 from app.accept.build import (
     build_message,
@@ -18,6 +19,10 @@ from app.domain.mime.blocks import join_blocks
 from app.domain.mime.build import build_message_id
 from app.domain.mime.raw import RawMessage, parse_raw
 from app.domain.types import NewMessage, Profile
+
+# Preparing the costliest message of this size takes 50 ms of a loaded machine; a thread costs each
+# message 0.3 ms.
+INLINE_BYTES: Final = 8 * 1024
 
 
 def prepare_raw_message(

@@ -12,11 +12,11 @@ from app.accept.build import check_message_size
 from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import check_recipients as check_routing
 from app.accept.policy import check_sender
-from app.accept.raw import prepare_raw_message
+from app.accept.raw import INLINE_BYTES, prepare_raw_message
 from app.api.http.threads import run_in_thread_if_large
 from app.api.messages.idempotency import accept_once, fingerprint_value
 from app.api.messages.schemas import MessageCreate
-from app.api.messages.service import build_terms, max_message_bytes, prepare_send
+from app.api.messages.service import build_policy, max_message_bytes, prepare_send
 from app.api.services import Services
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
@@ -39,15 +39,13 @@ from app.domain.types import (
 from app.submission.commands import Mail, Rcpt
 from app.submission.content import Submission, Trace, build_mime, read_submission
 from app.submission.dialogue import Envelope
-from app.submission.journal import KeyOwner, LoginRefusedError
+from app.submission.journal import LoginRefusedError, RefusedIdentity
 from app.submission.options import first_error
 from app.submission.sasl import Credentials
 
 DEFAULT_PROFILE: Final = "heloise"  # the user name that names no profile
 REMEDY: Final = "log in with an API key as password"
 LOGIN_ACTION: Final = "smtp_login"
-# The costliest message of this size takes the event loop 20 ms; a thread costs each message 0.3 ms.
-INLINE_BYTES: Final = 8 * 1024
 
 
 class Account:
@@ -120,7 +118,7 @@ class Account:
         del content  # `build_mime` releases it
         key = message.options.idempotency_key
         if key is None and self._is_deduplicated:
-            key = _duplicate_key(envelope, message.header)
+            key = _duplicate_key(self._caller, envelope, message.header)
 
         async def fingerprint_content() -> str:
             if message.options.idempotency_key is None:
@@ -165,7 +163,7 @@ class Account:
             guarantee=options.guarantee,
             is_sensitive=options.sensitive,
         )
-        policy = await build_terms(self._services, self._caller)
+        policy = await build_policy(self._services, self._caller)
 
         def prepare() -> NewMessage:
             return prepare_raw_message(
@@ -196,7 +194,9 @@ async def log_in(
         await visitor.audit_refusal(problem, action=LOGIN_ACTION, object_id="submission")
         if visitor.tenant_id is None or visitor.actor is None:
             raise
-        raise LoginRefusedError(problem, KeyOwner(visitor.tenant_id, visitor.actor.id)) from problem
+        raise LoginRefusedError(
+            problem, RefusedIdentity(visitor.tenant_id, visitor.actor.id)
+        ) from problem
     return Account(services, credentials, client, caller, profile, is_deduplicated=is_deduplicated)
 
 
@@ -231,12 +231,22 @@ def _dsn(envelope: Envelope) -> DsnOptions | None:
     return DsnOptions(returns=mail.returns, envelope_id=mail.envelope_id, recipients=recipients)
 
 
-def _duplicate_key(envelope: Envelope, header: Header) -> str | None:
-    """Return what a message and its repetition have in common; None without a Message-ID."""
+def _duplicate_key(caller: Caller, envelope: Envelope, header: Header) -> str | None:
+    """Return what a message and its repetition have in common; None without a Message-ID.
+
+    That includes the profiles that the key is bound to: a key does not learn of messages beyond
+    its reach.
+    """
     message_id = header.get("message-id")
     if message_id is None:
         return None
-    parts = [message_id, envelope.mail.address, *sorted(rcpt.address for rcpt in envelope.rcpts)]
+    profiles = ",".join(caller.profiles or ())
+    parts = [
+        profiles,
+        message_id,
+        envelope.mail.address,
+        *sorted(rcpt.address for rcpt in envelope.rcpts),
+    ]
     # A line break cannot be in a client's own key, so the two never collide.
     return f"smtp\n{sha256(chr(10).join(parts).encode()).hexdigest()}"
 

@@ -48,7 +48,7 @@ class Identity(Protocol):
 
 
 @frozen_dataclass
-class KeyOwner:
+class RefusedIdentity:
     """Whose key a session tried to log in with."""
 
     tenant_id: str
@@ -59,7 +59,7 @@ class KeyOwner:
 class LoginRefusedError(Exception):
     """The key is a tenant's, but it does not open this login."""
 
-    def __init__(self, problem: Problem, owner: KeyOwner) -> None:
+    def __init__(self, problem: Problem, owner: RefusedIdentity) -> None:
         super().__init__(problem.detail)
         self.problem = problem
         self.owner = owner

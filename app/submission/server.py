@@ -61,6 +61,7 @@ class Server:
         self._tasks = set[asyncio.Task[None]]()
         self._sessions = set[Session]()
         self._by_client = Counter[str]()
+        self._is_stopping = False
 
     @property
     def connection_count(self) -> int:
@@ -79,6 +80,7 @@ class Server:
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+            self._is_stopping = True
             for listener in self._listeners:  # so that clients turn to another server at once
                 listener.socket.close()
             for session in list(self._sessions):
@@ -158,6 +160,8 @@ class Server:
         journal.note_tls(stream.tls)
         session = Session(stream, self._config.session, journal, is_tls=context is not None)
         self._sessions.add(session)
+        if self._is_stopping:  # it was still in its PROXY header or TLS handshake
+            session.stop()
         try:
             await session.serve()
         finally:

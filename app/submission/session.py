@@ -289,6 +289,7 @@ class Session:
                 content.add(block)
                 self._hold(content)
         if refusal is not None:
+            self._journal.refuse(b"BDAT", refusal)
             return refusal
         if is_last or content.is_too_large or content.problem is not None:
             return await self._store(content)
@@ -380,8 +381,9 @@ class Session:
 
 def describe_tls_failure(error: BaseException | None) -> str:
     """Return why a session ended whose TLS handshake failed."""
-    reason = getattr(error, "reason", None) or error or "no answer"
-    return f"the TLS handshake failed: {reason}"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return CLIENT_GONE
+    return f"the TLS handshake failed: {getattr(error, 'reason', None) or error}"
 
 
 class _Outcome:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.domain.types import NamedAddress
 from tests.support.harness import Heloise
 from tests.support.servers.smtp_server import SmtpServer
-from tests.unit.mime.test_build import mailboxes
+from tests.unit.mime.test_build import named_addresses
 
 COUNT: Final = 150
 # What a line of a header may hold: no control character, no half of a pair, no separator of lines.
@@ -89,7 +89,7 @@ def check(asked: dict[str, Any], mime: bytes) -> None:
         e["email"] for e in asked["to"]
     ]
     # The newer parser of the standard library puts a blank between two encoded words of a name.
-    assert mailboxes(mime, "To") == [
+    assert named_addresses(mime, "To") == [
         NamedAddress(each["email"], each["name"]) for each in asked["to"]
     ]
     for name, value in asked["headers"].items():

@@ -36,7 +36,7 @@ EXAMPLE: Final[dict[str, Any]] = {
 
 
 class AuditQuery(Paging):
-    """Which lines are wanted."""
+    """Filters and paging of the audit log."""
 
     action: Text | None = Field(
         default=None,

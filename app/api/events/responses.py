@@ -131,7 +131,7 @@ class EventPage(ResponseModel):
 
 
 class EventQuery(Paging):
-    """Which events are wanted: those that match everything given."""
+    """Filters. An event must match all of them."""
 
     cursor: str | None = Field(
         default=None,

@@ -27,7 +27,7 @@ class Page(ResponseModel, Generic[Item]):
 
 
 class Paging(RequestModel):
-    """Which part of a list is wanted."""
+    """Which page of a list to return."""
 
     limit: int = Field(default=50, ge=1, le=200, description="The maximum number of items.")
     cursor: str | None = Field(

@@ -221,8 +221,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         409,
         "Request in progress",
         "Wait for the response to the first request, or send this one again later.",
-        "A request with the Idempotency-Key 'order-42' is still in progress; send this one again"
-        " later.",
+        "An earlier request with this key is still in progress; send this one again later.",
     ),
     "request-timeout": ProblemType(
         408,

@@ -53,7 +53,7 @@ class Format(StrEnum):
 
 
 class ExportQuery(MessageFilters):
-    """Which messages are wanted, and how they are written."""
+    """Which messages to export, and in which format."""
 
     format: Format = Field(
         default=Format.JSONL,

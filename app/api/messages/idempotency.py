@@ -124,8 +124,7 @@ def lock_key(services: Services, caller: Caller, key: str) -> Iterator[None]:
     if name in services.in_flight:
         raise Conflict(
             "idempotency-key-in-flight",
-            f"A request with the Idempotency-Key {key!r} is still in progress; send this one again"
-            " later.",
+            "An earlier request with this key is still in progress; send this one again later.",
         )
     services.in_flight.add(name)
     try:

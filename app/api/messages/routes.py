@@ -114,9 +114,9 @@ async def list_messages(
         return await _search_messages(services, caller, query, search, now)
 
     async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[MessageView]:
-        wanted = await build_filter(connection, caller, query)
+        message_filter = await build_filter(connection, caller, query)
         return await messages.page(
-            connection, tenant_id=caller.tenant_id, now=now, message_filter=wanted, **part
+            connection, tenant_id=caller.tenant_id, now=now, message_filter=message_filter, **part
         )
 
     read = partial(MessageRead.of, now=now)
@@ -389,22 +389,22 @@ async def retry_message(
 
 
 async def build_filter(
-    connection: AsyncConnection, caller: Caller, wanted: MessageFilters
+    connection: AsyncConnection, caller: Caller, filters: MessageFilters
 ) -> messages.MessageFilter:
     """Build the store's filter within the caller's reach; raises NotFound."""
     profile_id = None
-    if wanted.profile is not None:
-        profile_id = await resolve_profile_id(connection, caller, wanted.profile)
+    if filters.profile is not None:
+        profile_id = await resolve_profile_id(connection, caller, filters.profile)
     return messages.MessageFilter(
-        statuses=tuple(wanted.status),
+        statuses=tuple(filters.status),
         profile_id=profile_id,
-        tag=wanted.tag,
-        recipient=wanted.recipient,
-        key_id=wanted.key,
-        source=wanted.source,
-        message_id=wanted.message_id and f"<{wanted.message_id.strip().strip('<>')}>",
-        created_after=wanted.created_after,
-        created_before=wanted.created_before,
+        tag=filters.tag,
+        recipient=filters.recipient,
+        key_id=filters.key,
+        source=filters.source,
+        message_id=filters.message_id and f"<{filters.message_id.strip().strip('<>')}>",
+        created_after=filters.created_after,
+        created_before=filters.created_before,
         profile_ids=caller.profiles,
     )
 

@@ -385,7 +385,7 @@ class MessageFilters(RequestModel):
 
 
 class MessageQuery(MessageFilters, Paging):
-    """Which messages are wanted, and which part of them."""
+    """Filters and paging of messages."""
 
     subject: Text | None = Field(
         default=None,
@@ -453,7 +453,7 @@ class MessageActions(RequestModel):
 
 
 class AttemptQuery(Paging):
-    """Which attempts are wanted, and with how much of them."""
+    """Which attempts to return, and in how much detail."""
 
     transcript: bool = Field(
         default=False,

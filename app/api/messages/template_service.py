@@ -36,8 +36,8 @@ async def render_template(
 ) -> tuple[int, Rendered]:
     """Render a version with variables; returns its number and content.
 
-    `is_alone`: it is for a single message. Raises NotFound, InvalidRequest for invalid templates or
-    variables, or Unavailable.
+    `is_single`: the request has only this message. Raises NotFound, InvalidRequest for invalid
+    templates or variables, or Unavailable.
     """
     async with services.database.reading() as connection:
         template_row = await templates.get(

@@ -89,7 +89,7 @@ class SuppressionPage(Page[SuppressionRead]):
 
 
 class SuppressionQuery(Paging):
-    """Which are wanted: those that match everything given."""
+    """Filters. A suppression must match all of them."""
 
     address: RecipientAddress | None = Field(default=None, description="Case does not matter.")
     tag: Text | None = Field(

@@ -259,7 +259,7 @@ class WebhookPage(Page[WebhookRead]):
 
 
 class DeliveryQuery(Paging):
-    """Which deliveries are wanted: those that match everything given."""
+    """Filters. A delivery must match all of them."""
 
     status: list[DeliveryStatus] = Field(
         default_factory=list, max_length=10, description="Only messages with one of these statuses."
