@@ -14,7 +14,7 @@ from typing import Any, Final
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.networks import IPNetwork, contains, unmap_ipv4
 from app.submission import replies
-from app.submission.journal import Journal
+from app.submission.journal import CLIENT_GONE, Journal
 from app.submission.listener import Listener
 from app.submission.proxy_protocol import (
     MAX_V1_BYTES,
@@ -155,7 +155,8 @@ class Server:
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if context is not None else None,
             )
         except OSError as error:  # ssl.SSLError is one, and so is TimeoutError
-            self._keep(journal, describe_tls_failure(error))
+            is_gone = isinstance(error, ConnectionResetError)  # a load balancer's probe, for one
+            self._keep(journal, CLIENT_GONE if is_gone else describe_tls_failure(error))
             raise
         journal.note_tls(stream.tls)
         session = Session(stream, self._config.session, journal, is_tls=context is not None)

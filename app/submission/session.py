@@ -381,9 +381,8 @@ class Session:
 
 def describe_tls_failure(error: BaseException | None) -> str:
     """Return why a session ended whose TLS handshake failed."""
-    if isinstance(error, ConnectionResetError | BrokenPipeError):
-        return CLIENT_GONE
-    return f"the TLS handshake failed: {getattr(error, 'reason', None) or error}"
+    reason = getattr(error, "reason", None) or str(error or "") or CLIENT_GONE
+    return f"the TLS handshake failed: {reason}"
 
 
 class _Outcome:

@@ -274,6 +274,9 @@ async def test_a_program_without_a_login_is_found(logged: Submission) -> None:
 
 async def test_a_probe_is_not_kept(logged: Submission) -> None:
     """It connects and hangs up every few seconds; a client that says anything is kept."""
+    _, writer = await asyncio.open_connection(HOST, logged.tls_port)
+    writer.close()
+    await writer.wait_closed()
     for said in (b"", b"", b"NOOP\r\n"):
         reader, writer = await asyncio.open_connection(HOST, logged.port)
         await reader.readline()

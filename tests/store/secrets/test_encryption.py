@@ -122,7 +122,5 @@ def test_a_new_key_can_be_read() -> None:
 )
 def test_what_is_no_key_is_not_quoted(text: str) -> None:
     """It may be a secret that was put in the wrong place."""
-    with pytest.raises(ValueError, match=r"^not 32 bytes in base64; print a key with `heloise"):
-        ValueError, match=r"^not 32 bytes in base64; print a key with `heloise secret-key`$"
-    ):
+    with pytest.raises(ValueError, match=r"^not 32 bytes in base64; print a key with `[a-z -]+`$"):
         parse_key(text)
