@@ -22,6 +22,7 @@ from app.auth.authentication import Visitor
 from app.auth.caller import Caller
 from app.auth.profiles import find_sending_profile
 from app.auth.quotas import check_recipients
+from app.domain.api_keys import looks_like_key
 from app.domain.audit import Actor
 from app.domain.dsn_request import RecipientDsn
 from app.domain.errors import Problem, Unauthenticated
@@ -70,6 +71,7 @@ class Account:
         self._caller = caller
         self._profile = profile
         self._is_deduplicated = is_deduplicated
+        self._has_other_profiles = False
 
     @property
     def tenant_id(self) -> str:
@@ -82,9 +84,9 @@ class Account:
         return self._caller.actor.id
 
     @property
-    def profile_id(self) -> str:
-        """The profile's id."""
-        return self._profile.id
+    def profile_id(self) -> str | None:
+        """The id of the profile; None once a message named another one."""
+        return None if self._has_other_profiles else self._profile.id
 
     async def renew(self) -> None:
         """Authenticate for another message, and count it as a request of the tenant.
@@ -116,6 +118,8 @@ class Account:
         """
         message = read_submission(content, trace.hostname)
         del content  # `build_mime` releases it
+        if message.options.profile not in {None, self._profile.id, self._profile.name}:
+            self._has_other_profiles = True
         key = message.options.idempotency_key
         if key is None and self._is_deduplicated:
             key = _duplicate_key(self._caller, envelope, message.header)
@@ -212,6 +216,10 @@ def _make_visitor(services: Services, credentials: Credentials, client: str | No
 
 async def _find_profile(services: Services, caller: Caller, username: str) -> Profile:
     """Return the profile that a user name names; with one bound profile the default is that."""
+    if looks_like_key(username):
+        raise Unauthenticated(
+            f"The user name is an API key: write the name of a profile, or {DEFAULT_PROFILE}."
+        )
     name: str | None = username
     if username == DEFAULT_PROFILE:
         name = caller.profiles[0] if caller.profiles and len(caller.profiles) == 1 else None

@@ -111,11 +111,12 @@ def parse_rcpt(argument: str, *, is_smtputf8: bool) -> Rcpt:
 
 def parse_chunk(argument: str) -> tuple[int, bool]:
     """Return the size of BDAT's chunk in bytes, and whether it is the last; raises CommandError."""
-    size, _, last = argument.partition(" ")
-    if not _is_number(size) or last.strip().upper() not in {"", "LAST"}:
+    size, _, end = argument.partition(" ")
+    end = end.strip(" ").upper()
+    if not _is_number(size) or end not in {"", "LAST"}:
         # The chunk follows, and its end is unknown, so the connection cannot go on.
         raise CommandError(521, "5.5.4", "Write BDAT size or BDAT size LAST")
-    return int(size), bool(last)
+    return int(size), end == "LAST"
 
 
 def _split_path(argument: str, keyword: str, form: str) -> tuple[str, dict[str, str | None]]:

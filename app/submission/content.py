@@ -22,7 +22,7 @@ MAX_OWN_HOPS: Final = 5
 CRLF: Final = b"\r\n"
 # Tried only where a line begins, so the time is linear in the header's size.
 _FIELD: Final = re.compile(rb"^([!-9;-~]+)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.MULTILINE)
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_HOST: Final = re.compile(r"(?![0-9.]+\Z)[A-Za-z0-9._-]{1,255}")  # but no IPv4 address
 
 
 class RefusedContent(InvalidRequest):

@@ -127,10 +127,17 @@ class Dialogue:
         return self.refuse(outcome) if isinstance(outcome, Reply) else outcome
 
     def refuse(self, reply: Reply) -> Reply:
-        """Count the reply if it is a refusal, and return it."""
-        if reply.is_permanent:
+        """Count the reply if it is a refusal, and return it.
+
+        A recipient after a refused MAIL does not count: clients pipeline many (RFC 2920).
+        """
+        if reply.is_permanent and not (self.is_logged_in and reply is replies.NEEDS_MAIL):
             self._errors += 1
         return reply
+
+    def message_accepted(self) -> None:
+        """Forget the errors before a message that was stored."""
+        self._errors = 0
 
     def _dispatch(self, line: bytes) -> Reply | Action:
         verb, argument = split_command(line)
@@ -174,6 +181,8 @@ class Dialogue:
 
     def _starttls(self, argument: str) -> Reply | Action:
         del argument
+        if self.is_logged_in:
+            return replies.TLS_AFTER_LOGIN
         if self._can_start_tls:
             return Do.START_TLS
         return replies.TLS_ALREADY if self._is_login_safe else replies.TLS_NOT_OFFERED
@@ -225,11 +234,6 @@ class Dialogue:
     def login_failed(self) -> None:
         """Record that the credentials are wrong."""
         self._failed_logins += 1
-
-    def logged_out(self) -> None:
-        """Record that the key no longer works."""
-        self.is_logged_in = False
-        self.reset()
 
     def _mail(self, argument: str) -> Reply | Action:
         if self.client_name is None:

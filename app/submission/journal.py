@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from app.domain.address.parse import MAX_ADDRESS_CHARACTERS
-from app.domain.api_keys import build_hint, looks_like_key
+from app.domain.api_keys import HINT_CHARACTERS, build_hint
+from app.domain.api_keys import PREFIX as KEY_PREFIX
 from app.domain.errors import Problem
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.ids import new_id
@@ -22,9 +23,11 @@ MAX_TRANSACTIONS: Final = 50
 MAX_RECIPIENTS: Final = 100  # of all transactions
 MAX_REPLY_CHARACTERS: Final = 300
 MAX_LOGIN_CHARACTERS: Final = 100
+MIN_PASSWORD_CHARACTERS: Final = 4  # what is shorter is part of other words, and no secret
 MAX_MESSAGE_IDS: Final = 1000
 
 _PATH: Final = re.compile(r"<([^<>]*)>")
+_KEY: Final = re.compile(rf"{KEY_PREFIX}\S{{{HINT_CHARACTERS - len(KEY_PREFIX) + 1},}}")
 CLIENT_GONE: Final = "the client closed the connection"
 
 
@@ -92,6 +95,7 @@ class Journal:
     _current: dict[str, Any] | None = None
     _recipient_count: int = 0
     _has_commands: bool = False
+    _password: str | None = field(default=None, repr=False)  # until the login is answered
 
     def __post_init__(self) -> None:
         self.started_at = self.now()
@@ -118,20 +122,24 @@ class Journal:
 
     def note_login(self, credentials: Credentials) -> None:
         """Note the user name of a login, but no secret that a client sends in its place."""
-        username = credentials.username
-        if looks_like_key(username):
-            username = build_hint(username)
-        elif username == credentials.password:
-            username = "(the password)"
-        self.login = username[:MAX_LOGIN_CHARACTERS]
+        self._password = credentials.password
+        self.login = self._hide_secrets(credentials.username)[:MAX_LOGIN_CHARACTERS]
 
     def note_login_reply(self, reply: Reply, identity: Identity | None) -> None:
         """Note what a login ended in, and whose key it was."""
-        self.login_reply = _shown(reply)
+        self.login_reply = self._hide_secrets(str(reply))[:MAX_REPLY_CHARACTERS]
+        self._password = None
         if identity is not None:
             self.tenant_id = identity.tenant_id
             self.api_key_id = identity.key_id
             self.profile_id = identity.profile_id
+
+    def _hide_secrets(self, text: str) -> str:
+        """Replace the password, and shorten keys: a client may send either as user name."""
+        text = _KEY.sub(lambda match: build_hint(match[0]), text)
+        if self._password is None or len(self._password) < MIN_PASSWORD_CHARACTERS:
+            return text
+        return text.replace(self._password, "(the password)")
 
     def note_login_refusal(self, reply: Reply) -> None:
         """Note why a login was refused before its credentials were checked."""

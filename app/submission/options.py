@@ -13,7 +13,7 @@ from app.api.http.fields import Instant, RequestModel, Text
 from app.api.messages.idempotency import MAX_CHARACTERS, PATTERN
 from app.api.messages.schemas import MAX_TAGS, Metadata, Tag, Variables
 from app.domain.errors import InvalidRequest
-from app.domain.mime.header_reader import Header
+from app.domain.mime.header_reader import Header, decode_words
 from app.domain.types import Guarantee, Priority
 
 PREFIX: Final = "x-heloise-"
@@ -75,7 +75,7 @@ def read_options(header: Header) -> Options:
             continue
         if name in values:
             raise InvalidRequest(f"{name.title()}: stands twice in the header; write it once")
-        values[name] = value
+        values[name] = decode_words(value)
     if "x-heloise-variables" in values and "x-heloise-template" not in values:
         raise InvalidRequest("X-Heloise-Variables: set X-Heloise-Template too, or leave it out")
     try:

@@ -59,9 +59,9 @@ def _plain(initial: str | None) -> Exchange:
 
 
 def _login(initial: str | None) -> Exchange:
-    username = (yield USERNAME_CHALLENGE) if initial is None else initial
-    password = yield PASSWORD_CHALLENGE
-    return _check(_decode(username), _decode(password))
+    username = _decode((yield USERNAME_CHALLENGE) if initial is None else initial)
+    password = _decode((yield PASSWORD_CHALLENGE))
+    return _check(username, password)
 
 
 def _check(username: str, password: str) -> Credentials:

@@ -152,7 +152,7 @@ class Session:
         line = await self._stream.read_line(limit or MAX_COMMAND_BYTES, self._patience_seconds())
         outcome = self._dialogue.receive(line)
         if not isinstance(outcome, Reply):
-            reply = self._dialogue.refuse(await self._perform(outcome))
+            reply = await self._perform(outcome)
         else:
             reply = outcome
             if reply.is_refusal and limit is None:
@@ -217,7 +217,6 @@ class Session:
         except ClientGoneError as gone:
             self._journal.end(describe_tls_failure(gone.__cause__))
             raise
-        self._account = None
         self._dialogue.tls_started()
         self._journal.note_tls(self._stream.tls)
         return replies.START_TLS
@@ -243,9 +242,11 @@ class Session:
             try:
                 await account.renew()
             except (Unauthenticated, Forbidden) as problem:  # the key was revoked, or changed
-                self._account = None
-                self._dialogue.logged_out()
-                return self._journal.mail(mail, problem_reply(problem, Stage.LOGIN))
+                # Another tenant's key in the same session would get this one's log.
+                reply = problem_reply(problem, Stage.LOGIN)
+                self._journal.end(str(reply))
+                self._is_ending = True
+                return self._journal.mail(mail, reply)
             account.check_sender(mail)
             self._dialogue.sender_accepted(mail)
             outcome.reply = replies.SENDER_OK
@@ -343,8 +344,10 @@ class Session:
         self._is_storing, message_id = True, None
         with _replying(Stage.CONTENT) as outcome:
             message_id = await account.submit(envelope, content.take(), self._make_trace())
+            self._dialogue.message_accepted()
             outcome.reply = Reply(250, f"Queued as {message_id}", "2.0.0")
         self._is_storing = False
+        self._journal.profile_id = account.profile_id
         return self._journal.content(
             outcome.reply, message_id, seconds=self._loop.time() - started_at
         )

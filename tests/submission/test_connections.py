@@ -156,6 +156,20 @@ async def test_errors_end_a_session(submission: Submission) -> None:
     assert replies[21] == "421 4.7.0 Too many errors"
 
 
+async def test_refused_recipients_do_not_end_a_session(
+    submission: Submission, sender: Caller
+) -> None:
+    """The message goes to those that are allowed."""
+    await submission.api.admin(
+        "PATCH", f"/tenants/{sender.tenant_id}", {"allowed_recipient_domains": ["example.org"]}
+    )
+    async with submission.login(sender) as client:
+        await client("MAIL FROM:<billing@example.com>")
+        for number in range(25):
+            assert (await client(f"RCPT TO:<a{number}@example.net>"))[:3] == "550"
+        assert (await client("RCPT TO:<ann@example.org>"))[:3] == "250"
+
+
 async def test_many_clients_may_come_and_go(submission: Submission, sender: Caller) -> None:
     """Abrupt ends at every point leave nothing behind."""
     script = [b"EHLO a\r\n", b"AUTH PLAIN\r\n", b"*\r\n", b"MAIL FROM:<a", b"\r\n"]

@@ -131,6 +131,10 @@ async def test_received_hides_the_client(submission: Submission, sender: Caller)
     async with submission.login(sender) as client:
         await client("EHLO app-1")
         named = await submission.content(sender, await client.submit(HEADER + b"\r\n1\r\n"))
+        await client("EHLO 10.1.2.3")
+        content = HEADER.replace(b"<1@", b"<3@") + b"\r\n1\r\n"
+        bare = await submission.content(sender, await client.submit(content))
+        assert b"Received: from unknown\r\n" in bare
         await client("EHLO [10.1.2.3]")
         content = HEADER.replace(b"<1@", b"<2@") + b"\r\n1\r\n"
         unnamed = await submission.content(sender, await client.submit(content))

@@ -93,7 +93,8 @@ class Model:
         self.classes.append("2" if is_right else "5")
         self.is_over = command == "QUIT"
         if not is_right:
-            self.error_count += 1
+            # A client pipelines its recipients before it knows that MAIL is refused.
+            self.error_count += command != "RCPT" or not self.is_logged_in or self.has_mail
             # A stranger's chunk is not read, so nothing can follow it.
             self.is_over = command in {"BDAT", "LAST"} and not self.is_logged_in
         elif command == "DATA":
@@ -101,6 +102,8 @@ class Model:
             self.classes[-1:] = "3", "2"
         if is_right:
             self._apply(command)
+        if is_right and command in {"DATA", "LAST"}:
+            self.error_count = 0
         if self.error_count > MAX_ERRORS and not self.is_over:
             self.is_over = True
             self.classes.append("4")

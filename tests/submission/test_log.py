@@ -23,7 +23,7 @@ from app.submission.commands import Mail, Rcpt
 from app.submission.journal import Journal
 from app.submission.listener import Listener
 from app.submission.session_log import SessionLog
-from tests.support.api_client import EVERY_SCOPE, Api, Caller, HandClock
+from tests.support.api_client import EVERY_SCOPE, PROFILE, Api, Caller, HandClock
 from tests.support.harness import settings
 from tests.support.submission import (
     HOST,
@@ -226,6 +226,7 @@ async def test_a_wrong_password_is_found(logged: Submission, sender: Caller) -> 
 @pytest.mark.parametrize(
     ("username", "password", "shown"),
     [
+        ("postmark hel_canary-secret", "hel_canary-secret", "postmark hel_cana…"),
         ("hel_canary-secret", "hel_canary-secret", "hel_cana…"),
         ("hel_canary-secret", "x", "hel_cana…"),
         ("canary-secret", "canary-secret", "(the password)"),
@@ -241,6 +242,49 @@ async def test_no_secret_is_kept_as_user_name(
     session = await found(logged.api.admin)
     assert session["login"] == shown
     assert "secret" not in str(session)
+
+
+async def test_a_key_as_user_name_is_not_kept(logged: Submission, sender: Caller) -> None:
+    """A valid one: the reply says what to write instead."""
+    key = key_of(sender)
+    async with logged.connect() as client:
+        reply = await client.log_in(key, key)
+    assert reply == (
+        "535 5.7.8 The user name is an API key: write the name of a profile, or heloise."
+    )
+    assert key not in str(await found(sender))
+
+
+async def test_a_bound_key_sees_no_session_with_messages_of_other_profiles(
+    logged: Submission, sender: Caller
+) -> None:
+    """They name their recipients."""
+    await sender.made("/profiles", PROFILE | {"name": "other"})
+    bound = await logged.api.key(sender.tenant_id, EVERY_SCOPE, profiles=["transactional"])
+    for option in (b"X-Heloise-Profile: transactional\r\n", b"X-Heloise-Profile: other\r\n"):
+        async with logged.login(sender) as client:
+            assert (await client.submit(option + FROM))[:3] == "250"
+            await client("QUIT")
+
+    async def fact() -> list[Any] | None:
+        items = (await sender.read("/submissions"))["items"]
+        return items if len(items) == 2 else None
+
+    _, first = await until(fact)
+    assert [each["id"] for each in (await bound.read("/submissions"))["items"]] == [first["id"]]
+
+
+async def test_a_session_is_one_tenants(logged: Submission, sender: Caller) -> None:
+    """It ends when its key is revoked, so no other tenant's login gets its log."""
+    mortal = await logged.api.key(sender.tenant_id, ["messages:send"])
+    async with logged.login(mortal) as client:
+        await client.submit(FROM)
+        await sender("DELETE", f"/keys/{mortal.key_id}")
+        assert (await client("MAIL FROM:<billing@example.com>"))[:3] == "535"
+        assert await client.reply() == ""
+    session = await found(sender)
+    assert session["message_count"] == 1
+    assert session["outcome"].startswith("535 5.7.8 ")
 
 
 async def test_a_key_that_may_not_send_is_found_by_its_tenant(

@@ -1,5 +1,9 @@
 """Header fields set the options of a message, and are taken out of it."""
 
+import json
+from email import policy
+from email.message import EmailMessage
+
 import pytest
 
 from tests.support.api_client import PROFILE, Caller
@@ -24,6 +28,22 @@ async def test_options_are_those_of_the_api(submission: Submission, sender: Call
     assert (message["metadata"], message["priority"]) == ({"order": "42"}, "high")
     assert (message["send_at"], message["guarantee"]) == ("2027-01-16T08:30:00Z", "at_most_once")
     assert b"heloise-" not in (await submission.content(sender, reply)).lower()
+
+
+async def test_options_are_read_as_libraries_write_them(
+    submission: Submission, sender: Caller
+) -> None:
+    """Python's library writes what is long or not ASCII in encoded words, on several lines."""
+    metadata = {"order": "4" * 200, "kind": "größe"}
+    mail = EmailMessage()
+    mail["From"] = "billing@example.com"
+    mail["X-Heloise-Metadata"] = json.dumps(metadata, separators=(",", ":"), ensure_ascii=False)
+    mail["X-Heloise-Tags"] = "größe"
+    assert b"=?utf-8?" in mail.as_bytes()
+    async with submission.login(sender) as client:
+        reply = await client.submit(mail.as_bytes(policy=policy.SMTP))
+    message = await submission.stored(sender, reply)
+    assert (message["metadata"], message["tags"]) == (metadata, ["größe"])
 
 
 async def test_a_sensitive_message_is_not_shown(submission: Submission, sender: Caller) -> None:

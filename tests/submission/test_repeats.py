@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.api_client import Caller
-from tests.support.submission import Submission, serving_submission
+from tests.support.api_client import EVERY_SCOPE, PROFILE, Caller
+from tests.support.submission import Submission, key_of, serving_submission
 
 HEADER = b"From: billing@example.com\r\nMessage-ID: <7@example.com>\r\n"
 
@@ -22,6 +22,21 @@ async def test_other_recipients_are_another_message(submission: Submission, send
     async with submission.login(sender) as client:
         first = await client.submit(HEADER + b"\r\nHi\r\n")
         assert await client.submit(HEADER + b"\r\nHi\r\n", to=("bob@example.org",)) != first
+
+
+async def test_a_key_of_other_profiles_repeats_nothing(
+    submission: Submission, sender: Caller
+) -> None:
+    """It cannot reach the first message, so its own is another."""
+    await sender.made("/profiles", PROFILE | {"name": "other"})
+    bound = await submission.api.key(sender.tenant_id, EVERY_SCOPE, profiles=["other"])
+    async with submission.login(sender) as client:
+        first = await client.submit(HEADER + b"\r\nHi\r\n")
+    async with submission.connect() as client:
+        assert (await client.log_in("other", key_of(bound)))[:3] == "235"
+        reply = await client.submit(HEADER + b"\r\nHi\r\n")
+    assert reply[:3] == "250"
+    assert reply != first
 
 
 async def test_a_key_says_what_is_repeated(submission: Submission, sender: Caller) -> None:
