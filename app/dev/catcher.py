@@ -71,11 +71,11 @@ class Account:
     async def renew(self) -> None:
         """Do nothing: logins do not expire."""
 
-    def check_sender(self, mail: commands.Mail) -> None:
+    async def check_sender(self, mail: commands.Mail) -> None:
         """Accept any sender; raises TooLarge."""
         check_message_size(mail.size_bytes or 0, self._catcher.max_message_bytes)
 
-    def check_recipient(self, rcpt: commands.Rcpt, count: int) -> None:
+    async def check_recipient(self, rcpt: commands.Rcpt, count: int) -> None:
         """Accept any recipient."""
 
     async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:

@@ -1,7 +1,8 @@
 """Log in with an API key, and submit messages as the API does."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from typing import Final
@@ -25,7 +26,7 @@ from app.auth.quotas import check_recipients
 from app.domain.api_keys import looks_like_key
 from app.domain.audit import Actor
 from app.domain.dsn_request import RecipientDsn
-from app.domain.errors import Problem, Unauthenticated
+from app.domain.errors import Forbidden, Problem, Unauthenticated
 from app.domain.mime.custom_headers import parse_named_addresses
 from app.domain.mime.header_reader import Header, decode_words
 from app.domain.types import (
@@ -47,6 +48,8 @@ from app.submission.sasl import Credentials
 DEFAULT_PROFILE: Final = "heloise"  # the user name that names no profile
 REMEDY: Final = "log in with an API key as password"
 LOGIN_ACTION: Final = "smtp_login"
+SUBMIT_ACTION: Final = "smtp_submit"
+AUDIT_OBJECT: Final = "submission"
 
 
 class Account:
@@ -60,6 +63,7 @@ class Account:
         services: Services,
         credentials: Credentials,
         client: str | None,
+        visitor: Visitor,
         caller: Caller,
         profile: Profile,
         *,
@@ -68,10 +72,11 @@ class Account:
         self._services = services
         self._credentials = credentials
         self._client = client
+        self._visitor = visitor
         self._caller = caller
         self._profile = profile
         self._is_deduplicated = is_deduplicated
-        self._has_other_profiles = False
+        self._has_other_profiles = self._has_refused_recipients = False
 
     @property
     def tenant_id(self) -> str:
@@ -93,22 +98,46 @@ class Account:
 
         Raises as `log_in`.
         """
-        visitor = _make_visitor(self._services, self._credentials, self._client)
-        caller = await visitor.authorize(Scope.MESSAGES_SEND)
-        self._profile = await _find_profile(self._services, caller, self._credentials.username)
+        self._visitor = _make_visitor(self._services, self._credentials, self._client)
+        self._has_refused_recipients = False
+        async with self._auditing():
+            caller = await self._visitor.authorize(Scope.MESSAGES_SEND)
+            self._profile = await _find_profile(self._services, caller, self._credentials.username)
         self._caller = caller
 
-    def check_sender(self, mail: Mail) -> None:
+    async def check_sender(self, mail: Mail) -> None:
         """Raise Forbidden or TooLarge if MAIL is not acceptable."""
-        if mail.address:  # no sender, no rule: it is a notification
-            check_sender(NamedAddress(mail.address), self._profile, self._caller.allowed_from)
+        async with self._auditing():
+            if mail.address:  # no sender, no rule: it is a notification
+                check_sender(NamedAddress(mail.address), self._profile, self._caller.allowed_from)
         check_message_size(mail.size_bytes or 0, max_message_bytes(self._services, self._caller))
 
-    def check_recipient(self, rcpt: Rcpt, count: int) -> None:
-        """Raise Forbidden or QuotaExceeded if the recipient, the `count`th, is not acceptable."""
+    async def check_recipient(self, rcpt: Rcpt, count: int) -> None:
+        """Raise Forbidden or QuotaExceeded if the recipient, the `count`th, is not acceptable.
+
+        The audit log gets the first refused recipient of a message.
+        """
         check_recipients(self._caller.tenant, count)
         routing = self._services.routing.with_rule(self._caller.tenant.recipient_rule)
-        check_routing([RecipientAddress(NamedAddress(rcpt.address), RecipientKind.TO)], routing)
+        try:
+            check_routing([RecipientAddress(NamedAddress(rcpt.address), RecipientKind.TO)], routing)
+        except Forbidden as problem:
+            if not self._has_refused_recipients:
+                await self._audit(problem)
+            self._has_refused_recipients = True
+            raise
+
+    @asynccontextmanager
+    async def _auditing(self) -> AsyncIterator[None]:
+        """Write to the audit log, as over HTTP, if the block refuses the key."""
+        try:
+            yield
+        except Problem as problem:
+            await self._audit(problem)
+            raise
+
+    async def _audit(self, problem: Problem) -> None:
+        await self._visitor.audit_refusal(problem, action=SUBMIT_ACTION, object_id=AUDIT_OBJECT)
 
     async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:
         """Store the message durably, and return its id.
@@ -131,14 +160,15 @@ class Account:
                 len(message.content), _fingerprint, envelope, message
             )
 
-        accepted = await accept_once(
-            self._services,
-            self._caller,
-            key,
-            fingerprint_content,
-            partial(self._make, envelope, message, trace),
-            is_probably_new=message.options.idempotency_key is None,
-        )
+        async with self._auditing():
+            accepted = await accept_once(
+                self._services,
+                self._caller,
+                key,
+                fingerprint_content,
+                partial(self._make, envelope, message, trace),
+                is_probably_new=message.options.idempotency_key is None,
+            )
         return accepted.message_id
 
     async def _make(
@@ -195,13 +225,21 @@ async def log_in(
         caller.require_scope(Scope.MESSAGES_SEND)
         profile = await _find_profile(services, caller, credentials.username)
     except Problem as problem:
-        await visitor.audit_refusal(problem, action=LOGIN_ACTION, object_id="submission")
+        await visitor.audit_refusal(problem, action=LOGIN_ACTION, object_id=AUDIT_OBJECT)
         if visitor.tenant_id is None or visitor.actor is None:
             raise
         raise LoginRefusedError(
             problem, RefusedIdentity(visitor.tenant_id, visitor.actor.id)
         ) from problem
-    return Account(services, credentials, client, caller, profile, is_deduplicated=is_deduplicated)
+    return Account(
+        services,
+        credentials,
+        client,
+        visitor,
+        caller,
+        profile,
+        is_deduplicated=is_deduplicated,
+    )
 
 
 def _make_visitor(services: Services, credentials: Credentials, client: str | None) -> Visitor:

@@ -54,11 +54,11 @@ class Account(Identity, Protocol):
         """Check before each message that the login is still good."""
         ...
 
-    def check_sender(self, mail: Mail) -> None:
+    async def check_sender(self, mail: Mail) -> None:
         """Raise Forbidden or TooLarge if MAIL is not acceptable."""
         ...
 
-    def check_recipient(self, rcpt: Rcpt, count: int) -> None:
+    async def check_recipient(self, rcpt: Rcpt, count: int) -> None:
         """Raise Forbidden or QuotaExceeded if the recipient, the `count`th, is not acceptable."""
         ...
 
@@ -193,7 +193,7 @@ class Session:
             case CheckSender(mail):
                 return await self._check_sender(mail)
             case CheckRecipient(rcpt):
-                return self._check_recipient(rcpt)
+                return await self._check_recipient(rcpt)
             case ReceiveChunk(size_bytes, is_last):
                 return await self._receive_chunk(size_bytes, is_last=is_last)
             case Do.RECEIVE_DATA:
@@ -247,16 +247,16 @@ class Session:
                 self._journal.end(str(reply))
                 self._is_ending = True
                 return self._journal.mail(mail, reply)
-            account.check_sender(mail)
+            await account.check_sender(mail)
             self._dialogue.sender_accepted(mail)
             outcome.reply = replies.SENDER_OK
         return self._journal.mail(mail, outcome.reply)
 
-    def _check_recipient(self, rcpt: Rcpt) -> Reply:
+    async def _check_recipient(self, rcpt: Rcpt) -> Reply:
         with _replying(Stage.RECIPIENT) as outcome:
             envelope = self._dialogue.envelope
             count = 0 if envelope is None else len(envelope.rcpts)
-            self._logged_in().check_recipient(rcpt, count + 1)
+            await self._logged_in().check_recipient(rcpt, count + 1)
             self._dialogue.recipient_accepted(rcpt)
             outcome.reply = replies.RECIPIENT_OK
         return self._journal.rcpt(rcpt, outcome.reply)

@@ -38,10 +38,10 @@ class EasyAccount:
     async def renew(self) -> None:
         """Allow."""
 
-    def check_sender(self, mail: Mail) -> None:
+    async def check_sender(self, mail: Mail) -> None:
         """Allow."""
 
-    def check_recipient(self, rcpt: Rcpt, count: int) -> None:
+    async def check_recipient(self, rcpt: Rcpt, count: int) -> None:
         """Allow."""
 
     async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:

@@ -118,6 +118,30 @@ async def test_a_revoked_key_sends_no_more(submission: Submission, sender: Calle
         assert await client.reply() == ""
 
 
+async def test_refusals_are_in_the_audit_log(submission: Submission, sender: Caller) -> None:
+    """As over HTTP; of many refused recipients the first."""
+    await submission.api.admin(
+        "PATCH", f"/tenants/{sender.tenant_id}", {"allowed_recipient_domains": ["example.org"]}
+    )
+    mortal = await submission.api.key(sender.tenant_id, ["messages:send"])
+    async with submission.login(mortal) as client:
+        assert (await client("MAIL FROM:<eve@example.net>"))[:3] == "553"
+        await client("MAIL FROM:<billing@example.com>")
+        for number in range(3):
+            assert (await client(f"RCPT TO:<a{number}@example.net>"))[:3] == "550"
+        await client("RSET")
+        assert (await client.submit(b"From: eve@example.net\r\n\r\nHi\r\n"))[:3] == "550"
+        await sender("DELETE", f"/keys/{mortal.key_id}")
+        assert (await client("MAIL FROM:<billing@example.com>"))[:3] == "535"
+    refusals = await submission.api.admin.read("/audit-log?action=smtp_submit")
+    assert [line["refused_as"] for line in refusals["items"]] == [
+        "unauthenticated",
+        "sender-not-allowed",
+        "recipient-not-allowed",
+        "sender-not-allowed",
+    ]
+
+
 @pytest.mark.one_database
 async def test_guesses_are_limited_by_address(submission: Submission, sender: Caller) -> None:
     """HTTP and SMTP share the limit; a valid key is never refused for it."""

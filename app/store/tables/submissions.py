@@ -29,6 +29,7 @@ submissions = Table(
     Column("transactions", Json, nullable=False),
     Index("ix_submissions_tenant", "tenant_id", "id"),
     Index("ix_submissions_login", "tenant_id", "login", "id"),
+    Index("ix_submissions_profile", "profile_id", "id"),
     # Without the tenant: an operator looks for an address that nobody logged in from.
     Index("ix_submissions_client", "client_address", "id"),
 )
