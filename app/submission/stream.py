@@ -132,7 +132,7 @@ class ClientStream(asyncio.Protocol):
         if self._pending and self._transport is not None:
             self._transport.write(b"".join(self._pending))
             self._pending.clear()
-        if self._drained is not None:
+        if self._drained is not None and not self._is_over:
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._drained
 
@@ -162,9 +162,13 @@ class ClientStream(asyncio.Protocol):
             raise ClientGoneError
 
     def close(self) -> None:
-        """Send what was written, and close."""
-        if self._transport is not None:
-            if self._pending and not self._transport.is_closing():
+        """Send what was written, and close; a read that waits raises ClientGoneError."""
+        self._is_over = True
+        self._wake()
+        self.resume_writing()
+        # asyncio forgets a TLS connection that is closed twice, and could no longer abort it.
+        if self._transport is not None and not self._transport.is_closing():
+            if self._pending:
                 self._transport.write(b"".join(self._pending))
                 self._pending.clear()
             self._transport.close()

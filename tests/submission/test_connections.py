@@ -2,13 +2,14 @@
 
 import asyncio
 import ssl
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 import trustme
 
+from app.submission import replies, stream
 from app.submission.certificate import Certificate
 from tests.support.api_client import Caller
 from tests.support.submission import HOST, SmtpClient, Submission, key_of, serving_submission
@@ -16,6 +17,7 @@ from tests.support.submission import HOST, SmtpClient, Submission, key_of, servi
 pytestmark = pytest.mark.one_database
 
 FROM = b"From: billing@example.com\r\n"
+CLEARLY_TOO_LONG = 30.0  # that it ends is what is shown
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
 
@@ -64,6 +66,29 @@ async def test_a_new_certificate_is_loaded(tmp_path: Path) -> None:
     assert certificate.context() is first
     authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(path)
     assert certificate.context() is not first
+
+
+async def test_stopping_does_not_wait_for_an_idle_client(
+    submission: Submission,
+    sender: Caller,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that does not answer the end of TLS is cut off, long before the grace time is over."""
+    monkeypatch.setattr(stream, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(asyncio.constants, "SSL_SHUTDOWN_TIMEOUT", 3600.0)
+    async with AsyncExitStack() as clients:
+        async with (
+            asyncio.timeout(CLEARLY_TOO_LONG),
+            serving_submission(submission.api, server_tls, grace_seconds=3600) as served,
+        ):
+            client = await clients.enter_async_context(served.connect(authority=client_tls))
+            assert (await client.log_in("transactional", key_of(sender)))[:3] == "235"
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            clients.callback(client.writer.transport.abort)
+        assert served.server.connection_count == 0
+        assert [journal.outcome for journal in served.journals] == [str(replies.SHUTTING_DOWN)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from app.submission.stream import MAX_PENDING_REPLIES, ClientStream
+import pytest
+
+from app.submission.stream import MAX_PENDING_REPLIES, ClientGoneError, ClientStream
 
 
 class FullTransport(asyncio.Transport):
@@ -12,6 +14,7 @@ class FullTransport(asyncio.Transport):
         super().__init__()
         self._protocol = protocol
         self._is_full = is_full
+        self._is_closing = False
         self.written = b""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -21,6 +24,13 @@ class FullTransport(asyncio.Transport):
 
     def pause_reading(self) -> None:
         """Do nothing: nothing more comes."""
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        assert not self._is_closing
+        self._is_closing = True
 
 
 async def test_replies_wait_for_the_client() -> None:
@@ -48,6 +58,24 @@ async def test_replies_wait_for_the_client() -> None:
         await asyncio.sleep(0)
     assert asked == 2 * MAX_PENDING_REPLIES
     serving.cancel()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_a_close_ends_waiting_for_the_client(*, is_full: bool) -> None:
+    """For its next command, and for it to read its replies; the last one is sent nevertheless."""
+    stream = ClientStream()
+    transport = FullTransport(stream, is_full=is_full)
+    stream.connection_made(transport)
+    stream.write(b"250 OK\r\n")
+    waiting = asyncio.create_task(stream.read_line(2048, 300))
+    await asyncio.sleep(0)
+    stream.write(b"421 Restarting\r\n")
+    stream.close()
+    stream.close()  # a session that ends closes again
+    async with asyncio.timeout(30):
+        with pytest.raises(ClientGoneError):
+            await waiting
+    assert transport.written == b"250 OK\r\n421 Restarting\r\n"
 
 
 async def test_commands_at_once_do_not_hold_up_others() -> None:
