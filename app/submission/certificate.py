@@ -35,17 +35,25 @@ class Certificate:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(*self._paths)
+        context.load_cert_chain(*self._paths, password=_refuse_encrypted_key)
         return context
 
-    def _read_version(self) -> tuple[tuple[int, int] | None, ...]:
-        """Return what changes when a file does: a renamed file has another inode."""
+    def _read_version(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Return what changes when a file does."""
         return tuple(_read_file_version(path) for path in self._paths)
 
 
-def _read_file_version(path: Path | None) -> tuple[int, int] | None:
+def _refuse_encrypted_key() -> str:
+    """Raise OSError instead of asking for the passphrase on the terminal, as OpenSSL does."""
+    raise OSError("the key is encrypted; store it without a passphrase")
+
+
+def _read_file_version(path: Path | None) -> tuple[int, ...] | None:
     try:
         status = None if path is None else path.stat()
     except OSError:
         return None
-    return None if status is None else (status.st_mtime_ns, status.st_ino)
+    if status is None:
+        return None
+    # `cp -p` keeps the time of modification, and a new certificate may have the size of the old.
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

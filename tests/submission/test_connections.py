@@ -1,6 +1,7 @@
 """TLS, proxies and bounds: what holds before a client is known."""
 
 import asyncio
+import os
 import ssl
 from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_network
@@ -8,6 +9,12 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from app.submission import replies, stream
 from app.submission.certificate import Certificate
@@ -66,6 +73,38 @@ async def test_a_new_certificate_is_loaded(tmp_path: Path) -> None:
     assert certificate.context() is first
     authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(path)
     assert certificate.context() is not first
+
+
+async def test_a_changed_file_is_loaded_whatever_its_time(tmp_path: Path) -> None:
+    """A tool that copies a certificate over another may keep the time of modification."""
+    path, authority = tmp_path / "tls.pem", trustme.CA()
+    authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(path)
+    certificate, status = Certificate(path, None), path.stat()
+    first = certificate.context()
+    path.write_bytes(path.read_bytes() + b"\n")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert certificate.context() is not first
+
+
+async def test_an_encrypted_key_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start, and later in a line of the log; nobody is asked for a passphrase."""
+    path, key_path = tmp_path / "tls.crt", tmp_path / "tls.key"
+    pair = trustme.CA().issue_cert(HOST)
+    path.write_bytes(b"".join(blob.bytes() for blob in pair.cert_chain_pems))
+    pair.private_key_pem.write_to_path(key_path)
+    certificate = Certificate(path, key_path)
+    first = certificate.context()
+    key_path.write_bytes(
+        load_pem_private_key(pair.private_key_pem.bytes(), None).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        )
+    )
+    assert certificate.context() is first
+    assert "the key is encrypted; store it without a passphrase" in caplog.text
+    with pytest.raises(OSError, match="the key is encrypted"):
+        Certificate(path, key_path)
 
 
 async def test_stopping_does_not_wait_for_an_idle_client(
