@@ -46,8 +46,9 @@ class Budget:
         """Subtract bytes from the holders."""
         self.held_bytes -= size_bytes
         for holder in holders:
-            held_bytes = self._by_holder[holder] - size_bytes
+            # One who holds nothing is forgotten, even while a request of 0 bytes is not released.
+            held_bytes = self._by_holder.get(holder, 0) - size_bytes
             if held_bytes:
                 self._by_holder[holder] = held_bytes
             else:
-                del self._by_holder[holder]
+                self._by_holder.pop(holder, None)

@@ -227,6 +227,16 @@ def test_a_tenant_and_an_address_have_their_shares() -> None:
     assert budget.held_bytes == 1000
 
 
+def test_who_holds_nothing_may_be_released() -> None:
+    """A message of 0 bytes ends after another of the same tenant and address."""
+    budget, holders = Budget(1000, 400), ["a", "proxy"]
+    budget.reserve(holders, 0)
+    budget.reserve(holders, 10)
+    budget.release(holders, 10)
+    budget.release(holders, 0)
+    assert budget.held_bytes == 0
+
+
 def test_the_largest_body_fits_in_any_case() -> None:
     """However little memory there is."""
     Budget(1000, 5000).reserve(["a", "proxy"], 5000)
