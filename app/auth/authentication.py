@@ -58,8 +58,9 @@ class Visitor:
 
     Make one per HTTP request and one per SMTP transaction, so that a key that is revoked within a
     session stops working. `actor` is the name for the audit log if the request is refused; None
-    without a key. `remedy` tells the sender how to present a key. `message_source` is the protocol
-    of its messages.
+    without a key. `remedy` tells the sender how to present a key, and `proxies_setting` is the
+    setting with the proxies that pass on its address. `message_source` is the protocol of its
+    messages.
     """
 
     def __init__(
@@ -69,10 +70,12 @@ class Visitor:
         source: str | None,
         *,
         remedy: str = "present one",
+        proxies_setting: str = "HELOISE_TRUSTED_PROXIES",
         message_source: MessageSource = MessageSource.API,
     ) -> None:
         self._auth = auth
         self._remedy = remedy
+        self._proxies_setting = proxies_setting
         self._message_source = message_source
         self._identity: Actor | Caller | None = None
         self._problem: Problem | None = None
@@ -176,11 +179,19 @@ class Visitor:
         if key.networks and not contains(_parse_networks(key.networks), source or ""):
             raise Forbidden(
                 "network-not-allowed",
-                f"This key works only from {', '.join(key.networks)}, and the request came from"
-                f" {source}. Behind a proxy, add the proxy to HELOISE_TRUSTED_PROXIES.",
+                f"This key works only from {', '.join(key.networks)}, and"
+                f" {self._describe_source()}.",
             )
         auth.key_cache.mark_used(key.id, now)
         return Caller(tenant, self.actor, key, self._message_source)
+
+    def _describe_source(self) -> str:
+        if self.source is None:
+            return "the client's address is unknown. Behind a proxy, let the proxy pass it on"
+        return (
+            f"the request came from {self.source}. Behind a proxy, add the proxy to"
+            f" {self._proxies_setting}"
+        )
 
 
 def find_secret_name(token: str, secrets_by_name: Mapping[str, str]) -> str | None:

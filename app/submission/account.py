@@ -248,6 +248,7 @@ def _make_visitor(services: Services, credentials: Credentials, client: str | No
         credentials.password,
         client,
         remedy=REMEDY,
+        proxies_setting="HELOISE_SUBMISSION_TRUSTED_PROXIES",
         message_source=MessageSource.SMTP,
     )
 

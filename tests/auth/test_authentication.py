@@ -97,6 +97,29 @@ async def test_a_refusal_is_written_to_the_audit_log(
     assert await refusals(auth, visitor, caught.value) == [("smtp.auth", slug, SOURCE)]
 
 
+@pytest.mark.parametrize(
+    ("source", "detail"),
+    [
+        (
+            SOURCE,
+            (
+                "the request came from 192.0.2.1. Behind a proxy, add the proxy to"
+                " HELOISE_TRUSTED_PROXIES."
+            ),
+        ),
+        (None, "the client's address is unknown. Behind a proxy, let the proxy pass it on."),
+    ],
+)
+async def test_a_refused_network_is_named(
+    auth: Authenticator, tenant: Tenant, source: str | None, detail: str
+) -> None:
+    """If the proxy is the reason, the error says what to change."""
+    secret = await stored_secret(auth.database, tenant, networks=("198.51.100.0/24",))
+    with pytest.raises(Forbidden) as caught:
+        await Visitor(auth, secret, source).identify()
+    assert caught.value.detail == f"This key works only from 198.51.100.0/24, and {detail}"
+
+
 async def refusals(
     auth: Authenticator, visitor: Visitor, problem: Problem
 ) -> list[tuple[str, str | None, str | None]]:

@@ -90,7 +90,13 @@ async def test_keys_that_do_not_open(submission: Submission, sender: Caller) -> 
         ("hel_unknown", "This key is unknown, revoked or expired."),
         (key_of(revoked), "This key is unknown, revoked or expired."),
         (key_of(reader), "This key lacks the scope messages:send"),
-        (key_of(away), "This key works only from 192.0.2.0/24"),
+        (
+            key_of(away),
+            (
+                "This key works only from 192.0.2.0/24, and the request came from 127.0.0.1."
+                " Behind a proxy, add the proxy to HELOISE_SUBMISSION_TRUSTED_PROXIES."
+            ),
+        ),
         (ADMIN_KEY, "An admin key belongs to no tenant"),
     ):
         async with submission.connect() as client:
