@@ -125,7 +125,7 @@ def _build_query(tenant_id: str | None, submission_filter: SubmissionFilter) -> 
     if tenant_id is None:
         return query
     column: ColumnElement[str] = submissions.c.tenant_id
-    if submission_filter.client_address is not None:
+    if submission_filter.client_address is not None or submission_filter.profile_ids is not None:
         # Without its index: SQLite would read all the tenant's sessions by it.
         column = column.concat("")
     return query.where(column == tenant_id)

@@ -36,6 +36,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_submissions_tenant", "submissions", ["tenant_id", "id"])
     op.create_index("ix_submissions_login", "submissions", ["tenant_id", "login", "id"])
+    op.create_index("ix_submissions_profile", "submissions", ["profile_id", "id"])
     op.create_index("ix_submissions_client", "submissions", ["client_address", "id"])
     op.create_table(
         "submission_messages",

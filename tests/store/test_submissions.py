@@ -210,6 +210,8 @@ async def test_pages_follow_each_other_under_inserts(database: Database) -> None
         ("ten_1", {"client_address": "192.0.2.7"}, ["ix_submissions_client"]),
         (None, {"client_address": "192.0.2.7"}, ["ix_submissions_client"]),
         ("ten_1", {"login": "heloise"}, ["ix_submissions_login"]),
+        ("ten_1", {"profile_ids": ["prf_7"]}, ["ix_submissions_profile"]),
+        (None, {"profile_ids": ["prf_7"]}, ["ix_submissions_profile"]),
         ("ten_1", {"message_id": "msg_7"}, ["ix_submission_messages_message"]),
         (None, {"message_id": "msg_7"}, ["ix_submission_messages_message"]),
         ("ten_1", {"started_before": NOW}, ["ix_submissions_tenant", "pk_submissions"]),
@@ -227,6 +229,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(
                 tenant_id=f"ten_{number % 7}",
                 client_address=f"192.0.2.{number % 50}",
                 login=f"p{number % 5}",
+                profile_id=f"prf_{number % 50}",
                 message_ids=(f"msg_{number}",),
             )
             for number in range(1000)
