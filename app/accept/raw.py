@@ -32,16 +32,17 @@ def prepare_raw_message(
     profile: Profile,
     policy: AcceptPolicy,
     trace: bytes = b"",
+    takes_any_message_id: bool = False,
 ) -> NewMessage:
     """Check a raw message, and add what it lacks before its bytes.
 
     That is a Date and a Message-ID, as a submission server adds them (RFC 6409 section 8), and
-    before all else the `trace` (RFC 5321 section 4.4). `envelope` has recipients and options.
-    Raises what `prepare_message` raises.
+    before all else the `trace` (RFC 5321 section 4.4). `envelope` has recipients and options;
+    `takes_any_message_id` is for `parse_raw`. Raises what `prepare_message` raises.
     """
     check_message_size(len(content), policy.max_message_bytes)
     try:
-        raw = parse_raw(content)
+        raw = parse_raw(content, takes_any_message_id=takes_any_message_id)
     except ValueError as error:
         raise InvalidRequest.at("message", msg=str(error)) from None
     recipients = resolve_recipients(envelope, policy.now)

@@ -29,6 +29,7 @@ from app.domain.dsn_request import RecipientDsn
 from app.domain.errors import Forbidden, Problem, Unauthenticated
 from app.domain.mime.custom_headers import parse_named_addresses
 from app.domain.mime.header_reader import Header, decode_words
+from app.domain.mime.raw import is_message_id
 from app.domain.types import (
     MessageSource,
     NamedAddress,
@@ -150,7 +151,9 @@ class Account:
         if message.options.profile not in {None, self._profile.id, self._profile.name}:
             self._has_other_profiles = True
         key = message.options.idempotency_key
-        if key is None and self._is_deduplicated:
+        # A malformed Message-ID may not be unique, so it identifies no message.
+        has_identity = is_message_id(message.header.get("message-id") or "")
+        if key is None and self._is_deduplicated and has_identity:
             key = _duplicate_key(self._caller, envelope, message.header)
 
         async def fingerprint_content() -> str:
@@ -201,7 +204,12 @@ class Account:
 
         def prepare() -> NewMessage:
             return prepare_raw_message(
-                build_mime(message), draft, profile=profile, policy=policy, trace=trace.field()
+                build_mime(message),
+                draft,
+                profile=profile,
+                policy=policy,
+                trace=trace.field(),
+                takes_any_message_id=True,
             )
 
         if len(message.content) <= INLINE_BYTES:

@@ -91,7 +91,7 @@ def build_mime(submission: Submission) -> bytes:
     The message's author decides what this costs, so it belongs in a thread.
     """
     header = submission.content[: submission.header_end]
-    kept = _FIELD.sub(_drop_private_field, header)
+    kept = _FIELD.sub(_drop_field, header)
     is_whole = kept == header and len(submission.body) > 0
     mime = submission.content if is_whole else join_blocks([kept, submission.body or CRLF])
     submission.content = b""
@@ -112,9 +112,11 @@ def _find_header_end(content: bytes) -> int:
     return len(content) if end < 0 else end + len(CRLF)
 
 
-def _drop_private_field(match: re.Match[bytes]) -> bytes:
+def _drop_field(match: re.Match[bytes]) -> bytes:
+    """Drop Bcc, options, and an empty Message-ID, which acceptance then adds as a missing one."""
     name = match[1].decode().lower()
-    return b"" if name == "bcc" or is_option(name) else match[0]
+    is_empty_id = name == "message-id" and match[0].partition(b":")[2].isspace()
+    return b"" if name == "bcc" or is_option(name) or is_empty_id else match[0]
 
 
 def _check_loop(header: Header, hostname: str) -> None:

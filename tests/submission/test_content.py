@@ -118,6 +118,57 @@ async def test_date_and_message_id_are_added(submission: Submission, sender: Cal
     assert f"\r\nMessage-ID: {message['message_id_header']}\r\n".encode() in content
 
 
+@pytest.mark.one_database
+@pytest.mark.parametrize("empty", [b"Message-ID:\r\n", b"message-id: \r\n \r\n"])
+async def test_an_empty_message_id_is_replaced(
+    submission: Submission, sender: Caller, empty: bytes
+) -> None:
+    """It identifies nothing, so the message is no repetition of another one."""
+    content = empty + b"From: billing@example.com\r\n\r\nHi\r\n"
+    async with submission.login(sender) as client:
+        reply = await client.submit(content)
+        assert await client.submit(content) != reply
+    header = (await submission.stored(sender, reply))["message_id_header"]
+    stored = without_received(await submission.content(sender, reply))
+    assert stored.lower().count(b"message-id:") == 1
+    assert f"\r\nMessage-ID: {header}\r\n".encode() in stored
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize(
+    "message_id", ["abc@host", "<abc>", "<a b@example.com>", "<a@b@c>", "<1@example.com> (note)"]
+)
+async def test_a_malformed_message_id_stays(
+    submission: Submission, sender: Caller, message_id: str
+) -> None:
+    """Other servers take it. Because it may not be unique, it marks no message as a repetition."""
+    header = f"Message-ID: {message_id}\r\nFrom: billing@example.com\r\n"
+    content = f"{header}Date: Mon, 30 Nov 2026 10:00:00 +0000\r\n\r\nHi\r\n".encode()
+    async with submission.login(sender) as client:
+        reply = await client.submit(content)
+        assert await client.submit(content) != reply
+    assert (await submission.stored(sender, reply))["message_id_header"] == message_id
+    assert without_received(await submission.content(sender, reply)) == content
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize(
+    ("message_id", "reply"),
+    [
+        ("<" + "a" * 512, "the Message-ID has 513 characters; write at most 512"),
+        ("äbc", "not a Message-ID; write <something@example.com>"),
+        ("\N{NO-BREAK SPACE}", "not a Message-ID; write <something@example.com>"),
+    ],
+)
+async def test_an_odd_message_id_is_refused(
+    submission: Submission, sender: Caller, message_id: str, reply: str
+) -> None:
+    """One that is too long to store, or is not ASCII."""
+    content = f"From: billing@example.com\r\nMessage-ID: {message_id}\r\n\r\nHi\r\n"
+    async with submission.login(sender) as client:
+        assert reply in await client.submit(content.encode())
+
+
 async def test_a_message_may_have_no_body(submission: Submission, sender: Caller) -> None:
     """Then the empty line behind the header may be missing (RFC 5322 section 2.1)."""
     async with submission.login(sender) as client:

@@ -53,10 +53,11 @@ class RawMessage:
     is_signed: bool
 
 
-def parse_raw(content: bytes) -> RawMessage:
+def parse_raw(content: bytes, *, takes_any_message_id: bool = False) -> RawMessage:
     """Parse a message and change nothing but line ends: LF becomes CRLF.
 
-    Raises ValueError with a correction.
+    With `takes_any_message_id`, the Message-ID may be malformed if it is printable ASCII. Raises
+    ValueError with a correction.
     """
     mime = _normalize_line_ends(content)
     header = read_message(mime).header
@@ -75,7 +76,7 @@ def parse_raw(content: bytes) -> RawMessage:
         if header.get("sender") is not None
         else None,
         subject=decode_words(header.get("subject") or ""),
-        message_id=_check_message_id(header.get("message-id")),
+        message_id=_check_message_id(header.get("message-id"), takes_any=takes_any_message_id),
         has_date=header.get("date") is not None,
         is_signed=bool(signatures),
     )
@@ -149,10 +150,16 @@ def _read_named_address(header: Header, name: str) -> NamedAddress:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _check_message_id(value: str | None) -> str | None:
+def is_message_id(value: str) -> bool:
+    """Whether the value of a Message-ID has the form `<left@right>` (RFC 5322 section 3.6.4)."""
+    return _MESSAGE_ID.fullmatch(value) is not None
+
+
+def _check_message_id(value: str | None, *, takes_any: bool) -> str | None:
     if value is None:
         return None
-    if _MESSAGE_ID.fullmatch(value) is None:
+    is_acceptable = takes_any and value != "" and value.isascii() and value.isprintable()
+    if not is_acceptable and not is_message_id(value):
         raise ValueError("not a Message-ID; write <something@example.com>")
     if len(value) > MAX_MESSAGE_ID_CHARACTERS:
         raise ValueError(

@@ -167,6 +167,8 @@ NOT_WRITTEN = [
     ("DKIM-Signature: v=1; d=bank.example; b=x", "a DKIM-Signature is by bank.example"),
     ("DKIM-Signature: v=1; d=example.com; d=bank.example", "is by bank.example"),
     ("DKIM-Signature: v=1; d=notexample.com; b=x", "is by notexample.com"),
+    ("Message-ID:", "not a Message-ID; write <something@example.com>"),
+    ("Message-ID: abc@host", "not a Message-ID; write <something@example.com>"),
     ("Message-ID: <" + "a" * 600 + "@b.example>", "write at most 512"),
     ("\r\n".join(["Received: from a by b"] * 51), "51 Received"),
 ]
