@@ -1,13 +1,11 @@
 """Log in with an API key, and submit messages as the API does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from typing import Final
-
-from pydantic import ValidationError
 
 from app.accept.build import check_message_size
 from app.accept.draft import Draft, DsnOptions
@@ -16,7 +14,6 @@ from app.accept.policy import check_sender
 from app.accept.raw import INLINE_BYTES, prepare_raw_message
 from app.api.http.threads import run_in_thread_if_large
 from app.api.messages.idempotency import accept_once, fingerprint_value
-from app.api.messages.schemas import MessageCreate
 from app.api.messages.service import build_policy, max_message_bytes, prepare_send
 from app.api.services import Services
 from app.auth.authentication import Visitor
@@ -27,8 +24,7 @@ from app.domain.api_keys import looks_like_key
 from app.domain.audit import Actor
 from app.domain.dsn_request import RecipientDsn
 from app.domain.errors import Forbidden, Problem, Unauthenticated
-from app.domain.mime.custom_headers import parse_named_addresses
-from app.domain.mime.header_reader import Header, decode_words
+from app.domain.mime.header_reader import Header
 from app.domain.mime.raw import is_message_id
 from app.domain.types import (
     MessageSource,
@@ -43,8 +39,8 @@ from app.submission.commands import Mail, Rcpt
 from app.submission.content import Submission, Trace, build_mime, read_submission
 from app.submission.dialogue import Envelope
 from app.submission.journal import LoginRefusedError, RefusedIdentity
-from app.submission.options import first_error
 from app.submission.sasl import Credentials
+from app.submission.template_message import build_template_message
 
 DEFAULT_PROFILE: Final = "heloise"  # the user name that names no profile
 REMEDY: Final = "log in with an API key as password"
@@ -179,11 +175,11 @@ class Account:
     ) -> tuple[NewMessage, Profile]:
         options = message.options
         if options.template is not None:
-            try:
-                body = _template_message(envelope, message, profile_id=self._profile.id)
-            except ValidationError as error:
-                raise first_error(error) from None
-            return await prepare_send(self._services, self._caller, body)
+            # The message's author decides what parsing thousands of addresses costs.
+            body = await asyncio.to_thread(
+                build_template_message, envelope, message, profile_id=self._profile.id
+            )
+            return await prepare_send(self._services, self._caller, body, dsn=_dsn(envelope))
         profile = self._profile
         if options.profile is not None:
             profile = await find_sending_profile(self._services.auth, self._caller, options.profile)
@@ -312,40 +308,3 @@ def _fingerprint(envelope: Envelope, message: Submission) -> str:
     rcpts = sorted(rcpt.address for rcpt in envelope.rcpts)
     digest = sha256(message.body).hexdigest()
     return fingerprint_value("smtp", [envelope.mail.address, rcpts, fields, digest])
-
-
-def _template_message(envelope: Envelope, message: Submission, *, profile_id: str) -> MessageCreate:
-    """Return the message that a template makes, for the recipients of the envelope."""
-    header, options = message.header, message.options
-    addresses = {rcpt.address: NamedAddress(rcpt.address) for rcpt in envelope.rcpts}
-    to = _pick(addresses, header.get("to"))
-    cc = _pick(addresses, header.get("cc"))
-    return MessageCreate.model_validate(
-        {
-            "profile": options.profile or profile_id,
-            "from": decode_words(header.get("from") or ""),
-            "to": to,
-            "cc": cc,
-            "bcc": list(addresses.values()),
-            "return_path": envelope.mail.address,
-            "template": options.template,
-            "variables": options.variables,
-            "tags": options.tags,
-            "metadata": options.metadata,
-            "send_at": None if options.send_at is None else options.send_at.isoformat(),
-            "priority": options.priority,
-            "guarantee": options.guarantee,
-            "sensitive": options.sensitive,
-        }
-    )
-
-
-def _pick(addresses: dict[str, NamedAddress], header: str | None) -> list[NamedAddress]:
-    """Remove from `addresses`, and return, those that a header field names."""
-    try:
-        named: Iterable[NamedAddress] = (
-            parse_named_addresses(decode_words(header)) if header else ()
-        )
-    except ValueError:
-        named = ()
-    return [named_address for named_address in named if addresses.pop(named_address.address, None)]

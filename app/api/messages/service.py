@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.accept.batch import Submission
 from app.accept.build import prepare_message
-from app.accept.draft import Draft
+from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import AcceptPolicy
 from app.accept.raw import INLINE_BYTES, prepare_raw_message
 from app.accept.retry import prepare_retry
@@ -36,15 +36,22 @@ MAX_HTML_CHARACTERS: Final = 1_000_000
 
 
 async def prepare_send(
-    services: Services, caller: Caller, body: MessageCreate, *, is_single: bool = True
+    services: Services,
+    caller: Caller,
+    body: MessageCreate,
+    *,
+    dsn: DsnOptions | None = None,
+    is_single: bool = True,
 ) -> tuple[NewMessage, Profile]:
     """Prepare a message for storage, and return it with its profile.
 
-    `is_single`: the request has only this message. Raises NotFound, InvalidRequest, Forbidden or
-    TooLarge.
+    `dsn`: the notifications, if they are not the body's. `is_single`: the request has only this
+    message. Raises NotFound, InvalidRequest, Forbidden or TooLarge.
     """
     profile = await find_sending_profile(services.auth, caller, body.profile, is_single=is_single)
     draft = await _fill_in_template(services, caller, body, is_single=is_single)
+    if dsn is not None:
+        draft = replace(draft, dsn=dsn)
     check_recipients(caller.tenant, len(draft.to) + len(draft.cc) + len(draft.bcc))
     policy = await build_policy(services, caller)
     files = sum(len(attachment.content) for attachment in draft.attachments)

@@ -55,6 +55,13 @@ RESERVED: Final = frozenset(
     }
 )
 RESERVED_PREFIXES: Final = ("content-", "resent-")
+# RFC 8098 section 2.1; the others are in use without an RFC.
+ADDRESS_FIELDS: Final = frozenset(
+    {
+        *("abuse-reports-to", "disposition-notification-to", "errors-to", "mail-followup-to"),
+        *("mail-reply-to", "return-receipt-to", "x-confirm-reading-to", "x-errors-to"),
+    }
+)
 
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]+")  # RFC 5322 section 3.6.8: printable, no colon
 _BLANK: Final = re.compile(r"(?<! ) ")  # fold before the last of several blanks
@@ -75,12 +82,18 @@ def check_header(name: str, value: str) -> None:
     lower = name.lower()
     if lower in ALTERNATIVES:
         raise ValueError(f"Heloise writes this header from {ALTERNATIVES[lower]}; set that instead")
-    if lower in RESERVED or lower.startswith(RESERVED_PREFIXES):
+    if not is_custom(lower):
         raise ValueError("Heloise or a server writes this header; leave it out")
     check_control(value, "its value")
     if len(value) > MAX_VALUE_CHARACTERS:
         raise ValueError(f"the value has more than {MAX_VALUE_CHARACTERS} characters; shorten it")
     custom_field(name, value)
+
+
+def is_custom(name: str) -> bool:
+    """Whether a caller may set this field, its name in lower case."""
+    is_reserved = name in RESERVED or name.startswith(RESERVED_PREFIXES)
+    return name not in ALTERNATIVES and not is_reserved
 
 
 def custom_field(name: str, value: str) -> str:
@@ -219,14 +232,7 @@ _WRITERS: Final[Mapping[str, Callable[[str, str], str]]] = {
         ),
         _write_uris,
     ),
-    **dict.fromkeys(
-        # RFC 8098 section 2.1; the others are in use without an RFC
-        (
-            *("abuse-reports-to", "disposition-notification-to", "errors-to", "mail-followup-to"),
-            *("mail-reply-to", "return-receipt-to", "x-confirm-reading-to", "x-errors-to"),
-        ),
-        _write_named_addresses,
-    ),
+    **dict.fromkeys(ADDRESS_FIELDS, _write_named_addresses),
     "list-id": _write_list_id,
     "keywords": _write_phrases,
     **dict.fromkeys(
