@@ -32,6 +32,7 @@ from fastapi_offline import FastAPIOffline
 from app import process, telemetry, worker
 from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
+from app.api.requests.body_budget import Budget
 from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.key_cache import KeyCache
@@ -90,7 +91,7 @@ def create_app(
             yield {"stopping": asyncio.Event()}
 
     app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)
-    install(app, service.services)
+    install(app, service.services, service.budget)
     if settings.trusted_proxies:
         from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -111,6 +112,7 @@ class _Service:
 
     settings: Settings
     services: Services
+    budget: Budget  # of HTTP and SMTP together
     readiness: Readiness
     committer: Committer
     engine: Engine | None
@@ -187,24 +189,27 @@ def _make_service(
         guard=parts.network.guard,
         routing=settings.build_routing(),
         max_message_bytes=settings.max_message_bytes,
-        max_buffered_bytes=settings.max_buffered_bytes,
         message_max_age_seconds=settings.message_max_age_seconds,
         local_address=local_address,
         look_up_txt=partial(look_up_txt, parts.network.resolver),
         readiness=readiness.check,
         metrics=metrics.exposition,
     )
+    budget = Budget(settings.max_buffered_bytes, services.max_body_bytes)
     submission = None
     if listeners:  # few processes need its import
         from app.submission_server import make_server, make_session_log, serve_submission
 
         session_log = make_session_log(settings, services, metrics, readiness)
-        server = make_server(settings, services, metrics, listeners, session_log, hostname=hostname)
+        server = make_server(
+            settings, services, budget, metrics, listeners, session_log, hostname=hostname
+        )
         metrics.watch_submissions(lambda: server.connection_count)
         submission = serve_submission(server, session_log)
     return _Service(
         settings=settings,
         services=services,
+        budget=budget,
         readiness=readiness,
         committer=committer,
         engine=engine,

@@ -82,6 +82,7 @@ def make_session_log(
 def make_server(
     settings: Settings,
     services: Services,
+    budget: Budget,
     metrics: Metrics,
     listeners: Sequence[Listener],
     session_log: SessionLog | None,
@@ -94,7 +95,7 @@ def make_server(
         log_in=partial(log_in, services, is_deduplicated=settings.submission_deduplicate),
         now=services.now,
         hostname=settings.submission_hostname or settings.ehlo_name or hostname,
-        budget=Budget(settings.max_buffered_bytes, settings.max_message_bytes),
+        budget=budget,
         max_message_bytes=settings.max_message_bytes,
         max_recipients=MAX_RECIPIENTS,
         context=certificate.context if certificate is not None else lambda: None,

@@ -10,6 +10,7 @@ from starlette.routing import compile_path
 from app.api.http.root_path import DocsRootPath, RootPath
 from app.api.messages.fast_path import SendFastPath
 from app.api.openapi import OPENAPI_KWARGS, customize_openapi
+from app.api.requests.body_budget import Budget
 from app.api.requests.body_reader import BodyMiddleware
 from app.api.requests.middleware import RequestMiddleware
 from app.api.requests.problems import add_handlers
@@ -21,18 +22,17 @@ from app.domain.audit import request_id
 __all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
 
 
-def install(app: FastAPI, services: Services) -> None:
-    """Install the API into an app that was created with `OPENAPI_KWARGS`."""
+def install(app: FastAPI, services: Services, budget: Budget) -> None:
+    """Install the API into an app that was created with `OPENAPI_KWARGS`.
+
+    Request bodies count against `budget`.
+    """
     app.state.services = services
     if services.root_path:
         app.add_middleware(DocsRootPath)
     app.add_middleware(SendFastPath)
     app.add_middleware(DocsPages)
-    app.add_middleware(
-        BodyMiddleware,
-        max_body_bytes=services.max_body_bytes,
-        max_buffered_bytes=services.max_buffered_bytes,
-    )
+    app.add_middleware(BodyMiddleware, max_body_bytes=services.max_body_bytes, budget=budget)
     app.add_middleware(RequestMiddleware)
     if services.root_path:
         app.add_middleware(RootPath, path=services.root_path)

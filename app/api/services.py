@@ -66,7 +66,6 @@ class Services:
     guard: AddressGuard
     routing: Routing = NO_RULES
     max_message_bytes: int
-    max_buffered_bytes: int
     message_max_age_seconds: float
     verifier: Verifier
     verify_per_minute: int

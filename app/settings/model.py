@@ -341,9 +341,9 @@ class Settings(BaseSettings):
         134_217_728,
         ge=1_048_576,
         le=68_719_476_736,
-        description="The maximum number of request bytes in memory per process. A tenant gets at"
-        " most half, an IP address three quarters. Beyond that, Heloise answers 503. It always"
-        " accepts one request of maximum size.",
+        description="The maximum number of bytes of requests and SMTP submissions in memory, per"
+        " process. A tenant gets at most half, an IP address three quarters. Beyond that, Heloise"
+        " answers 503, or 451 over SMTP. It always accepts one request of maximum size.",
     )
     message_max_age_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
         259_200, ge=60, le=2_592_000, description="The default age at which a message expires."

@@ -318,7 +318,7 @@ class Session:
         if content.problem is not None:
             return
         if not self._holders:
-            self._holders = (self._logged_in().tenant_id, self._journal.client or "")
+            self._holders = (self._logged_in().tenant_id, f"source {self._journal.client}")
         more, self._held_bytes = content.kept_bytes - self._held_bytes, content.kept_bytes
         try:
             self._config.budget.reserve(self._holders, more)

@@ -4,7 +4,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
+from app.api.requests.body_budget import Budget
 from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.throttle import AuthThrottle
@@ -37,6 +38,8 @@ from tests.support.api_client import (
     serving,
 )
 from tests.support.servers.dns_server import DnsServer
+
+MAX_BUFFERED_BYTES: Final = 4_000_000
 
 
 def _loopback(_: Profile) -> str:
@@ -83,7 +86,6 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
         ehlo_names=EhloNames(hostname="localhost"),
         guard=AddressGuard(allow_private=False, is_port_allowed={25, 465, 587, 2525}.__contains__),
         max_message_bytes=100_000,
-        max_buffered_bytes=4_000_000,
         message_max_age_seconds=3600,
         local_address=_loopback,
         readiness=_ready,
@@ -96,14 +98,15 @@ async def api(database: Database, dns: DnsServer) -> AsyncIterator[Api]:
     monotonic = HandClock()
     services = services_on(database, monotonic, dns.address)
     app = FastAPIOffline(**OPENAPI_KWARGS)
-    install(app, services)
+    budget = Budget(MAX_BUFFERED_BYTES, services.max_body_bytes)
+    install(app, services, budget)
     assert isinstance(services.committer, Committer)
     async with (
         services.committer.running(),
         serving(app) as url,
         httpx.AsyncClient(base_url=url, verify=NO_AUTHORITIES, timeout=30) as http,
     ):
-        yield Api(app, services, http, monotonic)
+        yield Api(app, services, http, monotonic, budget)
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from fastapi_offline import FastAPIOffline
 from app import process
 from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
+from app.api.requests.body_budget import Budget
 from app.store.db.engine import Database
-from tests.api.conftest import services_on
+from tests.api.conftest import MAX_BUFFERED_BYTES, services_on
 from tests.support.api_client import ADMIN_KEY, EVERY_SCOPE, PROFILE, HandClock
 
 MEMORY_BYTES: Final = 2 * 1024**3
@@ -217,7 +218,7 @@ async def main(url: str) -> None:
     database = Database(url)
     services = services_on(database, HandClock(), ("127.0.0.1", 9))
     app = FastAPIOffline(**OPENAPI_KWARGS)
-    install(app, services)
+    install(app, services, Budget(MAX_BUFFERED_BYTES, services.max_body_bytes))
     assert isinstance(services.committer, Committer)
 
     async def made(path: str, what: dict[str, Any], key: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 import trustme
 
+from app.api.requests.body_budget import Budget
 from tests.support.api_client import Api, Caller
 from tests.support.mail_clients import (
     CLIENTS,
@@ -63,10 +64,9 @@ def _unchanged(content: bytes) -> bytes:
 @pytest.fixture
 async def submission(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[Submission]:
     """A server that takes as large messages as by its settings."""
-    api.services = replace(
-        api.services, max_message_bytes=LIMIT_BYTES, max_buffered_bytes=4 * LIMIT_BYTES
-    )
-    async with serving_submission(api, server_tls) as served:
+    api.services = replace(api.services, max_message_bytes=LIMIT_BYTES)
+    budget = Budget(4 * LIMIT_BYTES, LIMIT_BYTES)
+    async with serving_submission(api, server_tls, budget=budget) as served:
         yield served
 
 

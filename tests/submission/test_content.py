@@ -1,12 +1,27 @@
 """What is submitted is what is stored, but for what RFC 6409 has a server add or take out."""
 
+import asyncio
 import re
+import socket
+from urllib.parse import urlsplit
 
 import pytest
 
 from app.api.requests.body_budget import Budget
-from tests.support.api_client import Caller
-from tests.support.submission import HOSTNAME, Submission, serving_submission, too_large
+from app.main import create_app
+from app.submission.listener import Listener
+from tests.support.api_client import Caller, serving
+from tests.support.harness import settings
+from tests.support.submission import (
+    HOST,
+    HOSTNAME,
+    Submission,
+    connecting,
+    key_of,
+    serving_submission,
+    too_large,
+)
+from tests.support.waiting import until
 
 BODY = b"Dear Ann,\r\n.\r\n..two dots\r\n\r\nthe end \r\n"
 HEADER = (
@@ -93,6 +108,44 @@ async def test_chunks_have_the_limits_of_data(submission: Submission, sender: Ca
         assert (await client.reply()).startswith("451 4.3.0 The service is receiving more than")
         assert (await client.submit(HEADER + b"\r\n1\r\n"))[:3] == "250"
     assert budget.held_bytes == 0
+
+
+@pytest.mark.one_database
+async def test_http_and_smtp_share_the_memory(migrated_url: str, sender: Caller) -> None:
+    """A message finds no room beside a large request, and does when that has ended."""
+    given = settings(
+        migrated_url,
+        delivery=False,
+        submission_allow_plaintext_auth=True,
+        max_message_bytes=1024,
+        max_buffered_bytes=1_048_576,
+    )
+    with socket.create_server((HOST, 0)) as listening:
+        app = create_app(given, hostname=HOSTNAME, listeners=[Listener(listening)])
+        async with (
+            app.router.lifespan_context(app),
+            serving(app) as url,
+            connecting(listening.getsockname()[1]) as client,
+        ):
+            await client.log_in("transactional", key_of(sender))
+
+            async def submit_until(start: str) -> None:
+                async def fact() -> bool | None:
+                    reply = await client.submit(HEADER + b"\r\n" + BODY)
+                    return reply.startswith(start) or None
+
+                await until(fact)
+
+            _, writer = await asyncio.open_connection(HOST, urlsplit(url).port)
+            body_bytes = app.state.services.max_body_bytes
+            head = (
+                f"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: {body_bytes}\r\n"
+                f"Content-Type: application/json\r\nAuthorization: Bearer {key_of(sender)}\r\n\r\n"
+            )
+            writer.write(head.encode() + b" " * (body_bytes - 100))
+            await submit_until("451 4.3.0 The service is receiving more than fits into memory")
+            writer.close()
+            await submit_until("250")
 
 
 async def test_the_envelope_decides_who_gets_it(submission: Submission, sender: Caller) -> None:

@@ -20,7 +20,7 @@ HEADER = b"From: billing@example.com\r\n"
 @asynccontextmanager
 async def serving(api: Api, **changes: Any) -> AsyncIterator[Submission]:
     """A server whose services differ."""
-    other = Api(api.app, replace(api.services, **changes), api.http, api.monotonic)
+    other = Api(api.app, replace(api.services, **changes), api.http, api.monotonic, api.budget)
     async with serving_submission(other) as served:
         yield served
 

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.http.server_protocol import BoundedProtocol
+from app.api.requests.body_budget import Budget
 from app.api.services import Services
 from app.auth.key_cache import KeyCache
 from app.domain.ids import new_id
@@ -78,6 +79,7 @@ class Api:
     services: Services
     http: httpx.AsyncClient
     monotonic: HandClock
+    budget: Budget
 
     def replace_auth(self, **changes: Any) -> None:
         """Serve with other parts of authentication."""

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import httpx
 
-from app.api.requests.body_budget import Budget
 from app.metrics import Metrics
 from app.submission.account import log_in
 from app.submission.journal import Journal
@@ -189,7 +188,7 @@ async def serving_submission(
         log_in=partial(log_in, services, is_deduplicated=changes.pop("is_deduplicated", True)),
         now=services.now,
         hostname=HOSTNAME,
-        budget=Budget(services.max_buffered_bytes, services.max_message_bytes),
+        budget=api.budget,
         max_message_bytes=services.max_message_bytes,
         max_recipients=1000,
         context=lambda: context,

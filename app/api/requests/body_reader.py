@@ -58,14 +58,14 @@ class BodyMiddleware:
     """ASGI middleware that reads no body before it has checked the key.
 
     The key is checked once, when the app first asks for the body or the caller. A body has at most
-    `max_body_bytes` where messages are sent, and less elsewhere. All bodies together hold at most
-    `max_buffered_bytes`.
+    `max_body_bytes` where messages are sent, and less elsewhere. All bodies together count against
+    `budget`.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_buffered_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, budget: Budget) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
-        self._budget = Budget(max_buffered_bytes, max_body_bytes)
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

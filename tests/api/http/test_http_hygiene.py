@@ -123,9 +123,9 @@ async def inside(api: Api) -> AsyncIterator[Api]:
     """The API with the admin's part under a path of its own."""
     services = replace(api.services, admin_prefix="/admin")
     app = FastAPIOffline(**OPENAPI_KWARGS)
-    install(app, services)
+    install(app, services, api.budget)
     async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
-        yield Api(app, services, http, api.monotonic)
+        yield Api(app, services, http, api.monotonic, api.budget)
 
 
 async def test_what_is_an_admins_can_stand_apart(inside: Api) -> None:

@@ -27,13 +27,13 @@ async def published(request: pytest.FixtureRequest, api: Api, tmp_path: Path) ->
     """The API behind an nginx which strips `/mail` from the path, and one which keeps it."""
     services = replace(api.services, root_path="/mail")
     app = FastAPIOffline(**OPENAPI_KWARGS)
-    install(app, services)
+    install(app, services, api.budget)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(app))
         sockets = stack.enter_context(nginx_before(url, tmp_path))
         transport = httpx.AsyncHTTPTransport(uds=str(sockets[request.param]), retries=9)
         http = httpx.AsyncClient(base_url="http://mail.example", transport=transport, timeout=30)
-        yield Api(app, services, await stack.enter_async_context(http), api.monotonic)
+        yield Api(app, services, await stack.enter_async_context(http), api.monotonic, api.budget)
 
 
 async def test_what_is_made_is_found_at_its_location(published: Api) -> None:

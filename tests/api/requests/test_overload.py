@@ -18,6 +18,7 @@ from app.api.requests.body_budget import Budget
 from app.api.requests.body_reader import BODY_SECONDS, WINDOW_SECONDS, Pace
 from app.api.requests.json_limits import BLOCK_BYTES, MAX_DEPTH, MAX_VALUES, check_json
 from app.domain.errors import InvalidRequest, Unavailable
+from tests.api.conftest import MAX_BUFFERED_BYTES
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller, serving
 
 pytestmark = pytest.mark.one_database
@@ -266,7 +267,7 @@ async def test_bodies_beyond_what_fits_are_refused_before_they_are_held(
     """503 with Retry-After; once the others are gone there is room again."""
     await acme.made("/profiles", PROFILE)
     filling = api.services.max_body_bytes - 1000
-    count = api.services.max_buffered_bytes // filling + 1
+    count = MAX_BUFFERED_BYTES // filling + 1
     opened = []
     try:
         for _ in range(count):
