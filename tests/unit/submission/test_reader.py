@@ -88,9 +88,10 @@ def test_chunks_do_not_change_content(wire: bytes, cuts: list[int]) -> None:
 
 
 @given(WIRE, CUTS)
+@example(b"\r\n" * 14 + b".\r\n", [])
 def test_stuffed_content_is_read_as_written(text: bytes, cuts: list[int]) -> None:
     """A client doubles the dots at the starts of lines (RFC 5321 section 4.5.2)."""
-    written = BARE.sub(b"", text)[:30] + b"\r\n"
+    written = BARE.sub(b"", text[:30]) + b"\r\n"
     stuffed = re.sub(rb"(?m)^\.", b"..", written)
     content, rest = decode(split(stuffed + b".\r\nQUIT", cuts))
     assert (content.take(), rest) == (written, b"QUIT")
