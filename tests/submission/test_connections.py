@@ -20,6 +20,7 @@ from app.submission import replies, stream
 from app.submission.certificate import Certificate
 from tests.support.api_client import Caller
 from tests.support.submission import HOST, SmtpClient, Submission, key_of, serving_submission
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.one_database
 
@@ -128,6 +129,30 @@ async def test_stopping_does_not_wait_for_an_idle_client(
             clients.callback(client.writer.transport.abort)
         assert served.server.connection_count == 0
         assert [journal.outcome for journal in served.journals] == [str(replies.SHUTTING_DOWN)]
+
+
+async def test_a_client_that_connects_as_the_server_stops_is_sent_away(
+    submission: Submission,
+) -> None:
+    """It has no session yet: its PROXY header or its TLS handshake is still on its way."""
+    proxies = [ip_network("127.0.0.0/8")]
+    async with asyncio.timeout(CLEARLY_TOO_LONG), AsyncExitStack() as stack:
+        served = await stack.enter_async_context(
+            serving_submission(submission.api, proxies=proxies, grace_seconds=3600)
+        )
+        reader, writer = await asyncio.open_connection(HOST, served.port)
+
+        async def is_connected() -> bool | None:
+            return served.server.connection_count == 1 or None
+
+        await until(is_connected)
+        stopped = asyncio.create_task(stack.pop_all().aclose())
+        for _ in range(20):  # turns of the loop, after which the server has told its sessions
+            await asyncio.sleep(0)
+        writer.write(b"PROXY UNKNOWN\r\n")
+        assert (await reader.read()).decode() == f"{replies.SHUTTING_DOWN}\r\n"
+        writer.close()
+        await stopped
 
 
 @pytest.mark.parametrize(
