@@ -58,7 +58,7 @@ class _Client(asyncio.Protocol):
             self.ready.set_result(None)
 
     def start(self, turns: Iterator[int]) -> None:
-        """Send a message for each turn; whoever is free takes the next one."""
+        """Send a message for each turn. A free connection takes the next one."""
         self._turns = turns
         next(self._steps, None)
 

@@ -84,7 +84,7 @@ async def _heloise(port: int, content: bytes, messages: int, connections: int) -
     turns = iter(range(messages))
 
     def following() -> Mail | None:
-        taken = next(turns, None) is not None  # whoever is free takes the next one
+        taken = next(turns, None) is not None  # a free connection takes the next one
         return Mail(SENDER, [RECIPIENT], content) if taken else None
 
     async def send_all(session: Session) -> None:

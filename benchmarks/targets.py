@@ -103,6 +103,19 @@ def _flat(kind: str, detail: str | None, what: str, *, is_time: bool = False) ->
     )
 
 
+def _large(measure: str, what: str) -> Iterator[Target]:
+    """The memory that 25 MB takes, and how long others wait meanwhile."""
+    for kind in (SQLITE, POSTGRESQL):
+        yield Target(f"{kind}: memory of {what}, over its size", Figure(measure, kind), at_most=4)
+    for kind in (SQLITE, POSTGRESQL):
+        yield Target(
+            f"{kind}: longest stall beside {what}",
+            Figure(measure, kind, "stall_ms"),
+            at_most=50,
+            unit="ms",
+        )
+
+
 TARGETS: Final = (
     *_on_both("accept, over the floor without a database", accept.NAME, accept.FLOOR, 0.45),
     _over(SQLITE, "accept, over the naive service", accept.NAME, accept.NAIVE_SQLITE, 6),
@@ -199,38 +212,6 @@ TARGETS: Final = (
         )
         for kind in (SQLITE, POSTGRESQL)
     ),
-    *(
-        Target(
-            f"{name}: memory of a request of 25 MB, over its size",
-            Figure(large.NAME, name),
-            at_most=4,
-        )
-        for name in (SQLITE, POSTGRESQL)
-    ),
-    *(
-        Target(
-            f"{name}: longest stall beside a request of 25 MB",
-            Figure(large.NAME, name, "stall_ms"),
-            at_most=50,
-            unit="ms",
-        )
-        for name in (SQLITE, POSTGRESQL)
-    ),
-    *(
-        Target(
-            f"{name}: memory of a submission of 25 MB, over its size",
-            Figure(submission.LARGE, name),
-            at_most=4,
-        )
-        for name in (SQLITE, POSTGRESQL)
-    ),
-    *(
-        Target(
-            f"{name}: longest stall beside a submission of 25 MB",
-            Figure(submission.LARGE, name, "stall_ms"),
-            at_most=50,
-            unit="ms",
-        )
-        for name in (SQLITE, POSTGRESQL)
-    ),
+    *_large(large.NAME, "a request of 25 MB"),
+    *_large(submission.LARGE, "a submission of 25 MB"),
 )

@@ -190,7 +190,7 @@ class Dialogue:
     def tls_started(self) -> None:
         """Forget everything that was said in plain text (RFC 3207 section 4.2)."""
         self._can_start_tls, self._is_login_safe = False, True
-        self.client_name, self.is_extended, self.is_logged_in = None, False, False
+        self.client_name, self.is_extended = None, False
         self.reset()
 
     def _auth(self, argument: str) -> Reply | Action:

@@ -165,8 +165,7 @@ class Session:
         if reply is not replies.START_TLS:  # it was sent with the handshake
             self._write(reply)
         if reply.code in CLOSING_CODES:
-            self._journal.end(str(reply))
-            self._is_ending = True
+            self._close_after(reply)
         elif self._dialogue.is_over:
             self._end(replies.TOO_MANY_ERRORS)
         elif self._is_stopping and not self._is_ending and not self._is_in_transaction:
@@ -182,9 +181,13 @@ class Session:
         self._journal.count(reply)
 
     def _end(self, reply: Reply) -> None:
-        self._write(reply)
+        self._write(self._close_after(reply))
+
+    def _close_after(self, reply: Reply) -> Reply:
+        """Note that the session ends with this reply, and return it."""
         self._journal.end(str(reply))
         self._is_ending = True
+        return reply
 
     async def _perform(self, action: Action) -> Reply:  # noqa: PLR0911 - one for each action
         match action:
@@ -209,9 +212,7 @@ class Session:
         if context is None:
             return Reply(454, "TLS is not available; try again later", "4.7.0")
         if self._stream.has_input:  # it could be slipped into the session behind TLS
-            self._is_ending = True
-            self._journal.end(str(replies.TLS_PIPELINED))
-            return replies.TLS_PIPELINED
+            return self._close_after(replies.TLS_PIPELINED)
         try:
             await self._stream.start_tls(context, format_reply(replies.START_TLS))
         except ClientGoneError as gone:
@@ -243,9 +244,7 @@ class Session:
                 await account.renew()
             except (Unauthenticated, Forbidden) as problem:  # the key was revoked, or changed
                 # Another tenant's key in the same session would get this one's log.
-                reply = problem_reply(problem, Stage.LOGIN)
-                self._journal.end(str(reply))
-                self._is_ending = True
+                reply = self._close_after(problem_reply(problem, Stage.LOGIN))
                 return self._journal.mail(mail, reply)
             await account.check_sender(mail)
             self._dialogue.sender_accepted(mail)
@@ -308,10 +307,8 @@ class Session:
         return size_bytes > MAX_DISCARDED_FACTOR * self._config.max_message_bytes
 
     def _finish(self, reply: Reply) -> Reply:
-        """End the session with this reply."""
-        self._is_ending = True
-        self._journal.end(str(reply))
-        return self._journal.content(reply)
+        """End the session with this reply to the content."""
+        return self._journal.content(self._close_after(reply))
 
     def _hold(self, content: Content) -> None:
         """Count the content against the memory that all clients share."""

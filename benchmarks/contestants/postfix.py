@@ -35,7 +35,7 @@ transport_maps = static:smtp:[127.0.0.1]:{sink_port}
 smtpd_relay_restrictions = permit_mynetworks, reject
 """
 )
-# Whoever has logged in may submit. What is accepted stays in the queue: nothing is delivered.
+# Clients that have logged in may submit. Postfix keeps what it accepts in its queue.
 SUBMISSION_CF: Final = (
     APART_CF
     + """\

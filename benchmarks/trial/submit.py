@@ -59,7 +59,7 @@ class _Connection(asyncio.Protocol):
                 self._steps.send(int(line[:3]))
 
     def start(self) -> None:
-        """Send messages while there are turns: whoever is free takes the next one."""
+        """Send messages while there are turns. A free connection takes the next one."""
         self._send_next()
 
     def _dialogue(self) -> Steps:

@@ -108,7 +108,7 @@ async def test_two_processes_share_a_queue(
 
 
 async def test_sigterm_lets_a_transaction_finish(backend: str, start: Start, launch: Any) -> None:
-    """Whoever is in none is told to come again, and nobody new is let in."""
+    """The server sends clients without a transaction away with 421, and accepts no new ones."""
     acme = await (await start(delivery=False)).tenant()
     await acme.profile("main", 25)
     submitting = Submitting(launch, backend, shutdown_grace_seconds=600)

@@ -117,7 +117,7 @@ async def test_a_repeated_write_changes_nothing(database: Database) -> None:
 
 
 async def test_nothing_to_write_is_no_statement(database: Database) -> None:
-    """Whoever writes need not ask whether there is anything."""
+    """Callers need not check whether there are sessions to insert."""
     with noted() as statements:
         await fill(database)
     assert not [statement for statement in statements if "INSERT" in statement[0]]
