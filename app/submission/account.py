@@ -12,7 +12,7 @@ from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import check_recipients as check_routing
 from app.accept.policy import check_sender
 from app.accept.raw import INLINE_BYTES, prepare_raw_message
-from app.api.http.threads import run_in_thread_if_large
+from app.api.http.threads import run_in_thread_above, run_in_thread_if_large
 from app.api.messages.idempotency import accept_once, fingerprint_value
 from app.api.messages.service import build_policy, max_message_bytes, prepare_send
 from app.api.services import Services
@@ -208,9 +208,8 @@ class Account:
                 takes_any_message_id=True,
             )
 
-        if len(message.content) <= INLINE_BYTES:
-            return prepare(), profile
-        return await asyncio.to_thread(prepare), profile
+        size = len(message.content)
+        return await run_in_thread_above(INLINE_BYTES, size, prepare), profile
 
 
 async def log_in(

@@ -13,6 +13,13 @@ async def run_in_thread_if_large(
     size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """Call `work`, in a thread if `size` (bytes or characters) is large."""
-    if size > LARGE_BYTES:
+    return await run_in_thread_above(LARGE_BYTES, size, work, *args, **kwargs)
+
+
+async def run_in_thread_above(
+    limit: int, size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Call `work`, in a thread if `size` exceeds `limit`."""
+    if size > limit:
         return await asyncio.to_thread(work, *args, **kwargs)
     return work(*args, **kwargs)

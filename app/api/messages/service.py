@@ -1,9 +1,7 @@
 """Send a message: the use case behind every way to `POST /messages`."""
 
-import asyncio
 import logging
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from starlette.responses import Response
@@ -14,7 +12,7 @@ from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import AcceptPolicy
 from app.accept.raw import INLINE_BYTES, prepare_raw_message
 from app.accept.retry import prepare_retry
-from app.api.http.threads import run_in_thread_if_large
+from app.api.http.threads import run_in_thread_above, run_in_thread_if_large
 from app.api.messages.schemas import MessageCreate, MessageRetry
 from app.api.messages.signing import load_signing
 from app.api.messages.template_service import VersionChoice, render_template
@@ -102,8 +100,15 @@ async def prepare_raw(
     """
     check_recipients(caller.tenant, len(draft.to))
     policy = await build_policy(services, caller)
-    prepare = partial(prepare_raw_message, content, draft, profile=profile, policy=policy)
-    return prepare() if len(content) <= INLINE_BYTES else await asyncio.to_thread(prepare)
+    return await run_in_thread_above(
+        INLINE_BYTES,
+        len(content),
+        prepare_raw_message,
+        content,
+        draft,
+        profile=profile,
+        policy=policy,
+    )
 
 
 async def prepare_resend(
