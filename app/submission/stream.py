@@ -32,6 +32,8 @@ class ClientStream(asyncio.Protocol):
         self._reader = LineReader()
         self._pending = list[bytes]()
         self._more: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._is_paused = self._is_over = False
@@ -64,6 +66,9 @@ class ClientStream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._is_over = True
+        if self._timer is not None:  # it would keep the connection's memory
+            self._timer.cancel()
+            self._timer = None
         if not self._closed.done():
             self._closed.set_result(None)
         self._wake()
@@ -112,12 +117,30 @@ class ClientStream(asyncio.Protocol):
             self._is_paused = False
             self._transport.resume_reading()
         self._more = self._loop.create_future()
+        self._set_deadline(deadline)
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._more
+            await self._more
         finally:
             self._more = None
         self._check_open()
+
+    def _set_deadline(self, deadline: float) -> None:
+        """End a wait at `deadline`, by one timer for many waits: most end long before it."""
+        self._deadline = deadline
+        if self._timer is not None and self._timer.when() > deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        if self._more is None or self._more.done():
+            return
+        if self._loop.time() >= self._deadline:
+            self._more.set_exception(TimeoutError())
+        else:
+            self._set_deadline(self._deadline)
 
     def _check_open(self) -> None:
         if self._is_over and not self.has_input:
