@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import datetime
-from email.utils import format_datetime
 from typing import Final
 
 from app.accept.build import (
@@ -16,7 +15,7 @@ from app.accept.policy import AcceptPolicy, check_recipients, check_senders
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.mime.blocks import join_blocks
-from app.domain.mime.build import build_message_id
+from app.domain.mime.build import build_message_id, format_date
 from app.domain.mime.raw import RawMessage, parse_raw
 from app.domain.types import NewMessage, Profile
 
@@ -72,7 +71,7 @@ def prepare_raw_message(
 def _add_missing_fields(raw: RawMessage, message_id: str, now: datetime) -> bytes:
     fields = []
     if not raw.has_date:
-        fields.append(f"Date: {format_datetime(now)}\r\n")
+        fields.append(f"Date: {format_date(now)}\r\n")
     if raw.message_id is None:
         fields.append(f"Message-ID: {message_id}\r\n")
     return "".join(fields).encode() + raw.mime

@@ -1,6 +1,7 @@
 """Log in with an API key, and submit messages as the API does."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -167,6 +168,7 @@ class Account:
                 fingerprint_content,
                 partial(self._make, envelope, message, trace),
                 is_probably_new=message.options.idempotency_key is None,
+                dump_response=_dump_profile_id,
             )
         return accepted.message_id
 
@@ -266,6 +268,11 @@ async def _find_profile(services: Services, caller: Caller, username: str) -> Pr
     if username == DEFAULT_PROFILE:
         name = caller.profiles[0] if caller.profiles and len(caller.profiles) == 1 else None
     return await find_sending_profile(services.auth, caller, name)
+
+
+def _dump_profile_id(_message: NewMessage, profile: Profile) -> str:
+    """Return what a repetition needs of the response: over SMTP nobody reads it."""
+    return json.dumps({"profile_id": profile.id})
 
 
 def _dsn(envelope: Envelope) -> DsnOptions | None:

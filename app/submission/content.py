@@ -4,14 +4,15 @@ All other bytes stay as they are (RFC 6409 section 8).
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import format_datetime
 from typing import Final
 
 from app.domain.errors import InvalidRequest
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.mime.blocks import join_blocks
+from app.domain.mime.build import format_date
 from app.domain.mime.header_reader import MAX_HEADER_BYTES, Header, check_bound, read_header
 from app.domain.mime.long_lines import encode_long_lines
 from app.domain.mime.raw import MAX_HOPS
@@ -51,7 +52,7 @@ class Trace:
         protocol = "ESMTPSA" if self.is_tls else "ESMTPA"  # RFC 3848
         return (
             f"Received: from {name}{address}\r\n by {self.hostname} (Heloise) with {protocol}"
-            f" id {self.session_id};\r\n {format_datetime(self.now)}\r\n"
+            f" id {self.session_id};\r\n {format_date(self.now)}\r\n"
         ).encode()
 
 
@@ -90,10 +91,12 @@ def build_mime(submission: Submission) -> bytes:
 
     The message's author decides what this costs, so it belongs in a thread.
     """
-    header = submission.content[: submission.header_end]
-    kept = _FIELD.sub(_drop_field, header)
-    is_whole = kept == header and len(submission.body) > 0
-    mime = submission.content if is_whole else join_blocks([kept, submission.body or CRLF])
+    values = submission.header.values
+    if len(submission.body) and not any(_is_dropped(name, values[name]) for name in values):
+        mime = submission.content
+    else:
+        kept = _FIELD.sub(_drop_field, submission.content[: submission.header_end])
+        mime = join_blocks([kept, submission.body or CRLF])
     submission.content = b""
     try:
         return encode_long_lines(mime)
@@ -113,10 +116,16 @@ def _find_header_end(content: bytes) -> int:
 
 
 def _drop_field(match: re.Match[bytes]) -> bytes:
-    """Drop Bcc, options, and an empty Message-ID, which acceptance then adds as a missing one."""
-    name = match[1].decode().lower()
-    is_empty_id = name == "message-id" and match[0].partition(b":")[2].isspace()
-    return b"" if name == "bcc" or is_option(name) or is_empty_id else match[0]
+    value = match[0].partition(b":")[2].strip()
+    return b"" if _is_dropped(match[1].decode().lower(), [value]) else match[0]
+
+
+def _is_dropped(name: str, values: Sequence[str | bytes]) -> bool:
+    """Whether a field, its name in lower case, is Bcc, an option, or a Message-ID without a value.
+
+    Acceptance adds a Message-ID in place of that one.
+    """
+    return name == "bcc" or is_option(name) or (name == "message-id" and not all(values))
 
 
 def _check_loop(header: Header, hostname: str) -> None:

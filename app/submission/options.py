@@ -69,11 +69,9 @@ def is_option(name: str) -> bool:
 def read_options(header: Header) -> Options:
     """Return the options in a header; raises InvalidRequest."""
     values = dict[str, Any]()
-    for field_name, value in header.fields:
-        name = field_name.lower()
-        if not is_option(name):
-            continue
-        if name in values:
+    for name in filter(is_option, header.values):
+        value, *repetitions = header.values[name]
+        if repetitions:
             raise InvalidRequest(f"{name.title()}: stands twice in the header; write it once")
         values[name] = decode_words(value)
     if "x-heloise-variables" in values and "x-heloise-template" not in values:

@@ -87,11 +87,13 @@ async def accept_once(
     make: Callable[[], Awaitable[Prepared]],
     *,
     is_probably_new: bool = False,
+    dump_response: Callable[[NewMessage, Profile], str] = dump_new_message,
 ) -> Accepted:
     """Accept the message that `make` returns, or return the earlier one of this key.
 
     With `is_probably_new` only the transaction that stores the message looks for an earlier one. It
-    saves a read per message, and for a repeated one costs what `make` does.
+    saves a read per message, and for a repeated one costs what `make` does. `dump_response` makes
+    the response that is kept for a repetition: JSON with at least `profile_id`.
 
     Raises what `fingerprint_of`, `make` and the committer raise, Conflict while another request
     with the key runs, and InvalidRequest if the key was used for a different request.
@@ -99,13 +101,13 @@ async def accept_once(
     if key is None:
         message, profile = await make()
         await commit_message(services, caller, message)
-        return Accepted(message.id, dump_new_message(message, profile))
+        return Accepted(message.id, dump_response(message, profile))
     keyed = IdempotentRequest(services, caller, key, await fingerprint_of())
     with lock_key(services, caller, key):
         earlier = None if is_probably_new else await keyed.find_earlier()
         if earlier is None:
             message, profile = await make()
-            response = dump_new_message(message, profile)
+            response = dump_response(message, profile)
             earlier = await commit_message(
                 services, caller, message, keyed.build_record(message, response)
             )

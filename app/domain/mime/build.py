@@ -71,15 +71,20 @@ def render(content: Content) -> bytes:
     return join([_write_header(content).encode(), body.header, MIME_VERSION, *body.chunks])
 
 
+def format_date(time: datetime) -> str:
+    """Format a time as a date-time (RFC 5322 section 3.3)."""
+    return _format_second(time.replace(microsecond=0))
+
+
 @lru_cache(maxsize=16)  # many messages are accepted in the same second
-def _format_date(second: datetime) -> str:
-    return f"Date: {format_datetime(second)}\r\n"
+def _format_second(second: datetime) -> str:
+    return format_datetime(second)
 
 
 def _write_header(content: Content) -> str:
     """Write the header; ASCII, except for addresses that are not (RFC 6532)."""
     fields = [
-        _format_date(content.date.replace(microsecond=0)),
+        f"Date: {format_date(content.date)}\r\n",
         address_field("From", [content.sender]),
         *([address_field("Sender", [content.submitter])] if content.submitter else []),
         *(

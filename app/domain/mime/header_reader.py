@@ -40,20 +40,23 @@ class TooComplexError(ValueError):
 class Header:
     """The fields in order, names as written, values unfolded and printable.
 
-    The body begins at `end`. `stray` is the first line that RFC 5322 does not allow, if any.
+    `values` has the values of each name, in lower case. The body begins at `end`. `stray` is the
+    first line that RFC 5322 does not allow, if any.
     """
 
     fields: tuple[tuple[str, str], ...]
+    values: dict[str, list[str]]
     end: int
     stray: str | None = None
 
     def get(self, name: str) -> str | None:
         """Return the first field with this name, in lower case."""
-        return next(iter(self.get_all(name)), None)
+        values = self.values.get(name)
+        return values[0] if values else None
 
     def get_all(self, name: str) -> list[str]:
         """Return all fields with this name, in lower case."""
-        return [value for field_name, value in self.fields if field_name.lower() == name]
+        return self.values.get(name, [])
 
     def media_type(self) -> tuple[str, dict[str, str]]:
         """Return the Content-Type in lower case, and its parameters (RFC 2045 section 5.1)."""
@@ -94,7 +97,11 @@ def read_header(content: bytes, start: int = 0, end: int | None = None) -> Heade
         if not is_allowed and stray is None:
             stray = make_printable(line[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace"))
     check_bound("its header has", len(names), "fields", MAX_FIELDS)
-    return Header(tuple(zip(names, map(_read_value, names, values), strict=True)), body, stray)
+    fields = tuple(zip(names, map(_read_value, names, values), strict=True))
+    values_by_name = dict[str, list[str]]()
+    for name, value in fields:
+        values_by_name.setdefault(name.lower(), []).append(value)
+    return Header(fields, values_by_name, body, stray)
 
 
 def _find_end(content: bytes, start: int, end: int) -> tuple[int, int]:

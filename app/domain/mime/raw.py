@@ -122,15 +122,14 @@ def _check_fields(header: Header) -> None:
         raise ValueError(
             f"the header has a line that is not a field: {header.stray!r}; write 'Name: value'"
         )
-    names = [name.lower() for name, _ in header.fields]
-    for name in names:
+    for name, values in header.values.items():
         if (reason := _find_refusal(name)) is not None:
             raise ValueError(f"the header has {name.title()}: {reason}")
-        if name in UNIQUE_FIELDS and names.count(name) > 1:
+        if name in UNIQUE_FIELDS and len(values) > 1:
             raise ValueError(f"the header has {name.title()} more than once; leave out all but one")
-    if "from" not in names:
+    if "from" not in header.values:
         raise ValueError("the header has no From; add it, as in From: Ann <ann@example.com>")
-    if (hops := names.count("received")) > MAX_HOPS:
+    if (hops := len(header.get_all("received"))) > MAX_HOPS:
         raise ValueError(
             f"the header has {hops} Received fields; more than {MAX_HOPS} mean a mail loop;"
             " send a message without them"
