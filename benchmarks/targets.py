@@ -123,6 +123,13 @@ TARGETS: Final = (
     _tail(SQLITE),
     _tail(POSTGRESQL),
     *_on_both("SMTP submission, over Postfix's smtpd", submission.NAME, postfix.NAME, 1.5),
+    _over(
+        submission.TWO_PROCESSES,
+        "SMTP submission, over Postfix's smtpd",
+        submission.NAME,
+        postfix.NAME,
+        1.5,
+    ),
     *(
         _over(kind, "SMTP submission, over POST /messages", submission.NAME, post, 1)
         for kind, post in submission.POSTS.items()

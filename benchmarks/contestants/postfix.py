@@ -64,7 +64,7 @@ def submitting() -> Iterator[tuple[Server, int]]:
     """A Postfix of one's own that queues mail, and the id of its master process."""
     user, password = next(iter(USERS.items()))
     with _running(SUBMISSION_CF) as (port, pid):
-        yield Server(port, user, password), pid
+        yield Server((port,), user, password), pid
 
 
 @contextmanager

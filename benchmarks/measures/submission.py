@@ -11,7 +11,7 @@ import time
 from base64 import encodebytes
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from app.store.db.url import sqlite_path
 from benchmarks.contestants import postfix
 from benchmarks.databases import execute
 from benchmarks.heloise import POSTGRESQL, SQLITE, database_urls, enter
+from benchmarks.heloise import Entry as Heloise
 from benchmarks.machine import clear_peak, family_cpu_seconds, memory_mb, parent_of
 from benchmarks.measures.smtp_engine import content
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
@@ -33,6 +34,7 @@ from tests.support.servers.postfix import missing
 
 NAME: Final = "submission"
 LARGE: Final = "submission_large"
+TWO_PROCESSES: Final = f"{POSTGRESQL}, two processes"
 POSTS: Final = {kind: f"{kind}, POST /messages" for kind in (SQLITE, POSTGRESQL)}
 CONNECTIONS: Final = 20
 LARGE_BYTES: Final = 25_000_000
@@ -46,8 +48,7 @@ CHECKPOINTER: Final = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'ch
 class _Entry:
     """Heloise on one database: its API, its submission server, the process that runs that."""
 
-    name: str
-    served: Served
+    heloise: Heloise
     submission: Server
     pid: int
     database_pid: int | None
@@ -59,11 +60,17 @@ def _enter(setting: Setting, stack: ExitStack) -> Entrants:
         if isinstance(entry, Absent):
             yield entry
             continue
+        name, served = entry.heloise.name, entry.heloise.served
         submit = partial(_submit, entry.submission, small)
-        yield _contestant(entry.name, submit, messages, entry.pid, entry.database_pid)
-        post = partial(_post, entry.served)
-        pids = (entry.served.process.pid, entry.database_pid)
-        yield _contestant(POSTS[entry.name], post, messages, *pids)
+        yield _contestant(name, submit, messages, entry.pid, entry.database_pid)
+        if name == POSTGRESQL:
+            port = unused_port()
+            second = stack.enter_context(entry.heloise.service.submitting(port))
+            both = replace(entry.submission, ports=(*entry.submission.ports, port))
+            pids = (entry.pid, second.pid, entry.database_pid)
+            yield _contestant(TWO_PROCESSES, partial(_submit, both, small), messages, *pids)
+        pids = (served.process.pid, entry.database_pid)
+        yield _contestant(POSTS[name], partial(_post, served), messages, *pids)
     if reason := missing():
         yield Absent(postfix.NAME, reason)
     else:
@@ -79,7 +86,7 @@ def _entered(setting: Setting, stack: ExitStack) -> Iterator[_Entry | Absent]:
             continue
         (name, url), port = database_url, unused_port()
         is_sqlite = sqlite_path(url) is not None
-        served = enter(
+        heloise = enter(
             setting,
             stack,
             unused_port(),  # nothing is delivered
@@ -91,11 +98,11 @@ def _entered(setting: Setting, stack: ExitStack) -> Iterator[_Entry | Absent]:
             SUBMISSION_PORTS=str(port),
             SUBMISSION_ALLOW_PLAINTEXT_AUTH="true",
         )
-        process = served.served.process
+        process = heloise.served.process
         if not is_sqlite:
-            process = stack.enter_context(served.service.submitting(port))
-        server = Server(port, USER, served.service.key)
-        yield _Entry(name, served.served, server, process.pid, _database_pid(url))
+            process = stack.enter_context(heloise.service.submitting(port))
+        server = Server((port,), USER, heloise.service.key)
+        yield _Entry(heloise, server, process.pid, _database_pid(url))
 
 
 def _database_pid(url: str) -> int | None:
@@ -147,7 +154,7 @@ def _enter_large(setting: Setting, stack: ExitStack) -> Entrants:
             yield entry
         else:
             _submit(entry.submission, content(), CONNECTIONS)
-            yield Contestant(entry.name, partial(_run_large, entry, message))
+            yield Contestant(entry.heloise.name, partial(_run_large, entry, message))
 
 
 def large_message() -> bytes:
@@ -163,11 +170,11 @@ def large_message() -> bytes:
 def _run_large(entry: _Entry, message: bytes) -> Reading:
     before_mb = memory_mb(entry.pid)
     clear_peak(entry.pid)
-    with watching(partial(_noop, entry.submission.port)) as took_seconds:
+    with watching(partial(_noop, entry.submission.ports[0])) as took_seconds:
         load = submit_load(entry.submission, message, messages=1, connections=1)
         duration_seconds = asyncio.run(load).duration_seconds
     peak_mb = memory_mb(entry.pid, peak=True) - before_mb
-    with watching(partial(_noop, entry.submission.port)) as took_seconds_idle:
+    with watching(partial(_noop, entry.submission.ports[0])) as took_seconds_idle:
         time.sleep(duration_seconds)
     details = {
         "stall_ms": max(took_seconds) * 1000,

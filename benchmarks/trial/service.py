@@ -161,9 +161,10 @@ class TrialService:
 
     @contextmanager
     def submitting(self, port: int) -> Iterator[Process]:
-        """`heloise submission`, whose settings name this port."""
+        """`heloise submission` on this port."""
+        environment = {**self.environment, "HELOISE_SUBMISSION_PORTS": str(port)}
         with process(
-            "app.cli", "submission", folder=self._folder, environment=self.environment
+            "app.cli", "submission", folder=self._folder, environment=environment
         ) as server:
             wait_until_listening(port)
             yield server

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Final, cast
 from uuid import uuid4
 
@@ -21,9 +22,12 @@ Steps = Generator[None, int, None]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A submission server of loopback, and a user who may log in there with PLAIN."""
+    """A submission server of loopback, and a user who may log in there with PLAIN.
 
-    port: int
+    `ports` are those of its processes, which share the connections.
+    """
+
+    ports: tuple[int, ...]
     user: str
     password: str
 
@@ -116,9 +120,9 @@ async def submit_load(server: Server, content: bytes, *, messages: int, connecti
         client
         for _, client in [
             await loop.create_connection(
-                lambda: _Connection(server, content, turns, load), "127.0.0.1", server.port
+                lambda: _Connection(server, content, turns, load), "127.0.0.1", port
             )
-            for _ in range(connections)
+            for _, port in zip(range(connections), cycle(server.ports), strict=False)
         ]
     ]
     await asyncio.gather(*(client.ready for client in clients))

@@ -124,7 +124,7 @@ async def serving(serve: Serve) -> AsyncIterator[Server]:
         await writer.wait_closed()
 
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
-        yield Server(server.sockets[0].getsockname()[1], "ann", "secret")
+        yield Server((server.sockets[0].getsockname()[1],), "ann", "secret")
         await asyncio.gather(*(task for task in tasks if task is not None))
 
 
