@@ -291,7 +291,7 @@ class Dialogue:
     def _rset(self, argument: str) -> Reply:
         del argument
         self.reset()
-        return replies.OK
+        return replies.RESET
 
 
 _WITHOUT_ARGUMENT: Final = frozenset({"STARTTLS", "DATA", "RSET", "QUIT"})

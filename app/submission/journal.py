@@ -110,10 +110,12 @@ class Journal:
         """Whether the client hung up without a command, as a load balancer's probe does."""
         return not self._has_commands and self.outcome == CLIENT_GONE
 
-    def note_command(self, client_name: str | None) -> None:
-        """Note that a command was answered, and the name in EHLO."""
+    def note_command(self, client_name: str | None, reply: Reply) -> None:
+        """Note that a command was answered, the name in EHLO, and the end of a message by RSET."""
         self._has_commands = True
         self.ehlo_name = client_name or self.ehlo_name
+        if reply is replies.RESET:
+            self._current = None
 
     def note_tls(self, tls: ssl.SSLObject | None) -> None:
         """Note the version of TLS and its cipher."""

@@ -26,6 +26,7 @@ MAX_LINES: Final = 10
 CLOSING_CODES: Final = frozenset({221, 421, 521})
 
 OK: Final = Reply(250, "OK", "2.0.0")
+RESET: Final = Reply(250, "The message is dropped", "2.0.0")
 SENDER_OK: Final = Reply(250, "Sender OK", "2.1.0")
 RECIPIENT_OK: Final = Reply(250, "Recipient OK", "2.1.5")
 GOODBYE: Final = Reply(221, "Goodbye", "2.0.0")

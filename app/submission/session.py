@@ -161,7 +161,7 @@ class Session:
                 self._journal.note_login_refusal(reply)
         if not self._dialogue.is_in_chunks:
             self._release()
-        self._journal.note_command(self._dialogue.client_name)
+        self._journal.note_command(self._dialogue.client_name, reply)
         if reply is not replies.START_TLS:  # it was sent with the handshake
             self._write(reply)
         if reply.code in CLOSING_CODES:

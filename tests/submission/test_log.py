@@ -168,6 +168,7 @@ async def test_a_refused_recipient_is_found(logged: Submission, sender: Caller) 
         assert refused[0] == "5"
         await client("RCPT TO:<bob@example.org>")
         await client("RSET")
+        await client("RCPT TO:<eve@example.net>")  # of no message
     [transaction] = (await found(sender))["transactions"]
     assert transaction["recipients"] == [
         {"address": "ann@", "reply": refused.replace("\n", " ")},
