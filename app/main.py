@@ -190,6 +190,7 @@ def _make_service(
         routing=settings.build_routing(),
         max_message_bytes=settings.max_message_bytes,
         message_max_age_seconds=settings.message_max_age_seconds,
+        lease_seconds=settings.lease_seconds,
         local_address=local_address,
         look_up_txt=partial(look_up_txt, parts.network.resolver),
         readiness=readiness.check,

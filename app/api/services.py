@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
@@ -67,6 +67,7 @@ class Services:
     routing: Routing = NO_RULES
     max_message_bytes: int
     message_max_age_seconds: float
+    lease_seconds: float = 60.0  # without a heartbeat for so long, a worker is gone
     verifier: Verifier
     verify_per_minute: int
     local_address: Callable[[Profile], str | None]
@@ -88,6 +89,10 @@ class Services:
     def now(self) -> datetime:
         """Return the wall time (aware, UTC)."""
         return self.clock.now()
+
+    def alive_since(self, now: datetime) -> datetime:
+        """Return the time since which a worker that is alive has sent a heartbeat."""
+        return now - timedelta(seconds=self.lease_seconds)
 
 
 async def _services(request: Request) -> Services:

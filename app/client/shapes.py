@@ -40,6 +40,24 @@ class Report(TypedDict):
     at: str
 
 
+class Waiting(TypedDict):
+    """Why a message or a recipient waits. `until` is when Heloise tries next."""
+
+    reason: Literal[
+        "scheduled",
+        "profile_paused",
+        "no_worker",
+        "profile_failing",
+        "backoff",
+        "quota",
+        "rate_limited",
+        "in_turn",
+    ]
+    code: str | None
+    detail: str
+    until: str | None
+
+
 class Recipient(TypedDict):
     """A recipient and its status. `address` is null once it is erased."""
 
@@ -52,6 +70,7 @@ class Recipient(TypedDict):
     last_reply: Reply | None
     sent_to: str | None
     report: Report | None
+    waiting: Waiting | None
 
 
 Message = TypedDict(
@@ -80,6 +99,7 @@ Message = TypedDict(
         "retry_of": str | None,
         "source": MessageSource | None,
         "key_id": str | None,
+        "waiting": Waiting | None,
     },
 )
 

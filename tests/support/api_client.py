@@ -154,6 +154,12 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
+def without_waiting(message: Any) -> Any:
+    """A message without the reasons why it waits, which no answer to its sender has."""
+    recipients = [recipient | {"waiting": None} for recipient in message["recipients"]]
+    return message | {"waiting": None, "recipients": recipients}
+
+
 def new_key_cache(monotonic: HandClock) -> KeyCache:
     """A key cache whose time the test moves."""
     return KeyCache(monotonic=monotonic)

@@ -83,6 +83,7 @@ MESSAGE: Final[dict[str, Any]] = {
             },
             "sent_to": None,
             "report": None,
+            "waiting": None,
         }
     ],
     "message_id_header": "<0198c5a2-d3f0-7b6e-8a4c-1d2e3f405162@example.com>",
@@ -101,6 +102,7 @@ MESSAGE: Final[dict[str, Any]] = {
     "retry_of": None,
     "source": "api",
     "key_id": "key_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "waiting": None,
 }
 
 QUEUED: Final[dict[str, Any]] = MESSAGE | {

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from app.api.auth.dependencies import MessageReader
 from app.api.http import csv as csv_files
+from app.api.messages.reading import read_messages
 from app.api.messages.responses import MessageRead
 from app.api.messages.routes import build_filter
 from app.api.messages.schemas import MessageFilters
@@ -109,7 +110,7 @@ def _read_pages(
                 message_filter=message_filter,
                 **part,
             )
-        return [MessageRead.of(row, now) for row in rows]
+            return await read_messages(connection, services, caller.tenant_id, rows, now)
 
     return read_pages(load, limit=PAGE_MESSAGES)
 

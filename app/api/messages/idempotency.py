@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Request, Response
 
 from app.api.http.threads import run_in_thread_if_large
-from app.api.messages.responses import MessageRead, dump_new_message
+from app.api.messages.reading import read_message
+from app.api.messages.responses import dump_new_message
 from app.api.messages.service import build_accepted_response, commit_message
 from app.api.requests.media_types import get_media_type
 from app.api.services import Services
@@ -194,7 +195,10 @@ class IdempotentRequest:
             view = await messages.get(
                 connection, tenant_id=self._tenant_id, message_id=earlier.message_id
             )
-        return MessageRead.of(view, self._services.now()).model_dump_json(by_alias=True)
+            read = await read_message(
+                connection, self._services, self._tenant_id, view, self._services.now()
+            )
+        return read.model_dump_json(by_alias=True)
 
     def _is_same_body(self, earlier: KeyedRequest) -> bool:
         """Compare fingerprints. One that cannot be decrypted counts as equal."""

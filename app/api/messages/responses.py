@@ -1,5 +1,6 @@
 """Define the JSON of messages, recipients and attempts in responses."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Self
@@ -10,6 +11,8 @@ from pydantic_core import to_json
 from app.api.http.fields import KEY_ID, SOURCE, ResponseModel, format_named_address
 from app.api.http.pagination import Page
 from app.api.messages.examples import ATTEMPT, MESSAGE
+from app.domain.delivery.status import TO_SEND
+from app.domain.delivery.waiting import LaneFacts, NextAttempt, Waiting, WaitReason, explain_wait
 from app.domain.ehlo import EhloSource
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.outcome.dialogue import parse_dialogue
@@ -48,6 +51,28 @@ class ReportRead(ResponseModel):
     at: datetime
 
 
+class WaitingRead(ResponseModel):
+    """Why a message or a recipient waits."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    reason: WaitReason = Field(
+        description="`scheduled`: until `send_at`. `profile_paused`: you paused the profile."
+        " `no_worker`: no process delivers. `profile_failing`: the profile does not work, or its"
+        " server is silent. `backoff`: until the next attempt after a temporary failure. `quota`:"
+        " the tenant's rate limit is used up. `rate_limited`: the profile's rate limit is used up."
+        " `in_turn`: nothing holds it up. If several apply, Heloise shows the first of this list."
+    )
+    code: str | None = Field(
+        description="A stable code: the profile's `failing_code`, or the `classification` of the"
+        " last reply. Null for other reasons."
+    )
+    detail: str = Field(description="What holds it up, with the server's reply if there was one.")
+    until: datetime | None = Field(
+        description="When Heloise tries next. Null if that is not known."
+    )
+
+
 class RecipientRead(ResponseModel):
     """A recipient and its status."""
 
@@ -64,9 +89,12 @@ class RecipientRead(ResponseModel):
     report: ReportRead | None = Field(
         description="The report about this recipient that arrived by mail. Null if there is none."
     )
+    waiting: WaitingRead | None = Field(
+        description="Why the recipient waits. Null if it does not wait."
+    )
 
     @classmethod
-    def of(cls, view: RecipientView) -> Self:
+    def of(cls, view: RecipientView, waiting: Waiting | None = None) -> Self:
         """Build from a stored recipient."""
         reply = None
         if view.reply_code is not None or view.classification is not None:
@@ -81,6 +109,7 @@ class RecipientRead(ResponseModel):
             address=view.address if view.erased_at is None else None,
             last_reply=reply,
             report=_read_report(view),
+            waiting=waiting,
         )
 
 
@@ -124,19 +153,55 @@ class MessageRead(ResponseModel):
     retry_of: str | None = Field(description="The message that this one retries.")
     source: MessageSource | None = Field(description=SOURCE)
     key_id: str | None = Field(description=KEY_ID)
+    waiting: WaitingRead | None = Field(
+        description="Why the message waits. Null if it does not wait, and in the answer to the"
+        " request that sends it."
+    )
 
     @classmethod
-    def of(cls, view: MessageView, now: datetime) -> Self:
-        """Build from a stored message."""
+    def of(cls, view: MessageView, now: datetime, lane: LaneFacts | None) -> Self:
+        """Build from a stored message; `lane` is needed for an unfinished one."""
+        waits = [_explain_wait(view, recipient, now, lane) for recipient in view.recipients]
         return cls.build(
             view,
             status=view.status_at(now),
             profile=view.profile_name,
             sender=format_named_address(view.sender),
             subject=None if view.is_sensitive or view.content_wiped_at else view.subject,
-            recipients=[RecipientRead.of(recipient) for recipient in view.recipients],
+            recipients=[
+                RecipientRead.of(recipient, wait)
+                for recipient, wait in zip(view.recipients, waits, strict=True)
+            ],
             sensitive=view.is_sensitive,
+            waiting=None if view.has_worker(now) else _find_first(view, waits),
         )
+
+
+def _explain_wait(
+    view: MessageView, recipient: RecipientView, now: datetime, lane: LaneFacts | None
+) -> Waiting | None:
+    """Explain why a recipient waits; a worker that leases the message sends to those due."""
+    is_waiting = recipient.status in TO_SEND or (
+        recipient.status is RecipientStatus.SENDING and not view.has_worker(now)
+    )
+    if lane is None or not view.is_unfinished or not is_waiting:
+        return None
+    reply = (recipient.reply_code, recipient.reply_enhanced_code, recipient.reply_text)
+    attempt = NextAttempt(
+        send_at=view.send_at,
+        at=recipient.next_attempt_at,
+        last_code=recipient.classification,
+        last_reply=" ".join(str(part) for part in reply if part is not None),
+    )
+    return explain_wait(attempt, lane, now)
+
+
+def _find_first(view: MessageView, waits: Sequence[Waiting | None]) -> Waiting | None:
+    """Find the wait of the recipient that is due first."""
+    waiting = [pair for pair in zip(view.recipients, waits, strict=True) if pair[1] is not None]
+    if not waiting:
+        return None
+    return min(waiting, key=lambda pair: pair[0].next_attempt_at or view.created_at)[1]
 
 
 def dump_new_message(message: NewMessage, profile: Profile) -> str:
@@ -163,6 +228,7 @@ def dump_new_message(message: NewMessage, profile: Profile) -> str:
                 "last_reply": None,
                 "sent_to": None,
                 "report": None,
+                "waiting": None,
             }
             for recipient in message.recipients
         ],
@@ -182,6 +248,7 @@ def dump_new_message(message: NewMessage, profile: Profile) -> str:
         "retry_of": message.retry_of,
         "source": message.origin.source,
         "key_id": message.origin.key_id,
+        "waiting": None,
     }
     return to_json(read).decode()
 

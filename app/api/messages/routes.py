@@ -24,6 +24,7 @@ from app.api.messages.examples import (
 from app.api.messages.idempotency import IdempotencyKey, fingerprint_request, respond_once
 from app.api.messages.multipart import EXTRA, UploadRoute
 from app.api.messages.openapi import accept_responses
+from app.api.messages.reading import read_message, read_messages
 from app.api.messages.rescheduling import reschedule
 from app.api.messages.responses import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.messages.schemas import (
@@ -113,14 +114,14 @@ async def list_messages(
     if search is not None:
         return await _search_messages(services, caller, query, search, now)
 
-    async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[MessageView]:
+    async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[MessageRead]:
         message_filter = await build_filter(connection, caller, query)
-        return await messages.page(
+        views = await messages.page(
             connection, tenant_id=caller.tenant_id, now=now, message_filter=message_filter, **part
         )
+        return await read_messages(connection, services, caller.tenant_id, views, now)
 
-    read = partial(MessageRead.of, now=now)
-    return await read_page(services.database, query, "msg", load, MessagePage, read)
+    return await read_page(services.database, query, "msg", load, MessagePage, lambda read: read)
 
 
 async def _search_messages(
@@ -139,7 +140,7 @@ async def _search_messages(
             after=after,
             message_filter=await build_filter(connection, caller, query),
         )
-    items = [MessageRead.of(row, now) for row in matches]
+        items = await read_messages(connection, services, caller.tenant_id, matches, now)
     return MessagePage(items=items, next_cursor=last_id and encode_cursor(last_id))
 
 
@@ -158,7 +159,7 @@ async def get_message(
     """
     async with services.database.reading() as connection:
         view = await require_message(connection, caller, message)
-    return MessageRead.of(view, services.now())
+        return await read_message(connection, services, caller.tenant_id, view, services.now())
 
 
 @router.get(
@@ -352,7 +353,7 @@ async def _apply_decision(
             before=describe(before, audit_context.now),
             after={**describe(view, audit_context.now), **details},
         )
-    return MessageRead.of(view, audit_context.now)
+        return await read_message(connection, services, caller.tenant_id, view, audit_context.now)
 
 
 @router.post(

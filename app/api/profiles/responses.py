@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from datetime import datetime
-from typing import Final, Self
+from typing import Self
 
 from pydantic import ConfigDict, Field
 
@@ -11,6 +11,7 @@ from app.api.http.pagination import Page
 from app.api.profiles.examples import PROFILE
 from app.api.profiles.rate_limit_schemas import RateLimitRead
 from app.auth.reach import can_reach
+from app.domain.delivery.waiting import describe_fault
 from app.domain.ehlo import EffectiveEhlo, EhloSource
 from app.domain.types import (
     ApiKey,
@@ -171,27 +172,9 @@ class ProfileRead(ResponseModel):
             fallback_profile=fallback if fallback and can_reach(caller_key, fallback) else None,
             state=profile_state(profile, health),
             failing_code=health.code,
-            reason=_describe_reason(health),
+            reason=describe_fault(health),
             recommended_ehlo_name=health.recommendation and health.recommendation.name,
         )
-
-
-SILENT_REASON: Final = (
-    "The server has been silent on every connection, each for more than 30 seconds. Heloise tries"
-    " one more; `timeouts` end the silent ones."
-)
-# A server may refuse the EHLO name by closing the connection.
-NAME_FAULTS: Final = frozenset({"ehlo_rejected", "connection_lost"})
-
-
-def _describe_reason(health: LaneHealth) -> str | None:
-    """Describe the fault, with the EHLO name that verify recommends."""
-    if health.stalled_since is not None:
-        return SILENT_REASON
-    ehlo = health.recommendation
-    if ehlo is None or health.code not in NAME_FAULTS:
-        return health.reason
-    return f"{health.reason} Verify found a name: set `ehlo_name` to {ehlo.name} ({ehlo.reason})."
 
 
 class ProfilePage(Page[ProfileRead]):

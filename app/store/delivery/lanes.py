@@ -8,6 +8,7 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     Row,
+    RowMapping,
     Select,
     Table,
     exists,
@@ -19,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery.token_bucket import Bucket, next_permit_at, refill
+from app.domain.delivery.waiting import SERVER_SILENT
 from app.domain.events import EventType
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.db.array_params import any_of
@@ -27,7 +29,6 @@ from app.store.events import append_profile_event
 from app.store.tables.core import lanes, messages, profiles, tenant_buckets, tenants
 from app.store.tables.rate_columns import build_rate_limit, label_rate_columns
 
-SERVER_SILENT: Final = "server_silent"
 # Probes are planned, and lanes reserved for them, at most this far ahead. A later time comes from a
 # clock that was ahead, and the probe is due.
 LONGEST_PROBE: Final = LONGEST_LEASE + TOLERANCE
@@ -86,7 +87,8 @@ _SOONEST: Final = (
 )
 
 
-def _limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElement[Any]]:
+def limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElement[Any]]:
+    """Label the columns of a rate limit and its bucket with a prefix."""
     return [
         *label_rate_columns(table, prefix),
         bucket.c.tokens.label(f"{prefix}tokens"),
@@ -107,8 +109,8 @@ _QUERY: Final[Select[Any]] = (
         lanes.c.next_probe_at,
         lanes.c.stalled_since,
         _SOONEST.label("soonest"),
-        *_limit_columns(profiles, lanes, "profile_"),
-        *_limit_columns(tenants, tenant_buckets, "tenant_"),
+        *limit_columns(profiles, lanes, "profile_"),
+        *limit_columns(tenants, tenant_buckets, "tenant_"),
     )
     .join(lanes, lanes.c.profile_id == profiles.c.id)
     .join(tenants, tenants.c.id == profiles.c.tenant_id)
@@ -168,10 +170,16 @@ def _permits_at(row: Row[*tuple[Any, ...]], now: datetime) -> Iterator[datetime]
     """Yield when each rate limit of the lane next has a permit."""
     mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
     for prefix in ("profile_", "tenant_"):
-        limit, tokens = build_rate_limit(mapping, prefix), mapping[f"{prefix}tokens"]
-        if limit is not None and tokens is not None:
-            bucket = Bucket(tokens, mapping[f"{prefix}tokens_at"])
-            yield next_permit_at(refill(bucket, limit, now), limit)
+        if (permit_at := find_permit_time(mapping, prefix, now)) is not None:
+            yield permit_at
+
+
+def find_permit_time(row: RowMapping, prefix: str, now: datetime) -> datetime | None:
+    """Return when a rate limit of `limit_columns` next has a permit; None without a limit."""
+    limit, tokens = build_rate_limit(row, prefix), row[f"{prefix}tokens"]
+    if limit is None or tokens is None:
+        return None
+    return next_permit_at(refill(Bucket(tokens, row[f"{prefix}tokens_at"]), limit, now), limit)
 
 
 async def load_failing(connection: AsyncConnection, *, profile_ids: Sequence[str]) -> set[str]:

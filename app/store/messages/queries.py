@@ -80,6 +80,7 @@ _COLUMNS: Final = (
     message_contents.c.wiped_at,
     messages.c.priority,
     messages.c.guarantee,
+    messages.c.due_at,
     messages.c.created_at,
     messages.c.updated_at,
     messages.c.send_at,

@@ -47,7 +47,8 @@ class RecipientView:
 class MessageView:
     """A message with its current status and its recipients, as to, cc, bcc.
 
-    The subject of a sensitive message is not kept.
+    The subject of a sensitive message is not kept. A worker looks at the message again at `due_at`:
+    at its turn or, while the message is leased, at the end of the lease.
     """
 
     id: str
@@ -65,6 +66,7 @@ class MessageView:
     guarantee: Guarantee
     is_sensitive: bool
     content_wiped_at: datetime | None
+    due_at: datetime | None
     created_at: datetime
     updated_at: datetime
     send_at: datetime | None
@@ -79,6 +81,16 @@ class MessageView:
         if self.status is MessageStatus.QUEUED and self.send_at is not None and self.send_at > now:
             return MessageStatus.SCHEDULED
         return self.status
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether Heloise still sends the message by itself."""
+        return self.status in {MessageStatus.QUEUED, MessageStatus.SENDING}
+
+    def has_worker(self, now: datetime) -> bool:
+        """Whether a worker leases the message."""
+        is_leased = self.status is MessageStatus.SENDING
+        return is_leased and self.due_at is not None and self.due_at > now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

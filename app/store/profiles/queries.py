@@ -31,6 +31,7 @@ from app.store.db import similar_names as spelling
 from app.store.db.array_params import any_of
 from app.store.db.column_types import Instant
 from app.store.db.keyset import oldest_first
+from app.store.db.rows import from_row
 from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.profiles.deletion import delete
 from app.store.profiles.rows import (
@@ -187,34 +188,35 @@ async def load_health(
 ) -> dict[str, LaneHealth]:
     """Load the health of these profiles' lanes, by profile id."""
     query = (
-        select(
-            lanes.c.profile_id,
-            lanes.c.failing_since,
-            lanes.c.code,
-            lanes.c.reason,
-            lanes.c.next_probe_at,
-            lanes.c.faults,
-            lanes.c.stalled_since,
-            lanes.c.concurrency,
-            lanes.c.recommended_ehlo_name,
-            lanes.c.recommended_why,
-            lanes.c.recommended_at,
-        )
+        select(lanes.c.profile_id, *HEALTH_COLUMNS)
         .join(profiles, profiles.c.id == lanes.c.profile_id)
         .where(profiles.c.tenant_id == tenant_id, lanes.c.profile_id.in_(profile_ids))
     )
-    rows = [dict(row) for row in (await connection.execute(query)).mappings()]
-    return {row.pop("profile_id"): _health(row) for row in rows}
+    rows = (await connection.execute(query)).mappings()
+    return {row["profile_id"]: build_health(row) for row in rows}
 
 
-def _health(row: dict[str, Any]) -> LaneHealth:
-    name, why, found_at = (
-        row.pop(f"recommended_{suffix}") for suffix in ("ehlo_name", "why", "at")
-    )
+HEALTH_COLUMNS: Final = (
+    lanes.c.failing_since,
+    lanes.c.code,
+    lanes.c.reason,
+    lanes.c.next_probe_at,
+    lanes.c.faults,
+    lanes.c.stalled_since,
+    lanes.c.concurrency,
+    lanes.c.recommended_ehlo_name,
+    lanes.c.recommended_why,
+    lanes.c.recommended_at,
+)
+
+
+def build_health(row: RowMapping) -> LaneHealth:
+    """Build the health of a lane from a row with `HEALTH_COLUMNS`."""
+    name, why, found_at = (row[f"recommended_{suffix}"] for suffix in ("ehlo_name", "why", "at"))
     recommendation = (
         None if name is None else EhloRecommendation(name=name, reason=why, found_at=found_at)
     )
-    return LaneHealth(**row, recommendation=recommendation)
+    return from_row(LaneHealth, row, recommendation=recommendation)
 
 
 async def save_recommendation(
@@ -394,8 +396,10 @@ _FOR_DELIVERY: Final = (
 
 
 __all__ = [
+    "HEALTH_COLUMNS",
     "DeliveryProfile",
     "SealedProfile",
+    "build_health",
     "delete",
     "find",
     "get",

@@ -100,6 +100,7 @@ async def test_everything_that_was_accepted_reads_back(
         guarantee=given.guarantee,
         is_sensitive=False,
         content_wiped_at=None,
+        due_at=NOW - MINUTE,
         created_at=NOW,
         updated_at=NOW,
         send_at=None,
