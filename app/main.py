@@ -43,7 +43,7 @@ from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
 from app.metrics import Metrics
-from app.settings import Settings, read_settings
+from app.settings import Settings, read_settings, variable_name
 from app.smtp.outgoing import local_address
 from app.store import api_keys
 from app.store.db.clock import DatabaseClock
@@ -101,8 +101,23 @@ def create_app(
 
 async def run_submission(settings: Settings, listeners: Sequence[Listener]) -> None:
     """Accept messages over SMTP until cancelled. Other processes deliver them."""
+    from app.monitor_server import Monitor, serve_monitor  # `import app.main` needs no uvicorn
+
     service = _make_service(settings, None, None, listeners=listeners, is_delivering=False)
-    async with service.running():
+    monitor = Monitor(
+        exposition=service.metrics.exposition,
+        readiness=service.readiness,
+        token=settings.metrics_secret(),
+    )
+    async with (
+        service.running(),
+        serve_monitor(
+            monitor,
+            host=settings.host,
+            port=settings.submission_http_port,
+            variable=variable_name("submission_http_port"),
+        ),
+    ):
         await asyncio.Event().wait()
 
 
@@ -114,6 +129,7 @@ class _Service:
     services: Services
     budget: Budget  # of HTTP and SMTP together
     readiness: Readiness
+    metrics: Metrics
     committer: Committer
     engine: Engine | None
     companions: Sequence[Dispatcher | Poller]
@@ -142,6 +158,8 @@ class _Service:
             await stack.enter_async_context(
                 worker.background_task(_write_key_uses(database, self.services.auth.key_cache))
             )
+            if self.metrics.is_shared:
+                await stack.enter_async_context(worker.background_task(self.metrics.share()))
             if self.submission is not None:
                 await stack.enter_async_context(self.submission)
             yield
@@ -159,13 +177,13 @@ def _make_service(
     database = worker.open_database(settings)
     clock = clock or DatabaseClock(database)
     readiness = Readiness(database)
-    metrics = Metrics(database, clock)
+    metrics = worker.make_metrics(settings, database, clock)
     parts = worker.make_parts(settings, database, clock, hostname)
     engine, companions = None, tuple[Dispatcher | Poller, ...]()
     if is_delivering:
         engine = worker.make_engine(settings, database, clock, metrics, parts)
-        companions = worker.make_companions(settings, engine, database, clock, parts)
-        metrics.watch_connections(engine.count_connections)
+        companions = worker.make_companions(settings, engine, database, clock, metrics, parts)
+        metrics.watch_delivery(engine.count_connections, engine.count_lanes)
     handover = engine.handover if engine is not None else None
     committer = Committer(database, metrics, handover, now=clock.now)
     services = Services(
@@ -195,6 +213,7 @@ def _make_service(
         look_up_txt=partial(look_up_txt, parts.network.resolver),
         readiness=readiness.check,
         metrics=metrics.exposition,
+        record_request=metrics.record_request,
     )
     budget = Budget(settings.max_buffered_bytes, services.max_body_bytes)
     submission = None
@@ -212,6 +231,7 @@ def _make_service(
         services=services,
         budget=budget,
         readiness=readiness,
+        metrics=metrics,
         committer=committer,
         engine=engine,
         companions=companions,

@@ -20,9 +20,9 @@ from app.domain.clock import Clock
 from app.domain.ehlo import EhloNames
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
-from app.metrics import Metrics
+from app.metrics import Metrics, open_shared_counts
 from app.oauth.token_cache import AccessTokens
-from app.settings import Settings
+from app.settings import Settings, variable_name
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.clock import DatabaseClock
@@ -36,14 +36,31 @@ async def run_worker(
     settings: Settings, *, clock: Clock | None = None, hostname: str | None = None
 ) -> None:
     """Deliver until cancelled, then finish what is being transmitted."""
+    from app.monitor_server import Monitor, serve_monitor  # the API's process needs no uvicorn here
+
     hostname = hostname or process.find_hostname()
     async with AsyncExitStack() as stack:
         database = open_database(settings)
         clock = clock or DatabaseClock(database)
         stack.push_async_callback(database.close)
+        metrics = make_metrics(settings, database, clock)
         parts = make_parts(settings, database, clock, hostname)
-        engine = make_engine(settings, database, clock, Metrics(database, clock), parts)
-        companions = make_companions(settings, engine, database, clock, parts)
+        engine = make_engine(settings, database, clock, metrics, parts)
+        companions = make_companions(settings, engine, database, clock, metrics, parts)
+        metrics.watch_delivery(engine.count_connections, engine.count_lanes)
+        monitor = Monitor(
+            exposition=metrics.exposition,
+            readiness=Readiness(database),
+            token=settings.metrics_secret(),
+        )
+        await stack.enter_async_context(
+            serve_monitor(
+                monitor,
+                host=settings.host,
+                port=settings.worker_port,
+                variable=variable_name("worker_port"),
+            )
+        )
         await stack.enter_async_context(_run_all(engine, *companions))
         await asyncio.Event().wait()
 
@@ -80,6 +97,20 @@ def open_database(settings: Settings) -> Database:
         pool_size=settings.database_pool_size,
         answer_seconds=settings.database_timeout_seconds,
     )
+
+
+def make_metrics(settings: Settings, database: Database, clock: Clock) -> Metrics:
+    """Make the metrics of this process, which observe its database."""
+    metrics = Metrics(
+        database,
+        clock,
+        by=settings.parse_metrics_by(),
+        max_groups=settings.metrics_limit,
+        lease=timedelta(seconds=settings.lease_seconds),
+        shared=open_shared_counts(),
+    )
+    database.observer = metrics
+    return metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +180,12 @@ def make_engine(
 
 
 def make_companions(
-    settings: Settings, engine: Engine, database: Database, clock: Clock, parts: Parts
+    settings: Settings,
+    engine: Engine,
+    database: Database,
+    clock: Clock,
+    metrics: Metrics,
+    parts: Parts,
 ) -> tuple[Dispatcher, Poller]:
     """Make what sends events to webhooks, and what reads mailboxes."""
     dispatcher = Dispatcher(
@@ -160,8 +196,15 @@ def make_companions(
         random=random.random,
         open_sealed=parts.vault.open,
         poll_interval=timedelta(seconds=settings.poll_interval_seconds),
+        record=metrics.record_webhook,
     )
-    poller = Poller(database, parts.network, clock=clock, open_sealed=parts.vault.open)
+    poller = Poller(
+        database,
+        parts.network,
+        clock=clock,
+        open_sealed=parts.vault.open,
+        record=metrics.record_mailbox_poll,
+    )
     return dispatcher, poller
 
 

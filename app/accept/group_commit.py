@@ -184,6 +184,7 @@ class Committer:
                     lambda connection: group.write(connection, self._now()), announce=announce
                 )
             self._metrics.record_group("accept", len(group.admitted))
+            self._metrics.record_accepted(group.admitted)
         except CommitUnknown as unknown:
             if group.admitted:
                 return await self._resolve_doubt(group.admitted[0], unknown)

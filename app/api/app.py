@@ -33,12 +33,21 @@ def install(app: FastAPI, services: Services, budget: Budget) -> None:
     app.add_middleware(SendFastPath)
     app.add_middleware(DocsPages)
     app.add_middleware(BodyMiddleware, max_body_bytes=services.max_body_bytes, budget=budget)
-    app.add_middleware(RequestMiddleware)
+    prefixed = [("", router) for router in routers]
+    prefixed += [(services.admin_prefix, router) for router in admin_routers]
+    app.add_middleware(
+        RequestMiddleware,
+        record=services.record_request,
+        literal_paths={
+            prefix + route.path
+            for prefix, router in prefixed
+            for route in router.routes
+            if isinstance(route, APIRoute) and "{" not in route.path
+        },
+    )
     if services.root_path:
         app.add_middleware(RootPath, path=services.root_path)
     add_handlers(app)
-    prefixed = [("", router) for router in routers]
-    prefixed += [(services.admin_prefix, router) for router in admin_routers]
     for prefix, router in prefixed:
         if prefix:
             app.include_router(router, prefix=prefix)

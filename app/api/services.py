@@ -46,8 +46,16 @@ class MessageCommitter(Protocol):
         ...
 
 
+# Method, route and status of a request, and the seconds until its response started.
+RecordRequest = Callable[[str, str, int, float], None]
+
+
 async def _no_metrics() -> bytes:
     return b""
+
+
+def _ignore_request(_method: str, _route: str, _status: int, _seconds: float) -> None:
+    return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +82,7 @@ class Services:
     look_up_txt: Callable[[str], Awaitable[list[str] | Failure]]
     readiness: Callable[[], Awaitable[list[str]]]
     metrics: Callable[[], Awaitable[bytes]] = _no_metrics
+    record_request: RecordRequest = _ignore_request
     renderer: Renderer = field(default_factory=Renderer)
     signing_cache: TenantCache[Signing] = field(
         default_factory=lambda: TenantCache(keep_seconds=SIGNING_SECONDS)

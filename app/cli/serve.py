@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Annotated, Any, Final
 
@@ -186,9 +187,13 @@ def _serve(
         "timeout_worker_healthcheck": WORKER_TIMEOUT_SECONDS,
     }
     if workers > 1:
+        from app.metrics.sharing import FOLDER_VARIABLE
+
         config = uvicorn.Config(APP, workers=workers, **uvicorn_options)
         _log_address(listening, is_tls=config.is_ssl)
-        Multiprocess(config, sockets=[listening]).run()
+        with TemporaryDirectory(prefix="heloise-metrics-") as folder:
+            os.environ[FOLDER_VARIABLE] = folder
+            Multiprocess(config, sockets=[listening]).run()
         return
     from app.main import from_environment
 

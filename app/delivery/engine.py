@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -187,6 +188,10 @@ class Engine:
         """Count the SMTP connections in use, and those kept warm."""
         lanes = self._registry.lanes.values()
         return sum(lane.busy for lane in lanes), sum(lane.warm for lane in lanes)
+
+    def count_lanes(self) -> Counter[str]:
+        """Count the lanes by state."""
+        return Counter(lane.machine.state.value for lane in self._registry.lanes.values())
 
 
 def _start_duty(

@@ -17,7 +17,7 @@ from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import PROBE, Random
 from app.domain.errors import Unavailable
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.domain.types import RetryPolicy
+from app.domain.types import RecipientStatus, RetryPolicy
 from app.store.db.engine import Database
 from app.store.db.errors import RolledBack
 from app.store.delivery import lanes
@@ -102,7 +102,9 @@ class Settler:
         self._metrics.record_outcomes(attempts.outcomes.values())
         for row in attempts.rows:
             self._metrics.record_attempt(row)
-        settlement = build_settlement(attempts, retry=retry, now=self._now(), random=self._random)
+        now = self._now()
+        settlement = build_settlement(attempts, retry=retry, now=now, random=self._random)
+        self._count_recipients(attempts.message, settlement, now)
         self.waiting += 1
         self._queue.put_nowait(
             PendingSettlement(
@@ -112,6 +114,16 @@ class Settler:
                 observed_concurrency=observed_concurrency,
             )
         )
+
+    def _count_recipients(
+        self, message: ClaimedMessage, settlement: Settlement, now: datetime
+    ) -> None:
+        statuses = [recipient.status for recipient in settlement.recipients]
+        profile = (message.tenant_id, message.profile_id)
+        if sent_count := statuses.count(RecipientStatus.SENT):
+            self._metrics.record_sent(*profile, now - message.sendable_at, sent_count)
+        if deferred_count := statuses.count(RecipientStatus.DEFERRED):
+            self._metrics.record_retries(*profile, deferred_count)
 
     async def mark(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
         """Record that the body is about to be sent; returns False if that fails."""

@@ -50,7 +50,7 @@ NOTHING: Final[Mapping[str, int]] = {}
 
 
 class Poller:
-    """Reads new mail in mailboxes; `open_sealed` decrypts their passwords."""
+    """Reads new mail in mailboxes; `open_sealed` decrypts their passwords, `record` counts."""
 
     def __init__(
         self,
@@ -59,11 +59,13 @@ class Poller:
         *,
         clock: Clock,
         open_sealed: OpenSealed,
+        record: Callable[[str], None] = lambda _result: None,
     ) -> None:
         self._database = database
         self._network = network
         self._clock = clock
         self._open_sealed = open_sealed
+        self._record = record
         # A pool of its own: a slow server must not delay other work.
         self._threads = ThreadPoolExecutor(MAX_READS, thread_name_prefix="imap")
         self._tasks = set[asyncio.Task[None]]()
@@ -130,6 +132,7 @@ class Poller:
             log.exception("could not read a mailbox", extra={"mailbox_id": mailbox.id})
             await self._note_failure(mailbox, "reading failed unexpectedly; see the log")
             return
+        self._record("read")
         now = self._clock.now()
         wait = timedelta(0) if has_more else timedelta(seconds=mailbox.poll_seconds)
         async with self._database.transaction() as connection:
@@ -138,6 +141,7 @@ class Poller:
             )
 
     async def _note_failure(self, mailbox: Mailbox, reason: str) -> None:
+        self._record("failed")
         log.warning("could not read mailbox: %s", reason, extra={"mailbox_id": mailbox.id})
         now = self._clock.now()
         wait = max(timedelta(seconds=mailbox.poll_seconds), RETRY_INTERVAL)

@@ -20,6 +20,7 @@ from app.store.db.url import parse_database_url
 DNS_PORT: Final = 53
 HIGHEST_PORT: Final = 65535
 ADMIN: Final = "admin"
+METRIC_LABELS: Final = ("tenant", "profile")
 
 
 def parse_ports(text: str) -> tuple[range, ...]:
@@ -136,6 +137,15 @@ def _check_token(token: SecretStr) -> SecretStr:
     return token
 
 
+def parse_metrics_by(text: str) -> tuple[str, ...]:
+    """Parse `tenant`, `profile` or both; raises ValueError."""
+    names = tuple(name.lower() for name in split_list(text))
+    for name in names:
+        if name not in METRIC_LABELS:
+            raise ValueError(f"{name!r} is no label; write tenant or profile")
+    return names
+
+
 def split_list(text: str) -> list[str]:
     """Split a list at commas, blanks and line ends."""
     return [item for item in re.split(r"[,\s]+", text) if item]
@@ -189,6 +199,7 @@ Token = Annotated[SecretStr, AfterValidator(_check_token)]
 SecretKeys = Annotated[
     tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_keys), AfterValidator(_check_keys)
 ]
+MetricsBy = Annotated[str, _check_with(parse_metrics_by)]
 MailAddress = Annotated[str, AfterValidator(_parse_address)]
 MailDomain = Annotated[str, AfterValidator(_parse_domain)]
 MailDomains = Annotated[str, _check_with(parse_domains)]

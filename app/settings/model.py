@@ -27,6 +27,7 @@ from app.settings.checks import (
     MailAddress,
     MailDomain,
     MailDomains,
+    MetricsBy,
     Networks,
     PortList,
     Ports,
@@ -34,6 +35,7 @@ from app.settings.checks import (
     Token,
     parse_admin_keys,
     parse_domains,
+    parse_metrics_by,
     parse_networks,
     parse_ports,
     parse_servers,
@@ -144,6 +146,28 @@ class Settings(BaseSettings):
         None,
         description="The token that `/metrics` requires, as `Authorization: Bearer <token>`. Not"
         " set: anyone who reaches the port can read metrics.",
+    )
+    metrics_by: Annotated[
+        MetricsBy, SettingInfo(expects="tenant, or profile, which labels the tenant too")
+    ] = Field(
+        "",
+        description="Labels that metrics of messages get in addition: `tenant`, or `profile` for"
+        " tenant and profile. Names then appear in `/metrics`.",
+    )
+    metrics_limit: Annotated[int, SettingInfo(unit="tenants or profiles")] = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="How many tenants or profiles HELOISE_METRICS_BY names. All others are"
+        " `other`.",
+    )
+    worker_port: int = Field(
+        9025,
+        ge=0,
+        le=65535,
+        description="The TCP port on HELOISE_HOST where `heloise worker` serves /metrics, /healthz"
+        " and /readyz. 0: none. While another process has the port, the worker delivers without"
+        " it.",
     )
     auth_failures_per_minute: Annotated[int, SettingInfo(unit="times")] = Field(
         20,
@@ -306,6 +330,14 @@ class Settings(BaseSettings):
         description="Load balancers that begin each SMTP connection with a PROXY protocol header"
         " (version 1 or 2). Heloise refuses their connections without one.",
     )
+    submission_http_port: int = Field(
+        9026,
+        ge=0,
+        le=65535,
+        description="The TCP port on HELOISE_HOST where `heloise submission` serves /metrics,"
+        " /healthz and /readyz. 0: none. While another process has the port, it accepts mail"
+        " without it.",
+    )
     submission_max_connections: Annotated[int, SettingInfo(unit="connections")] = Field(
         1000,
         ge=1,
@@ -457,6 +489,10 @@ class Settings(BaseSettings):
     def metrics_secret(self) -> str | None:
         """Return the token that `/metrics` requires, or None."""
         return self.metrics_token.get_secret_value() if self.metrics_token else None
+
+    def parse_metrics_by(self) -> tuple[str, ...]:
+        """Return the labels that metrics of messages get."""
+        return parse_metrics_by(self.metrics_by)
 
     def dns_server_addresses(self) -> tuple[tuple[str, int], ...]:
         """Return the DNS servers as (address, port). Empty: the machine's own."""

@@ -27,6 +27,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from app.domain.delivery.status import FINAL
 from app.domain.events import (
     Event,
     EventMessage,
@@ -40,6 +41,7 @@ from app.domain.ids import new_id
 from app.domain.types import MessageSource, NamedAddress, RecipientKind, RecipientStatus
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
+from app.store.db.observer import note_finished
 from app.store.tables.core import message_contents, message_tags, messages, profiles, recipients
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 
@@ -127,6 +129,9 @@ async def append_recipient_events(
         for message_id, position in ordered
     ]
     await append(connection, new_events)
+    if status in FINAL:
+        for event in new_events:
+            note_finished(connection, status, event.tenant_id, event.profile_id)
 
 
 _OWNERS: Final = select(messages.c.id, messages.c.tenant_id, messages.c.profile_id).where(

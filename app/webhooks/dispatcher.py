@@ -32,11 +32,23 @@ POLL_INTERVAL: Final = timedelta(seconds=1)
 LEASE: Final = timedelta(seconds=3 * RESPONSE_TIMEOUT_SECONDS)
 
 
+# The result of a post, and its duration.
+RecordDelivery = Callable[[str, float], None]
+
+
+def _ignore(_result: str, _seconds: float) -> None:
+    return
+
+
+def _name_result(response: WebhookResponse) -> str:
+    return "accepted" if response.is_accepted else "gone" if response.is_gone else "failed"
+
+
 class Dispatcher:
     """Posts events to webhooks, as one of any number of workers.
 
-    `open_sealed` decrypts the webhooks' secrets. Without webhooks, the dispatcher looks for one
-    every `poll_interval`.
+    `open_sealed` decrypts the webhooks' secrets; `record` counts posts. Without
+    webhooks, the dispatcher looks for one every `poll_interval`.
     """
 
     def __init__(
@@ -49,6 +61,7 @@ class Dispatcher:
         random: Callable[[], float],
         open_sealed: OpenSealed,
         poll_interval: timedelta,
+        record: RecordDelivery = _ignore,
     ) -> None:
         self._database = database
         self._network = network
@@ -57,6 +70,7 @@ class Dispatcher:
         self._random = random
         self._open_sealed = open_sealed
         self._poll_interval = poll_interval
+        self._record = record
         self._posts = dict[asyncio.Task[None], Slot]()
         # The turn in which each webhook with more events was last served.
         self._turns = dict[str, int]()
@@ -175,11 +189,13 @@ class Dispatcher:
         if not answer.is_accepted:
             extra = {"webhook_id": due.webhook.id, "event_id": delivery.event_id}
             log.warning("webhook delivery failed: %s", answer.reason, extra=extra)
+        seconds = monotonic_seconds() - started_seconds
+        self._record(_name_result(answer), seconds)
         outcome = DeliveryResult(
             delivery=delivery,
             response=answer,
             started_at=started_at,
-            duration_ms=round((monotonic_seconds() - started_seconds) * 1000, 3),
+            duration_ms=round(seconds * 1000, 3),
             retry_at=None if wait is None else now + wait,
         )
         async with self._database.transaction() as connection:

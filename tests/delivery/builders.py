@@ -23,6 +23,7 @@ def claimed_message(
         priority=Priority.NORMAL,
         guarantee=guarantee,
         former_owner=None,
+        sendable_at=NOW,
         expires_at=NOW + timedelta(days=1),
         recipients=recipients or (queued_recipient(0, "ann@example.org"),),
         mime=b"Subject: x\r\n\r\nx\r\n",

@@ -195,6 +195,15 @@ def test_services_wait_for_what_they_need() -> None:
             assert waits == {"migrate": {"condition": "service_completed_successfully"}}
 
 
+@pytest.mark.parametrize(
+    ("name", "field"), [("worker", "worker_port"), ("submission", "submission_http_port")]
+)
+def test_compose_asks_what_has_no_api(name: str, field: str) -> None:
+    """On the port that the process opens by itself."""
+    url = f"http://127.0.0.1:{Settings.model_fields[field].default}/healthz"
+    assert url in SERVICES[name]["healthcheck"]["test"][-1]
+
+
 def test_there_are_two_workers() -> None:
     """And the API leaves the work to them."""
     assert SERVICES["worker"]["deploy"]["replicas"] == 2

@@ -65,12 +65,23 @@ def test_a_pod_runs_a_command_with_settings_that_there_are(name: str) -> None:
     assert mounted["/run/secrets"]["readOnly"] is True
 
 
-def test_the_probes_are_paths_of_the_api() -> None:
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("heloise-api", "port"),
+        ("heloise-submission", "submission_http_port"),
+        ("heloise-worker", "worker_port"),
+    ],
+)
+def test_the_probes_ask_the_port_of_the_setting(name: str, field: str) -> None:
     """Alive is not the same as ready."""
-    api = container(PODS["heloise-api"])
-    assert api["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    assert api["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert PODS["heloise-api"]["terminationGracePeriodSeconds"] > 30
+    process = container(PODS[name])
+    probes = [process[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")]
+    assert [probe["path"] for probe in probes] == ["/healthz", "/readyz"]
+    ports = {port["name"]: port["containerPort"] for port in process["ports"]}
+    default = Settings.model_fields[field].default
+    assert [ports[probe["port"]] for probe in probes] == [default, default]
+    assert PODS[name]["terminationGracePeriodSeconds"] > 30
 
 
 def test_submission_is_published_on_its_ports() -> None:
@@ -78,6 +89,7 @@ def test_submission_is_published_on_its_ports() -> None:
     submission = container(PODS["heloise-submission"])
     env = {each["name"]: each["value"] for each in submission["env"]}
     listening = {each["name"]: str(each["containerPort"]) for each in submission["ports"]}
+    del listening["monitor"]
     assert listening == {
         "submission": env["HELOISE_SUBMISSION_PORTS"],
         "submissions": env["HELOISE_SUBMISSION_TLS_PORTS"],

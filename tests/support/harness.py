@@ -272,6 +272,9 @@ class Process:
             "LEASE_SECONDS": str(given.lease_seconds),
             "SHUTDOWN_GRACE_SECONDS": str(given.shutdown_grace_seconds),
             "LOG_LEVEL": given.log_level,
+            # Processes of other tests run beside this one.
+            "WORKER_PORT": str(given.worker_port if "worker_port" in given.model_fields_set else 0),
+            "SUBMISSION_HTTP_PORT": "0",
         } | ({"PORT": str(port)} if port else {})
         variables |= {
             name.upper(): str(getattr(given, name))

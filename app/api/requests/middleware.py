@@ -1,12 +1,14 @@
-"""Wrap every request: request id, log line, unexpected errors."""
+"""Wrap every request: request id, log line, metrics, unexpected errors."""
 
 import logging
 import re
+from collections.abc import Container
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.requests.problems import build_unexpected_response
+from app.api.services import RecordRequest
 from app.domain.audit import request_id
 from app.domain.clock import monotonic_seconds
 from app.domain.ids import new_id
@@ -14,6 +16,9 @@ from app.domain.ids import new_id
 log = logging.getLogger(__name__)
 
 BAD_REQUEST: Final = 400
+# Clients invent methods and paths; labels must stay few.
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER: Final = "other"
 # Browsers must not guess the type and run a response as a script.
 NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
 _HEADER: Final = b"x-request-id"
@@ -21,10 +26,17 @@ _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestMiddleware:
-    """ASGI middleware for request ids and logs. Plain functions keep it fast."""
+    """ASGI middleware for request ids, logs and metrics. Plain functions keep it fast.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `literal_paths` are the routes without parameters.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, record: RecordRequest, literal_paths: Container[str]
+    ) -> None:
         self._app = app
+        self._record = record
+        self._literal_paths = literal_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,7 +57,9 @@ class RequestMiddleware:
             nonlocal is_started
             if message["type"] == "http.response.start":
                 is_started = True
-                _log(scope, message["status"], started_seconds)
+                seconds = monotonic_seconds() - started_seconds
+                self._count(scope, path, message["status"], seconds)
+                _log(scope, message["status"], seconds)
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers += [(b"x-request-id", identifier), NO_SNIFFING]
             await send(message)
@@ -57,8 +71,17 @@ class RequestMiddleware:
                 raise
             await build_unexpected_response(error, path)(scope, receive, send_with_id)
 
+    def _count(self, scope: Scope, path: str, status: int, seconds: float) -> None:
+        """Count a request by its route; what no route answered is `other`."""
+        route = scope.get("route")
+        template = getattr(route, "path", None)
+        if template is None:  # the fast path answered, or the request was refused before routing
+            template = path if path in self._literal_paths else OTHER
+        method = scope["method"]
+        self._record(method if method in METHODS else OTHER, template, status, seconds)
 
-def _log(scope: Scope, status: int, started_seconds: float) -> None:
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
     # A line per successful request would cost half as much as the request.
     level = logging.INFO if status >= BAD_REQUEST else logging.DEBUG
     if not log.isEnabledFor(level):
@@ -71,7 +94,7 @@ def _log(scope: Scope, status: int, started_seconds: float) -> None:
             "method": scope["method"],
             "path": scope["path"],
             "status": status,
-            "duration_ms": round((monotonic_seconds() - started_seconds) * 1000, 3),
+            "duration_ms": round(seconds * 1000, 3),
         },
     )
 

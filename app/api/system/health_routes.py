@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from app.api.auth.visitors import get_visitor
 from app.api.http.fields import ResponseModel
 from app.api.openapi import Responses, open_problems
-from app.api.services import ReadyServices, ServicesEvenIfNotReady
+from app.api.services import ServicesEvenIfNotReady
 from app.domain.errors import Unavailable
 
 router = APIRouter(tags=["Health"])
@@ -56,7 +56,7 @@ async def get_readiness(services: ServicesEvenIfNotReady) -> Ready:
 
 METRICS: Final[Responses] = {
     200: {
-        "description": "Metrics of this process and of the queue in the database.",
+        "description": "Metrics of this service and of the queue in the database.",
         "content": {
             "text/plain": {
                 "schema": {"type": "string"},
@@ -72,16 +72,13 @@ METRICS: Final[Responses] = {
     response_class=Response,
     operation_id="get_metrics",
     summary="Get metrics for Prometheus",
-    responses=open_problems(
-        "unauthenticated", "too-many-auth-failures", "database-unavailable", "not-ready"
-    )
-    | METRICS,
+    responses=open_problems("unauthenticated", "too-many-auth-failures") | METRICS,
 )
-async def get_metrics(request: Request, services: ReadyServices) -> Response:
-    """Get queue depth and age, outcomes, attempt times, group sizes and connections.
+async def get_metrics(request: Request, services: ServicesEvenIfNotReady) -> Response:
+    """Get the metrics of this `heloise serve` and of the queue, whatever the database does.
 
-    No label identifies a tenant. Each process has its own metrics: scrape them one by one. If
-    HELOISE_METRICS_TOKEN is set, send `Authorization: Bearer <token>`.
+    No label names a tenant or a profile, unless HELOISE_METRICS_BY is set. If HELOISE_METRICS_TOKEN
+    is set, send `Authorization: Bearer <token>`.
     """
     if services.metrics_token is not None:
         get_visitor(request).require_secret("HELOISE_METRICS_TOKEN", services.metrics_token)

@@ -1,13 +1,19 @@
 """Metrics interface: lower layers report events, and depend on nothing."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 from app.domain.outcome.outcome import Outcome
+from app.domain.types import NewMessage
 
 
 class DeliveryMetrics(Protocol):
     """Receives events for metrics; it never blocks or changes delivery."""
+
+    def record_accepted(self, messages: Iterable[NewMessage]) -> None:
+        """Record messages that were stored."""
+        ...
 
     def record_attempt(self, row: Mapping[str, Any]) -> None:
         """Record a stored attempt, with its row of `attempts`."""
@@ -15,6 +21,16 @@ class DeliveryMetrics(Protocol):
 
     def record_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Record the outcomes of recipients."""
+        ...
+
+    def record_sent(
+        self, tenant_id: str, profile_id: str, waited: timedelta, recipient_count: int
+    ) -> None:
+        """Record recipients that a server accepted, so long after they could be sent."""
+        ...
+
+    def record_retries(self, tenant_id: str, profile_id: str, recipient_count: int) -> None:
+        """Record recipients that Heloise tries again later."""
         ...
 
     def record_group(self, work: str, size: int) -> None:

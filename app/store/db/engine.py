@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -12,9 +13,10 @@ from pydantic_core import to_json
 from sqlalchemy import URL, Dialect, ExceptionContext, event, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.util import await_only
 
+from app.domain.clock import monotonic_seconds
 from app.domain.errors import SettingsError, Unavailable
 from app.store.db import postgresql_driver, sqlite_driver
 from app.store.db.errors import (
@@ -23,8 +25,10 @@ from app.store.db.errors import (
     Refused,
     RolledBack,
     database_faults,
+    name_fault,
     sqlstate,
 )
+from app.store.db.observer import DatabaseObserver, NoObserver, take_finished
 from app.store.db.postgresql_driver import CONNECT_SECONDS
 from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_database_url
 
@@ -36,6 +40,10 @@ IS_WRITABLE: Final = (
     "SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)"
 )
 _NOTIFY: Final = text(f"NOTIFY {WAKE_CHANNEL}")
+_SIZE_POSTGRESQL: Final = text("SELECT pg_database_size(current_database())")
+_SIZE_SQLITE: Final = text(
+    "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+)
 LISTEN_RETRY_SECONDS: Final = 2.0
 LISTEN_CHECK_SECONDS: Final = 30.0
 POOL_WAIT_SECONDS: Final = 10.0
@@ -61,6 +69,7 @@ class Database:
         self, url: str, *, pool_size: int = 10, answer_seconds: float | None = None
     ) -> None:
         self._url = parse_database_url(url)
+        self.observer: DatabaseObserver = NoObserver()
         self._listeners: list[Callable[[], None]] = []
         self._is_pooled: bool | None = None
         self._connect_seconds = answer_seconds or CONNECT_SECONDS
@@ -98,8 +107,10 @@ class Database:
         RolledBack if you can repeat it at once, CommitUnknown if it may have committed.
         """
         engine = self._autocommit if autocommit else self._writer
-        with database_faults():
+        started_seconds = monotonic_seconds()
+        with self._counting_faults(), database_faults():
             async with engine.connect() as connection:  # rolls back what is not committed
+                take_finished(connection)  # of a transaction that was rolled back
                 await connection.begin()
                 with self._committing() if autocommit else nullcontext():
                     yield connection
@@ -107,8 +118,20 @@ class Database:
                         await connection.execute(_NOTIFY)
                 with self._committing():
                     await connection.commit()
+                if finished := take_finished(connection):
+                    self.observer.record_finished(finished)
+        self.observer.record_transaction(monotonic_seconds() - started_seconds)
         if announce:
             self.wake()
+
+    @contextmanager
+    def _counting_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except Unavailable as error:
+            if (kind := name_fault(error)) is not None:
+                self.observer.record_database_error(kind)
+            raise
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
@@ -148,7 +171,7 @@ class Database:
 
         On PostgreSQL each statement sees the latest commits, on SQLite all see those of the first.
         """
-        with database_faults():
+        with self._counting_faults(), database_faults():
             async with self._reader.begin() as connection:
                 yield connection
 
@@ -261,6 +284,25 @@ class Database:
             yield True
         finally:
             lock.release()
+
+    def count_connections(self) -> tuple[int, int]:
+        """Count the connections of the pools in use, and those kept open."""
+        pools = {engine.sync_engine.pool for engine in (self._writer, self._reader)}
+        counted = [pool for pool in pools if isinstance(pool, QueuePool)]
+        return (
+            sum(pool.checkedout() for pool in counted),
+            sum(pool.checkedin() for pool in counted),
+        )
+
+    @property
+    def file_path(self) -> Path | None:
+        """The file of SQLite; None for PostgreSQL."""
+        return self._url.path if isinstance(self._url, SqliteUrl) else None
+
+    async def load_size_bytes(self, connection: AsyncConnection) -> int:
+        """Load the size of the database, on the disk of its server."""
+        statement = _SIZE_POSTGRESQL if self.is_postgresql else _SIZE_SQLITE
+        return int((await connection.execute(statement)).scalar_one())
 
     async def close(self) -> None:
         """Close every connection."""

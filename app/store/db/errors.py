@@ -4,7 +4,7 @@ SQLSTATE classes: PostgreSQL's manual, appendix A.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -30,6 +30,7 @@ TEMPORARY: Final = (
 DISCONNECTED: Final = ("08", "57P", "25006")
 # A connection that breaks during COMMIT may have committed.
 IN_DOUBT: Final = ("08", "57P")
+DATABASE_UNAVAILABLE: Final = "database-unavailable"  # the problem type
 
 
 class Refused(Unavailable):
@@ -53,6 +54,22 @@ class CommitUnknown(Unavailable):
             "The connection to the database broke during the commit, so the change may be stored"
             " or not: check before you try again.",
         )
+
+
+_FAULT_NAMES: Final[Mapping[type[Unavailable], str]] = {
+    RolledBack: "rolled_back",
+    Locked: "locked",
+    Refused: "refused",
+    CommitUnknown: "commit_unknown",
+}
+
+
+def name_fault(error: Unavailable) -> str | None:
+    """Name the database's fault in a word, for metrics; None if the error is not its fault."""
+    for kind, name in _FAULT_NAMES.items():
+        if isinstance(error, kind):
+            return name
+    return "unavailable" if error.slug == DATABASE_UNAVAILABLE else None
 
 
 @contextmanager
@@ -100,6 +117,6 @@ def _unavailable(error: Exception, cause: BaseException | None) -> Unavailable:
 def database_unavailable(kind: type[Unavailable] = Unavailable) -> Unavailable:
     """Build the error for writes that the database does not accept now."""
     return kind(
-        "database-unavailable",
+        DATABASE_UNAVAILABLE,
         "The database is not available. Nothing was written; try again.",
     )

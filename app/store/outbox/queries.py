@@ -85,8 +85,9 @@ class ClaimedRecipient:
 class ClaimedMessage:
     """A message that only its owner works on until the lease ends (invariant 3).
 
-    `former_owner` is the worker whose lease expired: it may have sent the message. `mime` is
-    encrypted if there is a `sealed_key`; `unreadable_reason` says why decryption failed.
+    `former_owner` is the worker whose lease expired: it may have sent the message. `sendable_at` is
+    when it was accepted, or the later time that the caller has set. `mime` is encrypted if there is
+    a `sealed_key`; `unreadable_reason` says why decryption failed.
     """
 
     id: str
@@ -95,6 +96,7 @@ class ClaimedMessage:
     envelope_from: str
     priority: Priority
     guarantee: Guarantee
+    sendable_at: datetime
     expires_at: datetime
     former_owner: str | None
     recipients: tuple[ClaimedRecipient, ...]
@@ -124,6 +126,7 @@ class ClaimedMessage:
             envelope_from=message.envelope_from,
             priority=message.priority,
             guarantee=message.guarantee,
+            sendable_at=message.send_at or message.created_at,
             expires_at=message.expires_at,
             former_owner=None,
             recipients=tuple(
@@ -391,6 +394,7 @@ async def _lease_rows(
             envelope_from=row.envelope_from,
             priority=_PRIORITIES[row.priority],
             guarantee=_GUARANTEES[row.guarantee],
+            sendable_at=row.send_at or row.created_at,
             expires_at=row.expires_at,
             former_owner=row.lease_owner,
             recipients=recipients_by_message[row.id],
@@ -410,6 +414,8 @@ _DUE_COLUMNS: Final = (
     "envelope_from",
     "priority",
     "guarantee",
+    "created_at",
+    "send_at",
     "expires_at",
     "due_at",
     "lease_owner",

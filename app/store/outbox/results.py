@@ -19,6 +19,7 @@ from app.store import events, suppressions
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.db.clock import bind_now
+from app.store.db.observer import note_finished
 from app.store.outbox import wiping
 from app.store.outbox.queries import load_recipients
 from app.store.outbox.wiping import EndActions
@@ -100,6 +101,11 @@ async def settle(
             for event in _build_events(settlement, owned[settlement.message_id], now)
         ),
     )
+    for settlement in owned_settlements:
+        message = owned[settlement.message_id]
+        for recipient in settlement.recipients:
+            if recipient.status in FINAL:
+                note_finished(connection, recipient.status, message.tenant_id, message.profile_id)
     bounced = [
         (settlement.message_id, recipient.position)
         for settlement in owned_settlements

@@ -1,0 +1,263 @@
+"""Collect the metrics of a process from facts that lower layers emit, and render them.
+
+Everything that counts runs on the event loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from app.domain.clock import Clock
+from app.domain.errors import Unavailable
+from app.domain.outcome.outcome import Outcome
+from app.domain.types import NewMessage
+from app.metrics import definitions as gauges
+from app.metrics.definitions import DATABASE_GAUGES, PROCESS_GAUGES, ProcessSeries
+from app.metrics.grouping import Grouping
+from app.metrics.installation import Installation, Values
+from app.metrics.series import Families, Gauge, Labels, Rows, add_rows
+from app.metrics.sharing import SHARE_SECONDS, SharedCounts
+from app.store.db.engine import Database
+from app.store.db.observer import Finished
+from app.store.delivery import gauges as queries
+
+ReadGauge = Callable[[], Mapping[Labels, float]]
+DEFAULT_LEASE: Final = timedelta(minutes=1)
+MAX_GROUPS: Final = 100
+
+
+class Metrics:
+    """The metrics of one process; with `shared`, of all processes of one `serve`.
+
+    `by` names the labels that the operator wants, `tenant` and `profile`, with at most `max_groups`
+    different values. While `is_ready` says no, the tables cannot be read.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        by: Collection[str] = (),
+        max_groups: int = MAX_GROUPS,
+        lease: timedelta = DEFAULT_LEASE,
+        shared: SharedCounts | None = None,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._grouping = Grouping(by, max_groups)
+        self._installation = Installation(database=database, grouping=self._grouping, lease=lease)
+        self._shared = shared
+        self._series = ProcessSeries()
+        self._gauges: dict[Gauge, ReadGauge] = {
+            gauges.DATABASE_CONNECTIONS: lambda: _states(database.count_connections())
+        }
+        self._process = CollectorRegistry()
+        if shared is None:
+            ProcessCollector(registry=self._process)
+        else:
+            for series in self._series.all:
+                add_rows(series.rows, _parse(shared.load_own().get(series.name, ())))
+
+    def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Record that the response to an HTTP request started after so long."""
+        self._series.http_requests.add((method, route, str(status)))
+        self._series.http_duration.observe(seconds, (method, route))
+
+    def record_accepted(self, messages: Iterable[NewMessage]) -> None:
+        """Record messages that were stored."""
+        for message in messages:
+            group = self._grouping.find(message.tenant_id, message.profile_id)
+            self._series.accepted.add((message.origin.source.value, *group))
+
+    def record_attempt(self, row: Mapping[str, Any]) -> None:
+        """Record a stored attempt, with its row of `attempts`."""
+        stage = row["stage"]
+        group = self._grouping.find(row["tenant_id"], row["profile_id"])
+        self._series.attempts.add((stage, row["verdict"], *group))
+        self._series.attempt_duration.observe(row["duration_ms"] / 1000, (stage,))
+
+    def record_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        """Record the outcomes of recipients."""
+        for outcome in outcomes:
+            scope = outcome.scope.value if outcome.scope else "none"
+            self._series.outcomes.add((outcome.verdict.value, scope))
+
+    def record_sent(
+        self, tenant_id: str, profile_id: str, waited: timedelta, recipient_count: int
+    ) -> None:
+        """Record recipients that a server accepted, so long after they could be sent."""
+        group = self._grouping.find(tenant_id, profile_id)
+        seconds = max(0.0, waited.total_seconds())
+        self._series.time_to_sent.observe(seconds, group, recipient_count)
+
+    def record_retries(self, tenant_id: str, profile_id: str, recipient_count: int) -> None:
+        """Record recipients that Heloise tries again later."""
+        self._series.retries.add(self._grouping.find(tenant_id, profile_id), recipient_count)
+
+    def record_group(self, work: str, size: int) -> None:
+        """Record the size of a transaction; `work` is accept, claim or settle."""
+        self._series.groups.observe(size, (work,))
+
+    def record_takeovers(self, count: int) -> None:
+        """Record messages taken over from a worker that stopped."""
+        self._series.takeovers.add((), count)
+
+    def record_transaction(self, seconds: float) -> None:
+        """Record a committed transaction, with the wait for its connection."""
+        self._series.transactions.observe(seconds)
+
+    def record_database_error(self, kind: str) -> None:
+        """Record a transaction or a read that a fault of the database ended."""
+        self._series.database_errors.add((kind,))
+
+    def record_finished(self, finished: Finished) -> None:
+        """Record the recipients that a committed transaction finished."""
+        for (status, tenant_id, profile_id), count in finished.items():
+            group = self._grouping.find(tenant_id, profile_id)
+            self._series.recipients.add((status.value, *group), count)
+
+    def record_webhook(self, result: str, seconds: float) -> None:
+        """Record the response of a webhook."""
+        self._series.webhook_deliveries.add((result,))
+        self._series.webhook_duration.observe(seconds)
+
+    def record_mailbox_poll(self, result: str) -> None:
+        """Record the reading of a mailbox."""
+        self._series.mailbox_polls.add((result,))
+
+    def submission_session(self) -> None:
+        """Record the end of a session of SMTP submission."""
+        self._series.submission_sessions.add()
+
+    def submission_log_dropped(self, reason: str, count: int) -> None:
+        """Record sessions that are not in the log, for a reason: queue, rate or error."""
+        self._series.submission_log_dropped.add((reason,), count)
+
+    def submission_refusal(self, code: int) -> None:
+        """Record a reply 4yz or 5yz of SMTP submission."""
+        self._series.submission_refusals.add((str(code),))
+
+    def submission_stored(self, seconds: float) -> None:
+        """Record a submitted message, stored so many seconds after its end."""
+        self._series.submission_store.observe(seconds)
+
+    def watch_delivery(
+        self,
+        count_connections: Callable[[], tuple[int, int]],
+        count_lanes: Callable[[], Mapping[str, int]],
+    ) -> None:
+        """Show from now on the SMTP connections, in use and kept warm, and the lanes by state."""
+        self._gauges[gauges.SMTP_CONNECTIONS] = lambda: _states(count_connections())
+        self._gauges[gauges.LANES] = lambda: {
+            (state,): count for state, count in count_lanes().items()
+        }
+
+    def watch_submissions(self, count: Callable[[], int]) -> None:
+        """Show from now on how many clients are connected."""
+        self._gauges[gauges.SUBMISSION_CONNECTIONS] = lambda: {(): count()}
+
+    async def share(self) -> None:
+        """Share the counts with the other processes, until cancelled."""
+        assert self._shared is not None  # noqa: S101 - otherwise there is nobody to share with
+        try:
+            while True:
+                self._store(self._shared)
+                await asyncio.sleep(SHARE_SECONDS)
+        finally:
+            self._store(self._shared)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes count too."""
+        return self._shared is not None
+
+    async def exposition(self) -> bytes:
+        """Render everything in Prometheus' text format, whatever the database does."""
+        values = await self._installation.load(self._clock.now())
+        counts, process_values = self._sum_processes()
+        names = await self._load_names(values, counts)
+        labels = self._grouping.labels
+        families: list[Metric] = [
+            series.build_family(
+                self._grouping.rename(rows, names) if series.is_grouped else rows, labels
+            )
+            for series in self._series.all
+            if (rows := counts[series.name])
+        ]
+        families += [
+            gauge.build_family(process_values[gauge])
+            for gauge in PROCESS_GAUGES
+            if gauge in process_values
+        ]
+        for gauge in DATABASE_GAUGES:
+            if gauge in values:
+                shown = self._rename(gauge, values[gauge], names)
+                families.append(gauge.build_family(shown, labels))
+        return generate_latest(self._process) + generate_latest(Families(families))
+
+    def _rename(
+        self, gauge: Gauge, values: Mapping[Labels, float], names: Mapping[str, str]
+    ) -> Mapping[Labels, float]:
+        if not gauge.is_grouped:
+            return values
+        rows = self._grouping.rename({key: [value] for key, value in values.items()}, names)
+        return {labels: value for labels, (value,) in rows.items()}
+
+    def _sum_processes(self) -> tuple[Mapping[str, Rows], Values]:
+        """Add up the counts and gauges of all processes."""
+        if self._shared is None:
+            counts = {series.name: series.rows for series in self._series.all}
+            return counts, {gauge: read() for gauge, read in self._gauges.items()}
+        self._store(self._shared)
+        counts = {series.name: {} for series in self._series.all}
+        for numbers in self._shared.load_counts():
+            for name, rows in counts.items():
+                add_rows(rows, _parse(numbers.get(name, ())))
+        sums: dict[str, Rows] = {gauge.name: {} for gauge in PROCESS_GAUGES}
+        for numbers in self._shared.load_gauges():
+            for name, rows in sums.items():
+                add_rows(rows, _parse(numbers.get(name, ())))
+        return counts, {
+            gauge: {labels: value for labels, (value,) in sums[gauge.name].items()}
+            for gauge in PROCESS_GAUGES
+            if sums[gauge.name]
+        }
+
+    def _store(self, shared: SharedCounts) -> None:
+        counts = {series.name: list(series.rows.items()) for series in self._series.all}
+        values = {
+            gauge.name: [(labels, [value]) for labels, value in read().items()]
+            for gauge, read in self._gauges.items()
+        }
+        shared.store(counts, values)
+
+    async def _load_names(self, values: Values, counts: Mapping[str, Rows]) -> Mapping[str, str]:
+        """Load the names of the tenants and profiles that labels hold."""
+        size = len(self._grouping.labels)
+        if not size:
+            return {}
+        grouped = [counts[series.name] for series in self._series.all if series.is_grouped]
+        label_sets = [labels for rows in grouped for labels in rows]
+        label_sets += [
+            labels for gauge, rows in values.items() if gauge.is_grouped for labels in rows
+        ]
+        ids = {value for labels in label_sets for value in labels[-size:]}
+        try:
+            async with self._database.reading() as connection:
+                return await queries.load_names(connection, ids)
+        except Unavailable:
+            return {}
+
+
+def _states(counts: tuple[int, int]) -> Mapping[Labels, float]:
+    busy, idle = counts
+    return {("busy",): busy, ("idle",): idle}
+
+
+def _parse(rows: Iterable[tuple[Sequence[str], list[float]]]) -> Rows:
+    return {tuple(labels): row for labels, row in rows}

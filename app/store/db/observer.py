@@ -1,0 +1,59 @@
+"""Tell an observer what happens to transactions, and what they finished."""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.types import RecipientStatus
+
+# How many recipients reached a status, by status, tenant and profile.
+Finished = Mapping[tuple[RecipientStatus, str, str | None], int]
+
+
+class DatabaseObserver(Protocol):
+    """Receives facts about transactions, for metrics."""
+
+    def record_transaction(self, seconds: float) -> None:
+        """Record a committed transaction, with the wait for its connection."""
+        ...
+
+    def record_database_error(self, kind: str) -> None:
+        """Record a transaction or a read that a fault of the database ended."""
+        ...
+
+    def record_finished(self, finished: Finished) -> None:
+        """Record the recipients that a committed transaction finished."""
+        ...
+
+
+class NoObserver:
+    """Ignores all facts."""
+
+    def record_transaction(self, seconds: float) -> None:
+        """Ignore it."""
+
+    def record_database_error(self, kind: str) -> None:
+        """Ignore it."""
+
+    def record_finished(self, finished: Finished) -> None:
+        """Ignore it."""
+
+
+_KEY: Final = "heloise_finished"
+
+
+def note_finished(
+    connection: AsyncConnection, status: RecipientStatus, tenant_id: str, profile_id: str | None
+) -> None:
+    """Note that a recipient is finished; the observer hears of it after the commit."""
+    finished: dict[tuple[RecipientStatus, str, str | None], int]
+    finished = connection.info.setdefault(_KEY, {})
+    key = (status, tenant_id, profile_id)
+    finished[key] = finished.get(key, 0) + 1
+
+
+def take_finished(connection: AsyncConnection) -> Finished:
+    """Return the notes of a connection, and forget them."""
+    finished: Finished = connection.info.pop(_KEY, {})
+    return finished
