@@ -39,6 +39,7 @@ messages wait; after you change `ehlo_name`, Heloise sends them.
 
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "Messages", "description": "Send messages and track their delivery."},
+    {"name": "Queue", "description": "What waits, since when, and which profiles hold it up."},
     {"name": "Templates", "description": "Versioned templates for messages."},
     {"name": "Suppressions", "description": "Addresses that a tenant does not send to."},
     {"name": "Events", "description": "What happened, in order: as a list and as a stream."},

@@ -20,6 +20,7 @@ from app.api.messages import stats_routes as stats
 from app.api.messages import upload_routes as upload
 from app.api.profiles import routes as profiles
 from app.api.profiles import verify_routes as profile_verify
+from app.api.queue import routes as queue
 from app.api.submissions import routes as submissions
 from app.api.suppressions import csv_routes as suppression_files
 from app.api.suppressions import routes as suppressions
@@ -41,6 +42,7 @@ routers: Final[list[APIRouter]] = [
     messages.uploads,
     messages.router,
     recipients.router,
+    queue.router,
     templates.router,
     suppression_files.router,
     suppressions.router,

@@ -4,17 +4,17 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from app.diagnostics.ehlo_advice import AdviceStatus
-from app.domain.clock import Clock, SystemClock
+from app.domain.clock import Clock, SystemClock, format_rfc3339
 from app.domain.ehlo import EhloNames, effective_ehlo
 from app.domain.errors import SealError, Unavailable
 from app.smtp.outgoing import find_outgoing_address
 from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
-from app.store.delivery import workers
+from app.store.delivery import queue, workers
 from app.store.migrations.readiness import Readiness
 from app.store.profiles import queries as profiles
 from app.store.profiles.queries import SealedProfile
@@ -58,7 +58,11 @@ async def check_database(
     ]
     try:
         findings.append(await _check_clock(database, clock))
-        findings.append(await _check_delivery(database, lease_seconds, clock))
+        database_clock = DatabaseClock(database, clock)
+        await database_clock.measure()
+        now = database_clock.now()
+        findings.append(await _check_delivery(database, lease_seconds, now))
+        findings.append(await _check_queue(database, now))
         if open_sealed is not None:
             findings.append(await _check_credentials(database, open_sealed))
     except Unavailable as error:
@@ -82,19 +86,43 @@ async def _check_clock(database: Database, machine: Clock) -> Finding:
     return Finding("clock", AdviceStatus.OK, detail)
 
 
-async def _check_delivery(database: Database, lease_seconds: float, machine: Clock) -> Finding:
-    clock = DatabaseClock(database, machine)
-    await clock.measure()
-    now = clock.now()
+async def _check_delivery(database: Database, lease_seconds: float, now: datetime) -> Finding:
+    alive_since = now - timedelta(seconds=lease_seconds)
     async with database.reading() as connection:
-        hostnames = await workers.list_hostnames(
-            connection, since=now - timedelta(seconds=lease_seconds)
+        hostnames = await workers.list_hostnames(connection, since=alive_since)
+        due_since = await queue.find_undelivered(connection, now=now, alive_since=alive_since)
+    if due_since is not None:
+        detail = (
+            f"mail is queued and nobody delivers, since {format_rfc3339(due_since)}; run `heloise"
+            " serve` or `heloise worker`"
         )
+        return Finding("delivery", AdviceStatus.FAIL, detail)
     if not hostnames:
         detail = "no process delivers; run `heloise serve` or `heloise worker`"
         return Finding("delivery", AdviceStatus.WARN, detail)
     hosts = ", ".join(dict.fromkeys(hostnames))
     return Finding("delivery", AdviceStatus.OK, f"{len(hostnames)} deliver, on {hosts}")
+
+
+async def _check_queue(database: Database, now: datetime) -> Finding:
+    """Describe the depth and age of the queue, and name its failing profiles."""
+    everybody = queue.QueueScope(tenant_id=None)
+    async with database.reading() as connection:
+        depth = await queue.load_depth(connection, everybody, now)
+        moments = await queue.load_moments(connection, everybody, now=now, alive_since=now)
+        rows = await queue.page_profiles(connection, everybody, now=now, limit=MAX_LISTED)
+    if moments.oldest_at is None:
+        return Finding("queue", AdviceStatus.OK, "no message waits")
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(depth.counts.items()))
+    detail = f"{counts}; {depth.due} due; the oldest is {_format_age(now - moments.oldest_at)} old"
+    blocked = [f"{row.name} of {row.tenant}" for row in rows if row.has_fault and row.messages]
+    if not blocked:
+        return Finding("queue", AdviceStatus.OK, detail)
+    return Finding("queue", AdviceStatus.WARN, f"{detail}; failing: {', '.join(blocked)}")
+
+
+def _format_age(age: timedelta) -> str:
+    return str(timedelta(seconds=max(0, round(age.total_seconds()))))
 
 
 async def _check_credentials(database: Database, open_sealed: OpenSealed) -> Finding:

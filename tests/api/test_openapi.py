@@ -18,6 +18,7 @@ from app.api.messages import responses as message_reads
 from app.api.messages import stats_routes as stats
 from app.api.profiles import responses as profile_reads
 from app.api.profiles import verify_schemas as verify_bodies
+from app.api.queue import schemas as queue_reads
 from app.api.system import problem_routes as problems
 from app.api.templates import schemas as template_bodies
 from app.api.tenants import schemas as tenant_bodies
@@ -210,6 +211,7 @@ MODELS = [
     message_reads.MessageRead,
     problems.ProblemTypeRead,
     profile_reads.ProfileRead,
+    queue_reads.QueueRead,
     usage.UsageRead,
     stats.StatsRead,
     event_reads.EventRead,

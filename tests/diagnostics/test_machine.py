@@ -9,6 +9,7 @@ from app.diagnostics.machine_findings import Finding, check_database
 from app.domain.clock import SystemClock
 from app.store.db.engine import Database
 from app.store.delivery import workers
+from tests.support.rows import NOW, failing_profile, made_profile, made_tenant, queued_message
 from tests.support.skewed_clock import SkewedClock
 
 LEASE_SECONDS = 60.0
@@ -54,6 +55,27 @@ async def test_that_nobody_delivers_is_warned_of(database: Database) -> None:
     found = (await findings(database))["delivery"]
     assert found.status is AdviceStatus.WARN
     assert "heloise worker" in found.detail
+
+
+async def test_queued_mail_that_nobody_delivers_is_a_failure(database: Database) -> None:
+    """With since when; the depth and the age of the queue are told apart from that."""
+    profile = await made_profile(database, await made_tenant(database))
+    assert (await findings(database))["queue"].detail == "no message waits"
+    await queued_message(database, profile, created_at=NOW - timedelta(hours=2))
+    found = await findings(database)
+    assert found["delivery"].status is AdviceStatus.FAIL
+    assert "mail is queued and nobody delivers, since" in found["delivery"].detail
+    assert found["queue"].status is AdviceStatus.OK
+    assert found["queue"].detail.startswith("1 queued; 1 due; the oldest is 2:00:")
+
+
+async def test_a_failing_profile_that_holds_mail_up_is_named(database: Database) -> None:
+    """As a warning: its own verification says what is wrong."""
+    profile = await failing_profile(database, await made_tenant(database))
+    await queued_message(database, profile)
+    found = (await findings(database))["queue"]
+    assert found.status is AdviceStatus.WARN
+    assert found.detail.endswith("failing: main of acme")
 
 
 async def test_who_delivers_is_told(database: Database) -> None:

@@ -127,7 +127,7 @@ async def _resolve_audited_tenant(
     return caller.tenant_id
 
 
-async def _resolve_submission_reader(
+async def _resolve_message_reader(
     request: Request, _: Bearer, tenant_header: TenantHeader = None
 ) -> Caller | None:
     return await _find_caller(MESSAGE_READS, request, tenant_header)
@@ -136,7 +136,9 @@ async def _resolve_submission_reader(
 # The tenant whose log the caller may read; None for an admin without a tenant, who reads all.
 Auditor = Annotated[str | None, Depends(_resolve_audited_tenant)]
 # None is an admin without a tenant, who reads all sessions.
-SubmissionReader = Annotated[Caller | None, Depends(_resolve_submission_reader)]
+SubmissionReader = Annotated[Caller | None, Depends(_resolve_message_reader)]
+# None is an admin without a tenant, who reads all tenants' queue.
+QueueReader = Annotated[Caller | None, Depends(_resolve_message_reader)]
 
 
 async def _load_tenant(services: Services, tenant_header: str | None) -> Tenant:

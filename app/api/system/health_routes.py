@@ -1,14 +1,17 @@
 """Serve `/healthz`, `/readyz` and `/metrics` for orchestrators and monitoring."""
 
-from typing import Final, Literal
+from datetime import timedelta
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.api.auth.visitors import get_visitor
 from app.api.http.fields import ResponseModel
 from app.api.openapi import Responses, open_problems
-from app.api.services import ServicesEvenIfNotReady
+from app.api.services import Services, ServicesEvenIfNotReady
+from app.domain.clock import format_rfc3339
 from app.domain.errors import Unavailable
+from app.store.delivery.queue import find_undelivered
 
 router = APIRouter(tags=["Health"])
 
@@ -44,14 +47,45 @@ async def get_health() -> Alive:
     "/readyz",
     operation_id="get_readiness",
     summary="Check that the service is ready",
-    response_description="The database is writable and its schema is current.",
-    responses=open_problems("not-ready"),
+    response_description="The database is writable, its schema is current, and mail is delivered.",
+    responses=open_problems("not-ready", "database-unavailable", "invalid-request"),
 )
-async def get_readiness(services: ServicesEvenIfNotReady) -> Ready:
-    """Return 200 if the process can serve requests, otherwise 503 with the reason in `detail`."""
+async def get_readiness(
+    services: ServicesEvenIfNotReady,
+    *,
+    delivery: Annotated[
+        bool,
+        Query(
+            description="Whether to fail while mail is due and no process delivers. Set it to false"
+            " in a load balancer's probe: Heloise still accepts messages then."
+        ),
+    ] = True,
+) -> Ready:
+    """Return 200 if the service works, otherwise 503 with the reason in `detail`.
+
+    The database must accept writes, and its schema must be current. If mail has been due for
+    HELOISE_LEASE_SECONDS, a process must deliver.
+    """
     if reasons := await services.readiness():
         raise Unavailable("not-ready", " ".join(reasons))
+    if delivery and (reason := await _find_delivery_fault(services)):
+        raise Unavailable("not-ready", reason)
     return Ready()
+
+
+async def _find_delivery_fault(services: Services) -> str | None:
+    """Describe that nobody delivers; a worker gets the time of a lease to start."""
+    now = services.now()
+    async with services.database.reading() as connection:
+        due_since = await find_undelivered(
+            connection, now=now, alive_since=services.alive_since(now)
+        )
+    if due_since is None or now - due_since < timedelta(seconds=services.lease_seconds):
+        return None
+    return (
+        f"Mail is queued and nobody delivers, since {format_rfc3339(due_since)}: run `heloise"
+        " worker`, or `heloise serve` without --no-delivery."
+    )
 
 
 METRICS: Final[Responses] = {

@@ -118,7 +118,7 @@ _QUERY: Final[Select[Any]] = (
 )
 
 
-def _at_work() -> CTE:
+def list_at_work() -> CTE:
     """Build the recursive query for profiles with unfinished messages, one index probe each."""
     first_profile_id = select(func.min(messages.c.profile_id).label("profile_id"))
     at_work = first_profile_id.where(messages.c.due_at.is_not(None)).cte("at_work", recursive=True)
@@ -131,7 +131,7 @@ def _at_work() -> CTE:
     )
 
 
-_AT_WORK: Final = _at_work()
+_AT_WORK: Final = list_at_work()
 _WAITING: Final = _QUERY.join(_AT_WORK, _AT_WORK.c.profile_id == profiles.c.id)
 
 

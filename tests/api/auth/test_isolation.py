@@ -139,6 +139,7 @@ async def test_no_list_shows_anything_of_another_tenant(
         "/messages/export",
         "/stats",
         "/submissions",
+        "/queue",
     }
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")
     assert by_id.json()["items"] == []

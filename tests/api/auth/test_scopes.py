@@ -13,6 +13,7 @@ from tests.support.key_states import INVALID, STATES, make_key
 NEEDS: Final = {
     "get_usage": "messages:read",
     "get_stats": "messages:read",
+    "get_queue": "messages:read",
     "send_message": "messages:send",
     "send_batch": "messages:send",
     "send_raw_message": "messages:send",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.auth.throttle import AuthThrottle
-from tests.support.api_client import Api, Caller, bearer
+from tests.support.api_client import MESSAGE, PROFILE, Api, Caller, bearer
 
 pytestmark = pytest.mark.one_database
 
@@ -34,6 +34,22 @@ async def test_not_ready_says_why(api: Api) -> None:
         "The schema is not at head: run `heloise migrate`. It rains."
     )
     assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(("lease_seconds", "status"), [(0.0, 503), (3600.0, 200)])
+async def test_mail_that_nobody_delivers_is_no_readiness(
+    api: Api, acme: Caller, lease_seconds: float, status: int
+) -> None:
+    """Once it has been due for the time of a lease; a load balancer need not care."""
+    await acme.made("/profiles", PROFILE)
+    await acme.made("/messages", MESSAGE)
+    api.app.state.services = replace(api.services, lease_seconds=lease_seconds)
+    answer = await api.nobody("GET", "/readyz")
+    assert answer.status_code == status
+    if status == 503:
+        assert "Mail is queued and nobody delivers" in answer.json()["detail"]
+        assert "`heloise worker`" in answer.json()["detail"]
+    assert (await api.nobody("GET", "/readyz?delivery=false")).status_code == 200
 
 
 async def test_without_tables_only_health_answers(api: Api, acme: Caller) -> None:

@@ -14,7 +14,8 @@ from app.domain.ids import new_id
 from app.domain.types import MessageSource, MessageStatus, Profile, Suppression, SuppressionReason
 from app.store import events, suppressions
 from app.store.db.engine import Database
-from app.store.delivery import lanes
+from app.store.delivery import lanes, queue
+from app.store.delivery.queue import QueueScope
 from app.store.messages import queries as messages
 from app.store.outbox import admission
 from app.store.outbox import queries as outbox
@@ -192,6 +193,33 @@ async def test_who_has_work_is_found_by_the_same_index(
         found = await plan(connection, statements[0])
     assert_by_index(found, "ix_messages_due")
     assert not re.search(r"(Seq Scan on|SCAN) (profiles|lanes)\b", found), found
+
+
+@pytest.mark.parametrize("is_of_all", [False, True])
+async def test_the_queue_is_read_without_history(
+    database: Database, profile: Profile, *, is_of_all: bool
+) -> None:
+    """Each statement goes by an index over what is unfinished, or the end of the attempts."""
+    scope = QueueScope(tenant_id=None if is_of_all else profile.tenant_id)
+    async with database.transaction() as connection:
+        with noted() as statements:
+            depth = await queue.load_depth(connection, scope, NOW)
+            await queue.load_moments(connection, scope, now=NOW, alive_since=NOW)
+            await queue.load_throughput(connection, scope, since=NOW)
+            first = await queue.page_profiles(connection, scope, now=NOW, limit=1)
+            await queue.page_profiles(connection, scope, now=NOW, limit=9, after=first[0].place)
+        assert sum(depth.counts.values()) == (OTHERS + DUE if is_of_all else DUE)
+        plans = [await plan(connection, statement) for statement in statements]
+    counts, moments, throughput, *pages = plans
+    assert "ix_messages_unfinished" in counts
+    assert "ix_messages_unfinished" in moments
+    assert "ix_messages_due" in moments
+    assert re.search("pk_attempts|sqlite_autoindex_attempts", throughput), throughput
+    assert all("ix_messages_due" in page for page in pages)
+    for found in plans:  # a sort is of what was counted, up to its limit
+        assert not re.search(r"(Seq Scan on|SCAN) (messages|attempts)\b(?! USING)", found), found
+        assert "ix_messages_profile" not in found
+        assert "ix_messages_tenant" not in found
 
 
 async def test_a_sweep_reads_no_history(database: Database, profile: Profile) -> None:

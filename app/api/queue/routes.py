@@ -1,0 +1,55 @@
+"""Serve `/queue`: what waits, and why."""
+
+from fastapi import APIRouter
+
+from app.api.auth.dependencies import QueueReader
+from app.api.http.page_query import ListQuery
+from app.api.http.pagination import Paging, decode_cursor
+from app.api.openapi import tenant_problems
+from app.api.queue.schemas import QueueRead
+from app.api.queue.service import read_queue
+from app.api.services import ReadyServices
+from app.domain.errors import FieldError, InvalidRequest
+from app.domain.ids import is_id
+from app.store.delivery.queue import QueuePlace, QueueScope
+
+router = APIRouter(tags=["Queue"])
+
+
+@router.get(
+    "/queue",
+    operation_id="get_queue",
+    summary="Get the queue",
+    responses=tenant_problems("invalid-request"),
+)
+async def get_queue(paging: ListQuery, caller: QueueReader, services: ReadyServices) -> QueueRead:
+    """Get the depth and age of the queue, the throughput, and the profiles that hold mail up.
+
+    `items` lists the profiles with waiting messages or a fault, failing ones first. A key that is
+    bound to profiles gets only their messages. Without `Heloise-Tenant`, an admin key gets all
+    tenants' queue. Requires the scope `messages:read`.
+    """
+    scope = QueueScope(
+        tenant_id=None if caller is None else caller.tenant_id,
+        profile_ids=None if caller is None else caller.profiles,
+    )
+    after, now = _parse_place(paging), services.now()
+    async with services.database.reading() as connection:
+        return await read_queue(
+            connection,
+            scope,
+            now=now,
+            alive_since=services.alive_since(now),
+            limit=paging.limit,
+            after=after,
+        )
+
+
+def _parse_place(paging: Paging) -> QueuePlace | None:
+    if paging.cursor is None:
+        return None
+    place = decode_cursor(paging.cursor)
+    if place[:1] in {"0", "1"} and is_id(place[1:], "prf"):
+        return QueuePlace(has_fault=place[0] == "1", id=place[1:])
+    msg = "not a cursor of this list; write the next_cursor of a previous page, or leave it out"
+    raise InvalidRequest(f"query.cursor: {msg}", [FieldError(("query", "cursor"), msg)])
