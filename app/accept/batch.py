@@ -17,6 +17,7 @@ from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
 from app.store.outbox.admission import Admission
 from app.store.outbox.queries import NO_LEASE, Lease
+from app.store.suppressions import Addressee
 from app.store.tenants import quota_usage
 
 
@@ -120,8 +121,12 @@ class Group:
 
     async def _suppress(self, connection: AsyncConnection, now: datetime) -> None:
         """Apply suppressions to new messages."""
-        message_ids = [message.id for message in self.admitted]
-        changed_ids = await suppressions.apply(connection, message_ids=message_ids, now=now)
+        addressees = [
+            Addressee(message.tenant_id, message.id, position, recipient.named_address.address)
+            for message in self.admitted
+            for position, recipient in enumerate(message.recipients)
+        ]
+        changed_ids = await suppressions.apply(connection, addressees=addressees, now=now)
         if not changed_ids:  # a suppression for a tag that none of the messages has
             return
         leased_ids = self.lease.message_ids & set(changed_ids)

@@ -41,7 +41,10 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "Messages", "description": "Send messages and track their delivery."},
     {"name": "Queue", "description": "What waits, since when, and which profiles hold it up."},
     {"name": "Templates", "description": "Versioned templates for messages."},
-    {"name": "Suppressions", "description": "Addresses that a tenant does not send to."},
+    {
+        "name": "Suppressions",
+        "description": "Addresses and patterns that a tenant does not send to.",
+    },
     {"name": "Events", "description": "What happened, in order: as a list and as a stream."},
     {"name": "Submissions", "description": "What SMTP clients sent, and how Heloise replied."},
     {"name": "Webhooks", "description": "URLs to which Heloise posts a tenant's events."},

@@ -220,14 +220,16 @@ class EventFilter:
     """Selects events that match all non-empty conditions.
 
     `types` are names of events, with `*` as wildcard: `recipient.*`. `profiles` are ids.
+    `first_deferral_only` drops all but the first `recipient.deferred` of each recipient.
     """
 
     types: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    first_deferral_only: bool = False
 
     def matches(self, type: str, profile_id: str | None, tags: Sequence[str]) -> bool:  # noqa: A002 - the noun is that of the API
-        """Whether an event matches."""
+        """Whether an event matches, except for `first_deferral_only`."""
         return (
             (not self.types or any(fnmatchcase(type, pattern) for pattern in self.types))
             and (not self.profiles or profile_id in self.profiles)

@@ -143,7 +143,7 @@ IMPLIED_SCOPES: Final[Mapping[Scope, Scope]] = {
 
 
 class SuppressionReason(StrEnum):
-    """Why an address is suppressed."""
+    """Why an address or a pattern is suppressed."""
 
     MANUAL = "manual"
     HARD_BOUNCE = "hard_bounce"
@@ -153,9 +153,9 @@ class SuppressionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suppression:
-    """An address that a tenant does not send to, perhaps only with a tag.
+    """An address or a pattern that a tenant does not send to, perhaps only with a tag.
 
-    `address` is in lower case.
+    `address` is as `domain.suppressions` normalizes it.
     """
 
     id: str

@@ -1,33 +1,28 @@
 """Store suppressions, and apply them to messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Insert, RowMapping, bindparam, exists, func, or_, select, tuple_, update
+from sqlalchemy import Insert, RowMapping, func, join, null, select, tuple_
 from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.address.folding import fold
 from app.domain.delivery.status import RecipientEvent, next_status
 from app.domain.errors import Conflict, NotFound
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.ids import new_id
+from app.domain.suppressions import build_key, list_keys
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
-from app.store.db.array_params import any_of
+from app.store.db.array_params import unnest_pairs
+from app.store.db.bulk import Bulk, Write
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import conflict_on_duplicate
-from app.store.tables.core import (
-    IS_TO_SEND,
-    folded_address,
-    message_tags,
-    recipients,
-    suppressions,
-    tenants,
-)
+from app.store.tables.core import recipients, suppressions, tenants
 
 _ADD: Final[Mapping[str, Insert]] = {
     "postgresql": postgresql.insert(suppressions).on_conflict_do_nothing(),
@@ -84,7 +79,7 @@ async def add_bounced(
         Suppression(
             id=new_id("sup"),
             tenant_id=row.tenant_id,
-            address=fold(row.address),
+            address=build_key(row.address),
             tag=None,
             reason=SuppressionReason.HARD_BOUNCE,
             detail=f"the server answered {row.reply_code} {row.reply_enhanced_code}",
@@ -102,14 +97,20 @@ async def page(
     limit: int,
     after: str | None = None,
     address: str | None = None,
+    recipient: str | None = None,
     tag: str | None = None,
     reasons: Sequence[SuppressionReason] = (),
 ) -> list[Suppression]:
-    """Return a page of the tenant's matching suppressions, newest first."""
+    """Return a page of the tenant's matching suppressions, newest first.
+
+    `address` is as stored; `recipient` is an address that the suppressions cover.
+    """
     query = select(suppressions).where(suppressions.c.tenant_id == tenant_id)
     query = newest_first(query, suppressions.c.id, limit=limit, after=after)
     if address is not None:
-        query = query.where(suppressions.c.address == fold(address))
+        query = query.where(suppressions.c.address == address)
+    if recipient is not None:
+        query = query.where(suppressions.c.address.in_(list_keys(recipient)))
     if tag is not None:
         query = query.where(suppressions.c.tag == tag)
     if reasons:
@@ -130,51 +131,90 @@ async def delete(
     return _suppression(row)
 
 
+@frozen_dataclass
+class Addressee:
+    """A recipient that a message waits to be sent to."""
+
+    tenant_id: str
+    message_id: str
+    position: int
+    address: str
+
+
 async def apply(
-    connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime
+    connection: AsyncConnection, *, addressees: Sequence[Addressee], now: datetime
 ) -> list[str]:
-    """Suppress recipients of these messages, which the caller has locked.
+    """Suppress open recipients of messages that the caller has locked.
 
     Returns the ids of messages with a suppressed recipient. Does not finish messages that have no
     recipient left.
     """
-    rows = await connection.execute(_APPLY, {"message_ids": message_ids, "now": now})
-    places = [(row.message_id, row.position) for row in rows]
+    suppressed = await _find_suppressed(connection, addressees)
+    rows = [
+        {
+            "message_id": addressee.message_id,
+            "position": addressee.position,
+            "status": _SUPPRESSED.value,
+            "classification": "suppressed",
+            "updated_at": now,
+            "finished_at": now,
+        }
+        for addressee in suppressed
+    ]
+    await _SUPPRESS.execute(connection, rows)
+    places = [(addressee.message_id, addressee.position) for addressee in suppressed]
     await events.append_recipient_events(connection, places, _SUPPRESSED, now)
     return list(dict.fromkeys(message_id for message_id, _ in places))
 
 
+async def _find_suppressed(
+    connection: AsyncConnection, addressees: Sequence[Addressee]
+) -> list[Addressee]:
+    """Return the addressees that a suppression covers, if only for a tag of their message."""
+    pairs = build_pairs((addressee.tenant_id, addressee.address) for addressee in addressees)
+    rows = await connection.execute(_FIND, {"addressed": pairs})
+    tags_by_key = dict[tuple[str, str], set[str]]()
+    for row in rows:
+        tags_by_key.setdefault((row.tenant_id, row.address), set()).add(row.tag)
+    if not tags_by_key:
+        return []
+    message_ids = {addressee.message_id for addressee in addressees}
+    tags_by_message = await events.load_tags(connection, message_ids)
+
+    def is_suppressed(addressee: Addressee) -> bool:
+        tags = {"", *tags_by_message.get(addressee.message_id, ())}
+        return any(
+            not tags.isdisjoint(tags_by_key.get((addressee.tenant_id, key), ()))
+            for key in list_keys(addressee.address)
+        )
+
+    return list(filter(is_suppressed, addressees))
+
+
+def build_pairs(addressed: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Build the value of `COVERING`'s parameter from tenants and addresses."""
+    return {(tenant_id, key) for tenant_id, address in addressed for key in list_keys(address)}
+
+
 _SUPPRESSED: Final = next_status(RecipientStatus.QUEUED, RecipientEvent.SUPPRESS)
-_IS_TAGGED: Final = (
-    exists()
-    .where(
-        message_tags.c.tenant_id == recipients.c.tenant_id,
-        message_tags.c.tag == suppressions.c.tag,
-        message_tags.c.message_id == recipients.c.message_id,
+_SUPPRESS: Final = Bulk(
+    Write.update(
+        recipients,
+        keys=["message_id", "position"],
+        values=["status", "classification", "updated_at", "finished_at"],
+        next_attempt_at=null(),
     )
-    .correlate(recipients, suppressions)
 )
-_IS_SUPPRESSED: Final = (
-    exists()
-    .where(
-        suppressions.c.tenant_id == recipients.c.tenant_id,
-        suppressions.c.address == folded_address,
-        or_(suppressions.c.tag == "", _IS_TAGGED),
-    )
-    .correlate(recipients)
+_PAIRS: Final = unnest_pairs("addressed")
+# Joins the suppressions of these tenants and addresses: one probe of the index for each pair.
+COVERING: Final = join(
+    _PAIRS,
+    suppressions,
+    (suppressions.c.tenant_id == _PAIRS.c.first) & (suppressions.c.address == _PAIRS.c.second),
 )
-_APPLY: Final = (
-    update(recipients)
-    .where(any_of(recipients.c.message_id, "message_ids"), IS_TO_SEND, _IS_SUPPRESSED)
-    .values(
-        status=_SUPPRESSED.value,
-        next_attempt_at=None,
-        classification="suppressed",
-        updated_at=bindparam("now"),
-        finished_at=bindparam("now"),
-    )
-    .returning(recipients.c.message_id, recipients.c.position)
-)
+_FIND: Final = select(
+    suppressions.c.tenant_id, suppressions.c.address, suppressions.c.tag
+).select_from(COVERING)
 
 
 def _row(suppression: Suppression) -> dict[str, Any]:

@@ -74,6 +74,153 @@ async def test_for_a_tag_alone(heloise: Heloise, server: SmtpServer) -> None:
     await acme.all_sent((receipt, plain))
 
 
+@pytest.mark.parametrize("pattern", ["*@Example.org", "*.ORG"])
+async def test_a_pattern_at_acceptance(heloise: Heloise, server: SmtpServer, pattern: str) -> None:
+    """By every way a message comes in; addresses that it does not cover get their message."""
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port)
+    await suppressed(acme, pattern)
+    other = "ann@example.org.uk"
+    single = await acme.send([ANN, other])
+    body = {"to": [ANN, other], "subject": "Hi", "text": "Hi"}
+    batch = (await acme("POST", "/messages/batch", {"messages": [body]})).json()
+    raw = await acme(
+        "POST",
+        f"/messages/raw?to={ANN}&to={other}",
+        content=b"From: billing@example.com\r\n\r\nHi\r\n",
+        headers={"Content-Type": "message/rfc822"},
+    )
+    assert raw.status_code == 202, raw.text
+    for message in (single, batch["results"][0]["message"]["id"], raw.json()["id"]):
+        assert await statuses(acme, message, "partially_sent") == ["suppressed", "sent"]
+    assert [message.recipients for message in server.messages] == [[other]] * 3
+    groups = (await acme.read("/stats?by=domain"))["groups"]
+    counts = {group["key"]: group["statuses"]["suppressed"] for group in groups}
+    assert counts == {"example.org": 3, "example.org.uk": 0}
+
+
+async def test_a_pattern_at_delivery(start: Start, server: SmtpServer) -> None:
+    """A pattern holds for messages that were accepted before it, too, and by tag."""
+    clock = HandClock()
+    acme = await (await start(clock=clock)).tenant()
+    await acme.profile("main", server.port)
+    await acme("POST", "/profiles/main/pause")
+    deep, apex = "ann@mail.eu.example.net", "ann@example.net"
+    waiting = await acme.send([deep, apex, ANN], tags=["news"])
+    receipt = await acme.send(ANN)
+    await suppressed(acme, "*.example.net")
+    await suppressed(acme, "*@example.org", tag="news")
+    await acme("POST", "/profiles/main/resume")
+    assert await statuses(acme, waiting, "partially_sent") == ["suppressed", "sent", "suppressed"]
+    await acme.message(receipt, status="sent")
+    [event] = [
+        event
+        for event in (await acme.read(f"/events?message={waiting}&type=recipient.suppressed"))[
+            "items"
+        ]
+        if event["data"]["recipient"]["address"] == deep
+    ]
+    assert event["data"]["recipient"]["status"] == "suppressed"
+
+
+async def test_what_covers_an_address_is_listed(heloise: Heloise) -> None:
+    """Its own suppression and patterns, with their tags; another tenant's are not."""
+    acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
+    await suppressed(other, "*.com")
+    address = await suppressed(acme, "user@a.b.example.com")
+    domain = await suppressed(acme, "*@a.b.example.com", tag="news")
+    above = await suppressed(acme, "*.example.com")
+    for elsewhere in ("*@b.example.com", "*.a.b.example.com", "*@example.com"):
+        await suppressed(acme, elsewhere)
+
+    async def listed(query: str) -> list[Any]:
+        items: list[Any] = (await acme.read(f"/suppressions?{query}"))["items"]
+        return items
+
+    assert await listed("recipient=USER@A.B.example.com") == [above, domain, address]
+    assert await listed("recipient=user@a.b.example.com&tag=news") == [domain]
+    assert await listed("recipient=bob@example.com&reason=manual") == await listed(
+        "address=*@EXAMPLE.com"
+    )
+    assert await listed("address=*.example.com") == [above]
+    assert await listed("address=user@a.b.example.com") == [address]
+    assert await listed("recipient=user@example.org") == []
+    again = await acme("POST", "/suppressions", {"address": "*.EXAMPLE.com"})
+    assert (again.status_code, again.json()["type"]) == (409, "/problems/suppression-exists")
+    created = await acme("POST", "/suppressions", {"address": "ann+x@example.org"})
+    assert await listed(created.headers["Location"].partition("?")[2]) == [created.json()]
+
+
+async def test_a_bounce_never_suppresses_a_domain(heloise: Heloise, server: SmtpServer) -> None:
+    """Nor does a complaint: the mailbox `*` of a domain is that mailbox, and keeps its quotes."""
+    acme = await heloise.tenant(suppresses_hard_bounces=True)
+    await acme.profile("main", server.port)
+    server.script["rcpt"] = [HARD, None]
+    await acme.message(await acme.send("*@example.org"), status="failed")
+    complained = await acme.message(await acme.send("*@example.com"), status="sent")
+    header = complained["message_id_header"]
+    report = MIME_COMPLAINT.format(message_id_header=header).replace("\n", "\r\n").encode()
+    answer = await acme(
+        "POST", "/inbound/bounces", content=report, headers={"Content-Type": "message/rfc822"}
+    )
+    assert answer.json()["recipients"][0]["suppressed"], answer.text
+    items = (await acme.read("/suppressions"))["items"]
+    assert [(item["address"], item["reason"]) for item in items] == [
+        ('"*"@example.com', "complaint"),
+        ('"*"@example.org', "hard_bounce"),
+    ]
+    await acme.message(await acme.send([ANN, "ann@example.com"]), status="sent")
+    assert await statuses(acme, await acme.send("*@example.org"), "failed") == ["suppressed"]
+    [item] = (await acme.read("/suppressions?recipient=*@example.org"))["items"]
+    assert item["address"] == '"*"@example.org'
+
+
+MIME_COMPLAINT: Final = """\
+From: <abuse@example.com>
+Subject: Complaint
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=feedback-report; boundary="b"
+
+--b
+Content-Type: text/plain
+
+A complaint.
+--b
+Content-Type: message/feedback-report
+
+Feedback-Type: abuse
+User-Agent: Test/1
+Version: 1
+
+--b
+Content-Type: message/rfc822
+
+Message-ID: {message_id_header}
+From: billing@example.com
+
+Hi
+--b--
+"""
+
+
+async def test_an_erased_recipient_stays_suppressed_by_a_pattern(
+    heloise: Heloise, server: SmtpServer
+) -> None:
+    """A pattern names nobody, so nothing of it is erased, nor of the audit log's entry."""
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port)
+    pattern = await suppressed(acme, "*@example.org", detail="left, with ann@example.org")
+    message = await acme.send([ANN, "bob@example.net"])
+    await acme.message(message, status="partially_sent")
+    assert (await acme("DELETE", f"/recipients/{ANN}")).status_code in {200, 202, 204}
+    [after] = (await acme.read(f"/suppressions?recipient={ANN}"))["items"]
+    assert (after["id"], after["address"]) == (pattern["id"], "*@example.org")
+    assert "ann@" not in after["detail"]
+    entry = (await acme.read("/audit-log?action=suppression.create"))["items"][0]
+    assert entry["changes"]["address"]["after"] == "*@example.org"
+    assert await statuses(acme, await acme.send(ANN), "failed") == ["suppressed"]
+
+
 async def test_it_is_the_tenants_own(heloise: Heloise, server: SmtpServer) -> None:
     """Another sends to the same address, and neither sees nor takes away what is not its own."""
     acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
@@ -125,6 +272,8 @@ async def test_they_are_listed(heloise: Heloise) -> None:
     [
         ({"address": "ann"}, ["address"]),
         ({"address": "Ann <ann@example.org>"}, ["address"]),
+        ({"address": "*"}, ["address"]),
+        ({"address": "foo*@example.org"}, ["address"]),
         ({"reason": "dislike"}, ["reason"]),
         ({"tag": ""}, ["tag"]),
         ({"until": None}, ["until"]),
@@ -211,17 +360,19 @@ async def test_in_files(heloise: Heloise) -> None:
         ",nonsense,",
         ",bob@example.org,",
         "=1+1,+eve@example.org,",
+        ",*@Bücher.example,",
+        'the mailbox,"""*""@example.net",',
     ]
     answer = await imported(acme, "\r\n".join(lines))
     assert answer.status_code == 200, answer.text
     [error] = answer.json().pop("errors")
     assert (error["line"], error["msg"].startswith("address: ")) == (3, True)
     counts = {name: answer.json()[name] for name in ("created", "existing", "invalid")}
-    assert counts == {"created": 2, "existing": 1, "invalid": 1}
+    assert counts == {"created": 4, "existing": 1, "invalid": 1}
     exported = await acme("GET", "/suppressions/export")
     assert exported.headers["content-type"].startswith("text/csv")
     assert "'+eve@example.org" in exported.text  # or a spreadsheet would reckon
-    assert (await imported(other, exported.content)).json()["created"] == 3
+    assert (await imported(other, exported.content)).json()["created"] == 5
     kept = ("address", "tag", "reason", "detail")
     found = [
         {tuple(item[name] for name in kept) for item in (await t.read("/suppressions"))["items"]}
@@ -229,6 +380,8 @@ async def test_in_files(heloise: Heloise) -> None:
     ]
     assert found[0] == found[1]
     assert ("ann@example.org", "newsletter", "manual", 'said, "no"') in found[0]
+    addresses = {address for address, *_ in found[0]}
+    assert addresses >= {"*@xn--bcher-kva.example", '"*"@example.net'}
     assert (await imported(acme, "name\r\nx")).status_code == 422
     assert (await imported(acme, b"address\r\n\xff")).status_code == 422
     assert (await acme("POST", "/suppressions/import", {"address": ANN})).status_code == 415

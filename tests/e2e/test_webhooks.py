@@ -108,6 +108,42 @@ async def test_it_is_told_what_it_asked_for(
     assert receiver.types == ["message.sent"]
 
 
+async def test_it_is_told_of_the_first_deferral_alone(
+    start: Start, server: SmtpServer, receiver: Receiver
+) -> None:
+    """Where it asked for that; another webhook gets each, and both the end."""
+    clock = HandClock()
+    acme = await (await start(clock=clock)).tenant()
+    await acme.profile("main", server.port)
+    server.script["rcpt"] = ["451 4.3.0 Later"] * 3
+    webhook = await hooked(acme, receiver, events=["recipient.*"], first_deferral_only=True)
+    assert webhook["first_deferral_only"]
+    async with Receiver() as all_events:
+        every = await hooked(acme, all_events, name="all", events=["recipient.*"])
+        assert not every["first_deferral_only"]
+        message = await acme.send(ANN)
+        for attempts in (1, 2, 3):
+
+            async def is_deferred(attempts: int = attempts) -> bool | None:
+                [recipient] = (await acme.read(f"/messages/{message}"))["recipients"]
+                return (recipient["status"], recipient["attempts"]) == (
+                    "deferred",
+                    attempts,
+                ) or None
+
+            await until(is_deferred)
+            await acme.settled()
+            await clock.advance(hours=5)
+        await acme.message(message, status="sent")
+        assert await posted(all_events, 4, clock) == ["recipient.deferred"] * 3 + ["recipient.sent"]
+        assert sorted(await posted(receiver, 2, clock)) == ["recipient.deferred", "recipient.sent"]
+    body = {"first_deferral_only": False}
+    after = await acme("PATCH", f"/webhooks/{webhook['id']}", body)
+    assert after.json()["first_deferral_only"] is False
+    entry = (await acme.read("/audit-log?action=webhook.update"))["items"][0]
+    assert entry["changes"]["event_filter"]["after"]["first_deferral_only"] is False
+
+
 FAILURES: Final = {
     "500": (answering("500 Internal Server Error", body=b"oops"), 500, "oops", None),
     "redirect": (answering("302 Found", "Location: http://127.0.0.1:1/"), 302, "", None),

@@ -1,1 +1,1 @@
-"""Suppressed recipients, one by one and as CSV."""
+"""Suppressed addresses and patterns, one by one and as CSV."""

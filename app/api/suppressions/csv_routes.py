@@ -35,7 +35,13 @@ EXAMPLE: Final[dict[str, Any]] = {
     "created": 2,
     "existing": 1,
     "invalid": 1,
-    "errors": [{"line": 4, "msg": "address: 'ann' has no @; write name@example.com"}],
+    "errors": [
+        {
+            "line": 4,
+            "msg": "address: 'ann' is not an address; write ann@example.com, *@example.com for all"
+            " of a domain, or *.example.com for its subdomains",
+        }
+    ],
 }
 
 
@@ -120,7 +126,7 @@ def _build_cells(row: Suppression) -> tuple[str, ...]:
 async def import_suppressions(
     caller: SuppressionManager, services: ReadyServices, request: Request
 ) -> SuppressionsImported:
-    """Suppress every address in a CSV file.
+    """Suppress every address and pattern in a CSV file.
 
     Reads the columns `address`, `tag`, `reason` and `detail` and ignores others. Reports invalid
     lines and imports the rest. Requires the scope `suppressions:manage`.

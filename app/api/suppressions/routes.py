@@ -1,8 +1,9 @@
-"""Serve `/suppressions`: addresses that a tenant does not send to."""
+"""Serve `/suppressions`: addresses and patterns that a tenant does not send to."""
 
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
@@ -15,9 +16,9 @@ from app.api.messages.schemas import RecipientAddress, Tag
 from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices
-from app.domain.address.folding import fold
-from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, make_named_address
+from app.domain.address.parse import MAX_ADDRESS_CHARACTERS
 from app.domain.ids import new_id
+from app.domain.suppressions import parse_suppressed
 from app.domain.types import Suppression, SuppressionReason
 from app.store import suppressions
 
@@ -33,6 +34,7 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 CREATE: Final[dict[str, Any]] = {
     "all": {"summary": "No messages at all", "value": {"address": "ann@example.org"}},
+    "domain": {"summary": "No messages to a domain", "value": {"address": "*@example.com"}},
     "tag": {
         "summary": "No newsletter",
         "value": {"address": "ann@example.org", "tag": "newsletter", "reason": "unsubscribe"},
@@ -40,16 +42,20 @@ CREATE: Final[dict[str, Any]] = {
 }
 
 
-def _fold_address(text: str) -> str:
-    return fold(make_named_address(text).address)
+SuppressedAddress = Annotated[
+    Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(parse_suppressed)
+]
 
 
 class SuppressionCreate(RequestModel):
-    """An address to suppress."""
+    """An address or a pattern to suppress."""
 
-    address: Annotated[
-        Line, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_fold_address)
-    ] = Field(description="Case does not matter.", examples=["ann@example.org"])
+    address: SuppressedAddress = Field(
+        description="An address, or a pattern: `*@example.com` covers all addresses of a domain,"
+        " `*.example.com` those of its subdomains, but not of the domain itself. Case does not"
+        " matter.",
+        examples=["ann@example.org", "*@example.com", "*.example.com"],
+    )
     tag: Tag | None = Field(
         default=None, description="Suppress only messages with this tag. Default: all messages."
     )
@@ -70,12 +76,15 @@ class SuppressionCreate(RequestModel):
 
 
 class SuppressionRead(ResponseModel):
-    """A suppressed address."""
+    """A suppressed address or pattern."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
-    address: str = Field(description="In lower case, the domain as an A-label.")
+    address: str = Field(
+        description="The address or the pattern, in lower case, the domain as an A-label. A local"
+        " part with a `*` is in quotes: it is no pattern."
+    )
     tag: str | None = Field(
         description="Suppresses only messages with this tag. Null: all messages."
     )
@@ -91,12 +100,21 @@ class SuppressionPage(Page[SuppressionRead]):
 class SuppressionQuery(Paging):
     """Filters. A suppression must match all of them."""
 
-    address: RecipientAddress | None = Field(default=None, description="Case does not matter.")
+    address: SuppressedAddress | None = Field(
+        default=None,
+        description="Only suppressions with exactly this address or pattern. Case does not matter.",
+    )
+    recipient: RecipientAddress | None = Field(
+        default=None,
+        description="Only suppressions that cover this address: its own, and those of patterns.",
+    )
     tag: Text | None = Field(
         default=None, max_length=64, description="Only suppressions with this tag."
     )
     reason: list[SuppressionReason] = Field(
-        default_factory=list, max_length=10, description="Only messages with one of these statuses."
+        default_factory=list,
+        max_length=10,
+        description="Only suppressions with one of these reasons.",
     )
 
 
@@ -105,7 +123,7 @@ class SuppressionQuery(Paging):
     status_code=201,
     operation_id="create_suppression",
     summary="Create a suppression",
-    response_description="The new suppression. Heloise sends nothing more to the address.",
+    response_description="The new suppression. Heloise sends nothing more to what it covers.",
     responses=tenant_problems("suppression-exists", "key-is-bound", has_body=True)
     | {201: {"headers": location_header(f"/suppressions?address={EXAMPLE['address']}")}},
 )
@@ -115,7 +133,7 @@ async def create_suppression(
     response: Response,
     services: ReadyServices,
 ) -> SuppressionRead:
-    """Stop sending to an address. Its recipients become `suppressed`.
+    """Stop sending to an address, or to all addresses of a pattern: they become `suppressed`.
 
     This also applies to waiting messages. Requires the scope `suppressions:manage`.
     """
@@ -127,7 +145,7 @@ async def create_suppression(
         await audit_context.record(
             connection, "suppression.create", object_id=suppression.id, after=suppression
         )
-    response.headers["Location"] = f"/suppressions?address={suppression.address}"
+    response.headers["Location"] = f"/suppressions?address={quote(suppression.address, safe='@*')}"
     return SuppressionRead.model_validate(suppression)
 
 
@@ -149,6 +167,7 @@ async def list_suppressions(
         suppressions.page,
         tenant_id=caller.tenant_id,
         address=query.address,
+        recipient=query.recipient,
         tag=query.tag,
         reasons=query.reason,
     )
@@ -161,7 +180,7 @@ async def list_suppressions(
     status_code=204,
     operation_id="delete_suppression",
     summary="Delete a suppression",
-    response_description="The suppression is deleted. Heloise sends to the address again.",
+    response_description="The suppression is deleted, and no longer stops messages.",
     responses=tenant_problems("suppression-not-found", "key-is-bound"),
 )
 async def delete_suppression(

@@ -114,6 +114,7 @@ async def create_webhook(
                 types=tuple(body.events),
                 profiles=await profile_ids(connection, caller.tenant_id, body.profiles),
                 tags=tuple(body.tags),
+                first_deferral_only=body.first_deferral_only,
             ),
             is_ordered=body.ordered,
             former_secret_until=None,
@@ -248,6 +249,9 @@ def _apply_update(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] 
             types=given(body.events, before.event_filter.types),
             profiles=given(profiles, before.event_filter.profiles),
             tags=given(body.tags, before.event_filter.tags),
+            first_deferral_only=before.event_filter.first_deferral_only
+            if body.first_deferral_only is None
+            else body.first_deferral_only,
         ),
         is_ordered=before.is_ordered if body.ordered is None else body.ordered,
     )

@@ -31,6 +31,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "events": ["recipient.bounced", "message.*"],
     "profiles": [],
     "tags": [],
+    "first_deferral_only": False,
     "ordered": False,
     "enabled": True,
     "disabled_at": None,
@@ -47,6 +48,15 @@ CREATE: Final[dict[str, Any]] = {
             "name": "orders",
             "url": "https://orders.example.com/hooks/mail",
             "events": ["recipient.bounced", "message.*"],
+        },
+    },
+    "first": {
+        "summary": "No repeated deferrals",
+        "value": {
+            "name": "desk",
+            "url": "https://desk.example.com/hooks/mail",
+            "events": ["recipient.*"],
+            "first_deferral_only": True,
         },
     },
     "all": {
@@ -122,6 +132,13 @@ Tags = Annotated[
     list[Tag],
     Field(max_length=20, description="Only events of messages with one of these tags. Empty: all."),
 ]
+FirstDeferralOnly = Annotated[
+    StrictBool,
+    Field(
+        description="Whether the webhook gets only the first `recipient.deferred` of each recipient"
+        " of a message. All other events are posted as usual."
+    ),
+]
 Ordered = Annotated[
     StrictBool,
     Field(
@@ -139,6 +156,7 @@ class WebhookCreate(RequestModel):
     events: Patterns = Field(default_factory=list)
     profiles: Profiles = Field(default_factory=list)
     tags: Tags = Field(default_factory=list)
+    first_deferral_only: FirstDeferralOnly = False
     ordered: Ordered = False
     enabled: StrictBool = Field(
         default=True, description="Whether Heloise posts events to the webhook."
@@ -154,6 +172,7 @@ class WebhookUpdate(RequestModel):
     events: Patterns | None = None
     profiles: Profiles | None = None
     tags: Tags | None = None
+    first_deferral_only: FirstDeferralOnly | None = None
     ordered: Ordered | None = None
     enabled: StrictBool | None = Field(
         default=None,
@@ -218,6 +237,7 @@ class WebhookRead(ResponseModel):
     events: list[str]
     profiles: list[str] = Field(description="Ids of the profiles.")
     tags: list[str]
+    first_deferral_only: bool
     ordered: bool
     enabled: bool
     disabled_at: datetime | None
@@ -262,7 +282,9 @@ class DeliveryQuery(Paging):
     """Filters. A delivery must match all of them."""
 
     status: list[DeliveryStatus] = Field(
-        default_factory=list, max_length=10, description="Only messages with one of these statuses."
+        default_factory=list,
+        max_length=10,
+        description="Only deliveries with one of these statuses.",
     )
     event: Text | None = Field(
         default=None, max_length=64, description="Only deliveries of this event."

@@ -14,6 +14,7 @@ from app.domain.events import NewEvent, report_event_type
 from app.domain.ids import new_id
 from app.domain.inbound.bounce_parser import Report, ReportedRecipient, ReportKind
 from app.domain.mime.build import parse_message_id
+from app.domain.suppressions import build_key
 from app.domain.types import Suppression, SuppressionReason
 from app.store import events, suppressions
 from app.store.db import delete_old as aging
@@ -219,7 +220,7 @@ def _suppression(
     return Suppression(
         id=new_id("sup"),
         tenant_id=tenant_id,
-        address=fold(row["address"]),
+        address=build_key(row["address"]),
         tag=tag,
         reason=reason,
         detail=f"of {row['message_id']}: {reported.text or reported.code or 'returned by mail'}",

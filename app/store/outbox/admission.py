@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Integer, and_, literal, select, union_all
+from sqlalchemy import Integer, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.address.folding import fold
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import NewMessage
-from app.store.db.array_params import any_of, unnest_pairs
-from app.store.tables.core import lanes, profiles, suppressions
+from app.store import suppressions
+from app.store.db.array_params import any_of
+from app.store.tables.core import lanes, profiles
+from app.store.tables.core import suppressions as suppression_rows
 
 
 @frozen_dataclass
@@ -29,19 +30,18 @@ async def check(
     connection: AsyncConnection, messages: Sequence[NewMessage], *, profile_ids: Sequence[str]
 ) -> Admission:
     """Look up these profiles, and suppressions of the messages' recipients."""
-    addressed = [
-        (message.tenant_id, fold(recipient.named_address.address))
+    pairs = suppressions.build_pairs(
+        (message.tenant_id, recipient.named_address.address)
         for message in messages
         for recipient in message.recipients
-    ]
-    rows = await connection.execute(_CHECK, {"profile_ids": profile_ids, "addressed": addressed})
-    pairs = [(row.id, row.revision) for row in rows]
-    ready = frozenset(pair for pair in pairs if pair[1] != _SUPPRESSION)
-    return Admission(ready, may_suppress=len(ready) < len(pairs))
+    )
+    rows = await connection.execute(_CHECK, {"profile_ids": profile_ids, "addressed": pairs})
+    revisions = [(row.id, row.revision) for row in rows]
+    ready = frozenset(pair for pair in revisions if pair[1] != _SUPPRESSION)
+    return Admission(ready, may_suppress=len(ready) < len(revisions))
 
 
 _SUPPRESSION: Final = 0  # profiles begin with revision 1
-_RECIPIENTS: Final = unnest_pairs("addressed")
 _CHECK: Final = union_all(
     select(profiles.c.id, profiles.c.revision)
     .join(lanes, lanes.c.profile_id == profiles.c.id)
@@ -51,12 +51,7 @@ _CHECK: Final = union_all(
         profiles.c.deleted_at.is_(None),
         lanes.c.failing_since.is_(None),
     ),
-    select(suppressions.c.id, literal(_SUPPRESSION, Integer())).join_from(
-        _RECIPIENTS,
-        suppressions,
-        and_(
-            suppressions.c.tenant_id == _RECIPIENTS.c.first,
-            suppressions.c.address == _RECIPIENTS.c.second,
-        ),
+    select(suppression_rows.c.id, literal(_SUPPRESSION, Integer())).select_from(
+        suppressions.COVERING
     ),
 )

@@ -45,6 +45,7 @@ from app.store.db.bulk import Bulk, Write
 from app.store.db.clock import bind_now
 from app.store.db.column_types import EPOCH
 from app.store.db.copy import copy_row
+from app.store.suppressions import Addressee
 from app.store.tables.core import (
     IS_TO_SEND,
     UNFINISHED,
@@ -383,9 +384,16 @@ async def _lease_rows(
     await connection.execute(
         _LEASE, {"ids": ids, "owner": owner, "lease_until": lease_until, "now": now}
     )
-    await suppressions.apply(connection, message_ids=ids, now=now)
     contents = await _load_contents(connection, ids)
     recipients_by_message = await load_recipients(connection, ids)
+    addressees = [
+        Addressee(row.tenant_id, row.id, recipient.position, recipient.address)
+        for row in rows
+        for recipient in recipients_by_message[row.id]
+        if recipient.is_open
+    ]
+    if await suppressions.apply(connection, addressees=addressees, now=now):
+        recipients_by_message = await load_recipients(connection, ids)
     return [
         ClaimedMessage(
             id=row.id,

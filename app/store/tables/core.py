@@ -92,7 +92,8 @@ purges = Table(
     Column("attempts_until", Id),
 )
 
-# Addresses that a tenant does not send to: not at all if the tag is empty, else not with the tag.
+# What a tenant does not send to: addresses, and patterns such as `*@example.com`. Not at all if the
+# tag is empty, else not with the tag.
 suppressions = Table(
     "suppressions",
     metadata,

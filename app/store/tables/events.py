@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -61,6 +62,8 @@ webhooks = Table(
     Column("event_types", Json, nullable=False),
     Column("profiles", Json, nullable=False),
     Column("tags", Json, nullable=False),
+    # Whether it gets only the first deferral of each recipient.
+    Column("first_deferral_only", Boolean, nullable=False, server_default=false()),
     Column("is_ordered", Boolean, nullable=False),
     Column("sealed_secret", LargeBinary, nullable=False),
     Column("sealed_former_secret", LargeBinary),

@@ -204,11 +204,38 @@ async def _select_matching(
     if event_filter.tags:
         message_ids = {row.message_id for row in rows if row.message_id is not None}
         tags = await event_rows.load_tags(connection, message_ids)
-    return [
+    matching_rows = [
         row
         for row in rows
         if event_filter.matches(row.type, row.profile_id, tags.get(row.message_id, ()))
     ]
+    if not event_filter.first_deferral_only:
+        return matching_rows
+    repeated = await _find_repeated_deferrals(connection, matching_rows)
+    return [row for row in matching_rows if row.number not in repeated]
+
+
+async def _find_repeated_deferrals(
+    connection: AsyncConnection, rows: Sequence[_Row]
+) -> frozenset[int]:
+    """Return the numbers of deferrals whose recipient has an earlier one in the event log.
+
+    The log alone decides, so all workers and all replays decide the same. A recipient's events are
+    numbered in their order: the next attempt begins after the commit of the last one.
+    """
+    deferrals = [row.number for row in rows if row.type == EventType.RECIPIENT_DEFERRED]
+    if not deferrals:
+        return frozenset()
+    earlier_events = events.alias("earlier")
+    has_earlier = exists().where(
+        earlier_events.c.message_id == events.c.message_id,
+        earlier_events.c.tenant_id == events.c.tenant_id,
+        earlier_events.c.position == events.c.position,
+        earlier_events.c.type == events.c.type,
+        earlier_events.c.number < events.c.number,
+    )
+    query = select(events.c.number).where(events.c.number.in_(deferrals), has_earlier)
+    return frozenset((await connection.execute(query)).scalars())
 
 
 async def _write(

@@ -42,6 +42,7 @@ def build_columns(webhook: Webhook) -> dict[str, Any]:
         "event_types": list(webhook.event_filter.types),
         "profiles": list(webhook.event_filter.profiles),
         "tags": list(webhook.event_filter.tags),
+        "first_deferral_only": webhook.event_filter.first_deferral_only,
         "is_ordered": webhook.is_ordered,
         "disabled_at": webhook.disabled_at,
         "disabled_reason": webhook.disabled_reason,
@@ -135,7 +136,10 @@ async def delete(connection: AsyncConnection, *, tenant_id: str, webhook_id: str
 
 def build_webhook(row: RowMapping) -> Webhook:
     """Build a webhook from a row."""
-    wanted = EventFilter(
-        types=tuple(row["event_types"]), profiles=tuple(row["profiles"]), tags=tuple(row["tags"])
+    event_filter = EventFilter(
+        types=tuple(row["event_types"]),
+        profiles=tuple(row["profiles"]),
+        tags=tuple(row["tags"]),
+        first_deferral_only=row["first_deferral_only"],
     )
-    return from_row(Webhook, row, event_filter=wanted)
+    return from_row(Webhook, row, event_filter=event_filter)

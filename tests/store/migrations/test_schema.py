@@ -302,6 +302,30 @@ async def test_a_message_of_before_has_no_origin(database: Database) -> None:
     assert (view.source, view.key_id) == (None, None)
 
 
+async def test_a_suppressed_mailbox_does_not_become_a_pattern(database: Database) -> None:
+    """The migration quotes its `*`; going back removes patterns and the quotes."""
+    tenant = await made_tenant(database)
+    row = {"id": "sup_0", "tenant_id": tenant.id, "tag": "", "reason": "manual", "created_at": NOW}
+
+    async def list_addresses() -> list[str]:
+        async with database.transaction() as connection:
+            query = select(tables.suppressions.c.address)
+            return list((await connection.execute(query)).scalars())
+
+    async with database.transaction() as connection:
+        await connection.run_sync(_downgrade_before, "0027")
+        await connection.execute(insert(tables.suppressions).values(row | {"address": "*@b.test"}))
+    await migrating.migrate(database)
+    assert await list_addresses() == ['"*"@b.test']
+    async with database.transaction() as connection:
+        for number, pattern in enumerate(("*@b.test", "*.b.test"), start=1):
+            values = row | {"id": f"sup_{number}", "address": pattern}
+            await connection.execute(insert(tables.suppressions).values(values))
+        await connection.run_sync(_downgrade_before, "0027")
+    assert await list_addresses() == ["*@b.test"]
+    await migrating.migrate(database)
+
+
 @pytest.mark.slow
 async def test_many_may_migrate_at_once(database_url: str) -> None:
     """Each in a process of its own: one does it, all succeed."""

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, insert, select, text
 
 from app.domain.errors import NotFound
-from app.domain.events import EventType, Position
+from app.domain.events import EventFilter, EventType, Position
 from app.domain.ids import new_id
 from app.domain.secret_keys import generate_key, parse_key
 from app.domain.webhooks import MAX_PROBE_WAIT, Webhook, WebhookResponse
@@ -32,10 +32,10 @@ OLD, NEW = parse_key(generate_key()), parse_key(generate_key())
 SECRET = "whsec_a-secret-of-somebody"
 
 
-async def made_webhook(database: Database) -> Webhook:
-    """A webhook for every event, its secret sealed under the old key."""
+async def made_webhook(database: Database, **event_filter: Any) -> Webhook:
+    """A webhook, by default for every event, its secret sealed under the old key."""
     tenant = await made_tenant(database)
-    webhook = a_webhook(tenant.id)
+    webhook = a_webhook(tenant.id, event_filter=EventFilter(**event_filter))
     sealed = Vault([OLD]).seal(SECRET, webhook_secret(webhook))
     async with database.transaction() as connection:
         await webhooks.insert(
@@ -135,6 +135,57 @@ async def test_what_a_webhook_does_not_take_stays_in_the_log(database: Database)
     await waiting_events(database, webhook, 3 * ENQUEUE_BATCH)
     pending = await spread_all(database, webhook)
     assert MAX_DUE <= pending <= MAX_DUE + ENQUEUE_BATCH
+
+
+async def test_only_the_first_deferral_of_each_recipient_is_enqueued(database: Database) -> None:
+    """Whichever worker decides, in however many steps, and again at a replay."""
+    webhook = await made_webhook(database, first_deferral_only=True)
+    deferred, sent = EventType.RECIPIENT_DEFERRED, EventType.RECIPIENT_SENT
+    story = [("msg_1", 0, deferred), ("msg_1", 1, deferred), ("msg_2", 0, deferred)]
+    story += [("msg_1", 0, deferred), ("msg_1", 0, sent), ("msg_1", 1, deferred)]
+    for message_id, position, kind in [*story, ("msg_2", 0, deferred), ("msg_2", 1, deferred)]:
+        event = NewEvent(kind, NOW, webhook.tenant_id, "prf_1", message_id, position)
+        async with database.transaction() as connection:
+            await events.append(connection, [event])
+        if position == 1:  # the first of the others are enqueued long before
+            await spread_all(database, webhook)
+    assert await spread_all(database, webhook) == 5
+    wanted = [("msg_1", 0, deferred), ("msg_1", 1, deferred), ("msg_2", 0, deferred)]
+    wanted += [("msg_1", 0, sent), ("msg_2", 1, deferred)]
+    query = (
+        select(event_rows.c.message_id, event_rows.c.position, event_rows.c.type)
+        .join(delivery_rows, delivery_rows.c.event_number == event_rows.c.number)
+        .order_by(event_rows.c.number)
+    )
+    async with database.transaction() as connection:
+        assert [tuple(row) for row in await connection.execute(query)] == wanted
+        replayed = await webhook_deliveries.replay(
+            connection,
+            tenant_id=webhook.tenant_id,
+            webhook=webhook,
+            now=NOW,
+            limit=100,
+            created_after=NOW - MINUTE,
+        )
+        assert replayed == (5, None)
+        assert [tuple(row) for row in await connection.execute(query)] == wanted
+
+
+async def test_an_earlier_deferral_is_found_by_its_message(database: Database) -> None:
+    """However long the event log is."""
+    webhook = await made_webhook(database, first_deferral_only=True)
+    event = NewEvent(
+        EventType.RECIPIENT_DEFERRED, NOW, webhook.tenant_id, "prf_1", "msg_1", position=0
+    )
+    async with database.transaction() as connection:
+        await events.append(connection, [event, event])
+    async with database.transaction() as connection:
+        with noted() as statements:
+            await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
+        read = next(statement for statement in statements if "earlier" in statement[0])
+        found = await plan(connection, read)
+    assert "ix_events_message" in found, found
+    assert not re.search(r"(Seq Scan on|SCAN) (events|earlier)\b", found), found
 
 
 async def test_one_event_is_the_probe_of_a_failing_webhook(database: Database) -> None:
