@@ -9,6 +9,7 @@ from app.api.profiles.responses import ProfileRead
 from app.api.profiles.service import read_all
 from app.auth.profiles import require_profile
 from app.cli.printing import print_fields, print_json
+from app.domain.clock import SystemClock
 from app.domain.ehlo import EhloNames
 from app.domain.types import Profile, Tenant
 from app.process import find_hostname
@@ -53,7 +54,12 @@ async def build_profile_reads(
         hostname=None if has_names else find_hostname(),  # which may take seconds
     )
     return await read_all(
-        connection, owner, stored_profiles, names=names, local_address=local_address
+        connection,
+        owner,
+        stored_profiles,
+        now=SystemClock().now(),
+        names=names,
+        local_address=local_address,
     )
 
 

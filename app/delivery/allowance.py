@@ -45,7 +45,7 @@ class Allowance:
 
     async def spend(self, connection: AsyncConnection, claimed: Sequence[ClaimedMessage]) -> None:
         """Take the permits of claimed messages from the buckets."""
-        open_recipients = [sum(to.is_open for to in message.recipients) for message in claimed]
+        open_recipients = [sum(map(message.may_send_to, message.recipients)) for message in claimed]
         if self.profile.rate_limit is not None and self.profile_bucket is not None:
             await store.spend_profile(
                 connection,

@@ -29,7 +29,21 @@ class Assignment:
     @property
     def is_plain(self) -> bool:
         """Whether only the lane's room limits it."""
-        return self.is_own and not self.is_probe and not self.lane.config.has_rate_limit
+        return self.is_own and not self.is_probe and not self.lane.config.has_limits
+
+    @property
+    def has_destinations(self) -> bool:
+        """Whether limits by destination hold, or the messages wait in queues of destinations."""
+        return self.lane.config.profile.has_destination_limits or bool(self.source.queues)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the lane can take a message of a queue with due messages."""
+        return self.lane.may_ask and (
+            not self.source.queues
+            or not self.is_own
+            or any(map(self.lane.may_ask_for, self.source.queues))
+        )
 
 
 def split_by_transaction(assignments: Sequence[Assignment]) -> Iterator[list[Assignment]]:

@@ -1,6 +1,7 @@
 """Send one message through one session, and decide its outcome."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -42,8 +43,9 @@ class Attempts:
     those of the last connection, `session` is the current one. `marked` holds the recipients to
     whom the body went out under `at_most_once`. `seconds` is how long the last transaction took.
     `via` is the profile that sends instead of the message's own. `next_turn` is the turn whose
-    envelope a session has already sent. `routing` decides the address that a server gets.
-    `revision` is the profile's when the work began; the lane may have a newer one by now.
+    envelope a session has already sent. `routing` decides the address that a server gets,
+    `recipient_limits` how many recipients of a destination share a transaction. `revision` is the
+    profile's when the work began; the lane may have a newer one by now.
     """
 
     message: ClaimedMessage
@@ -56,6 +58,7 @@ class Attempts:
     facts: ConnectionFacts = field(default_factory=ConnectionFacts)
     next_turn: Turn | None = None
     routing: Routing = NO_RULES
+    recipient_limits: Mapping[int, int] = field(default_factory=dict)
     revision: int = 0
     session: Session | None = None
 
@@ -78,7 +81,7 @@ class Attempts:
         return [
             recipient
             for recipient in self.message.recipients
-            if recipient.is_open
+            if self.message.may_send_to(recipient)
             and recipient.position not in self.outcomes
             and (recipient.next_attempt_at is None or recipient.next_attempt_at <= now)
         ]
@@ -103,10 +106,25 @@ class Attempts:
             reverse_path = verp.build_return_path(
                 reverse_path, self.message.id, pending[0][0].position
             )
+        pending = self._limit_recipients(pending)
         addresses = list(dict.fromkeys(destination for _, destination in pending))
         mail = Mail(reverse_path, addresses, self.message.mime, self.message.dsn)
         is_last = len(pending) == len(waiting)
         return Turn([recipient for recipient, _ in pending], mail, is_last)
+
+    def _limit_recipients(
+        self, pending: Sequence[tuple[ClaimedRecipient, str]]
+    ) -> list[tuple[ClaimedRecipient, str]]:
+        """Keep as many recipients as their destinations allow in one transaction."""
+        if not self.recipient_limits or self.message.allowed is None:
+            return list(pending)
+        counts, first = Counter[int](), list[tuple[ClaimedRecipient, str]]()
+        for recipient, address in pending:
+            number = self.message.allowed[recipient.position]
+            counts[number] += 1
+            if counts[number] <= self.recipient_limits.get(number, len(pending)):
+                first.append((recipient, address))
+        return first
 
     def begin_next(self, now: datetime) -> Mail | None:
         """Return the mail of the next turn, which must then be sent as it is."""

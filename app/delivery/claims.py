@@ -8,9 +8,12 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.delivery.allowance import lock_allowance
+from app.delivery.allowance import Allowance, lock_allowance
 from app.delivery.assignment import Assignment
+from app.delivery.destination_claims import DestinationClaim
+from app.delivery.lane import Lane
 from app.delivery.parts import EngineParts
+from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.delivery.status import RecipientEvent
 from app.store.delivery import lanes, shared_limits
 from app.store.outbox import queries as outbox
@@ -19,6 +22,10 @@ from app.store.outbox.queries import ClaimedMessage, OpenContent
 
 # Bounds a transaction, so that no lane delays the others for long.
 MAX_CLAIMED: Final = 400
+
+
+# The connections that this worker may use, by profile and destination; 0: of the whole profile.
+Grants = Mapping[tuple[str, int], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +46,7 @@ class Claims:
             claim = _Claim(self, connection, now, until)
             granted, claimed = await claim.lease(assignments)
         for assignment in assignments:
-            lane = assignment.lane
-            lane.limit.grant(granted.get(lane.profile_id, lane.limit.granted))
+            assignment.lane.limit.grant(_grants_of(assignment.lane, granted))
         leases.add((message.id for message in claimed), until)
         by_profile = defaultdict[str, list[ClaimedMessage]](list)
         for message in claimed:
@@ -57,9 +63,7 @@ class _Claim:
     now: datetime
     until: datetime
 
-    async def lease(
-        self, assignments: Sequence[Assignment]
-    ) -> tuple[Mapping[str, int], list[ClaimedMessage]]:
+    async def lease(self, assignments: Sequence[Assignment]) -> tuple[Grants, list[ClaimedMessage]]:
         """Return the connections that each profile's lane is granted, and the messages."""
         claimable = [
             assignment
@@ -87,29 +91,33 @@ class _Claim:
             until=self.until,
         )
 
-    async def _lease_connections(self, assignments: Sequence[Assignment]) -> Mapping[str, int]:
-        if not self.claims.parts.database.is_postgresql:  # there is no other worker
-            return {item.lane.profile_id: item.lane.limit.granted for item in assignments}
+    async def _lease_connections(self, assignments: Sequence[Assignment]) -> Grants:
+        is_shared = self.claims.parts.database.is_postgresql  # else there is no other worker
+        max_connections: dict[tuple[str, int], int] = {}
+        for lane in (assignment.lane for assignment in assignments):
+            config, limit = lane.config, lane.limit
+            own = config.profile.max_connections if is_shared else limit.granted
+            for number, connections in {NO_DESTINATION: own, **config.connection_limits}.items():
+                max_connections[lane.profile_id, number] = connections
+        if not is_shared:
+            return max_connections
         return await shared_limits.lease_connections(
             self.connection,
-            max_connections={
-                item.lane.profile_id: item.lane.config.profile.max_connections
-                for item in assignments
-            },
+            max_connections=max_connections,
             worker_id=self.claims.parts.leases.owner,
             now=self.now,
             until=self.until,
         )
 
     async def _lease_plain(
-        self, assignments: Sequence[Assignment], granted: Mapping[str, int]
+        self, assignments: Sequence[Assignment], granted: Grants
     ) -> list[ClaimedMessage]:
         """Lease due messages of several profiles, as many as their lanes have room for."""
         max_per_lane = max(1, MAX_CLAIMED // max(1, len(assignments)))
         requests = [
             outbox.ClaimRequest(lane.profile_id, min(room, max_per_lane), lane.room_bytes)
             for lane in (assignment.lane for assignment in assignments)
-            if (room := lane.count_room(granted[lane.profile_id]))
+            if (room := lane.count_room(granted[lane.profile_id, NO_DESTINATION]))
         ]
         if not requests:
             return []
@@ -123,17 +131,19 @@ class _Claim:
         )
         return await self._keep_open(claimed)
 
-    async def _lease_limited(
-        self, assignment: Assignment, granted: Mapping[str, int]
-    ) -> list[ClaimedMessage]:
+    async def _lease_limited(self, assignment: Assignment, granted: Grants) -> list[ClaimedMessage]:
         """Lease as many messages as the profile's rate limits allow, or one probe."""
         lane = assignment.lane
         allowance = await lock_allowance(self.connection, lane.config, now=self.now)
-        limit = min(lane.count_room(granted[lane.profile_id]), allowance.messages)
+        limit = min(lane.count_room(granted[lane.profile_id, NO_DESTINATION]), allowance.messages)
         if assignment.is_probe:
             limit = min(limit, 1)
         if limit == 0:
             return []
+        if assignment.has_destinations:
+            to_send = await self._lease_by_destination(assignment, allowance, limit, granted)
+            await allowance.spend(self.connection, to_send)
+            return to_send
         claimed = await outbox.claim(
             self.connection,
             profile_id=assignment.source.profile_id,
@@ -150,6 +160,26 @@ class _Claim:
         to_send = await self._keep_open(claimed)
         await allowance.spend(self.connection, to_send)
         return to_send
+
+    async def _lease_by_destination(
+        self, assignment: Assignment, allowance: Allowance, limit: int, granted: Grants
+    ) -> list[ClaimedMessage]:
+        lane, parts = assignment.lane, self.claims.parts
+        claim = DestinationClaim(
+            parts=parts,
+            connection=self.connection,
+            assignment=assignment,
+            allowance=allowance,
+            max_messages=limit,
+            rooms={
+                number: lane.count_room_for(number, granted[lane.profile_id, number])
+                for number in lane.config.connection_limits
+            },
+            now=self.now,
+            until=self.until,
+            is_checked=self.claims.is_checked,
+        )
+        return await claim.lease(self._keep_open)
 
     async def _keep_open(self, claimed: Iterable[ClaimedMessage]) -> list[ClaimedMessage]:
         """Open the messages to send; finish expired ones, skip those in hand."""
@@ -177,3 +207,13 @@ class _Claim:
         await outcomes.close(self.connection, message_ids=finished, now=self.now)
         done_ids = {*expired, *finished}
         return [message for message in messages if message.id not in done_ids]
+
+
+def _grants_of(lane: Lane, granted: Grants) -> Mapping[int, int]:
+    """Return what a lane is granted by destination; what it had, if nothing was decided."""
+    numbers = (NO_DESTINATION, *lane.config.connection_limits)
+    return {
+        number: granted[lane.profile_id, number]
+        for number in numbers
+        if (lane.profile_id, number) in granted
+    }

@@ -13,6 +13,7 @@ from app.delivery.claims import Claims
 from app.delivery.handover import Handover
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.leases import Leases
+from app.delivery.mail_exchangers import MailExchangers
 from app.delivery.maintenance import Maintenance, SyncClock
 from app.delivery.parts import EngineParts
 from app.delivery.record import Recorder
@@ -20,7 +21,7 @@ from app.delivery.registry import LaneRegistry
 from app.delivery.scheduler import Scheduler
 from app.delivery.settler import Settler
 from app.delivery.stalls import StallMonitor
-from app.domain.clock import Clock
+from app.domain.clock import Clock, monotonic_seconds
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import Random
 from app.domain.errors import Unavailable
@@ -90,6 +91,7 @@ class Engine:
             random=random,
             metrics=metrics,
         )
+        self._mail_exchangers = MailExchangers(config.network.resolver, monotonic_seconds)
         recorder = Recorder(
             worker=self.worker_id,
             now=clock.now,
@@ -104,6 +106,7 @@ class Engine:
             recorder=recorder,
             settler=self._settler,
             wake=self._wake,
+            mail_exchangers=self._mail_exchangers,
         )
         claims = Claims(
             parts=parts,
@@ -175,7 +178,7 @@ class Engine:
                 await asyncio.gather(*(lane.wait_idle() for lane in lanes))
         except TimeoutError:
             log.warning("aborting transmissions that outlast the grace period")
-        await asyncio.gather(*(lane.close() for lane in lanes))
+        await asyncio.gather(*(lane.close() for lane in lanes), self._mail_exchangers.close())
         try:
             async with asyncio.timeout(LAST_WRITES_SECONDS):
                 await self.handover.wait_returned()

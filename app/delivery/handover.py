@@ -52,7 +52,7 @@ class Handover:
         is_direct = (
             lane is not None
             and lane.machine.state is LaneState.DIRECT
-            and not lane.config.has_rate_limit
+            and not lane.config.has_limits
             # Another revision may have another identity or be paused: the scheduler reads it first.
             and lane.config.profile.revision == message.profile_revision
             and lane.has_room

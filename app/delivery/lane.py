@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from app.delivery.attempt import Attempts
@@ -111,6 +112,21 @@ class Lane:
         capacity = self.limit.cap_connections(granted) * CLAIMS_PER_CONNECTION
         return max(0, capacity - in_hand - self.reserved)
 
+    def may_ask_for(self, number: int) -> bool:
+        """Whether the lane has room for a destination, or may be granted some."""
+        granted = self.limit.granted_for.get(number)
+        return not granted or self.count_room_for(number, granted) > 0
+
+    def count_room_for(self, number: int, granted: int) -> int:
+        """Count the messages to a destination that fit now, with this number of connections."""
+        waiting = sum(message.limited_destination == number for message in self._queue)
+        return max(0, granted * CLAIMS_PER_CONNECTION - waiting - self._count_busy(number))
+
+    def _count_busy(self, number: int) -> int:
+        """Count the messages to a destination that slots have taken."""
+        begun = (*self._in_progress.values(), *chain(*self._ahead))
+        return sum(attempts.message.limited_destination == number for attempts in begun)
+
     @property
     def room_bytes(self) -> int:
         """The bytes of messages that may still wait in the lane."""
@@ -144,12 +160,45 @@ class Lane:
             ahead.clear()
         return dropped
 
+    def drop_blocked(self) -> list[str]:
+        """Drop messages to destinations that other workers have all connections for."""
+        blocked = {number for number, granted in self.limit.granted_for.items() if granted == 0}
+        dropped = [message for message in self._queue if message.limited_destination in blocked]
+        for message in dropped:
+            self._queue.remove(message)
+        return [message.id for message in dropped]
+
     def _start_slots(self) -> None:
-        missing = min(len(self._queue), self.limit.slots - len(self._slots))
+        missing = min(self._count_ready(), self.limit.slots - len(self._slots))
         for _ in range(missing):
             task = asyncio.create_task(self._run_slot(), name=f"slot of {self.profile_id}")
             self._slots.add(task)
             task.add_done_callback(self._end_slot)
+
+    def _count_ready(self) -> int:
+        """Count the waiting messages that slots could take now."""
+        limits = self.limit.granted_for
+        if not limits:
+            return len(self._queue)
+        waiting = Counter(message.limited_destination for message in self._queue)
+        return sum(
+            min(count, max(0, limits[number] - self._count_busy(number)))
+            if number in limits
+            else count
+            for number, count in waiting.items()
+        )
+
+    def _pop_ready(self) -> ClaimedMessage | None:
+        """Take the first waiting message whose destination has a free connection."""
+        limits = self.limit.granted_for
+        if not limits:
+            return self._queue.popleft() if self._queue else None
+        for place, message in enumerate(self._queue):
+            number = message.limited_destination
+            if number not in limits or self._count_busy(number) < limits[number]:
+                del self._queue[place]
+                return message
+        return None
 
     def _end_slot(self, task: asyncio.Task[None]) -> None:
         self._slots.discard(task)
@@ -174,6 +223,8 @@ class Lane:
         try:
             while (attempts := self._next_attempts(ahead)) is not None:
                 session = await self._deliver(attempts, session, next_mail)
+                if self.limit.granted_for:  # a message may have waited for this one's destination
+                    self._start_slots()
                 if len(self._queue) * 2 < self.limit.connections * CLAIMS_PER_CONNECTION:
                     self._announce_room()
         except BaseException:
@@ -198,17 +249,27 @@ class Lane:
 
     def _next_attempts(self, ahead: deque[Attempts]) -> Attempts | None:
         """Take what was begun ahead, else the first of the queue."""
-        while ahead or (self._queue and len(self._slots) <= self.limit.slots):
-            attempts = ahead.popleft() if ahead else self._make_attempts(self._queue.popleft())
+        while (attempts := self._take_next(ahead)) is not None:
             if self._leases.is_held(attempts.message):
                 return attempts
             # Settle it unchanged: otherwise this worker would renew its lease forever.
             self._results.settle(attempts, self.config)
         return None
 
+    def _take_next(self, ahead: deque[Attempts]) -> Attempts | None:
+        if ahead:
+            return ahead.popleft()
+        message = self._pop_ready() if len(self._slots) <= self.limit.slots else None
+        return None if message is None else self._make_attempts(message)
+
     def _make_attempts(self, message: ClaimedMessage) -> Attempts:
         via = self.profile_id if message.profile_id != self.profile_id else None
-        return Attempts(message, via=via, routing=self.config.routing)
+        return Attempts(
+            message,
+            via=via,
+            routing=self.config.routing,
+            recipient_limits=self.config.recipient_limits,
+        )
 
     async def _deliver(
         self, attempts: Attempts, session: Session | None, next_mail: NextMail

@@ -1,5 +1,6 @@
 """Hold a lane's configuration: a profile's revision and its SMTP identity."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app.domain.ehlo import EhloNames
@@ -32,9 +33,31 @@ class LaneConfig:
     routing: Routing = NO_RULES
 
     @property
-    def has_rate_limit(self) -> bool:
-        """Whether the profile or its tenant has a rate limit."""
-        return self.profile.rate_limit is not None or self.tenant_rate_limit is not None
+    def has_limits(self) -> bool:
+        """Whether each message needs permits: of the profile, its destinations or its tenant."""
+        return (
+            self.profile.rate_limit is not None
+            or self.tenant_rate_limit is not None
+            or self.profile.has_destination_limits
+        )
+
+    @property
+    def connection_limits(self) -> Mapping[int, int]:
+        """The destinations that limit connections, by number, and their limits."""
+        return {
+            destination.number: min(destination.max_connections, self.profile.max_connections)
+            for destination in self.profile.destinations
+            if destination.max_connections is not None
+        }
+
+    @property
+    def recipient_limits(self) -> Mapping[int, int]:
+        """The destinations that limit the recipients of a transaction, and their limits."""
+        return {
+            destination.number: destination.max_recipients_per_message
+            for destination in self.profile.destinations
+            if destination.max_recipients_per_message is not None
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,23 @@
 """Limit the connections of a lane."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.delivery.lane_config import LaneConfig
 from app.domain.delivery.aimd import Concurrency, is_throttling
+from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.outcome.outcome import Outcome, Verdict
 
 
 class ConnectionLimit:
     """The lower of the connections granted to this worker and those the server accepts.
 
-    `has_extra` allows one connection more.
+    `has_extra` allows one connection more. `granted_for` are the connections granted for
+    destinations, by number.
     """
 
     def __init__(self, config: LaneConfig, granted: int) -> None:
         self.granted = granted
+        self.granted_for: dict[int, int] = {}
         self.has_extra = False
         max_connections = config.profile.max_connections
         # This or another worker has observed it before.
@@ -38,9 +41,10 @@ class ConnectionLimit:
         """Return the limit for this number of granted connections."""
         return min(granted, self._concurrency.limit)
 
-    def grant(self, connections: int) -> None:
-        """Set this worker's share of the connections."""
-        self.granted = connections
+    def grant(self, connections: Mapping[int, int]) -> None:
+        """Set this worker's share of the connections, by destination; 0: of all."""
+        self.granted_for = dict(connections)
+        self.granted = self.granted_for.pop(NO_DESTINATION, self.granted)
 
     def allow_extra(self, *, is_allowed: bool) -> None:
         """Allow one extra connection, or stop allowing it."""

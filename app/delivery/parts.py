@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from app.delivery.leases import Leases
+from app.delivery.mail_exchangers import MailExchangers
 from app.delivery.record import Recorder
 from app.delivery.settler import Settler
 from app.domain.clock import Clock
@@ -25,4 +26,5 @@ class EngineParts:
     recorder: Recorder
     settler: Settler
     wake: asyncio.Event
+    mail_exchangers: MailExchangers
     distrust: Distrust = field(default_factory=Distrust)

@@ -104,7 +104,7 @@ class Scheduler:
             for due, sender in pairs
             if sender is not None and sender.profile_id in known
         ]
-        return [assignment for assignment in assignments if assignment.lane.may_ask]
+        return [assignment for assignment in assignments if assignment.has_room]
 
     async def _find_sender(self, due: WaitingLane, now: datetime) -> WaitingLane | None:
         """Find the profile that sends: the message's own, its fallback, or none now."""
@@ -127,6 +127,7 @@ class Scheduler:
         lane = assignment.lane
         if lane.limit.granted == 0:
             await self._leases.give_back(lane.drop_queue())
+        await self._leases.give_back(lane.drop_blocked())
         if not claimed:
             return
         self._metrics.record_group("claim", len(claimed))

@@ -212,6 +212,44 @@ class RateLimit:
         return 1 if self.recipients is None else recipients
 
 
+class RampPeriod(StrEnum):
+    """How often the limit of a ramp grows."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ramp:
+    """A limit on recipients that grows with the age of an identity.
+
+    The first period, which begins at `started_at`, allows `start` recipients; every later period
+    allows `factor` times as many as the one before, at most `until`.
+    """
+
+    start: int
+    factor: float
+    every: RampPeriod
+    until: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """The limits of a profile for recipients whose domain matches a pattern.
+
+    `number` names the destination within its profile; as long as `match` stays, so does it.
+    """
+
+    number: int
+    match: tuple[str, ...]
+    rate_limit: RateLimit | None = None
+    max_connections: int | None = None
+    max_recipients_per_message: int | None = None
+    ramp: Ramp | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
     """The owner of profiles, keys and messages."""
@@ -350,6 +388,8 @@ class Profile(SmtpServer):
     max_connections: int = 10
     max_messages_per_connection: int = 1000
     rate_limit: RateLimit | None = None
+    ramp: Ramp | None = None
+    destinations: tuple[Destination, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     fallback_profile_id: str | None = None
@@ -358,6 +398,11 @@ class Profile(SmtpServer):
     revision: int = 1
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def has_destination_limits(self) -> bool:
+        """Whether limits depend on the recipients, so that Heloise counts them one by one."""
+        return bool(self.destinations) or self.ramp is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,24 @@ class Resolver:
             raise _make_error(address, [error]) from error
         return [name.rstrip(".").lower() for name in records][:MAX_NAMES]
 
+    async def mail_exchangers(self, domain: str, seconds: float) -> list[str]:
+        """Return the hosts that take mail for a domain, the preferred first (RFC 5321 section 5.1).
+
+        The domain itself if it has no MX records, none if it takes no mail (RFC 7505). Raises
+        StageFailedError like `addresses` if the lookup fails.
+        """
+        try:
+            records = await self._query(dns.name.from_text(f"{domain}."), "MX", seconds)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return [domain]
+        except (dns.exception.DNSException, OSError) as error:
+            raise _make_error(domain, [error]) from error
+        hosts = [
+            record.exchange.to_text(omit_final_dot=True).lower()
+            for record in sorted(records, key=lambda record: record.preference)
+        ]
+        return [host for host in hosts if host != "."][:MAX_NAMES]
+
     async def texts(self, name: str, seconds: float) -> list[str]:
         """Return the TXT records of a full name, each joined; empty if there is none.
 

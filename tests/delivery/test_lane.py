@@ -12,6 +12,7 @@ from app.delivery.lane import Lane
 from app.delivery.lane_config import LaneConfig, LaneConfigFactory
 from app.delivery.lane_state import MAY_CLAIM, LaneEvent, LaneState
 from app.delivery.leases import Leases
+from app.delivery.mail_exchangers import MailExchangers
 from app.delivery.parts import EngineParts
 from app.delivery.record import Recorder
 from app.delivery.registry import LaneRegistry
@@ -68,6 +69,7 @@ class Worker:
             leases=self.leases,
             settler=self.settler,
             wake=asyncio.Event(),
+            mail_exchangers=MailExchangers(Resolver(), asyncio.get_running_loop().time),
         )
         configs = LaneConfigFactory(vault=Vault([bytes(32)]))
         self.registry = LaneRegistry(parts, configs)

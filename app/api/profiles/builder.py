@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.http.field_errors import build_field_error, build_invalid_request
 from app.api.http.fields import RequestModel
+from app.api.profiles.destination_schemas import build_destinations, build_ramp
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate, find_contradictions
 from app.api.profiles.secrets import COLUMNS, list_secrets, list_secrets_after
 from app.auth.profiles import suggest_profile
@@ -44,6 +45,7 @@ def build_new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> 
     return _build_profile(
         body,
         list_secrets(body),
+        None,
         id=new_id("prf"),
         tenant_id=tenant_id,
         created_at=now,
@@ -64,6 +66,7 @@ def build_changed_profile(before: Profile, update: ProfileUpdate, *, now: dateti
         return _build_profile(
             body,
             list_secrets_after(before, update),
+            before,
             id=before.id,
             tenant_id=before.tenant_id,
             created_at=before.created_at,
@@ -109,13 +112,20 @@ def _raise_if_any(errors: list[FieldError]) -> None:
 
 
 def _build_profile(
-    body: ProfileCreate, secret_names: frozenset[str], **identity: Unpack[_Identity]
+    body: ProfileCreate,
+    secret_names: frozenset[str],
+    before: Profile | None,
+    **identity: Unpack[_Identity],
 ) -> Profile:
     _raise_if_any(find_contradictions(body, secret_names=secret_names))
     values = {name: getattr(body, name) for name in SAME} | {
         "tls_pins": tuple(body.tls_pins),
         "allowed_from": tuple(body.allowed_from),
         "rate_limit": body.rate_limit.to_rate_limit() if body.rate_limit else None,
+        "ramp": build_ramp(body.ramp, before.ramp if before else None, identity["updated_at"]),
+        "destinations": build_destinations(
+            body.destinations, before.destinations if before else (), identity["updated_at"]
+        ),
         "timeouts": types.Timeouts(**body.timeouts.model_dump()),
         "retry": types.RetryPolicy(**body.retry.model_dump()),
         **{f"has_{column}": name in secret_names for name, column in COLUMNS.items()},
@@ -181,11 +191,24 @@ def _dump_profile(profile: Profile) -> dict[str, Any]:
             **({} if profile.oauth is None else asdict(profile.oauth)),
         },
         "rate_limit": limit and asdict(limit),
+        "ramp": _dump_ramp(profile.ramp),
+        "destinations": [_dump_destination(item) for item in profile.destinations],
         "timeouts": asdict(profile.timeouts),
         "retry": asdict(profile.retry),
         "fallback_profile": profile.fallback_profile_id,
     }
     return {name: getattr(profile, name) for name in SAME} | nested
+
+
+def _dump_ramp(ramp: types.Ramp | None) -> dict[str, Any] | None:
+    if ramp is None:
+        return None
+    return {name: value for name, value in asdict(ramp).items() if name != "started_at"}
+
+
+def _dump_destination(destination: types.Destination) -> dict[str, Any]:
+    values = asdict(destination) | {"ramp": _dump_ramp(destination.ramp)}
+    return {name: value for name, value in values.items() if name != "number"}
 
 
 def diff_columns(before: Profile, after: Profile) -> dict[str, Any]:

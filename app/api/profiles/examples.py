@@ -71,6 +71,27 @@ CREATE: Final[dict[str, Any]] = {
             "allowed_from": ["hello@example.com"],
         },
     },
+    "destinations": {
+        "summary": "Limits by the domains of recipients, and a ramp for a new identity",
+        "value": {
+            "name": "newsletter",
+            "host": "smtp.example.com",
+            "port": 587,
+            "tls": "starttls",
+            "ehlo_name": "mail.example.com",
+            "auth": {"username": "news", "password": "<the password>"},
+            "default_from": "News <news@example.com>",
+            "ramp": {"start": 50, "factor": 1.5, "every": "day", "until": 5000},
+            "destinations": [
+                {
+                    "match": ["gmail.com", "mx:*.google.com"],
+                    "rate_limit": {"messages": 20, "per_seconds": 60},
+                    "max_connections": 2,
+                },
+                {"match": ["*.outlook.com"], "max_recipients_per_message": 10},
+            ],
+        },
+    },
     "sandbox": {
         "summary": "A sandbox that sends nothing",
         "value": {"name": "sandbox", "transport": "sandbox", "default_from": "test@example.com"},
@@ -125,6 +146,8 @@ PROFILE: Final[dict[str, Any]] = {
     "max_messages_per_connection": 1000,
     "concurrency": 10,
     "rate_limit": {"messages": 100, "recipients": None, "per_seconds": 60, "burst": None},
+    "ramp": None,
+    "destinations": [],
     "timeouts": {"connect": 30.0, "command": 120.0, "data": 600.0},
     "retry": {
         "first_seconds": 60.0,

@@ -1,5 +1,6 @@
 """Define the JSON of profiles in responses, without secrets."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Self
@@ -8,9 +9,12 @@ from pydantic import ConfigDict, Field
 
 from app.api.http.fields import ResponseModel, format_named_address
 from app.api.http.pagination import Page
+from app.api.profiles.destination_schemas import DestinationRead, RampRead
 from app.api.profiles.examples import PROFILE
 from app.api.profiles.rate_limit_schemas import RateLimitRead
 from app.auth.reach import can_reach
+from app.domain.delivery.destination_limit import DestinationLimit
+from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.delivery.waiting import describe_fault
 from app.domain.ehlo import EffectiveEhlo, EhloSource
 from app.domain.types import (
@@ -121,6 +125,8 @@ class ProfileRead(ResponseModel):
         " successes."
     )
     rate_limit: RateLimitRead | None
+    ramp: RampRead | None
+    destinations: list[DestinationRead]
     timeouts: TimeoutsRead
     retry: RetryRead
     fallback_profile: str | None = Field(
@@ -156,17 +162,24 @@ class ProfileRead(ResponseModel):
         cls,
         profile: Profile,
         health: LaneHealth,
+        limits: Mapping[int, DestinationLimit],
+        now: datetime,
         ehlo: EffectiveEhlo,
         *,
         caller_key: ApiKey | None = None,
     ) -> Self:
-        """Build from a profile, as the key may see it."""
+        """Build from a profile and what is left of its limits, as the key may see it."""
         fallback, sender = profile.fallback_profile_id, profile.default_from
         return cls.build(
             profile,
             health,
             effective_ehlo=ehlo,
             auth=AuthRead.of(profile),
+            ramp=RampRead.of(limits[NO_DESTINATION], now) if profile.ramp else None,
+            destinations=[
+                DestinationRead.of(destination, limits[destination.number], now)
+                for destination in profile.destinations
+            ],
             default_from=format_named_address(sender) if sender else None,
             concurrency=min(health.concurrency or profile.max_connections, profile.max_connections),
             fallback_profile=fallback if fallback and can_reach(caller_key, fallback) else None,

@@ -249,6 +249,7 @@ async def _build_answers(
         connection,
         await tenants.get(connection, tenant=caller.tenant_id),
         rows,
+        now=services.now(),
         names=services.ehlo_names,
         local_address=services.local_address,
         caller_key=caller.key,

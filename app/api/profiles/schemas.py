@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool, model_validator
 from app.api.http.fields import Address, EhloName, Patch, RequestModel
 from app.api.profiles import fields
 from app.api.profiles.auth_schemas import PLAINTEXT_MECHANISMS, Auth, AuthUpdate, check_auth
+from app.api.profiles.destination_schemas import Destinations, Ramp, RampUpdate
 from app.api.profiles.pem import check_pair
 from app.api.profiles.rate_limit_schemas import RateLimit, RateLimitUpdate
 from app.domain.address.parse import is_allowed
@@ -123,6 +124,8 @@ class ProfileCreate(RequestModel):
     )
     max_messages_per_connection: fields.MessagesPerConnection = 1000
     rate_limit: RateLimit | None = None
+    ramp: Ramp | None = None
+    destinations: Destinations = Field(default_factory=list)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     retry: Retry = Field(default_factory=Retry)
     fallback_profile: Fallback | None = None
@@ -179,5 +182,6 @@ class ProfileUpdate(Patch, of=ProfileCreate):
     client_key: fields.ClientKey | None = None
     auth: AuthUpdate | None = None
     rate_limit: RateLimitUpdate | None = None
+    ramp: RampUpdate | None = None
     timeouts: TimeoutsUpdate | None = None
     retry: RetryUpdate | None = None

@@ -1,6 +1,7 @@
 """Create, update, pause, resume and delete profiles, with audit entries."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +24,7 @@ from app.domain.networks import AddressGuard
 from app.domain.types import ApiKey, LaneHealth, Profile, Tenant
 from app.store import events
 from app.store.profiles import queries as profiles
+from app.store.profiles.destinations import change_destinations, load_limits
 from app.store.profiles.rows import secret_field
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
@@ -89,6 +91,7 @@ async def update(
         changes=changes,
         now=audit_context.now,
     )
+    await change_destinations(connection, before=before, after=after)
     await audit_context.record(
         connection,
         "profile.update",
@@ -167,6 +170,7 @@ async def read_all(
     tenant: Tenant,
     rows: Sequence[Profile],
     *,
+    now: datetime,
     names: EhloNames,
     local_address: Callable[[Profile], str | None],
     caller_key: ApiKey | None = None,
@@ -175,10 +179,13 @@ async def read_all(
     health = await profiles.load_health(
         connection, tenant_id=tenant.id, profile_ids=[row.id for row in rows]
     )
+    limits = await load_limits(connection, tenant_id=tenant.id, profiles=rows, now=now)
     return [
         ProfileRead.of(
             row,
             health.get(row.id, LaneHealth()),
+            limits.get(row.id, {}),
+            now,
             effective_ehlo(names.of_profile(row.ehlo_name, tenant.ehlo_name), local_address(row)),
             caller_key=caller_key,
         )

@@ -15,6 +15,7 @@ from app.domain.webhooks import JITTER, MAX_PROBE_WAIT, MAX_RETRY_AFTER
 from app.store.db.column_types import Instant
 from app.store.tables.core import (
     connection_permits,
+    destination_buckets,
     lanes,
     messages,
     profiles,
@@ -46,6 +47,8 @@ async def clamp_times(connection: AsyncConnection, *, now: datetime, lease: time
         (lanes.c.tokens_at, now),
         (tenant_buckets.c.tokens_at, now),
         (verify_buckets.c.tokens_at, now),
+        (destination_buckets.c.rate_tokens_at, now),
+        (destination_buckets.c.ramp_tokens_at, now),
         (workers.c.seen_at, now),
         (webhooks.c.next_probe_at, now + MAX_PROBE_WAIT),
         (webhooks.c.failing_since, now),

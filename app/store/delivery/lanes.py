@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     exists,
     func,
+    literal_column,
     or_,
     select,
     update,
@@ -24,7 +25,9 @@ from app.domain.delivery.waiting import SERVER_SILENT
 from app.domain.events import EventType
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.db.array_params import any_of
+from app.store.delivery import destinations
 from app.store.delivery.clamping import LONGEST_LEASE, TOLERANCE
+from app.store.delivery.destinations import WaitingQueue
 from app.store.events import append_profile_event
 from app.store.tables.core import lanes, messages, profiles, tenant_buckets, tenants
 from app.store.tables.rate_columns import build_rate_limit, label_rate_columns
@@ -40,7 +43,7 @@ class WaitingLane:
 
     The profile of a lane that is not `is_open` is paused or deleted. `message_due_at` is when its
     next message is due, whatever blocks the lane; from `fallback_at` on, another profile may send
-    it. Both may be None.
+    it. Both may be None. `queues` are those with due messages, if the profile has destinations.
     """
 
     profile_id: str
@@ -53,6 +56,7 @@ class WaitingLane:
     message_due_at: datetime | None = None
     fallback_profile_id: str | None = None
     fallback_at: datetime | None = None
+    queues: tuple[int, ...] = ()
 
     def needs_fallback(self, now: datetime) -> bool:
         """Whether the lane has failed so long that the fallback profile sends."""
@@ -70,7 +74,14 @@ async def load_waiting(connection: AsyncConnection, *, now: datetime) -> list[Wa
     Costs two index probes per lane, independent of the queue's length and of idle profiles.
     """
     rows = (await connection.execute(_WAITING)).all()
-    due_lanes = [_lane(row, now) for row in rows if row.soonest is not None]
+    queues = await destinations.load_waiting(
+        connection, profile_ids=[row.id for row in rows if row.has_destinations], now=now
+    )
+    due_lanes = [
+        _lane(row, now, queues.get(row.id, ()))
+        for row in rows
+        if row.soonest is not None or queues.get(row.id)
+    ]
     return sorted(due_lanes, key=lambda lane: lane.due_at)
 
 
@@ -82,7 +93,11 @@ async def find(connection: AsyncConnection, *, profile_id: str, now: datetime) -
 
 _SOONEST: Final = (
     select(func.min(messages.c.due_at))
-    .where(messages.c.profile_id == profiles.c.id, messages.c.due_at.is_not(None))
+    .where(
+        messages.c.profile_id == profiles.c.id,
+        messages.c.destination == literal_column("0"),
+        messages.c.due_at.is_not(None),
+    )
     .scalar_subquery()
 )
 
@@ -109,6 +124,7 @@ _QUERY: Final[Select[Any]] = (
         lanes.c.next_probe_at,
         lanes.c.stalled_since,
         _SOONEST.label("soonest"),
+        lanes.c.has_destinations,
         *limit_columns(profiles, lanes, "profile_"),
         *limit_columns(tenants, tenant_buckets, "tenant_"),
     )
@@ -135,7 +151,9 @@ _AT_WORK: Final = list_at_work()
 _WAITING: Final = _QUERY.join(_AT_WORK, _AT_WORK.c.profile_id == profiles.c.id)
 
 
-def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> WaitingLane:
+def _lane(
+    row: Row[*tuple[Any, ...]], now: datetime, queues: Sequence[WaitingQueue] = ()
+) -> WaitingLane:
     # With ten thousand lanes, unpacking a row costs a tenth of access by name.
     profile_id, tenant_id, revision, paused_at, deleted_at, *health, soonest = row[:_OF_LANE]
     fallback_profile_id, fallback_after_seconds, failing_since, next_probe_at, stalled_since = (
@@ -145,9 +163,12 @@ def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> WaitingLane:
     if failing_since is not None and fallback_profile_id is not None:
         fallback_at = failing_since + timedelta(seconds=fallback_after_seconds)
     moments: list[datetime] = [soonest or now]
+    if queues:
+        soonest = min(queue.message_due_at for queue in queues)
+        moments = [min(queue.due_at for queue in queues)]
     if next_probe_at is not None and next_probe_at <= now + LONGEST_PROBE:
         moments.append(next_probe_at)
-    if any(row[_OF_LANE:]):
+    if any(row[_OF_LANE + 1 :]):
         moments += _permits_at(row, now)
     return WaitingLane(
         profile_id=profile_id,
@@ -160,6 +181,7 @@ def _lane(row: Row[*tuple[Any, ...]], now: datetime) -> WaitingLane:
         message_due_at=soonest,
         fallback_profile_id=fallback_profile_id,
         fallback_at=fallback_at,
+        queues=tuple(queue.number for queue in queues if queue.message_due_at <= now),
     )
 
 

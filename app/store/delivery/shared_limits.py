@@ -115,47 +115,44 @@ async def spend_tenant(
 async def lease_connections(
     connection: AsyncConnection,
     *,
-    max_connections: Mapping[str, int],
+    max_connections: Mapping[tuple[str, int], int],
     worker_id: str,
     now: datetime,
     until: datetime,
-) -> dict[str, int]:
-    """Lease this worker's share of each profile's connections until a moment.
+) -> dict[tuple[str, int], int]:
+    """Lease this worker's share of connections until a moment, by profile and destination.
 
-    Live workers share equally, as far as the others' leases allow; a worker with more returns the
-    rest at its next call. Returns the number of connections by profile.
+    The destination 0 stands for all connections of the profile. Live workers share equally, as far
+    as the others' leases allow; a worker with more returns the rest at its next call.
     """
-    ids = {"profile_ids": list(max_connections)}
+    ids = {"profile_ids": list({profile_id: None for profile_id, _ in max_connections})}
     await connection.execute(_LOCK_LANES, ids)
     rows = (await connection.execute(_TAKEN, ids)).all()
     worker_count = max(1, (await connection.execute(_ALIVE)).scalar_one())
-    other_permits = Counter[str]()
+    other_permits = Counter[tuple[str, int]]()
     for row in rows:
         if row.worker_id != worker_id and row.expires_at > now:
-            other_permits[row.profile_id] += row.permits
+            other_permits[row.profile_id, row.destination] += row.permits
     granted_permits = {
-        profile_id: max(
-            0, min(-(-connections // worker_count), connections - other_permits[profile_id])
-        )
-        for profile_id, connections in max_connections.items()
+        place: max(0, min(-(-connections // worker_count), connections - other_permits[place]))
+        for place, connections in max_connections.items()
     }
-    existing_ids = {row.profile_id for row in rows if row.worker_id == worker_id}
-    permit_rows = [
-        {
-            "profile_id": profile_id,
+    existing = {(row.profile_id, row.destination) for row in rows if row.worker_id == worker_id}
+    permit_rows = {
+        place: {
+            "profile_id": place[0],
+            "destination": place[1],
             "worker_id": worker_id,
             "permits": permits,
             "expires_at": until,
         }
-        for profile_id, permits in granted_permits.items()
-    ]
+        for place, permits in granted_permits.items()
+    }
     await _UPDATE.execute(
-        connection,
-        [permit_row for permit_row in permit_rows if permit_row["profile_id"] in existing_ids],
+        connection, [row for place, row in permit_rows.items() if place in existing]
     )
     await _INSERT.execute(
-        connection,
-        [permit_row for permit_row in permit_rows if permit_row["profile_id"] not in existing_ids],
+        connection, [row for place, row in permit_rows.items() if place not in existing]
     )
     return granted_permits
 
@@ -174,7 +171,9 @@ _ALIVE: Final = select(func.count()).select_from(workers)
 _INSERT: Final = Bulk(Write.insert(connection_permits))
 _UPDATE: Final = Bulk(
     Write.update(
-        connection_permits, keys=["profile_id", "worker_id"], values=["permits", "expires_at"]
+        connection_permits,
+        keys=["profile_id", "destination", "worker_id"],
+        values=["permits", "expires_at"],
     )
 )
 

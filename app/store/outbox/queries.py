@@ -1,6 +1,6 @@
 """Accept, claim, renew and release messages of the outbox; `results` settles them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from functools import cache
@@ -13,6 +13,7 @@ from sqlalchemy import (
     FromClause,
     Select,
     bindparam,
+    literal_column,
     null,
     select,
     text,
@@ -22,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.folding import fold
+from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.delivery.priority import compute_turn
 from app.domain.delivery.status import TO_SEND
 from app.domain.dsn_request import DsnRequest
@@ -88,7 +90,9 @@ class ClaimedMessage:
 
     `former_owner` is the worker whose lease expired: it may have sent the message. `sendable_at` is
     when it was accepted, or the later time that the caller has set. `mime` is encrypted if there is
-    a `sealed_key`; `unreadable_reason` says why decryption failed.
+    a `sealed_key`; `unreadable_reason` says why decryption failed. With limits by destination,
+    `allowed` maps the positions of the recipients that may get the message now to the numbers of
+    their destinations, and `limited_destination` is the one among them that limits connections.
     """
 
     id: str
@@ -106,6 +110,13 @@ class ClaimedMessage:
     has_verp: bool = False
     sealed_key: bytes | None = field(default=None, repr=False)
     unreadable_reason: str | None = None
+    allowed: Mapping[int, int] | None = field(default=None, hash=False)
+    limited_destination: int = 0
+
+    def may_send_to(self, recipient: ClaimedRecipient) -> bool:
+        """Whether the recipient is open, and the limit of its destination allows it now."""
+        is_allowed = self.allowed is None or recipient.position in self.allowed
+        return is_allowed and recipient.is_open
 
     def unseal(self, open_content: OpenContent) -> Self:
         """Return the message with decrypted content, or with `unreadable_reason`."""
@@ -249,6 +260,7 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "wipes_content": message.is_sensitive,
         "erases_recipients": False,
         "source": message.origin.source.value,
+        "destination": NO_DESTINATION,
     }
 
 
@@ -345,7 +357,7 @@ async def claim_many(
     only_known_outcomes: bool = False,
     is_clock_checked: bool = False,
 ) -> list[ClaimedMessage]:
-    """Lease due messages of several profiles, as `claim` does for one."""
+    """Lease due messages of several profiles without destinations, as `claim` does for one."""
     parameters = {
         "profile_ids": [want.profile_id for want in requests],
         "now": now,
@@ -367,10 +379,10 @@ async def claim_many(
         for want in requests
         for row in _select_within(want, rows_by_profile.get(want.profile_id, []))
     ]
-    return await _lease_rows(connection, rows, owner=owner, now=now, lease_until=lease_until)
+    return await lease_rows(connection, rows, owner=owner, now=now, lease_until=lease_until)
 
 
-async def _lease_rows(
+async def lease_rows(
     connection: AsyncConnection,
     rows: Sequence[Any],
     *,
@@ -378,6 +390,7 @@ async def _lease_rows(
     now: datetime,
     lease_until: datetime,
 ) -> list[ClaimedMessage]:
+    """Lease messages whose rows are locked."""
     ids = [row.id for row in rows]
     if not ids:
         return []
@@ -415,7 +428,7 @@ async def _lease_rows(
     ]
 
 
-_DUE_COLUMNS: Final = (
+DUE_COLUMNS: Final = (
     "id",
     "tenant_id",
     "profile_id",
@@ -442,9 +455,10 @@ def _build_due_query(
     # SQLite has no LATERAL, and only one writer.
     table = messages if dialect == "postgresql" else messages.alias()
     due_query = (
-        select(*(table.c[name] for name in _DUE_COLUMNS))
+        select(*(table.c[name] for name in DUE_COLUMNS))
         .where(
             table.c.profile_id == _PROFILES.c.value,
+            table.c.destination == literal_column("0"),
             table.c.due_at <= bind_now(is_clock_checked=is_clock_checked),
         )
         .order_by(table.c.due_at, table.c.id)
@@ -452,21 +466,21 @@ def _build_due_query(
         .correlate(_PROFILES)
     )
     if only_known_outcomes:
-        due_query = due_query.where(~_has_unknown_outcome(table))
+        due_query = due_query.where(~has_unknown_outcome(table))
     if dialect == "postgresql":
         due: FromClause = due_query.with_for_update(skip_locked=True).lateral()
         query = select(*due.c, message_contents.c.size_bytes).join_from(_PROFILES, due, true())
     else:
         due = messages
         ids = due_query.with_only_columns(table.c.id)
-        columns = (messages.c[name] for name in _DUE_COLUMNS)
+        columns = (messages.c[name] for name in DUE_COLUMNS)
         query = select(*columns, message_contents.c.size_bytes).join_from(
             _PROFILES, messages, messages.c.id.in_(ids)
         )
     return query.join(message_contents, message_contents.c.message_id == due.c.id)
 
 
-def _has_unknown_outcome(table: FromClause) -> ColumnElement[bool]:
+def has_unknown_outcome(table: FromClause) -> ColumnElement[bool]:
     """Build the condition that an open recipient's last outcome is unknown."""
     return (
         select(recipients.c.message_id)

@@ -70,16 +70,16 @@ async def _cancel_pending(
     connection: AsyncConnection, tenant_id: str, profile_id: str, now: datetime
 ) -> None:
     """Cancel unleased messages; locked rows are being claimed or settled."""
-    place = tuple_(messages.c.due_at, messages.c.id)
+    place = tuple_(messages.c.destination, messages.c.due_at, messages.c.id)
     query = (
-        select(messages.c.due_at, messages.c.id)
+        select(messages.c.destination, messages.c.due_at, messages.c.id)
         .where(
             messages.c.tenant_id == tenant_id,
             messages.c.profile_id == profile_id,
             messages.c.due_at.is_not(None),
             or_(messages.c.lease_owner.is_(None), messages.c.due_at <= now),
         )
-        .order_by(messages.c.due_at, messages.c.id)
+        .order_by(messages.c.destination, messages.c.due_at, messages.c.id)
         .limit(CANCEL_BATCH)
         .with_for_update(skip_locked=True)
     )
@@ -89,4 +89,4 @@ async def _cancel_pending(
             connection, message_ids=[row.id for row in rows], event=RecipientEvent.CANCEL, now=now
         )
         last_row = rows[-1]
-        batch = query.where(place > (last_row.due_at, last_row.id))
+        batch = query.where(place > (last_row.destination, last_row.due_at, last_row.id))

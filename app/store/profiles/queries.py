@@ -34,6 +34,7 @@ from app.store.db.keyset import oldest_first
 from app.store.db.rows import from_row
 from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.profiles.deletion import delete
+from app.store.profiles.destinations import write_destinations
 from app.store.profiles.rows import (
     PROFILE_COLUMNS,
     SEALED_COLUMNS,
@@ -104,6 +105,8 @@ async def insert(
             await _take_default(connection, profile.tenant_id)
         await connection.execute(insert_into(profiles).values(row))
     await connection.execute(insert_into(lanes).values(profile_id=profile.id, faults=0))
+    if profile.has_destination_limits:
+        await write_destinations(connection, profile)
 
 
 def _build_conflict(name: str) -> Conflict:

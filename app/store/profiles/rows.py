@@ -1,7 +1,8 @@
 """Map profiles to rows, and read encrypted columns only when needed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, update
@@ -10,10 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.errors import NotFound
 from app.domain.types import (
     AuthMechanism,
+    Destination,
     NamedAddress,
     OAuth,
     OAuthGrant,
     Profile,
+    Ramp,
+    RampPeriod,
+    RateLimit,
     RetryPolicy,
     Timeouts,
     TlsMode,
@@ -29,6 +34,42 @@ SEALED_COLUMNS: Final = (
     "sealed_oauth_private_key",
     "sealed_oauth_refresh_token",
 )
+
+
+def build_ramp(stored: Mapping[str, Any] | None) -> Ramp | None:
+    """Build a ramp from its JSON."""
+    if stored is None:
+        return None
+    every, started_at = RampPeriod(stored["every"]), datetime.fromisoformat(stored["started_at"])
+    return Ramp(**{**stored, "every": every, "started_at": started_at})
+
+
+def build_destinations(stored: Sequence[Mapping[str, Any]]) -> tuple[Destination, ...]:
+    """Build destinations from their JSON."""
+    return tuple(
+        Destination(
+            **{
+                **item,
+                "match": tuple(item["match"]),
+                "rate_limit": item["rate_limit"] and RateLimit(**item["rate_limit"]),
+                "ramp": build_ramp(item["ramp"]),
+            }
+        )
+        for item in stored
+    )
+
+
+def _dump_ramp(ramp: Ramp | None) -> dict[str, Any] | None:
+    if ramp is None:
+        return None
+    return {**asdict(ramp), "started_at": ramp.started_at.isoformat()}
+
+
+def _dump_destination(destination: Destination) -> dict[str, Any]:
+    return asdict(destination) | {
+        "match": list(destination.match),
+        "ramp": _dump_ramp(destination.ramp),
+    }
 
 
 def secret_field(sealed: str) -> str:
@@ -54,6 +95,8 @@ _FROM_COLUMN: Final[Mapping[str, Callable[[Any], object]]] = {
     "auth_mechanism": AuthMechanism,
     "tls_pins": tuple,
     "allowed_from": tuple,
+    "ramp": build_ramp,
+    "destinations": build_destinations,
     "oauth": lambda stored: stored and OAuth(**stored | {"grant": OAuthGrant(stored["grant"])}),
 }
 _TIMEOUTS: Final = {field.name: f"timeout_{field.name}_seconds" for field in fields(Timeouts)}
@@ -85,6 +128,8 @@ def build_row(profile: Profile) -> dict[str, Any]:
     return values | {
         "tls_pins": list(profile.tls_pins),
         "allowed_from": list(profile.allowed_from),
+        "ramp": _dump_ramp(profile.ramp),
+        "destinations": [_dump_destination(item) for item in profile.destinations],
         "oauth": None if profile.oauth is None else asdict(profile.oauth),
         "default_from_address": sender.address if sender else None,
         "default_from_name": sender.name if sender else None,

@@ -243,6 +243,9 @@ profiles = Table(
     Column("rate_recipients", Integer),
     Column("rate_per_seconds", Integer),
     Column("rate_burst", Integer),
+    # The limit that grows, and the limits by recipients' domains: `Ramp` and `Destination`.
+    Column("ramp", Json),
+    Column("destinations", Json, nullable=False, server_default="[]"),
     Column("timeout_connect_seconds", Float, nullable=False),
     Column("timeout_command_seconds", Float, nullable=False),
     Column("timeout_data_seconds", Float, nullable=False),
@@ -312,6 +315,8 @@ lanes = Table(
     Column("tokens_at", Instant),
     # How many connections the server handles; NULL: the profile's maximum.
     Column("concurrency", Integer),
+    # Whether the profile has rows in `destination_buckets`: polls read those of no other profile.
+    Column("has_destinations", Boolean, nullable=False, server_default=false()),
     # The EHLO name that the server accepts, found by a diagnosis.
     Column("recommended_ehlo_name", String(255)),
     Column("recommended_why", Text),
@@ -331,6 +336,22 @@ lanes = Table(
     ),
 )
 
+# What is left of a profile's limits for each destination, shared by all replicas (invariant 7). The
+# number 0 counts for the whole profile.
+destination_buckets = Table(
+    "destination_buckets",
+    metadata,
+    Column("profile_id", Id, ForeignKey("profiles.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("rate_tokens", Float),
+    Column("rate_tokens_at", Instant),
+    Column("ramp_tokens", Float),
+    Column("ramp_tokens_at", Instant),
+    PrimaryKeyConstraint("profile_id", "number"),
+    CheckConstraint("(rate_tokens IS NULL) = (rate_tokens_at IS NULL)", name="rate_whole"),
+    CheckConstraint("(ramp_tokens IS NULL) = (ramp_tokens_at IS NULL)", name="ramp_whole"),
+)
+
 # A profile's access token, shared by all replicas; one of them renews it at a time.
 oauth_tokens = Table(
     "oauth_tokens",
@@ -348,16 +369,17 @@ oauth_tokens = Table(
     CheckConstraint("(renewing_by IS NULL) = (renewing_until IS NULL)", name="renewing_whole"),
 )
 
-# How many connections a worker may open to a profile's server, until a moment: in total at most the
-# profile's `max_connections` (invariant 7).
+# How many connections a worker may open to a profile's server, or use for a destination (0: for
+# all), until a moment: in total at most the `max_connections` of each (invariant 7).
 connection_permits = Table(
     "connection_permits",
     metadata,
     Column("profile_id", Id, ForeignKey("profiles.id", ondelete="CASCADE"), nullable=False),
+    Column("destination", Integer, nullable=False),
     Column("worker_id", Id, nullable=False),
     Column("permits", Integer, nullable=False),
     Column("expires_at", Instant, nullable=False),
-    PrimaryKeyConstraint("profile_id", "worker_id"),
+    PrimaryKeyConstraint("profile_id", "destination", "worker_id"),
     Index("ix_connection_permits_worker", "worker_id"),
 )
 
@@ -399,6 +421,8 @@ messages = Table(
     Column("erases_recipients", Boolean, nullable=False, server_default=false()),
     # The way in; NULL where that was not recorded yet.
     Column("source", String(8)),
+    # The queue in which it waits: that of its recipients' destination, else 0.
+    Column("destination", Integer, nullable=False, server_default="0"),
     _one_of("status", "queued", "sending", "held", "sent", "partially_sent", "failed", "cancelled"),
     _one_of("priority", "high", "normal", "low"),
     _one_of("guarantee", "at_least_once", "at_most_once"),
@@ -414,6 +438,7 @@ messages = Table(
     Index(
         "ix_messages_due",
         "profile_id",
+        "destination",
         "due_at",
         "id",
         sqlite_where=text("due_at IS NOT NULL"),
@@ -638,6 +663,7 @@ __all__ = [
     "attempts",
     "audit_log",
     "connection_permits",
+    "destination_buckets",
     "idempotency_keys",
     "inbound_reports",
     "lanes",

@@ -72,6 +72,8 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
         "max_messages_per_connection": 1000,
         "concurrency": 10,
         "rate_limit": None,
+        "ramp": None,
+        "destinations": [],
         "timeouts": {"connect": 30.0, "command": 120.0, "data": 600.0},
         "retry": {
             "first_seconds": 60.0,
@@ -518,6 +520,6 @@ async def test_a_failing_profile_says_why(api: Api, acme: Caller) -> None:
         faults=1,
     )
     ehlo = EffectiveEhlo("mail.example.com", EhloSource.PROFILE)
-    read = ProfileRead.of(found, health, ehlo)
+    read = ProfileRead.of(found, health, {}, found.updated_at, ehlo)
     assert read.state == "failing"
     assert read.reason == health.reason

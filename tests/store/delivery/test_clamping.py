@@ -144,7 +144,7 @@ async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(
         )
         await shared_limits.lease_connections(
             connection,
-            max_connections={profile.id: 2},
+            max_connections={(profile.id, 0): 2},
             worker_id="wrk_1",
             until=NOW + DAY + MINUTE,
             **tomorrow,
@@ -154,9 +154,9 @@ async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(
         assert await workers.list_hostnames(connection, since=NOW + MINUTE) == []
         granted = await shared_limits.lease_connections(
             connection,
-            max_connections={profile.id: 2},
+            max_connections={(profile.id, 0): 2},
             worker_id="wrk_2",
             now=NOW + 2 * HOUR,
             until=NOW + 3 * HOUR,
         )
-    assert granted == {profile.id: 2}
+    assert granted == {(profile.id, 0): 2}

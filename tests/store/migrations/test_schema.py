@@ -184,7 +184,15 @@ async def test_what_was_there_before_a_migration_is_there_after_it(database_url:
     database = Database(database_url)
     tenant = a_tenant()
     profile = a_profile(tenant)
-    new = {"tls_min_version", "tls_pins", "tls_server_name", "oauth", "retry_max_unknown_outcomes"}
+    new = {
+        "tls_min_version",
+        "tls_pins",
+        "tls_server_name",
+        "oauth",
+        "retry_max_unknown_outcomes",
+        "ramp",
+        "destinations",
+    }
     async with database.transaction() as connection:
         await connection.run_sync(_upgrade_to, "0002")
         known = ("id", "slug", "name", "ehlo_name", "created_at", "updated_at")
