@@ -42,6 +42,7 @@ from app.diagnostics.dns_records import look_up_txt
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
+from app.inbound.sns import SnsClient
 from app.metrics import Metrics
 from app.settings import Settings, read_settings, variable_name
 from app.smtp.outgoing import local_address
@@ -211,6 +212,7 @@ def _make_service(
         lease_seconds=settings.lease_seconds,
         local_address=local_address,
         look_up_txt=partial(look_up_txt, parts.network.resolver),
+        sns=SnsClient(parts.network),
         readiness=readiness.check,
         metrics=metrics.exposition,
         record_request=metrics.record_request,

@@ -1,6 +1,6 @@
 """Turn a draft into a storable message: resolve, validate, render once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,6 +11,7 @@ from app.domain.address.folding import fold
 from app.domain.dsn_request import DsnRequest
 from app.domain.errors import FieldError, InvalidRequest, TooLarge
 from app.domain.ids import new_id
+from app.domain.inbound.provider import build_trace_fields
 from app.domain.mime.build import Content, build_message_id, check_header, check_subject, render
 from app.domain.types import (
     MAX_RECIPIENTS,
@@ -51,7 +52,8 @@ def prepare_message(
     check_message_size(_count_content_bytes(draft), policy.max_message_bytes)
     message_id = new_id("msg")
     header = build_message_id(message_id, sender)
-    mime = render(_build_content(draft, sender, recipients, header, _starts_at(draft, policy.now)))
+    starts_at, trace = _starts_at(draft, policy.now), build_trace_fields(profile.host, message_id)
+    mime = render(_build_content(draft, sender, recipients, header, starts_at, trace))
     mime = policy.signing.sign(mime, sender.domain, policy.now)
     check_message_size(len(mime), policy.max_message_bytes)
     return build_message(
@@ -275,6 +277,7 @@ def _build_content(
     recipients: tuple[RecipientAddress, ...],
     header: str,
     now: datetime,
+    trace: Mapping[str, str],
 ) -> Content:
     return Content(
         sender=sender,
@@ -287,7 +290,7 @@ def _build_content(
         calendar=draft.calendar,
         submitter=draft.submitter,
         attachments=draft.attachments,
-        headers=_build_option_headers(draft) | dict(draft.headers),
+        headers={**trace, **_build_option_headers(draft), **draft.headers},
         message_id=header,
         date=now,
     )

@@ -1,5 +1,6 @@
 """Prepare a raw message: check its bytes and keep them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -14,6 +15,7 @@ from app.accept.draft import Draft
 from app.accept.policy import AcceptPolicy, check_recipients, check_senders
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
+from app.domain.inbound.provider import build_trace_fields
 from app.domain.mime.blocks import join_blocks
 from app.domain.mime.build import build_message_id, format_date
 from app.domain.mime.raw import RawMessage, parse_raw
@@ -35,9 +37,10 @@ def prepare_raw_message(
 ) -> NewMessage:
     """Check a raw message, and add what it lacks before its bytes.
 
-    That is a Date and a Message-ID, as a submission server adds them (RFC 6409 section 8), and
-    before all else the `trace` (RFC 5321 section 4.4). `envelope` has recipients and options;
-    `takes_any_message_id` is for `parse_raw`. Raises what `prepare_message` raises.
+    That is a Date and a Message-ID, as a submission server adds them (RFC 6409 section 8), what a
+    provider needs to name the message, and before all else the `trace` (RFC 5321 section 4.4).
+    `envelope` has recipients and options; `takes_any_message_id` is for `parse_raw`. Raises what
+    `prepare_message` raises.
     """
     check_message_size(len(content), policy.max_message_bytes)
     try:
@@ -50,7 +53,8 @@ def prepare_raw_message(
     check_recipients(recipients, policy.routing)
     message_id = new_id("msg")
     header = raw.message_id or build_message_id(message_id, raw.sender)
-    mime = _add_missing_fields(raw, header, policy.now)
+    trace_fields = build_trace_fields(profile.host, message_id)
+    mime = _add_missing_fields(raw, header, policy.now, trace_fields)
     if not raw.is_signed:
         mime = policy.signing.sign(mime, raw.sender.domain, policy.now)
     if trace:
@@ -68,8 +72,10 @@ def prepare_raw_message(
     )
 
 
-def _add_missing_fields(raw: RawMessage, message_id: str, now: datetime) -> bytes:
-    fields = []
+def _add_missing_fields(
+    raw: RawMessage, message_id: str, now: datetime, trace_fields: Mapping[str, str]
+) -> bytes:
+    fields = [f"{name}: {value}\r\n" for name, value in trace_fields.items()]
     if not raw.has_date:
         fields.append(f"Date: {format_date(now)}\r\n")
     if raw.message_id is None:

@@ -109,6 +109,12 @@ def tenant_problems(*slugs: str, has_body: bool = False) -> Responses:
     return _problems(*_STORED, *auth, "tenant-required", *body, *slugs)
 
 
+def provider_problems(*slugs: str) -> Responses:
+    """Document the errors of an operation of an email provider, known by a token in the URL."""
+    token = ("unauthenticated", "network-not-allowed", "too-many-auth-failures")
+    return _problems(*_STORED, *token, *_BODY, *slugs)
+
+
 def admin_problems(*slugs: str, has_body: bool = False) -> Responses:
     """Document the errors of an operation that needs an admin key."""
     body = _BODY if has_body else ()

@@ -10,6 +10,8 @@ from app.api.domains import routes as domains
 from app.api.events import routes as events
 from app.api.inbound import bounce_routes as inbound
 from app.api.inbound import mailbox_routes as mailboxes
+from app.api.inbound import provider_event_routes as provider_events
+from app.api.inbound import provider_webhook_routes as provider_webhooks
 from app.api.messages import batch_routes as batch
 from app.api.messages import bulk_routes as message_actions
 from app.api.messages import erasure_routes as recipients
@@ -48,6 +50,8 @@ routers: Final[list[APIRouter]] = [
     suppressions.router,
     inbound.router,
     mailboxes.router,
+    provider_webhooks.router,
+    provider_events.router,
     events.router,
     submissions.router,
     webhooks.router,

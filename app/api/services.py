@@ -18,6 +18,7 @@ from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure
 from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import Profile
+from app.inbound.sns import SnsClient
 from app.store.db.engine import Database
 from app.store.idempotency import KeyedRequest
 from app.store.secrets.encryption import Vault
@@ -80,6 +81,7 @@ class Services:
     verify_per_minute: int
     local_address: Callable[[Profile], str | None]
     look_up_txt: Callable[[str], Awaitable[list[str] | Failure]]
+    sns: SnsClient
     readiness: Callable[[], Awaitable[list[str]]]
     metrics: Callable[[], Awaitable[bytes]] = _no_metrics
     record_request: RecordRequest = _ignore_request

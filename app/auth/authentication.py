@@ -1,5 +1,6 @@
 """Authenticate and authorize callers of every protocol."""
 
+import asyncio
 import hmac
 import ipaddress
 import logging
@@ -29,6 +30,7 @@ from app.store.tenants import queries as tenants
 log = logging.getLogger(__name__)
 
 PROFILE_SECONDS: Final = 1.0
+MAX_TOKEN_READS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,10 @@ class Authenticator:
     auth_throttle: AuthThrottle
     key_cache: KeyCache = field(default_factory=KeyCache)
     request_limiter: RateLimiter = field(default_factory=RateLimiter)
+    # Limits the database connections that guesses of tokens can use.
+    token_slots: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(MAX_TOKEN_READS)
+    )
     profile_cache: TenantCache[Profile] = field(
         default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
     )
@@ -176,7 +182,7 @@ class Visitor:
         key, tenant = cached_key
         self.actor = Actor(ActorKind.KEY, key.id, key.name, source)
         self.tenant_id = tenant.id
-        if key.networks and not contains(_parse_networks(key.networks), source or ""):
+        if key.networks and not contains(parse_networks(key.networks), source or ""):
             raise Forbidden(
                 "network-not-allowed",
                 f"This key works only from {', '.join(key.networks)}, and"
@@ -212,5 +218,6 @@ async def _read_key(auth: Authenticator, key_hash: bytes) -> CachedKey | None:
 
 
 @lru_cache(maxsize=1024)
-def _parse_networks(networks: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+def parse_networks(networks: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+    """Parse networks that were checked when they were stored."""
     return tuple(map(ipaddress.ip_network, networks))

@@ -27,6 +27,7 @@ def reseal() -> None:
             "webhooks": await resealing.reseal_webhooks(connection, vault),
             "DKIM keys": await resealing.reseal_dkim_keys(connection, vault),
             "mailboxes": await resealing.reseal_mailboxes(connection, vault),
+            "provider webhooks": await resealing.reseal_provider_webhooks(connection, vault),
             "sensitive messages": await resealing.reseal_contents(connection, vault),
         }
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from app.delivery.classification import TransactionResult
 from app.domain.ids import new_id
+from app.domain.inbound.provider import read_provider_message_id
+from app.domain.mime.build import parse_message_id
 from app.domain.outcome.outcome import OUTCOME_UNKNOWN, FailureScope, Outcome, Stage, Verdict
 from app.domain.outcome.replies import Reply
 from app.smtp.identity import ConnectionFacts
@@ -64,6 +66,7 @@ class Recorder:
             "recipients": [
                 _recipient_entry(address, outcome) for address, outcome in result.outcomes.items()
             ],
+            "provider_message_id": _read_provider_message_id(message, main),
             "transcript": transcript.text
             if transcript is not None and self.keeps_transcripts
             else None,
@@ -87,6 +90,16 @@ class Recorder:
             seconds=0.0,
         )
         return {**row, "worker": message.former_owner}
+
+
+def _read_provider_message_id(message: ClaimedMessage, main: Outcome) -> str | None:
+    """Return the provider's id of a delivered message, unless it is the message's own id."""
+    if main.verdict is not Verdict.DELIVERED or main.reply is None:
+        return None
+    provider_message_id = read_provider_message_id(main.reply.text)
+    if provider_message_id is None or parse_message_id(provider_message_id) == message.id:
+        return None
+    return provider_message_id
 
 
 def _reply_columns(reply: Reply | None) -> dict[str, Any]:

@@ -28,6 +28,7 @@ Prefix = Literal[
     "dom",  # sending domain
     "dkm",  # DKIM key
     "mbx",  # mailbox
+    "pwh",  # webhook of an email provider
     "sub",  # a session of the submission server
 ]
 

@@ -15,6 +15,7 @@ from app.store.secrets.contexts import (
     dkim_private_key,
     mailbox_password,
     profile_secret,
+    provider_webhook_secret,
     webhook_secret,
 )
 from app.store.secrets.encryption import SealContext, Vault, content_key
@@ -22,6 +23,7 @@ from app.store.tables.core import message_contents
 from app.store.tables.domains import dkim_keys
 from app.store.tables.events import webhooks
 from app.store.tables.mailboxes import mailboxes
+from app.store.tables.provider_webhooks import provider_webhooks
 from app.store.webhooks.queries import build_webhook
 
 BATCH_SIZE: Final = 200
@@ -122,6 +124,26 @@ async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
         if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
             await connection.execute(
                 update(mailboxes).where(mailboxes.c.id == row["id"]).values(resealed)
+            )
+            count += 1
+    return count
+
+
+async def reseal_provider_webhooks(connection: AsyncConnection, vault: Vault) -> int:
+    """Reseal the secrets of provider webhooks; return how many changed."""
+    query = (
+        select(provider_webhooks.c.id, provider_webhooks.c.sealed_secret)
+        .where(provider_webhooks.c.sealed_secret.is_not(None))
+        .order_by(provider_webhooks.c.id)
+        .with_for_update()
+    )
+    count = 0
+    for row in (await connection.execute(query)).all():
+        context = provider_webhook_secret(row.id)
+        sealed = {"sealed_secret": row.sealed_secret}
+        if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
+            await connection.execute(
+                update(provider_webhooks).where(provider_webhooks.c.id == row.id).values(resealed)
             )
             count += 1
     return count

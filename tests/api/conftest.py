@@ -22,6 +22,7 @@ from app.domain.clock import SystemClock
 from app.domain.ehlo import EhloNames
 from app.domain.networks import AddressGuard
 from app.domain.types import Profile
+from app.inbound.sns import SnsClient
 from app.metrics import Metrics
 from app.oauth.token_cache import AccessTokens
 from app.smtp.dns import Resolver
@@ -72,6 +73,7 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
         ),
         database=database,
         look_up_txt=partial(look_up_txt, network.resolver),
+        sns=SnsClient(network),
         vault=vault,
         verifier=Verifier(
             network=network,

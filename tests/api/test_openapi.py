@@ -14,6 +14,8 @@ from app.api.events import responses as event_reads
 from app.api.http.problem_types import PROBLEMS
 from app.api.inbound import bounce_routes as inbound
 from app.api.inbound import mailbox_schemas as mailbox_bodies
+from app.api.inbound import provider_event_routes as provider_events
+from app.api.inbound import provider_webhook_schemas as provider_bodies
 from app.api.messages import responses as message_reads
 from app.api.messages import stats_routes as stats
 from app.api.profiles import responses as profile_reads
@@ -24,13 +26,20 @@ from app.api.templates import schemas as template_bodies
 from app.api.tenants import schemas as tenant_bodies
 from app.api.tenants import usage_routes as usage
 from app.api.webhooks import schemas as webhook_bodies
-from tests.support.api_client import MESSAGE, Api
+from tests.support.api_client import MESSAGE, Api, Caller
 from tests.support.uncertain_message import held_message
 
 pytestmark = pytest.mark.one_database
 
 PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}
 OPEN = {"get_health", "get_readiness", "get_metrics", "list_problem_types", "get_problem_type"}
+OPEN |= {"receive_provider_events"}
+
+LISTS = {
+    "webhook": "/webhooks",
+    "mailbox": "/mailboxes",
+    "provider_webhook": "/provider-webhooks",
+}
 
 Operation = tuple[str, str, dict[str, Any]]
 
@@ -126,6 +135,20 @@ async def test_every_parameter_is_explained(document: dict[str, Any]) -> None:
             assert parameter.get("description") or parameter["name"] in {"status", "tag", "slug"}
 
 
+async def newest(caller: Caller, path: str) -> dict[str, str]:
+    """What a path names of which any will do: the newest object, a token that was just made."""
+    acting = {
+        noun: (await caller.read(listed))["items"][0]["id"]
+        for noun, listed in LISTS.items()
+        if f"{{{noun}}}" in path
+    }
+    if "{token}" in path:
+        hook = {"name": "open", "provider": "postmark"}
+        made = await caller.made("/provider-webhooks", hook)
+        acting["provider"], acting["token"] = made["path"].split("/")[2:]
+    return acting
+
+
 async def test_every_request_example_works(api: Api, document: dict[str, Any]) -> None:
     """Pasted one after the other, each is accepted."""
     acting: dict[str, Any] = {"tenant": "acme", "profile": "transactional"}
@@ -163,6 +186,10 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "receive_bounce",
         "create_mailbox",
         "update_mailbox",
+        "create_provider_webhook",
+        "update_provider_webhook",
+        "rotate_provider_webhook",
+        "receive_provider_events",
         "create_suppression",  # nothing goes to ann from then on
     ]
     found = {
@@ -185,10 +212,7 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
                 made = await caller.made("/messages", MESSAGE)
                 acting["message"] = made["id"]
                 await caller("POST", f"/messages/{made['id']}/cancel")
-            if "{webhook}" in path:
-                acting["webhook"] = (await caller.read("/webhooks"))["items"][0]["id"]
-            if "{mailbox}" in path:
-                acting["mailbox"] = (await caller.read("/mailboxes"))["items"][0]["id"]
+            acting |= await newest(caller, path)
             if "{key" in path:
                 body = {"name": "test", "scopes": ["messages:send"]}
                 acting["key"] = (await api.admin_for("acme").made("/keys", body))["id"]
@@ -218,6 +242,9 @@ MODELS = [
     domain_bodies.DomainRead,
     inbound.InboundRead,
     mailbox_bodies.MailboxRead,
+    provider_bodies.ProviderWebhookRead,
+    provider_bodies.ProviderWebhookCreated,
+    provider_events.ProviderEventsRead,
     webhook_bodies.WebhookRead,
     webhook_bodies.WebhookCreated,
     template_bodies.TemplateRead,

@@ -15,14 +15,19 @@ from app.domain.secret_keys import parse_key
 from app.domain.types import SealedContent
 from app.store import domains as sending_domains
 from app.store.db.engine import Database
-from app.store.inbound import mailboxes
+from app.store.inbound import mailboxes, provider_webhooks
 from app.store.outbox import queries as outbox
 from app.store.profiles import queries as profiles
-from app.store.secrets.contexts import dkim_private_key, mailbox_password, profile_secret
+from app.store.secrets.contexts import (
+    dkim_private_key,
+    mailbox_password,
+    profile_secret,
+    provider_webhook_secret,
+)
 from app.store.secrets.encryption import Vault
 from app.store.tables.core import message_contents
 from tests.cli.test_profile_commands import opened_password, opened_secret, with_database
-from tests.support.rows import a_mailbox, a_message, made_profile, made_tenant
+from tests.support.rows import a_mailbox, a_message, a_provider_webhook, made_profile, made_tenant
 from tests.support.terminal import Terminal
 
 CANARY = "canary-3f9c-in-the-coal-mine"
@@ -176,12 +181,20 @@ def test_dkim_keys_and_mailboxes_are_resealed_too(operator: Terminal) -> None:
             )
             sealed = vault.seal("pw", mailbox_password(mailbox))
             await mailboxes.insert(connection, mailbox=mailbox, sealed_password=sealed)
+            hook = a_provider_webhook(tenant_id)
+            await provider_webhooks.insert(
+                connection,
+                webhook=hook,
+                token_hash=b"hash",
+                sealed_secret=vault.seal("s", provider_webhook_secret(hook.id)),
+            )
 
     with_database(operator, write)
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
-    assert "1 DKIM keys, 1 mailboxes" in operator.done("reseal").out
+    told = "1 DKIM keys, 1 mailboxes, 1 provider webhooks"
+    assert told in operator.done("reseal").out
     operator.environment["HELOISE_SECRET_KEYS"] = new
-    assert "0 DKIM keys, 0 mailboxes" in operator.done("reseal").out
+    assert told.replace("1", "0") in operator.done("reseal").out
 
 
 def printing(folder: Path, *lines: str) -> str:

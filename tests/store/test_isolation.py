@@ -9,7 +9,7 @@ import pytest
 
 from app.store import api_keys, events, submissions, suppressions, templates
 from app.store import domains as sending_domains
-from app.store.inbound import mailboxes, reports
+from app.store.inbound import mailboxes, provider_webhooks, reports
 from app.store.inbound import mails as mailbox_mails
 from app.store.messages import queries as messages
 from app.store.profiles import oauth_tokens
@@ -21,6 +21,7 @@ MODULES = [api_keys, events, messages, oauth_tokens, profiles, submissions, supp
 MODULES += [
     mailbox_mails,
     mailboxes,
+    provider_webhooks,
     reports,
     sending_domains,
     templates,
@@ -49,6 +50,7 @@ ACROSS_TENANTS = {
     "suppressions.apply": "a group of messages is of many tenants; each is held to its own",
     "inbound.mailboxes.claim": "a worker reads everybody's",
     "inbound.mailboxes.load_next_poll_at": "as above",
+    "inbound.provider_webhooks.find_by_token": "the token is what names the tenant",
     "inbound.reports.delete_old": "a worker forgets everybody's",
     "profiles.queries.load_many_for_delivery": "a worker delivers for all; it reads given ids",
     "profiles.queries.load_sealed_page": "the operator seals all credentials anew",
@@ -68,6 +70,7 @@ CARRIES_ITS_TENANT |= {
 CARRIES_ITS_TENANT |= {
     f"inbound.mails.{name}": "mailbox" for name in ("list_unfinished", "begin", "finish")
 }
+CARRIES_ITS_TENANT |= {"inbound.provider_webhooks.insert": "webhook"}
 CARRIES_ITS_TENANT |= {"domains.insert_key": "domain_id"}
 CARRIES_ITS_TENANT |= {f"webhooks.deliveries.{name}": "webhook" for name in ("claim", "settle")}
 CARRIES_ITS_TENANT |= {"webhooks.deliveries.enqueue_deliveries": "webhook_id"}

@@ -7,6 +7,7 @@ from typing import Any
 from app.domain.events import EventFilter
 from app.domain.ids import new_id
 from app.domain.inbound import mailbox as mailboxes
+from app.domain.inbound.provider import Provider, ProviderWebhook
 from app.domain.types import (
     ApiKey,
     LaneHealth,
@@ -72,6 +73,18 @@ def a_mailbox(tenant_id: str, **fields: Any) -> mailboxes.Mailbox:
         "updated_at": NOW,
     }
     return mailboxes.Mailbox(tenant_id=tenant_id, **(given | fields))
+
+
+def a_provider_webhook(tenant_id: str, **fields: Any) -> ProviderWebhook:
+    """A webhook of Postmark, not yet written."""
+    given = {
+        "id": new_id("pwh"),
+        "name": "relay",
+        "provider": Provider.POSTMARK,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return ProviderWebhook(tenant_id=tenant_id, **(given | fields))
 
 
 def a_webhook(tenant_id: str, **fields: Any) -> Webhook:

@@ -5,9 +5,11 @@ from typing import Final
 from fastapi import Request
 from starlette.types import Scope
 
-from app.auth.authentication import Visitor
+from app.auth.authentication import Authenticator, Visitor
+from app.auth.provider_visitor import ProviderVisitor
 from app.domain.address.parse import mask_addresses
-from app.domain.errors import Problem
+from app.domain.errors import NotFound, Problem
+from app.domain.inbound.provider import POST_PATH, Provider, hide_token
 
 STATE: Final = "visitor"
 AUTHORIZATION: Final = b"authorization"
@@ -16,16 +18,28 @@ REMEDY: Final = "send the header `Authorization: Bearer <key>`"
 MAX_PATH_CHARACTERS: Final = 255
 
 
-def make_visitor(scope: Scope) -> Visitor:
+def make_visitor(scope: Scope) -> Visitor | ProviderVisitor:
     """Make the visitor of a new request."""
     source = scope["client"][0] if scope.get("client") else None
-    return Visitor(scope["app"].state.services.auth, _read_key(scope), source, remedy=REMEDY)
+    auth: Authenticator = scope["app"].state.services.auth
+    if (match := POST_PATH.fullmatch(scope["path"])) is not None:
+        return ProviderVisitor(auth, Provider(match[1]), match[2], source)
+    return Visitor(auth, _read_key(scope), source, remedy=REMEDY)
 
 
 def get_visitor(request: Request) -> Visitor:
     """Return the visitor of a request."""
     visitor: Visitor = getattr(request.state, STATE)
     return visitor
+
+
+def get_provider_visitor(request: Request, provider: str) -> ProviderVisitor:
+    """Return the visitor of a provider's request; raises NotFound for an unknown provider."""
+    visitor = getattr(request.state, STATE)
+    if isinstance(visitor, ProviderVisitor):
+        return visitor
+    detail = f"Heloise reads no webhooks of {provider!r}; use one of {', '.join(Provider)}."
+    raise NotFound("provider", detail=detail)
 
 
 def _read_key(scope: Scope) -> str | None:
@@ -42,7 +56,7 @@ async def audit_refused_request(request: Request, problem: Problem) -> None:
     await get_visitor(request).audit_refusal(
         problem,
         action=get_operation_id(request),
-        object_id=mask_addresses(request.url.path)[:MAX_PATH_CHARACTERS],
+        object_id=mask_addresses(hide_token(request.url.path))[:MAX_PATH_CHARACTERS],
     )
 
 

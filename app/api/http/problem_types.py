@@ -84,6 +84,14 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "This key works only from 192.0.2.0/24, and the request came from 198.51.100.7. Behind a"
         " proxy, add the proxy to HELOISE_TRUSTED_PROXIES.",
     ),
+    "signature-invalid": ProblemType(
+        403,
+        "Invalid signature",
+        "Compare the settings of the provider webhook with the provider's: secret, public key or"
+        " topic.",
+        "The signature does not match the secret of this provider webhook: set `secret` to"
+        " Mailgun's HTTP webhook signing key. Heloise changed nothing.",
+    ),
     "key-is-bound": ProblemType(
         403,
         "Key bound to profiles",
@@ -193,6 +201,18 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Check the id; GET /mailboxes lists the mailboxes.",
         "There is no mailbox 'mbx_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
+    "provider-webhook-not-found": ProblemType(
+        404,
+        "Provider webhook not found",
+        "Check the id; GET /provider-webhooks lists the provider webhooks.",
+        "There is no provider-webhook 'pwh_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    ),
+    "provider-not-found": ProblemType(
+        404,
+        "Provider not found",
+        "Post to the URL of a provider webhook, as its creation showed it.",
+        "Heloise reads no webhooks of 'acme'; use one of ses, sendgrid, postmark, mailgun, brevo.",
+    ),
     "domain-not-found": ProblemType(
         404,
         "Domain not found",
@@ -265,6 +285,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Name taken",
         "Choose another name, or update the existing mailbox.",
         "A mailbox 'bounces' exists already; choose another name.",
+    ),
+    "provider-webhook-exists": ProblemType(
+        409,
+        "Name taken",
+        "Choose another name, or update the existing provider webhook.",
+        "A provider webhook 'ses' exists already; choose another name.",
     ),
     "domain-exists": ProblemType(
         409,
@@ -425,6 +451,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Wait for Retry-After and send the request again. Nothing was written.",
         "The service has too many messages in memory, or is stopping. Nothing was written; try"
         " again.",
+    ),
+    "provider-unreachable": ProblemType(
+        503,
+        "Provider unreachable",
+        "Allow connections to SNS on port 443. SNS posts the message again.",
+        "Heloise cannot reach SNS: no response within 6 seconds. SNS posts the message again.",
     ),
     "signing-key-unreadable": ProblemType(
         503,

@@ -14,6 +14,7 @@ from app.api.http.asgi_scope import IS_WHOLE
 from app.api.requests.body_budget import Budget
 from app.api.requests.problems import ProblemResponse
 from app.auth.authentication import Visitor
+from app.auth.provider_visitor import ProviderVisitor
 from app.domain.audit import Actor
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import RequestTimeout, TooLarge
@@ -119,7 +120,12 @@ class BodyReader:
     """Reads the body of one request. Its bytes count against the budget until released."""
 
     def __init__(
-        self, budget: Budget, visitor: Visitor, scope: Scope, receive: Receive, limit: int | None
+        self,
+        budget: Budget,
+        visitor: Visitor | ProviderVisitor,
+        scope: Scope,
+        receive: Receive,
+        limit: int | None,
     ) -> None:
         self._budget = budget
         self._visitor = visitor

@@ -12,6 +12,7 @@ from app.api.services import RecordRequest
 from app.domain.audit import request_id
 from app.domain.clock import monotonic_seconds
 from app.domain.ids import new_id
+from app.domain.inbound.provider import hide_token
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         extra={
             "client": ":".join(map(str, scope.get("client") or ())),
             "method": scope["method"],
-            "path": scope["path"],
+            "path": hide_token(scope["path"]),
             "status": status,
             "duration_ms": round(seconds * 1000, 3),
         },

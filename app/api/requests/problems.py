@@ -27,6 +27,7 @@ from app.domain.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from app.domain.inbound.provider import hide_token
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def _build_body(
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": f"{root_path.get()}{instance}",
+        "instance": f"{root_path.get()}{hide_token(instance)}",
         "request_id": request_id.get(),
     }
     if error_items := [_dump_error(error) for error in errors][:MAX_ERRORS]:
@@ -173,7 +174,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
             )
             return ProblemResponse("invalid-json", detail, instance=path)
         case 404:
-            detail = f"There is nothing at {path}. See /docs for the API."
+            detail = f"There is nothing at {hide_token(path)}. See /docs for the API."
             return ProblemResponse("not-found", detail, instance=path)
         case 405:
             return _answer_method_not_allowed(request, dict(error.headers or {}).get("Allow", ""))
@@ -192,8 +193,6 @@ def _answer_method_not_allowed(request: Request, one_routes: str) -> Response:
     }
     allowed = ", ".join(sorted(allowed_methods)) or one_routes
     detail = (
-        f"{request.url.path} does not allow {request.method}; use {allowed or 'another method'}."
+        f"{hide_token(path)} does not allow {request.method}; use {allowed or 'another method'}."
     )
-    return ProblemResponse(
-        "method-not-allowed", detail, instance=request.url.path, headers={"Allow": allowed}
-    )
+    return ProblemResponse("method-not-allowed", detail, instance=path, headers={"Allow": allowed})

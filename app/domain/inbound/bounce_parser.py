@@ -101,15 +101,16 @@ class ReportedRecipient:
 class Report:
     """A mail about messages that were sent.
 
-    `places` (a message's id and a recipient's position), `ids` of messages, and `message_ids`
-    (header Message-ID) identify these; the first match counts. `tag` is the text after
-    `unsubscribe`: a tag, or any words.
+    `places` (a message's id and a recipient's position), `ids` of messages, `message_ids` (header
+    Message-ID) and `provider_message_ids` identify these; the first match counts. `tag` is the text
+    after `unsubscribe`: a tag, or any words.
     """
 
     recipients: tuple[ReportedRecipient, ...]
     places: tuple[tuple[str, int], ...] = ()
     ids: tuple[str, ...] = ()
     message_ids: tuple[str, ...] = ()
+    provider_message_ids: tuple[str, ...] = ()
     tag: str | None = None
 
 
@@ -186,7 +187,7 @@ def _parse_notification(mail: Part, status: Part) -> Report:
 def _parse_recipient(fields: Header) -> ReportedRecipient | None:
     """Parse a recipient's group of fields; None if it says nothing."""
     text = _strip_type(fields.get("diagnostic-code"))
-    code = _find_status_code(_read_text(fields.get("status")), text)
+    code = find_status_code(_read_text(fields.get("status")), text)
     kind = ACTIONS.get(_read_first_word(fields.get("action"))) or CLASSES.get((code or "")[:1])
     if kind is None:
         return None
@@ -195,7 +196,7 @@ def _parse_recipient(fields: Header) -> ReportedRecipient | None:
     )
     return ReportedRecipient(
         kind=kind,
-        addresses=tuple(dict.fromkeys(filter(None, map(_parse_address, recipient_fields)))),
+        addresses=tuple(dict.fromkeys(filter(None, map(parse_address, recipient_fields)))),
         code=code,
         text=text,
     )
@@ -213,14 +214,14 @@ def _parse_complaint(mail: Part, feedback: Part) -> Report:
         return Report(recipients=())
     recipient_fields = [*fields.get_all("original-rcpt-to"), *fields.get_all("removal-recipient")]
     addresses = tuple(
-        dict.fromkeys(filter(None, map(_parse_address, recipient_fields[:MAX_RECIPIENTS])))
+        dict.fromkeys(filter(None, map(parse_address, recipient_fields[:MAX_RECIPIENTS])))
     )
     recipient = ReportedRecipient(
         kind=ReportKind.COMPLAINED if kind in COMPLAINTS else ReportKind.REPORTED,
         addresses=addresses,
-        text=_shorten(f"feedback of type {kind}"),
+        text=shorten(f"feedback of type {kind}"),
     )
-    return_path = _parse_address(fields.get("original-mail-from"))
+    return_path = parse_address(fields.get("original-mail-from"))
     place = verp.parse_return_path(return_path) if return_path else None
     return Report(
         recipients=(recipient,),
@@ -262,7 +263,7 @@ def _collect_reasons(lines: Iterable[str], addresses: Collection[str]) -> dict[s
         else:
             address = None
     return {
-        address: _shorten(" ".join(reason_lines))
+        address: shorten(" ".join(reason_lines))
         for address, reason_lines in reasons.items()
         if reason_lines
     }
@@ -274,7 +275,7 @@ def _parse_qmail_bounce(mail: Part, text: str) -> Report:
     reasons, address = dict[str, list[str]](), None
     for line in paragraphs.split("\n"):
         if line.startswith("<") and line.endswith(">:"):
-            address = _parse_address(line[1:-2])
+            address = parse_address(line[1:-2])
             reasons |= {} if address is None else {address: []}
         elif not line:
             address = None
@@ -284,7 +285,7 @@ def _parse_qmail_bounce(mail: Part, text: str) -> Report:
         raise UnparsableReportError("a qmail bounce without an address")
     recipients = []
     for failed_address, lines in list(reasons.items())[:MAX_RECIPIENTS]:
-        reason = _shorten(" ".join(lines))
+        reason = shorten(" ".join(lines))
         match = _STATUS.search(reason)
         recipients.append(
             ReportedRecipient(
@@ -355,13 +356,13 @@ def _find_addresses(header: Header, names: Iterable[str]) -> Iterator[str]:
         for value in header.get_all(name):
             for word in _BETWEEN.split(_ASIDE.sub(" ", value)):
                 address = (
-                    _parse_address(word) or _parse_address(word.strip('"')) if "@" in word else None
+                    parse_address(word) or parse_address(word.strip('"')) if "@" in word else None
                 )
                 if address is not None:
                     yield address
 
 
-def _parse_address(text: str | None) -> str | None:
+def parse_address(text: str | None) -> str | None:
     """Parse an address into its stored form, or None."""
     try:
         return make_named_address((text or "").strip().strip("<>")).address
@@ -369,7 +370,7 @@ def _parse_address(text: str | None) -> str | None:
         return None
 
 
-def _find_status_code(status: str | None, text: str | None) -> str | None:
+def find_status_code(status: str | None, text: str | None) -> str | None:
     """Return the status code; the text's if the status is only generic."""
     codes = [match[1] for value in (status, text) if (match := _STATUS.search(value or ""))]
     detailed_codes = [code for code in codes if not code.endswith(".0.0")]
@@ -391,8 +392,9 @@ def _strip_type(value: str | None) -> str | None:
 
 def _read_text(value: str | None) -> str | None:
     """Return a header field's text on one line, or None."""
-    return None if value is None else _shorten(value)
+    return None if value is None else shorten(value)
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """Return a text on one line, printable and bounded."""
     return make_printable(" ".join(text.split()))[:MAX_TEXT_CHARACTERS]

@@ -19,6 +19,8 @@ from app.domain.types import Suppression, SuppressionReason
 from app.store import events, suppressions
 from app.store.db import delete_old as aging
 from app.store.tables.core import (
+    HAS_PROVIDER_MESSAGE_ID,
+    attempts,
     has_address,
     inbound_reports,
     message_contents,
@@ -124,6 +126,7 @@ async def _load_candidates(
     ids += filter(None, map(parse_message_id, report.message_ids))
     ids = list(dict.fromkeys(ids))[:MAX_IDS]
     ids += await _load_given(connection, tenant_id, report.message_ids[:MAX_IDS])
+    ids += await _load_accepted(connection, tenant_id, report.provider_message_ids[:MAX_IDS])
     if not ids:
         return []
     query = (
@@ -148,6 +151,25 @@ async def _load_given(
             message_contents.c.given_message_id.in_(message_ids),
         )
         .order_by(message_contents.c.message_id.desc())
+        .limit(MAX_SAME_MESSAGE_ID)
+    )
+    return (await connection.execute(query)).scalars().all()
+
+
+async def _load_accepted(
+    connection: AsyncConnection, tenant_id: str, provider_message_ids: Collection[str]
+) -> Sequence[str]:
+    """Return messages that a provider accepted with one of these ids, newest first."""
+    if not provider_message_ids:
+        return []
+    query = (
+        select(attempts.c.message_id)
+        .where(
+            attempts.c.tenant_id == tenant_id,
+            HAS_PROVIDER_MESSAGE_ID,
+            attempts.c.provider_message_id.in_(provider_message_ids),
+        )
+        .order_by(attempts.c.message_id.desc())
         .limit(MAX_SAME_MESSAGE_ID)
     )
     return (await connection.execute(query)).scalars().all()

@@ -58,6 +58,11 @@ def webhook_secret(webhook: Webhook) -> SealContext:
     return SealContext(webhook.id, "secret", {"url": webhook.url})
 
 
+def provider_webhook_secret(webhook_id: str) -> SealContext:
+    """Build the context of a provider webhook's secret, which is never sent."""
+    return SealContext(webhook_id, "secret", None)
+
+
 def dkim_private_key(key_id: str) -> SealContext:
     """Build the context of a DKIM key, which is never sent."""
     return SealContext(key_id, "private_key", None)

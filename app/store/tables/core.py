@@ -606,6 +606,8 @@ IS_TO_SEND: Final = recipients.c.status.in_(
 )
 
 
+HAS_PROVIDER_MESSAGE_ID: Final = text("provider_message_id IS NOT NULL")
+
 attempts = Table(
     "attempts",
     metadata,
@@ -635,7 +637,17 @@ attempts = Table(
     Column("outcome_unknown", Boolean, nullable=False),
     # One entry per recipient of the attempt: address, verdict, classification, reply.
     Column("recipients", Json, nullable=False),
+    # The id that an email provider gave the message, by which its webhooks name it.
+    Column("provider_message_id", String(255)),
     Index("ix_attempts_message", "message_id", "id"),
+    Index(
+        "ix_attempts_provider_message",
+        "tenant_id",
+        "provider_message_id",
+        "message_id",
+        sqlite_where=HAS_PROVIDER_MESSAGE_ID,
+        postgresql_where=HAS_PROVIDER_MESSAGE_ID,
+    ),
 )
 
 # Transcripts are separate from attempts, since they are deleted after some days.

@@ -3,6 +3,7 @@
 from app.store.tables import domains as domain_tables
 from app.store.tables import events as event_tables
 from app.store.tables import mailboxes as mailbox_tables
+from app.store.tables import provider_webhooks as provider_webhook_tables
 from app.store.tables import submissions as submission_tables
 from app.store.tables import templates as template_tables
 from app.store.tables.core import metadata
@@ -12,6 +13,7 @@ __all__ = [
     "event_tables",
     "mailbox_tables",
     "metadata",
+    "provider_webhook_tables",
     "submission_tables",
     "template_tables",
 ]

@@ -20,11 +20,14 @@ OBJECTS = {
     "template",
     "domain",
     "mailbox",
+    "provider_webhook",
 }
 # It does not end by itself: who follows is told of in tests/e2e/test_events.
 STREAM = "/events/stream"
 # An address is no object: what is found by it is the caller's, or nothing.
 NOT_OF_TENANTS = {"tenant", "key_id", "slug", "address"}
+# Of a provider's own path, which a token opens and no key.
+NOT_OF_TENANTS |= {"provider", "token"}
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -57,12 +60,14 @@ async def objects(api: Api, acme: Caller) -> dict[str, list[str]]:
     template = await acme.made("/templates", {"name": "receipt", "subject": "Hi", "text": "Hi"})
     inbox = {"name": "in", "host": "imap.example.com", "username": "u", "password": "p"}
     mailbox = await acme.made("/mailboxes", inbox)
+    hook = await acme.made("/provider-webhooks", {"name": "relay", "provider": "brevo"})
     domain = await acme.made("/domains", {"domain": "example.com"})
     session = await api.session(acme.tenant_id, profile_id=profile["id"])
     [event] = (await acme.read("/events"))["items"]
     return {
         "event": [event["id"]],
         "mailbox": [mailbox["id"]],
+        "provider_webhook": [hook["id"]],
         "domain": [domain["id"], domain["domain"]],
         "webhook": [webhook["id"]],
         "template": [template["id"], template["name"]],
@@ -108,7 +113,8 @@ async def test_another_tenants_object_is_404_on_every_route(
                 body = least_body(operation)
                 answer = await other(method, path.format(**{name: called}), body)
                 assert answer.status_code == 404, (method, path, answer.text)
-                assert answer.json()["type"] == f"/problems/{name}-not-found"
+                noun = name.replace("_", "-")
+                assert answer.json()["type"] == f"/problems/{noun}-not-found"
                 tried.add(operation["operationId"])
     assert await everything(acme, document, objects) == before
     assert tried >= {"get_message", "get_raw_message", "update_profile", "delete_profile"}
@@ -137,6 +143,7 @@ async def test_no_list_shows_anything_of_another_tenant(
         *("/messages", "/profiles", "/suppressions", "/keys", "/audit-log", "/usage"),
         *("/events", "/webhooks", "/templates", "/domains", "/mailboxes", "/suppressions/export"),
         "/messages/export",
+        "/provider-webhooks",
         "/stats",
         "/submissions",
         "/queue",

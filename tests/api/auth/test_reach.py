@@ -33,6 +33,7 @@ NAMES: Final = {
     "webhook": "webhook",
     "domain": "domain",
     "mailbox": "mailbox",
+    "provider_webhook": "provider_webhook",
     "suppression": "suppression",
     "submission": "submission",
 }
@@ -41,9 +42,10 @@ WORDS: Final = """
     action address allowed_from allowed_recipient_domains bcc calendar cc client_address
     client_certificate client_id content content_id content_type cursor default_from detail
     ehlo_name email filename folder from headers Heloise-Tenant host html Idempotency-Key key_id
-    last-event-id locale login mailto message_id metadata mjml name networks recipient recipients
-    redirect_all_to reply_to return_path scope sender sent_to slug source_address subject tag tags
-    tenant text tls_ca tls_pins tls_server_name to token_url type url username
+    last-event-id locale login mailto message_id metadata mjml name networks public_key recipient
+    recipients redirect_all_to reply_to return_path scope sender sent_to slug source_address subject
+    tag tags tenant text tls_ca tls_pins tls_server_name to token token_url topic_arn type url
+    username
 """
 PLAIN: Final = set(WORDS.split())
 # These are names of other things: of a domain to make, of types of events, of a part of a form.
@@ -132,6 +134,7 @@ async def everything_of(api: Api, caller: Caller, profile: str, other: str) -> d
     url = "https://log.example.com/"
     webhook = await caller.made("/webhooks", {"name": name, "url": url})
     inbox = {"name": name, "host": "imap.example.com", "username": "u", "password": "p"}
+    hook = await caller.made("/provider-webhooks", {"name": name, "provider": "brevo"})
     domain = await caller.made("/domains", {"domain": f"{profile[::-1]}.example"})
     gone = {"address": f"{profile}@example.net"}
     session = await api.session(caller.tenant_id, profile_id=made["id"])
@@ -144,6 +147,7 @@ async def everything_of(api: Api, caller: Caller, profile: str, other: str) -> d
         "template": [template["id"], template["name"]],
         "webhook": [webhook["id"]],
         "mailbox": [(await caller.made("/mailboxes", inbox))["id"]],
+        "provider_webhook": [hook["id"]],
         "domain": [domain["id"], domain["domain"]],
         "suppression": [(await caller.made("/suppressions", gone))["id"]],
         "submission": [session.id],
@@ -170,7 +174,8 @@ async def scene(request: pytest.FixtureRequest, api: Api, acme: Caller) -> Scene
         return Scene(caller, await everything_of(api, caller, "news", "offers"), hidden, acme)
     own = await everything_of(api, acme, "news", "offers")
     bound = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=["news", "offers"])
-    seen = {"template", "webhook", "mailbox", "domain", "suppression"}  # the whole tenant's
+    # The whole tenant's.
+    seen = {"template", "webhook", "mailbox", "domain", "suppression", "provider_webhook"}
     hidden = {noun: names for noun, names in hidden.items() if noun not in seen}
     return Scene(bound, own | {"key": [bound.key_id]}, hidden, acme)
 

@@ -77,6 +77,12 @@ NEEDS: Final = {
     "update_mailbox": "suppressions:manage",
     "delete_mailbox": "suppressions:manage",
     "receive_bounce": "suppressions:manage",
+    "create_provider_webhook": "suppressions:manage",
+    "list_provider_webhooks": "suppressions:manage",
+    "get_provider_webhook": "suppressions:manage",
+    "update_provider_webhook": "suppressions:manage",
+    "rotate_provider_webhook": "suppressions:manage",
+    "delete_provider_webhook": "suppressions:manage",
     "create_own_key": "keys:manage",
     "list_own_keys": "keys:manage",
     "rotate_own_key": "keys:manage",
@@ -100,6 +106,7 @@ OPEN: Final = {
     "get_metrics",
     "list_problem_types",
     "get_problem_type",
+    "receive_provider_events",  # a token opens it, and no key
 }
 NEED_TWO: Final = {"test_template": "messages:send"}
 MANAGING_READS: Final = {"messages:read": "messages:manage", "profiles:read": "profiles:manage"}
@@ -187,6 +194,7 @@ async def test_what_is_refused_is_not_done(api: Api, document: dict[str, Any]) -
     named = {"profile": profile["id"], "message": message["id"], "key": acme.key_id}
     named |= {"address": MESSAGE["to"][0], "suppression": "sup_1", "webhook": "whk_1"}
     named |= {"template": "none", "domain": "none", "mailbox": "none"}
+    named |= {"provider_webhook": "pwh_1"}
     for method, path, operation in operations(document):
         needed = NEEDS.get(operation["operationId"])
         if needed is None or method == "GET":

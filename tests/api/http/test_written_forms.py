@@ -34,6 +34,7 @@ LEAST: Final[dict[str, Any]] = {
         "username": "u",
         "password": "p",
     },
+    "create_provider_webhook": {"name": "p", "provider": "brevo"},
     "create_suppression": {"address": "eve@example.org"},
     "create_domain": {"domain": "example.com"},
 }
@@ -42,6 +43,7 @@ OTHERS: Final = {
     *("send_batch", "act_on_messages", "resolve_message", "retry_message", "rotate_own_key"),
     *("verify_profile", "verify_unsaved_profile", "preview_template", "test_template"),
     *("publish_template", "replay_webhook", "rotate_webhook_secret"),
+    *("rotate_provider_webhook", "receive_provider_events"),
 }
 
 

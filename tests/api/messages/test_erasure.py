@@ -40,7 +40,8 @@ SET: Final = """
     profiles.host profiles.tls_ca profiles.client_certificate profiles.tls_server_name
     profiles.tls_pins profiles.ehlo_name profiles.source_address profiles.username profiles.oauth
     profiles.default_from_address profiles.default_from_name profiles.allowed_from mailboxes.name
-    mailboxes.host mailboxes.tls_ca mailboxes.username mailboxes.folder webhooks.name webhooks.url
+    mailboxes.host mailboxes.tls_ca mailboxes.username mailboxes.folder
+    provider_webhooks.name provider_webhooks.networks webhooks.name webhooks.url
     webhooks.event_types webhooks.profiles webhooks.tags templates.name template_versions.content
     sending_domains.domain suppressions.address suppressions.tag audit_log.actor_id
     audit_log.actor_name messages.envelope_from message_contents.sender_address
@@ -50,7 +51,9 @@ SET: Final = """
 # Words and numbers of ours, hashes, hosts.
 OURS: Final = """
     audit_log.actor_kind audit_log.source audit_log.action audit_log.refused_as events.type
-    workers.hostname idempotency_keys.key_hash mailboxes.tls profiles.transport profiles.tls
+    workers.hostname idempotency_keys.key_hash mailboxes.tls
+    provider_webhooks.provider provider_webhooks.public_key provider_webhooks.topic_arn
+    profiles.transport profiles.tls
     profiles.tls_min_version profiles.auth_mechanism suppressions.reason dkim_keys.selector
     dkim_keys.algorithm dkim_keys.public_key dkim_keys.problem lanes.code
     lanes.recommended_ehlo_name lanes.recommended_why messages.status messages.priority
@@ -71,9 +74,9 @@ BY_A_SESSION: Final = ("submissions.addresses", "submissions.transactions")
 TEXTS: Final = """
     audit_log.object_id audit_log.changes audit_log.request_id events.data idempotency_keys.response
     mailboxes.reason suppressions.detail webhooks.disabled_reason lanes.reason attempts.reply_text
-    attempts.detail attempts.recipients attempt_transcripts.transcript message_contents.subject
-    message_contents.metadata message_tags.tag recipients.reply_text recipients.report_text
-    webhook_attempts.response webhook_attempts.error
+    attempts.detail attempts.provider_message_id attempts.recipients attempt_transcripts.transcript
+    message_contents.subject message_contents.metadata message_tags.tag recipients.reply_text
+    recipients.report_text webhook_attempts.response webhook_attempts.error
 """
 PLANTED: Final = {*TEXTS.split(), *HIS_OWN}
 
