@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.http.threads import run_in_thread_if_large
 from app.api.requests.json_limits import check_json
 from app.api.services import Services
-from app.domain.errors import InvalidRequest, Problem
+from app.domain.errors import InvalidRequest, Problem, SealError, Unavailable
 from app.domain.inbound.provider import Provider, ProviderWebhook
 from app.domain.inbound.provider_events import ProviderEvent, parse_events
 from app.store.inbound import provider_webhooks, reports
@@ -52,7 +52,8 @@ async def receive_post(
 ) -> PostCounts:
     """Check that a post is by the provider, and store its reports; each event counts once.
 
-    Raises Forbidden if it is not, InvalidRequest if it is not JSON, and Unavailable.
+    Raises Forbidden if it is not, InvalidRequest if it is not JSON, and Unavailable if Heloise
+    cannot check it now.
     """
     webhook, counts = addressed.webhook, PostCounts()
     post = await _check_post(services, addressed, headers, content)
@@ -144,8 +145,14 @@ def _get_mapping(payload: object, name: str) -> Mapping[str, Any]:
 
 
 def _open_secret(services: Services, addressed: AddressedWebhook) -> str:
+    """Open the webhook's secret; raise Unavailable, so that the provider tries again."""
     context = provider_webhook_secret(addressed.webhook.id)
-    return services.vault.open(addressed.sealed_secret or b"", context)
+    try:
+        return services.vault.open(addressed.sealed_secret or b"", context)
+    except SealError as error:
+        log.warning("cannot check the post of a provider: %s", error)
+        detail = f"{error} Add the key, or set the secret of the provider webhook again."
+        raise Unavailable("not-ready", detail) from None
 
 
 async def _store_events(

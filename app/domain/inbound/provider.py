@@ -48,8 +48,11 @@ class ProviderWebhook:
 
 
 def hide_token(path: str) -> str:
-    """Return a path without the token of a provider webhook, for logs and errors."""
-    return _TOKEN_IN_PATH.sub(r"\1…", path) if path.startswith("/inbound/") else path
+    """Return a path without the token of a provider webhook, for logs and errors.
+
+    The path may have a prefix that a proxy did not remove.
+    """
+    return _TOKEN_IN_PATH.sub(r"\1…", path) if "/inbound/" in path else path
 
 
 # What providers answer to the final dot, without the codes. The shapes differ from each other and

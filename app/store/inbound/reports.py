@@ -159,7 +159,10 @@ async def _load_given(
 async def _load_accepted(
     connection: AsyncConnection, tenant_id: str, provider_message_ids: Collection[str]
 ) -> Sequence[str]:
-    """Return messages that a provider accepted with one of these ids, newest first."""
+    """Return messages that a provider accepted with one of these ids, newest first.
+
+    In SQL, the order would make PostgreSQL read attempts by their message.
+    """
     if not provider_message_ids:
         return []
     query = (
@@ -169,10 +172,9 @@ async def _load_accepted(
             HAS_PROVIDER_MESSAGE_ID,
             attempts.c.provider_message_id.in_(provider_message_ids),
         )
-        .order_by(attempts.c.message_id.desc())
         .limit(MAX_SAME_MESSAGE_ID)
     )
-    return (await connection.execute(query)).scalars().all()
+    return sorted((await connection.execute(query)).scalars(), reverse=True)
 
 
 def _find_row(

@@ -4,6 +4,7 @@ import json
 import logging
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import insert
 
+from app.store.secrets.encryption import Vault
 from app.store.tables.core import attempts
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 from tests.support.provider_posts import (
@@ -495,3 +497,13 @@ async def test_posts_come_from_the_providers_networks(api: Api, acme: Caller, se
         answer = await post(api, path, payload, **basic(PASSWORD))
         assert answer.status_code == status, answer.text
         assert (status == 200) or "network-not-allowed" in answer.text
+
+
+@pytest.mark.one_database
+async def test_a_secret_that_does_not_open_is_the_operators_to_mend(api: Api, acme: Caller) -> None:
+    """503, so that the provider posts again."""
+    path = await made(acme, "brevo")
+    api.services = api.app.state.services = replace(api.services, vault=Vault([bytes(32)]))
+    answer = await post(api, path, {}, **basic(PASSWORD))
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/not-ready")
+    assert "HELOISE_SECRET_KEYS" in answer.json()["detail"]

@@ -12,11 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import Position
 from app.domain.ids import new_id
+from app.domain.inbound.bounce_parser import Report
 from app.domain.types import MessageSource, MessageStatus, Profile, Suppression, SuppressionReason
 from app.store import events, suppressions
 from app.store.db.engine import Database
 from app.store.delivery import lanes, queue
 from app.store.delivery.queue import QueueScope
+from app.store.inbound import reports
 from app.store.messages import queries as messages
 from app.store.outbox import admission
 from app.store.outbox import queries as outbox
@@ -336,3 +338,15 @@ async def test_a_renewal_goes_by_the_ids_of_messages(database: Database, profile
             )
         found = await plan(connection, statements[0])
     assert not re.search(r"(Seq Scan on|SCAN) (messages|owned)\b", found), found
+
+
+async def test_a_providers_id_goes_by_the_index_over_such_ids(
+    database: Database, profile: Profile
+) -> None:
+    """Most attempts have none."""
+    report = Report(recipients=(), provider_message_ids=("0102018f-1", "0102018f-2"))
+    async with database.transaction() as connection:
+        with noted() as statements:
+            await reports.receive(connection, tenant_id=profile.tenant_id, report=report, now=NOW)
+        [statement] = [each for each in statements if "provider_message_id" in each[0]]
+        assert "ix_attempts_provider_message" in await plan(connection, statement)

@@ -231,7 +231,8 @@ def test_only_postmark_needs_a_header_field() -> None:
         ("/inbound/ses/s3cr3t", "/inbound/ses/…"),
         ("/inbound/other/s3cr3t/more", "/inbound/other/…"),
         ("/inbound/bounces", "/inbound/bounces"),
-        ("/messages/inbound/ses/x", "/messages/inbound/ses/x"),
+        ("/a-prefix/inbound/ses/s3cr3t", "/a-prefix/inbound/ses/…"),
+        ("/messages/msg_1", "/messages/msg_1"),
     ],
 )
 def test_a_path_is_shown_without_its_token(path: str, shown: str) -> None:
