@@ -63,6 +63,7 @@ class _Stream:
 
     services: Services
     query: "_EventQuery"
+    start: Position
     first_page: events.EventPage
     stopping: asyncio.Event
 
@@ -89,7 +90,8 @@ async def _follow(
             start = await events.horizon(connection)
     event_query = await _build_query(services, caller, query)
     stopping = getattr(request.state, "stopping", None) or asyncio.Event()
-    return _Stream(services, event_query, await event_query.read_page(services, start), stopping)
+    first_page = await event_query.read_page(services, start)
+    return _Stream(services, event_query, start, first_page, stopping)
 
 
 @router.get(
@@ -109,7 +111,9 @@ async def stream_events(
     """
     services, event_page = following.services, following.first_page
     ends_at = services.now() + STREAM_TIME
-    yield ServerSentEvent(comment="from now on", retry=1000)
+    # The id lets a client that gets no event before the stream ends continue from its start.
+    start = encode_cursor(str(following.start))
+    yield ServerSentEvent(comment="from now on", id=start, retry=1000)
     while True:
         for event in event_page.items:
             yield ServerSentEvent(
