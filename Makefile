@@ -25,8 +25,8 @@ locked = { sed '/^[^\#]/,$$d' $(1); build/venv/bin/uv pip compile --quiet --univ
 	--constraint constraints.txt $(2); } > build/locked.txt && mv build/locked.txt $(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test-quick test coverage test-long fuzz check docs bench bench-quick soak fmt constraints \
-	sbom audit secrets clean
+.PHONY: help venv run test-quick test coverage test-long fuzz check docs bench bench-quick soak fmt client dist \
+	constraints sbom audit secrets clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,13 @@ soak: $(STAMP) ## run mixed faults for ten minutes on each database
 fmt: $(STAMP) ## format, and fix what ruff can fix
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
+
+client: $(STAMP) ## write the types and methods of clients/python from the OpenAPI document
+	@PYTHONPATH=. $(BIN)/python -W ignore clients/python/generate.py
+
+dist: $(STAMP) ## build Heloise and its Python client into dist/, to publish them
+	@$(BIN)/hatchling build --directory dist
+	@cd clients/python && ../../$(BIN)/hatchling build --directory ../../dist
 
 constraints: ## pin the newest versions: constraints.txt, requirements*.txt
 	@rm -rf build/venv

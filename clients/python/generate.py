@@ -301,7 +301,7 @@ def _identifier(name: str) -> str:
     return f"{word}_" if keyword.iskeyword(word) else word
 
 
-TYPES_HEAD: Final = '''"""Define the types of requests and answers; the service's page /docs explains each.
+TYPES_HEAD: Final = '''"""Define the types of requests and answers; `/docs` explains each.
 
 A request has the fields that you set; an answer has every field. Times in answers are texts.
 """

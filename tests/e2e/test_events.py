@@ -283,6 +283,30 @@ async def test_they_are_followed_live(start: Start, server: SmtpServer) -> None:
     assert (await acme("GET", "/events/stream?type=nonsense")).status_code == 422
 
 
+async def test_a_stream_that_ends_before_its_first_event_goes_on(
+    start: Start, server: SmtpServer
+) -> None:
+    """Its beginning has an id, so nothing that happens until the next stream is missed."""
+    heloise = await start()
+    heloise.http.event_hooks = {}  # which would wait for the end of the stream
+    acme = await heloise.tenant()
+    await acme.profile("main", server.port)
+    async with acme.http.stream("GET", "/events/stream", headers=acme.headers) as answer:
+        begun = [line async for line in _until_blank(answer)]
+    [position] = [line.removeprefix("id: ") for line in begun if line.startswith("id: ")]
+    message = await acme.message(await acme.send(), status="sent")
+    async with following(acme, headers={"Last-Event-ID": position}) as stream:
+        _, event = await anext(stream)
+    assert (event["type"], event["ordering_key"]) == ("message.queued", message["id"])
+
+
+async def _until_blank(answer: httpx.Response) -> AsyncIterator[str]:
+    async for line in answer.aiter_lines():
+        if not line:
+            return
+        yield line
+
+
 @pytest.mark.slow
 async def test_none_is_lost_or_told_twice_over_kill_9(
     launch: Any, watched: Watched, server: SmtpServer

@@ -1,7 +1,7 @@
 """Describe requests and parse answers, without I/O."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -59,7 +59,7 @@ class Call(Generic[T]):
         return [
             (name, _encode_parameter(value))
             for name, values in (self.query or {}).items()
-            for value in (values if isinstance(values, list | tuple) else [values])
+            for value in _as_list(values)
             if value is not None
         ]
 
@@ -84,11 +84,8 @@ class Call(Generic[T]):
                 return response.text
             case "bytes":
                 return response.content
-        try:
-            return response.json()
-        except ValueError:
-            problem = {"detail": f"{response.url} did not answer JSON: is it Heloise's URL?"}
-            raise ApiError(response.status_code, problem) from None
+            case "json":
+                return _parse_json(response)
 
 
 def make_key(key: str | None) -> str:
@@ -102,7 +99,7 @@ def read_problem(response: httpx2.Response) -> dict[str, Any]:
         problem = response.json()
     except ValueError:
         return {}
-    return problem if isinstance(problem, dict) else {}
+    return cast("dict[str, Any]", problem) if isinstance(problem, dict) else {}
 
 
 def is_gone(call: Call[Any], response: httpx2.Response) -> bool:
@@ -111,12 +108,24 @@ def is_gone(call: Call[Any], response: httpx2.Response) -> bool:
     return is_missing and call.method == "DELETE" and call.answer == "none"
 
 
+def _parse_json(response: httpx2.Response) -> object:
+    try:
+        return response.json()
+    except ValueError:
+        problem = {"detail": f"{response.url} did not answer JSON: is it Heloise's URL?"}
+        raise ApiError(response.status_code, problem) from None
+
+
+def _as_list(value: object) -> Sequence[object]:
+    return cast("Sequence[object]", value) if isinstance(value, list | tuple) else [value]
+
+
 def _encode_value(value: object) -> object:
     """Encode what JSON does not have."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return dict(value)
+        return dict(cast("Mapping[str, object]", value))
     raise TypeError(f"{value!r} is no JSON value; write a str, number, bool, list or dict")
 
 

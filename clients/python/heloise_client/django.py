@@ -26,8 +26,6 @@ from heloise_client.errors import ApiError, HeloiseError
 from heloise_client.operations import Heloise
 from heloise_client.types import AttachmentBody, MessageCreate, MessageRead
 
-# Any other status of a recipient at this time means that Heloise tries to deliver.
-STATUSES: Final = {"sent": "sent", "suppressed": "rejected"}
 UNSUPPORTED: Final = ("track_opens", "track_clicks", "merge_subject")
 
 
@@ -37,7 +35,7 @@ class UnsupportedError(HeloiseError, ValueError):
 
 @dataclass(frozen=True)
 class RecipientStatus:
-    """A recipient's status: queued, sent, rejected (suppressed) or invalid."""
+    """A recipient's status: queued or invalid. Events and webhooks have what comes later."""
 
     status: str
     message_id: str | None
@@ -144,8 +142,8 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no type
 def _add_status(status: Status, accepted: MessageRead) -> None:
     status.esp_response.append(accepted)
     for recipient in accepted["recipients"]:
-        word = STATUSES.get(recipient["status"], "queued")
-        status.recipients[recipient["address"] or ""] = RecipientStatus(word, accepted["id"])
+        address = recipient["address"] or ""
+        status.recipients[address] = RecipientStatus("queued", accepted["id"])
 
 
 def build_body(message: EmailMessage, profile: str | None = None) -> MessageCreate:
@@ -235,6 +233,8 @@ def _encode_attachment(part: Any) -> AttachmentBody:  # noqa: ANN401 - Django ta
         content = content.as_bytes()
     elif isinstance(content, str):
         content = content.encode()
+        if (content_type or "").startswith("text/") and ";" not in content_type:
+            content_type += "; charset=utf-8"
     return attach_bytes(content, filename or "", content_type=content_type)
 
 

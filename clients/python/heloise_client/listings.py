@@ -9,6 +9,7 @@ import httpx2
 
 from heloise_client.calls import Call, Page
 from heloise_client.connection import AsyncConnection, Connection
+from heloise_client.errors import NoAnswerError
 from heloise_client.retries import LOST
 from heloise_client.types import EventRead
 
@@ -68,6 +69,8 @@ class Lines:
         response = self._connection.send(self._call, stream=True)
         try:
             yield from response.iter_lines()
+        except httpx2.TransportError as error:
+            raise _as_lost(error) from error
         finally:
             response.close()
 
@@ -84,6 +87,8 @@ class AsyncLines:
         try:
             async for line in response.aiter_lines():
                 yield line
+        except httpx2.TransportError as error:
+            raise _as_lost(error) from error
         finally:
             await response.aclose()
 
@@ -110,6 +115,8 @@ class EventStream:
                         yield _parse_event(message)
             except LOST:
                 pass
+            except httpx2.TransportError as error:
+                raise _as_lost(error) from error
             finally:
                 response.close()
             self._connection.sleep(RECONNECT_SECONDS)
@@ -137,6 +144,8 @@ class AsyncEventStream:
                         yield _parse_event(message)
             except LOST:
                 pass
+            except httpx2.TransportError as error:
+                raise _as_lost(error) from error
             finally:
                 await response.aclose()
             await self._connection.sleep(RECONNECT_SECONDS)
@@ -157,6 +166,10 @@ def _next_call(call: Call[Page[Item]], page: Page[Item]) -> Call[Page[Item]] | N
 
 def _resume(call: Call[Any], cursor: str | None) -> Call[Any]:
     return call if cursor is None else replace(call, headers={"Last-Event-ID": cursor})
+
+
+def _as_lost(error: httpx2.TransportError) -> NoAnswerError:
+    return NoAnswerError(str(error) or type(error).__name__)
 
 
 def _parse_event(message: httpx2.ServerSentEvent) -> EventRead:

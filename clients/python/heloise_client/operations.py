@@ -138,6 +138,10 @@ class Heloise(Connection):
         """Erase an address from all messages of the tenant, for example under the GDPR."""
         return self.call(Call(method="DELETE", path=f"/recipients/{quote_path(address)}"))
 
+    def get_queue(self, **query: Unpack[types.PageQuery]) -> types.QueueRead:
+        """Get the queue."""
+        return self.call(Call(method="GET", path="/queue", query=query))
+
     def create_template(self, body: types.TemplateCreate) -> types.TemplateRead:
         """Create a template as a draft."""
         return self.call(Call(method="POST", path="/templates", json=body))
@@ -193,13 +197,13 @@ class Heloise(Connection):
         return Lines(self, Call(method="GET", path="/suppressions/export"))
 
     def import_suppressions(self, body: bytes) -> types.SuppressionsImported:
-        """Suppress every address in a CSV file."""
+        """Suppress every address and pattern in a CSV file."""
         return self.call(
             Call(method="POST", path="/suppressions/import", content=body, content_type="text/csv")
         )
 
     def create_suppression(self, body: types.SuppressionCreate) -> types.SuppressionRead:
-        """Stop sending to an address."""
+        """Create a suppression."""
         return self.call(Call(method="POST", path="/suppressions", json=body))
 
     def list_suppressions(
@@ -419,12 +423,12 @@ class Heloise(Connection):
         """Return 200 while the process runs, with any database state."""
         return self.call(Call(method="GET", path="/healthz"))
 
-    def get_readiness(self) -> types.Ready:
-        """Check that the service is ready."""
-        return self.call(Call(method="GET", path="/readyz"))
+    def get_readiness(self, **query: Unpack[types.GetReadinessQuery]) -> types.Ready:
+        """Return 200 if the service works, otherwise 503 with the reason in `detail`."""
+        return self.call(Call(method="GET", path="/readyz", query=query))
 
     def get_metrics(self) -> str:
-        """Get queue depth and age, outcomes, attempt times, group sizes and connections."""
+        """Get the metrics of this `heloise serve` and of the queue, whatever the database does."""
         return self.call(Call(method="GET", path="/metrics", answer="text"))
 
     def list_problem_types(self) -> types.ProblemTypes:
@@ -614,6 +618,10 @@ class AsyncHeloise(AsyncConnection):
         """Erase an address from all messages of the tenant, for example under the GDPR."""
         return await self.call(Call(method="DELETE", path=f"/recipients/{quote_path(address)}"))
 
+    async def get_queue(self, **query: Unpack[types.PageQuery]) -> types.QueueRead:
+        """Get the queue."""
+        return await self.call(Call(method="GET", path="/queue", query=query))
+
     async def create_template(self, body: types.TemplateCreate) -> types.TemplateRead:
         """Create a template as a draft."""
         return await self.call(Call(method="POST", path="/templates", json=body))
@@ -673,13 +681,13 @@ class AsyncHeloise(AsyncConnection):
         return AsyncLines(self, Call(method="GET", path="/suppressions/export"))
 
     async def import_suppressions(self, body: bytes) -> types.SuppressionsImported:
-        """Suppress every address in a CSV file."""
+        """Suppress every address and pattern in a CSV file."""
         return await self.call(
             Call(method="POST", path="/suppressions/import", content=body, content_type="text/csv")
         )
 
     async def create_suppression(self, body: types.SuppressionCreate) -> types.SuppressionRead:
-        """Stop sending to an address."""
+        """Create a suppression."""
         return await self.call(Call(method="POST", path="/suppressions", json=body))
 
     def list_suppressions(
@@ -915,12 +923,12 @@ class AsyncHeloise(AsyncConnection):
         """Return 200 while the process runs, with any database state."""
         return await self.call(Call(method="GET", path="/healthz"))
 
-    async def get_readiness(self) -> types.Ready:
-        """Check that the service is ready."""
-        return await self.call(Call(method="GET", path="/readyz"))
+    async def get_readiness(self, **query: Unpack[types.GetReadinessQuery]) -> types.Ready:
+        """Return 200 if the service works, otherwise 503 with the reason in `detail`."""
+        return await self.call(Call(method="GET", path="/readyz", query=query))
 
     async def get_metrics(self) -> str:
-        """Get queue depth and age, outcomes, attempt times, group sizes and connections."""
+        """Get the metrics of this `heloise serve` and of the queue, whatever the database does."""
         return await self.call(Call(method="GET", path="/metrics", answer="text"))
 
     async def list_problem_types(self) -> types.ProblemTypes:

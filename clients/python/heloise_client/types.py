@@ -1,5 +1,5 @@
 # Generated from the OpenAPI document by `make client`. Do not edit.
-"""Define the types of requests and answers; the service's page /docs explains each.
+"""Define the types of requests and answers; `/docs` explains each.
 
 A request has the fields that you set; an answer has every field. Times in answers are texts.
 """
@@ -64,6 +64,7 @@ NameSource = Literal["profile", "tenant", "service", "hostname", "pointer", "add
 OAuthGrant = Literal["client_credentials", "refresh_token", "jwt_bearer"]
 Priority = Literal["high", "normal", "low"]
 ProfileState = Literal["active", "paused", "failing", "stalled"]
+RampPeriod = Literal["hour", "day", "week"]
 RecipientKind = Literal["to", "cc", "bcc"]
 RecipientStatus = Literal[
     "queued",
@@ -101,6 +102,16 @@ SuppressionReason = Literal["manual", "hard_bounce", "complaint", "unsubscribe"]
 TlsMode = Literal["starttls", "implicit", "opportunistic", "none"]
 Transport = Literal["smtp", "sandbox"]
 Verdict = Literal["delivered", "defer", "bounce", "again"]
+WaitReason = Literal[
+    "scheduled",
+    "profile_paused",
+    "no_worker",
+    "profile_failing",
+    "backoff",
+    "quota",
+    "rate_limited",
+    "in_turn",
+]
 
 
 class ActionsRead(TypedDict):
@@ -381,6 +392,35 @@ class DeliveryRead(TypedDict):
     finished_at: str | None
     log: list[DeliveryLine]
     """Oldest first."""
+
+
+class Destination(TypedDict, total=False):
+    """Limits for the recipients of some domains."""
+
+    match: Required[Sequence[str]]
+    """The domains of the recipients: `gmail.com`, `*.outlook.com` (subdomains only),
+    `mx:*.google.com` (every domain with such an MX host), `*` (all)."""
+    rate_limit: RateLimit | None
+    max_connections: int | None
+    """The maximum number of connections that carry mail to these recipients at the same time, over
+    all workers."""
+    max_recipients_per_message: int | None
+    """How many of these recipients share one SMTP transaction."""
+    ramp: Ramp | None
+
+
+class DestinationRead(TypedDict):
+    """Limits for the recipients of some domains, and what is left of them."""
+
+    match: list[str]
+    rate_limit: RateLimitRead | None
+    max_connections: int | None
+    max_recipients_per_message: int | None
+    ramp: RampRead | None
+    available: int | None
+    """How many messages or recipients `rate_limit` allows at once now."""
+    waits_until: str | None
+    """When `rate_limit` and `ramp` allow the next recipient."""
 
 
 class DiagnosisRead(TypedDict):
@@ -887,6 +927,8 @@ class MessageRead(_MessageRead):
     command line."""
     key_id: str | None
     """The id of the API key that sent it, or `admin:` and the name of an admin key."""
+    waiting: WaitingRead | None
+    """Why the message waits."""
 
 
 _MessageResolve = TypedDict("_MessageResolve", {"as": "Required[Resolution]"}, total=False)
@@ -1027,6 +1069,9 @@ class ProfileCreate(TypedDict, total=False):
     max_messages_per_connection: int | None
     """Heloise closes a connection after this number of messages."""
     rate_limit: RateLimit | None
+    ramp: Ramp | None
+    destinations: Sequence[Destination] | None
+    """Limits by the domains of recipients; the first that matches counts."""
     timeouts: Timeouts | None
     retry: Retry | None
     fallback_profile: str | None
@@ -1061,6 +1106,8 @@ class ProfileRead(TypedDict):
     concurrency: int
     """The number of connections that the server currently handles well."""
     rate_limit: RateLimitRead | None
+    ramp: RampRead | None
+    destinations: list[DestinationRead]
     timeouts: TimeoutsRead
     retry: RetryRead
     fallback_profile: str | None
@@ -1109,6 +1156,8 @@ class ProfileUpdate(TypedDict, total=False):
     max_connections: int | None
     max_messages_per_connection: int | None
     rate_limit: RateLimitUpdate | None
+    ramp: RampUpdate | None
+    destinations: Sequence[Destination] | None
     timeouts: TimeoutsUpdate | None
     retry: RetryUpdate | None
     fallback_profile: str | None
@@ -1123,6 +1172,55 @@ class ProfileVerify(TypedDict, total=False):
     """A recipient for RCPT TO."""
     sender: str | AddressObject | None
     """The address for MAIL FROM."""
+
+
+class QueueProfileRead(TypedDict):
+    """A profile with waiting messages or a fault."""
+
+    profile: str
+    """The profile's name."""
+    profile_id: str
+    tenant: str
+    """The tenant's slug."""
+    tenant_id: str
+    state: ProfileState
+    failing_since: str | None
+    """Since when the profile has been failing, or its server silent."""
+    code: str | None
+    """A stable code of the fault."""
+    reason: str | None
+    """What is wrong, with the server's reply if there was one."""
+    next_probe_at: str | None
+    """When Heloise tries the server again."""
+    messages: int
+    """Messages that are scheduled, queued or sending, up to 10000."""
+    due: int
+    """How many of them are due, up to 10000."""
+    due_since: str | None
+    """Since when the first of them has been due."""
+    next_attempt_at: str | None
+    """When the next one becomes due."""
+    attempts: dict[str, int]
+    """Attempts of the last minutes by verdict."""
+
+
+class QueueRead(TypedDict):
+    """The queue, and its profiles: failing ones first."""
+
+    items: list[QueueProfileRead]
+    next_cursor: str | None
+    """Send it as `cursor` to get the next page."""
+    messages: dict[str, int]
+    """Unfinished messages by status, the oldest 100000."""
+    due: int
+    """How many of them are due."""
+    oldest_at: str | None
+    """When the oldest of them was accepted."""
+    next_attempt_at: str | None
+    """When the next one becomes due."""
+    workers: int
+    """Delivering processes that are alive, of all tenants."""
+    throughput: ThroughputRead
 
 
 class Quota(TypedDict, total=False):
@@ -1157,6 +1255,44 @@ class QuotaRead(TypedDict, total=False):
     message_bytes: int | None
     profiles: int | None
     stored_bytes: int | None
+
+
+class Ramp(TypedDict, total=False):
+    """A limit on recipients that grows, for a new identity whose reputation must grow first."""
+
+    start: Required[int]
+    """The recipients of the first period."""
+    factor: Required[float]
+    """How much each period allows more."""
+    every: RampPeriod | None
+    """The length of a period."""
+    until: Required[int]
+    """The most that a period allows."""
+
+
+class RampRead(TypedDict):
+    """A limit on recipients that grows."""
+
+    start: int
+    factor: float
+    every: RampPeriod
+    until: int
+    started_at: str
+    """When the first period began: when you set the ramp."""
+    allowance: int
+    """The recipients that the current period allows."""
+    used: int
+    """The recipients that count in the current period."""
+    next_period_at: str
+
+
+class RampUpdate(TypedDict, total=False):
+    """Changes to the ramp."""
+
+    start: int | None
+    factor: float | None
+    every: RampPeriod | None
+    until: int | None
 
 
 class RateLimit(TypedDict, total=False):
@@ -1210,6 +1346,8 @@ class RecipientRead(TypedDict):
     """The address to which `redirect_all_to` sent the message."""
     report: ReportRead | None
     """The report about this recipient that arrived by mail."""
+    waiting: WaitingRead | None
+    """Why the recipient waits."""
 
 
 class RecommendationRead(TypedDict):
@@ -1406,10 +1544,11 @@ class SubmissionTransaction(TypedDict):
 
 
 class SuppressionCreate(TypedDict, total=False):
-    """An address to suppress."""
+    """An address or a pattern to suppress."""
 
     address: Required[str]
-    """Case does not matter."""
+    """An address, or a pattern: `*@example.com` covers all addresses of a domain, `*.example.com`
+    those of its subdomains, but not of the domain itself."""
     tag: str | None
     """Suppress only messages with this tag."""
     reason: SuppressionReason | None
@@ -1418,11 +1557,11 @@ class SuppressionCreate(TypedDict, total=False):
 
 
 class SuppressionRead(TypedDict):
-    """A suppressed address."""
+    """A suppressed address or pattern."""
 
     id: str
     address: str
-    """In lower case, the domain as an A-label."""
+    """The address or the pattern, in lower case, the domain as an A-label."""
     tag: str | None
     """Suppresses only messages with this tag."""
     reason: SuppressionReason
@@ -1617,6 +1756,16 @@ class TenantUpdate(TypedDict, total=False):
     suppresses_hard_bounces: bool | None
 
 
+class ThroughputRead(TypedDict):
+    """What left the queue in the last minutes."""
+
+    since: str
+    """Five minutes ago; later if there were more than 20000 attempts since then."""
+    attempts: dict[str, int]
+    """Attempts by verdict: `delivered`, `defer` (Heloise tries again later), `bounce`, `again`
+    (Heloise sends in another transaction at once)."""
+
+
 class Timeouts(TypedDict, total=False):
     """Timeouts in seconds."""
 
@@ -1694,6 +1843,9 @@ class UnsavedVerify(TypedDict, total=False):
     max_messages_per_connection: int | None
     """Heloise closes a connection after this number of messages."""
     rate_limit: RateLimit | None
+    ramp: Ramp | None
+    destinations: Sequence[Destination] | None
+    """Limits by the domains of recipients; the first that matches counts."""
     timeouts: Timeouts | None
     retry: Retry | None
     fallback_profile: str | None
@@ -1742,6 +1894,19 @@ class VerifyRead(TypedDict):
     """Set if the server refused the EHLO name: other names, and the one to use."""
 
 
+class WaitingRead(TypedDict):
+    """Why a message or a recipient waits."""
+
+    reason: WaitReason
+    """`scheduled`: until `send_at`."""
+    code: str | None
+    """A stable code: the profile's `failing_code`, or the `classification` of the last reply."""
+    detail: str
+    """What holds it up, with the server's reply if there was one."""
+    until: str | None
+    """When Heloise tries next."""
+
+
 class WebhookCreate(TypedDict, total=False):
     """A URL and the events to post to it."""
 
@@ -1754,6 +1919,9 @@ class WebhookCreate(TypedDict, total=False):
     """Only events of these profiles, by id or name."""
     tags: Sequence[str] | None
     """Only events of messages with one of these tags."""
+    first_deferral_only: bool | None
+    """Whether the webhook gets only the first `recipient.deferred` of each recipient of a
+    message."""
     ordered: bool | None
     """Whether an event waits until the previous one with the same `ordering_key` is delivered or
     has failed."""
@@ -1771,6 +1939,7 @@ class WebhookCreated(TypedDict):
     profiles: list[str]
     """Ids of the profiles."""
     tags: list[str]
+    first_deferral_only: bool
     ordered: bool
     enabled: bool
     disabled_at: str | None
@@ -1796,6 +1965,7 @@ class WebhookRead(TypedDict):
     profiles: list[str]
     """Ids of the profiles."""
     tags: list[str]
+    first_deferral_only: bool
     ordered: bool
     enabled: bool
     disabled_at: str | None
@@ -1848,6 +2018,7 @@ class WebhookUpdate(TypedDict, total=False):
     events: Sequence[str] | None
     profiles: Sequence[str] | None
     tags: Sequence[str] | None
+    first_deferral_only: bool | None
     ordered: bool | None
     enabled: bool | None
     """`true` enables the webhook and posts the events that waited."""
@@ -1945,11 +2116,13 @@ class ListSuppressionsQuery(PageQuery, total=False):
     """Parameters of `list_suppressions`."""
 
     address: str
-    """Case does not matter."""
+    """Only suppressions with exactly this address or pattern."""
+    recipient: str
+    """Only suppressions that cover this address: its own, and those of patterns."""
     tag: str
     """Only suppressions with this tag."""
     reason: Sequence[SuppressionReason]
-    """Only messages with one of these statuses."""
+    """Only suppressions with one of these reasons."""
 
 
 class ReceiveBounceQuery(TypedDict, total=False):
@@ -2006,7 +2179,7 @@ class ListWebhookDeliveriesQuery(PageQuery, total=False):
     """Parameters of `list_webhook_deliveries`."""
 
     status: Sequence[DeliveryStatus]
-    """Only messages with one of these statuses."""
+    """Only deliveries with one of these statuses."""
     event: str
     """Only deliveries of this event."""
 
@@ -2037,3 +2210,10 @@ class ListAuditLogQuery(PageQuery, total=False):
 
     action: str
     """Only entries of this action."""
+
+
+class GetReadinessQuery(TypedDict, total=False):
+    """Parameters of `get_readiness`."""
+
+    delivery: bool
+    """Whether to fail while mail is due and no process delivers."""

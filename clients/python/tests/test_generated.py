@@ -4,14 +4,15 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
-import generate
 import httpx2
 import pytest
 
+import generate
 from heloise_client import AsyncHeloise, Heloise
 from heloise_client.connection import Connection
 from heloise_client.listings import AsyncEventStream, AsyncLines, EventStream, Lines, Listing
@@ -64,6 +65,8 @@ class Recorder:
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
+        if request.url.path.endswith("/stream"):
+            return httpx2.Response(200, headers={"Content-Type": "text/event-stream"})
         return httpx2.Response(200, json=ANSWER)
 
     @property
@@ -104,21 +107,16 @@ async def test_each_method_sends_what_the_document_says(name: str) -> None:
     method, path, operation = OPERATIONS[name]
     positional, query = _arguments(name)
     sync, async_ = Recorder(), Recorder()
-    with httpx2.Client(transport=httpx2.MockTransport(sync)) as http:
+    with (
+        httpx2.Client(transport=httpx2.MockTransport(sync)) as http,
+        pytest.raises(KeyboardInterrupt) if name == "stream_events" else nullcontext(),
+    ):
         client = Heloise("http://heloise", "k", http=http, sleep=_stop)
-        if name == "stream_events":
-            with pytest.raises(KeyboardInterrupt):
-                _start(getattr(client, name)(*positional, **query))
-        else:
-            _start(getattr(client, name)(*positional, **query))
+        _start(getattr(client, name)(*positional, **query))
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(async_)) as http_async:
-        client_async = AsyncHeloise("http://heloise", "k", http=http_async, sleep=_stop)
-        answer = getattr(client_async, name)(*positional, **query)
-        if name == "stream_events":
-            with pytest.raises(KeyboardInterrupt):
-                await _start_async(answer)
-        else:
-            await _start_async(answer)
+        with pytest.raises(KeyboardInterrupt) if name == "stream_events" else nullcontext():
+            client_async = AsyncHeloise("http://heloise", "k", http=http_async, sleep=_stop)
+            await _start_async(getattr(client_async, name)(*positional, **query))
     assert sync.last == async_.last
     sent_method, sent_path, _, body, headers = sync.last
     assert sent_method == method

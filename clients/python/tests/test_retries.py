@@ -21,13 +21,12 @@ IN_FLIGHT: Final = httpx2.Response(409, json={"type": "/problems/idempotency-key
 TOO_MANY: Final = httpx2.Response(429, headers={"Retry-After": "7"})
 
 Outcome = httpx2.Response | httpx2.TransportError
-MESSAGE: Final = {"to": ["ann@example.org"], "text": "It works."}
 
 
 class Script:
     """A server that answers as it is written, and the waits between."""
 
-    def __init__(self, *outcomes: Outcome, clock: list[float] | None = None) -> None:
+    def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = list(outcomes)
         self.requests: list[httpx2.Request] = []
         self.waits: list[float] = []
@@ -107,7 +106,7 @@ def test_what_a_proxy_answers_is_an_error_too() -> None:
             _send(Script(response, response).client(total_seconds=0))
 
 
-def test_the_waits_grow_and_the_time_is_bounded() -> None:
+def test_the_waits_grow_and_the_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """All attempts end within `total_seconds`, without a wait that no attempt follows."""
     now = [0.0]
     script = Script(*[BUSY] * 99)
@@ -118,8 +117,8 @@ def test_the_waits_grow_and_the_time_is_bounded() -> None:
         now[0] += seconds
 
     client.sleep = sleep
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ApiError):
-        patch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with pytest.raises(ApiError):
         _send(client)
     assert 4 <= len(script.waits) <= 10
     assert sum(script.waits) < 40
