@@ -54,7 +54,8 @@ HOURS := -o faulthandler_timeout=0
 
 PYTEST := $(BIN)/pytest --quiet --durations 40 --numprocesses $(WORKERS) --dist worksteal
 ALL := $(PYTEST) --every-statement
-QUICK := tests/api tests/delivery tests/oauth tests/smtp tests/store tests/templating tests/unit
+QUICK := tests/api tests/delivery tests/oauth tests/smtp tests/store tests/templating tests/unit \
+	clients/python/tests/test_generated.py
 
 test-quick: $(STAMP) ## run the tests that need no other process, on SQLite
 	@echo "test-quick: units, store, SMTP and API on SQLite: about 2 minutes on two cores"

@@ -58,7 +58,7 @@ class Types:
         match schema:
             case {"$ref": _}:
                 name = _ref_name(schema)
-                return prefix + name if _is_defined(self._schemas[name]) else "Any"
+                return prefix + _class_name(name) if _is_defined(self._schemas[name]) else "Any"
             case {"const": value}:
                 return f"Literal[{value!r}]"
             case {"enum": values}:
@@ -79,7 +79,7 @@ class Types:
                 return "str | datetime"
             case {"type": "string"}:
                 return "str"
-            case {"type": kind}:
+            case {"type": str(kind)}:
                 return TYPES[kind]
         return "Any"
 
@@ -98,10 +98,10 @@ class Types:
         """Write each schema: lists of values first, because Python reads them at once."""
         for name, schema in self._schemas.items():
             if "enum" in schema:
-                yield f"{name} = {self.annotate(schema)}\n"
+                yield f"{_class_name(name)} = {self.annotate(schema)}\n"
         for name, schema in self._schemas.items():
             if "properties" in schema and self.page_item(schema) is None:
-                yield self._write_class(name, schema)
+                yield self._write_class(_class_name(name), schema)
 
     def _write_class(self, name: str, schema: Schema) -> str:
         required = schema.get("required", ())
@@ -129,8 +129,8 @@ def write_typed_dict(
         return f"Required[{kind}]" if is_required and not total else kind
 
     text = ""
-    # No class can have a field `from`.
-    if reserved := [field for field in fields if keyword.iskeyword(field)]:
+    # No class can have a field `from`, or `user-agent`.
+    if reserved := [field for field in fields if _identifier(field) != field.lower()]:
         parts = ", ".join(f"{field!r}: {annotation(field)!r}" for field in reserved)
         text = f"_{name} = TypedDict('_{name}', {{{parts}}}{suffix})\n\n\n"
         base = f"_{name}"
@@ -243,10 +243,11 @@ class Operation:
         )
 
     def _write_docstring(self) -> str:
-        description = self._operation["description"].partition("\n\n")[0]
+        summary = self._operation.get("summary", self.name)
+        description = self._operation.get("description", summary).partition("\n\n")[0]
         text = write_docstring(" ".join(description.split()), " " * 8)
         is_line = text.count("\n") == 1
-        return text if is_line else write_docstring(self._operation["summary"], " " * 8)
+        return text if is_line else write_docstring(summary, " " * 8)
 
     def _write_path(self) -> str:
         path = re.sub(
@@ -274,7 +275,7 @@ class Operation:
         if not self._answers:
             return "None", "none", False
         if JSON in self._answers:
-            schema = self._answers[JSON]["schema"]
+            schema = self._answers[JSON].get("schema", {})
             if (item := self._types.page_item(schema)) is not None:
                 return f"Listing[types.{item}]", "json", True
             return self._types.annotate(schema, prefix="types."), "json", False
@@ -289,6 +290,11 @@ class Operation:
 
 def _ref_name(schema: Schema) -> str:
     return str(schema["$ref"]).rpartition("/")[2]
+
+
+def _class_name(name: str) -> str:
+    """Return the name of a schema's class; FastAPI calls some `Message-Input`."""
+    return re.sub(r"\W", "", name)
 
 
 def _is_defined(schema: Schema) -> bool:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -13,38 +14,44 @@ import httpx2
 import pytest
 
 import generate
-from heloise_client import AsyncHeloise, Heloise
-from heloise_client.connection import Connection
+from heloise_client import AsyncHeloise, Heloise, types
 from heloise_client.listings import AsyncEventStream, AsyncLines, EventStream, Lines, Listing
 
-DOCUMENT: Final = generate.read_document()
-OPERATIONS: Final = {
-    operation["operationId"]: (method.upper(), path, operation)
-    for path, methods in DOCUMENT["paths"].items()
-    for method, operation in methods.items()
-}
+METHODS: Final = [name for name in vars(Heloise) if not name.startswith("_")]
 PACKAGE: Final = Path(inspect.getfile(Heloise)).parent
 HARD: Final = "a/b ?é"  # what a path has to quote
 ANSWER: Final = {"items": [{"id": "1"}], "next_cursor": None}
 
 
+@cache
+def _document() -> Any:
+    return generate.read_document()
+
+
+@cache
+def _operations() -> dict[str, tuple[str, str, Any]]:
+    """Method, path and operation, by the operation's id."""
+    return {
+        operation["operationId"]: (method.upper(), path, operation)
+        for path, methods in _document()["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
 @pytest.mark.parametrize("name", ["types.py", "operations.py"])
 def test_the_client_is_current(name: str) -> None:
     """Run `make client` where this fails: an operation or a field has changed."""
-    assert (PACKAGE / name).read_text() == generate.generate(DOCUMENT)[name]
+    assert (PACKAGE / name).read_text() == generate.generate(_document())[name]
 
 
 def test_each_operation_is_a_method_of_both_clients() -> None:
     """And there is no other."""
-    inherited = {name for name, _ in inspect.getmembers(Connection, inspect.isfunction)}
     for client in (Heloise, AsyncHeloise):
-        methods = {name for name, _ in inspect.getmembers(client, inspect.isfunction)}
-        assert {name for name in methods - inherited if name[0] != "_"} == set(OPERATIONS)
+        assert {name for name in vars(client) if name[0] != "_"} == set(_operations())
 
 
-def _arguments(name: str) -> tuple[list[Any], dict[str, Any]]:
+def _arguments(path: str, operation: Any) -> tuple[list[Any], dict[str, Any]]:
     """Arguments for an operation: from the document, without the generator."""
-    _, path, operation = OPERATIONS[name]
     positional: list[Any] = [HARD] * path.count("{")
     if "requestBody" in operation:
         content = operation["requestBody"]["content"]
@@ -101,11 +108,11 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt  # a stream without an end waits before it asks again
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", METHODS)
 async def test_each_method_sends_what_the_document_says(name: str) -> None:
     """Method, path, query, body and headers; the same with and without asyncio."""
-    method, path, operation = OPERATIONS[name]
-    positional, query = _arguments(name)
+    method, path, operation = _operations()[name]
+    positional, query = _arguments(path, operation)
     sync, async_ = Recorder(), Recorder()
     with (
         httpx2.Client(transport=httpx2.MockTransport(sync)) as http,
@@ -141,12 +148,45 @@ def _references(value: Any) -> Iterator[str]:
 
 def test_each_field_of_the_document_has_a_type() -> None:
     """Read from the module itself, not from the generator."""
-    from heloise_client import types
-
-    for name, schema in DOCUMENT["components"]["schemas"].items():
+    for name, schema in _document()["components"]["schemas"].items():
         if "properties" not in schema or set(schema["properties"]) == {"items", "next_cursor"}:
             continue
         typed = getattr(types, name)
         assert set(typed.__annotations__) == set(schema["properties"]), name
-    for _, _, operation in OPERATIONS.values():
+    for _, _, operation in _operations().values():
         assert all(hasattr(types, ref) or "Page" in ref for ref in _references(operation))
+
+
+def test_the_generator_knows_odd_forms() -> None:
+    """Names that Python does not allow, schemas that say little, and headers of an operation."""
+    body = {"$ref": "#/components/schemas/Thing-Input"}
+    operation = {
+        "operationId": "make_thing",
+        "parameters": [
+            {"name": "svix-id", "in": "header", "schema": {"type": "string"}},
+            {"name": "class", "in": "path", "required": True, "schema": {"type": "string"}},
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {"200": {"content": {"application/json": {}}}},
+    }
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["from"],
+        "properties": {
+            "from": {"type": "string"},
+            "User-Agent": {"type": ["string", "null"]},
+            "extra": {"type": "object", "additionalProperties": True},
+        },
+    }
+    document = {
+        "paths": {"/things/{class}": {"post": operation}},
+        "components": {"schemas": {"Thing-Input": schema}},
+    }
+    modules = generate.generate(document)
+    for name, text in modules.items():
+        compile(text, name, "exec")
+    assert '{"from": "Required[str]", "User-Agent": "Any"}' in modules["types.py"]
+    assert "    extra: Mapping[str, Any]\n" in modules["types.py"]
+    assert "class_: str, body: types.ThingInput, *, svix_id: str | None" in modules["operations.py"]
+    assert 'headers={"svix-id": svix_id}' in modules["operations.py"]
