@@ -17,6 +17,7 @@ from email.utils import parseaddr
 from typing import Any, Final, cast
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils import timezone
@@ -26,7 +27,7 @@ from heloise_client.errors import ApiError, HeloiseError
 from heloise_client.operations import Heloise
 from heloise_client.types import AttachmentBody, MessageCreate, MessageRead
 
-UNSUPPORTED: Final = ("track_opens", "track_clicks", "merge_subject")
+UNSUPPORTED: Final = ("track_opens", "track_clicks")
 
 
 class UnsupportedError(HeloiseError, ValueError):
@@ -71,10 +72,13 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no type
         key: str | None = None,
         tenant: str | None = None,
         profile: str | None = None,
-        **kwargs: Any,  # noqa: ANN401, ARG002 - of all backends, such as `username`
+        **kwargs: Any,  # noqa: ANN401 - of all backends, such as `username`
     ) -> None:
-        super().__init__(fail_silently=fail_silently)
+        super().__init__(**kwargs)
+        self.fail_silently = fail_silently
         configured: Mapping[str, Any] = getattr(settings, "HELOISE", {})
+        if not (url or configured.get("URL")) or not (key or configured.get("KEY")):
+            raise ImproperlyConfigured('Set HELOISE = {"URL": "https://…", "KEY": "hel_…"}.')
         self._url: str = url or configured["URL"]
         self._key: str = key or configured["KEY"]
         self._tenant: str | None = tenant or configured.get("TENANT")
@@ -120,7 +124,7 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no type
     def _accept(self, message: EmailMessage) -> None:
         heloise = cast("Heloise", self._heloise)
         body = build_body(message, self._profile)
-        key: str | None = getattr(message, "idempotency_key", None)
+        key: str | None = _read(message, "idempotency_key")
         if not _is_merge(message):
             accepted = heloise.send_message(body, idempotency_key=key)
             _add_status(message.anymail_status, accepted)
@@ -149,25 +153,25 @@ def _add_status(status: Status, accepted: MessageRead) -> None:
 def build_body(message: EmailMessage, profile: str | None = None) -> MessageCreate:
     """Return the body of `POST /messages` for a message of Django."""
     for name in UNSUPPORTED:
-        if getattr(message, name, None):
+        if _read(message, name):
             raise UnsupportedError(f"Heloise does not support {name}; remove it.")
     headers = {str(name): str(value) for name, value in message.extra_headers.items()}
     fields: dict[str, Any] = {
-        "profile": getattr(message, "profile", None) or profile,
+        "profile": _read(message, "profile") or profile,
         "from": message.from_email,
         "to": message.to,
         "cc": message.cc,
         "bcc": message.bcc,
         "reply_to": message.reply_to or _pop(headers, "Reply-To"),
         "sender": _pop(headers, "Sender"),
-        "return_path": getattr(message, "envelope_sender", None),
+        "return_path": _read(message, "envelope_sender"),
         "subject": str(message.subject),
-        "template": getattr(message, "template_id", None),
-        "variables": getattr(message, "merge_global_data", None),
+        "template": _read(message, "template_id"),
+        "variables": _read(message, "merge_global_data"),
         "attachments": [_encode_attachment(part) for part in message.attachments],
-        "tags": getattr(message, "tags", None),
-        "metadata": _as_texts(getattr(message, "metadata", None)),
-        "send_at": _parse_time(getattr(message, "send_at", None)),
+        "tags": _read(message, "tags"),
+        "metadata": _as_texts(_read(message, "metadata")),
+        "send_at": _parse_time(_read(message, "send_at")),
     }
     # As Django's SMTP backend: the header shows one sender, bounces go to the other.
     if (shown := _pop(headers, "From")) is not None:
@@ -175,12 +179,18 @@ def build_body(message: EmailMessage, profile: str | None = None) -> MessageCrea
         fields["from"] = shown
     fields |= _find_bodies(message) | {"headers": headers}
     body = {name: value for name, value in fields.items() if value or value is False}
-    return cast("MessageCreate", body | (getattr(message, "esp_extra", None) or {}))
+    return cast("MessageCreate", body | (_read(message, "esp_extra") or {}))
+
+
+def _read(message: EmailMessage, name: str) -> Any:  # noqa: ANN401 - of the program
+    """Return an attribute; None if it is not set: in AnymailMessage it is then a class."""
+    value = getattr(message, name, None)
+    return None if isinstance(value, type) else value
 
 
 def _is_merge(message: EmailMessage) -> bool:
     names = ("merge_data", "merge_metadata", "merge_headers")
-    return any(getattr(message, name, None) is not None for name in names)
+    return any(_read(message, name) is not None for name in names)
 
 
 def split_body(message: EmailMessage, body: MessageCreate) -> Sequence[MessageCreate]:
@@ -191,7 +201,7 @@ def split_body(message: EmailMessage, body: MessageCreate) -> Sequence[MessageCr
 
         def merge(field_name: str, attribute: str, address: str = address) -> dict[str, Any]:
             shared: Mapping[str, Any] = cast("Any", body).get(field_name) or {}
-            own: Mapping[str, Any] = (getattr(message, attribute, None) or {}).get(address) or {}
+            own: Mapping[str, Any] = (_read(message, attribute) or {}).get(address) or {}
             return {**shared, **own}
 
         own_body: MessageCreate = {**body, "to": [recipient]}

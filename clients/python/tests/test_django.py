@@ -12,6 +12,7 @@ import django
 import pytest
 from django.conf import settings
 from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage, EmailMultiAlternatives, get_connection
 
 from clients.python.tests.conftest import Service
@@ -187,6 +188,20 @@ def test_a_from_header_is_shown_and_bounces_go_to_from_email() -> None:
     body = build_body(message)
     assert (body.get("from"), body.get("return_path")) == ("Ann <ann@a.example>", "robot@a.example")
     assert "headers" not in body
+
+
+def test_what_anymail_leaves_unset_is_not_sent() -> None:
+    """Its message has a class in place of each attribute that a program did not set."""
+    unset = type("UNSET", (object,), {})
+    names = ("tags", "metadata", "send_at", "template_id", "merge_data", "track_opens", "esp_extra")
+    assert build_body(_message(**dict.fromkeys(names, unset))) == build_body(_message())
+
+
+def test_the_settings_are_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which."""
+    monkeypatch.setattr(settings, "HELOISE", {"URL": "http://heloise"})
+    with pytest.raises(ImproperlyConfigured, match='"KEY": "hel_…"'):
+        get_connection()
 
 
 def test_an_idempotency_key_sends_once(heloise: Heloise) -> None:
