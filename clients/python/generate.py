@@ -266,6 +266,7 @@ class Operation:
             kind = next(iter(content))
             return ["body: bytes"], ["content=body", f"content_type={kind!r}"]
         annotation = self._types.annotate(content[JSON]["schema"], is_request=True, prefix="types.")
+        annotation = "object" if annotation == "Any" else annotation
         if not body.get("required"):
             annotation = f"{annotation.removesuffix(' | None')} | None = None"
         return [f"body: {annotation}"], ["json=body"]

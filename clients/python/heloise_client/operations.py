@@ -256,6 +256,68 @@ class Heloise(Connection):
             Call[None](method="DELETE", path=f"/mailboxes/{quote_path(mailbox)}", answer="none")
         )
 
+    def create_provider_webhook(
+        self, body: types.ProviderWebhookCreate
+    ) -> types.ProviderWebhookCreated:
+        """Create a URL to which an email provider posts bounces, complaints and deliveries."""
+        return self.call(Call(method="POST", path="/provider-webhooks", json=body))
+
+    def list_provider_webhooks(
+        self, **query: Unpack[types.PageQuery]
+    ) -> Listing[types.ProviderWebhookRead]:
+        """List the tenant's provider webhooks, newest first."""
+        return Listing(self, Call(method="GET", path="/provider-webhooks", query=query))
+
+    def get_provider_webhook(self, provider_webhook: str) -> types.ProviderWebhookRead:
+        """Get a provider webhook with its last post and its counts."""
+        return self.call(
+            Call(method="GET", path=f"/provider-webhooks/{quote_path(provider_webhook)}")
+        )
+
+    def update_provider_webhook(
+        self, provider_webhook: str, body: types.ProviderWebhookUpdate
+    ) -> types.ProviderWebhookRead:
+        """Update the given fields; the URL stays."""
+        return self.call(
+            Call(
+                method="PATCH", path=f"/provider-webhooks/{quote_path(provider_webhook)}", json=body
+            )
+        )
+
+    def delete_provider_webhook(self, provider_webhook: str) -> None:
+        """Delete a provider webhook and its secret."""
+        self.call(
+            Call[None](
+                method="DELETE",
+                path=f"/provider-webhooks/{quote_path(provider_webhook)}",
+                answer="none",
+            )
+        )
+
+    def rotate_provider_webhook(
+        self, provider_webhook: str, body: types.ProviderWebhookRotate | None = None
+    ) -> types.ProviderWebhookCreated:
+        """Create a new URL."""
+        return self.call(
+            Call(
+                method="POST",
+                path=f"/provider-webhooks/{quote_path(provider_webhook)}/rotate",
+                json=body,
+            )
+        )
+
+    def receive_provider_events(
+        self, provider: str, token: str, body: object
+    ) -> types.ProviderEventsRead:
+        """Process bounces, complaints, delays and deliveries like `POST /inbound/bounces`."""
+        return self.call(
+            Call(
+                method="POST",
+                path=f"/inbound/{quote_path(provider)}/{quote_path(token)}",
+                json=body,
+            )
+        )
+
     def list_events(self, **query: Unpack[types.ListEventsQuery]) -> Listing[types.EventRead]:
         """List the events after a cursor, complete and in the order in which they happened."""
         return Listing(self, Call(method="GET", path="/events", query=query))
@@ -740,6 +802,68 @@ class AsyncHeloise(AsyncConnection):
         """Delete a mailbox and its password."""
         await self.call(
             Call[None](method="DELETE", path=f"/mailboxes/{quote_path(mailbox)}", answer="none")
+        )
+
+    async def create_provider_webhook(
+        self, body: types.ProviderWebhookCreate
+    ) -> types.ProviderWebhookCreated:
+        """Create a URL to which an email provider posts bounces, complaints and deliveries."""
+        return await self.call(Call(method="POST", path="/provider-webhooks", json=body))
+
+    def list_provider_webhooks(
+        self, **query: Unpack[types.PageQuery]
+    ) -> AsyncListing[types.ProviderWebhookRead]:
+        """List the tenant's provider webhooks, newest first."""
+        return AsyncListing(self, Call(method="GET", path="/provider-webhooks", query=query))
+
+    async def get_provider_webhook(self, provider_webhook: str) -> types.ProviderWebhookRead:
+        """Get a provider webhook with its last post and its counts."""
+        return await self.call(
+            Call(method="GET", path=f"/provider-webhooks/{quote_path(provider_webhook)}")
+        )
+
+    async def update_provider_webhook(
+        self, provider_webhook: str, body: types.ProviderWebhookUpdate
+    ) -> types.ProviderWebhookRead:
+        """Update the given fields; the URL stays."""
+        return await self.call(
+            Call(
+                method="PATCH", path=f"/provider-webhooks/{quote_path(provider_webhook)}", json=body
+            )
+        )
+
+    async def delete_provider_webhook(self, provider_webhook: str) -> None:
+        """Delete a provider webhook and its secret."""
+        await self.call(
+            Call[None](
+                method="DELETE",
+                path=f"/provider-webhooks/{quote_path(provider_webhook)}",
+                answer="none",
+            )
+        )
+
+    async def rotate_provider_webhook(
+        self, provider_webhook: str, body: types.ProviderWebhookRotate | None = None
+    ) -> types.ProviderWebhookCreated:
+        """Create a new URL."""
+        return await self.call(
+            Call(
+                method="POST",
+                path=f"/provider-webhooks/{quote_path(provider_webhook)}/rotate",
+                json=body,
+            )
+        )
+
+    async def receive_provider_events(
+        self, provider: str, token: str, body: object
+    ) -> types.ProviderEventsRead:
+        """Process bounces, complaints, delays and deliveries like `POST /inbound/bounces`."""
+        return await self.call(
+            Call(
+                method="POST",
+                path=f"/inbound/{quote_path(provider)}/{quote_path(token)}",
+                json=body,
+            )
         )
 
     def list_events(self, **query: Unpack[types.ListEventsQuery]) -> AsyncListing[types.EventRead]:

@@ -64,6 +64,7 @@ NameSource = Literal["profile", "tenant", "service", "hostname", "pointer", "add
 OAuthGrant = Literal["client_credentials", "refresh_token", "jwt_bearer"]
 Priority = Literal["high", "normal", "low"]
 ProfileState = Literal["active", "paused", "failing", "stalled"]
+Provider = Literal["ses", "sendgrid", "postmark", "mailgun", "brevo"]
 RampPeriod = Literal["hour", "day", "week"]
 RecipientKind = Literal["to", "cc", "bcc"]
 RecipientStatus = Literal[
@@ -1172,6 +1173,99 @@ class ProfileVerify(TypedDict, total=False):
     """A recipient for RCPT TO."""
     sender: str | AddressObject | None
     """The address for MAIL FROM."""
+
+
+class ProviderEventsRead(TypedDict):
+    """What Heloise did with the events of a post."""
+
+    events: int
+    """How many events were new reports."""
+    repeated: int
+    """How many events Heloise has already processed."""
+    unmatched: int
+    """How many of the new reports name no message."""
+    ignored: int
+    """How many events say nothing about delivery, such as clicks."""
+
+
+class ProviderWebhookCreate(TypedDict, total=False):
+    """A URL for the events of an email provider."""
+
+    name: Required[str]
+    provider: Required[Provider]
+    secret: str | None
+    public_key: str | None
+    topic_arn: str | None
+    networks: Sequence[str] | None
+    """The networks from which posts may come: `192.0.2.0/24`."""
+
+
+class ProviderWebhookCreated(TypedDict):
+    """A provider webhook and its path."""
+
+    id: str
+    name: str
+    provider: Provider
+    topic_arn: str | None
+    public_key: str | None
+    has_secret: bool
+    networks: list[str]
+    previous_token_expires_at: str | None
+    """Until then, the previous URL works too."""
+    received_at: str | None
+    """When the provider last posted."""
+    events: int
+    """How many events were reports."""
+    unmatched: int
+    """How many of them name no message of the tenant, or a message that is deleted."""
+    ignored: int
+    """How many events say nothing about delivery, such as clicks."""
+    created_at: str
+    updated_at: str
+    path: str
+    """The path for the provider's console, behind the public address of this service."""
+
+
+class ProviderWebhookRead(TypedDict):
+    """A provider webhook, without its token and its secret."""
+
+    id: str
+    name: str
+    provider: Provider
+    topic_arn: str | None
+    public_key: str | None
+    has_secret: bool
+    networks: list[str]
+    previous_token_expires_at: str | None
+    """Until then, the previous URL works too."""
+    received_at: str | None
+    """When the provider last posted."""
+    events: int
+    """How many events were reports."""
+    unmatched: int
+    """How many of them name no message of the tenant, or a message that is deleted."""
+    ignored: int
+    """How many events say nothing about delivery, such as clicks."""
+    created_at: str
+    updated_at: str
+
+
+class ProviderWebhookRotate(TypedDict, total=False):
+    """Options of a rotation."""
+
+    overlap_seconds: int | None
+    """How long the previous URL still works."""
+
+
+class ProviderWebhookUpdate(TypedDict, total=False):
+    """Changes to a provider webhook."""
+
+    name: str | None
+    provider: Provider | None
+    secret: str | None
+    public_key: str | None
+    topic_arn: str | None
+    networks: Sequence[str] | None
 
 
 class QueueProfileRead(TypedDict):
