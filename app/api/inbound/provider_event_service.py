@@ -57,12 +57,12 @@ async def receive_post(
     """
     webhook, counts = addressed.webhook, PostCounts()
     post = await _check_post(services, addressed, headers, content)
+    if isinstance(post.payload, list) and len(post.payload) > MAX_EVENTS:
+        detail = f"The post has more than {MAX_EVENTS} events; send less in one post."
+        raise InvalidRequest(detail, slug="json-too-large")
     events = await run_in_thread_if_large(
         len(content), parse_events, webhook.provider, post.payload, post_id=post.post_id
     )
-    if len(events) > MAX_EVENTS:
-        detail = f"The post has more than {MAX_EVENTS} events; send less in one post."
-        raise InvalidRequest(detail, slug="json-too-large")
     for start in range(0, len(events), EVENTS_PER_TRANSACTION):
         chunk = events[start : start + EVENTS_PER_TRANSACTION]
         work = partial(_store_events, services, webhook, chunk, post.nonce)
