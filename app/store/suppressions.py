@@ -171,8 +171,8 @@ async def _find_suppressed(
     connection: AsyncConnection, addressees: Sequence[Addressee]
 ) -> list[Addressee]:
     """Return the addressees that a suppression covers, if only for a tag of their message."""
-    pairs = build_pairs((addressee.tenant_id, addressee.address) for addressee in addressees)
-    rows = await connection.execute(_FIND, {"addressed": pairs})
+    keys = collect_keys((addressee.tenant_id, addressee.address) for addressee in addressees)
+    rows = await connection.execute(_FIND, {"keys_by_tenant": keys})
     tags_by_key = dict[tuple[str, str], set[str]]()
     for row in rows:
         tags_by_key.setdefault((row.tenant_id, row.address), set()).add(row.tag)
@@ -191,9 +191,12 @@ async def _find_suppressed(
     return list(filter(is_suppressed, addressees))
 
 
-def build_pairs(addressed: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Build the value of `COVERING`'s parameter from tenants and addresses."""
-    return {(tenant_id, key) for tenant_id, address in addressed for key in list_keys(address)}
+def collect_keys(addressed: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Collect what covers the addresses of tenants, as `COVERING`'s parameter `keys_by_tenant`."""
+    keys_by_tenant = dict[str, list[str]]()
+    for tenant_id, address in addressed:
+        keys_by_tenant.setdefault(tenant_id, []).extend(list_keys(address))
+    return keys_by_tenant
 
 
 _SUPPRESSED: Final = next_status(RecipientStatus.QUEUED, RecipientEvent.SUPPRESS)
@@ -205,12 +208,12 @@ _SUPPRESS: Final = Bulk(
         next_attempt_at=null(),
     )
 )
-_PAIRS: Final = unnest_pairs("addressed")
-# Joins the suppressions of these tenants and addresses: one probe of the index for each pair.
+_KEYS: Final = unnest_pairs("keys_by_tenant")
+# Joins the suppressions with these keys: one probe of the index for each.
 COVERING: Final = join(
-    _PAIRS,
+    _KEYS,
     suppressions,
-    (suppressions.c.tenant_id == _PAIRS.c.first) & (suppressions.c.address == _PAIRS.c.second),
+    (suppressions.c.tenant_id == _KEYS.c.first) & (suppressions.c.address == _KEYS.c.second),
 )
 _FIND: Final = select(
     suppressions.c.tenant_id, suppressions.c.address, suppressions.c.tag

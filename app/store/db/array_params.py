@@ -1,6 +1,6 @@
 """Pass lists as single parameters, so that statements compile once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pydantic_core import to_json
@@ -55,14 +55,19 @@ def unnest(parameter: str) -> TableValuedAlias:
     return _Unnest(bindparam(parameter, type_=_Texts())).table_valued(column("value", Text()))
 
 
-class _Pairs(TypeDecorator[Sequence[tuple[str, str]]]):
-    """Pairs of texts as one parameter: a JSON array of arrays."""
+class _Pairs(TypeDecorator[Mapping[str, Iterable[str]]]):
+    """Texts by text as one parameter: a JSON object `{value: key, ...}`, its names not unique.
+
+    SQLite reads a member of an object in a quarter of the time of an array in an array.
+    """
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str:  # noqa: ARG002 - as above
-        return to_json(value).decode()
+        assert isinstance(value, Mapping)  # noqa: S101 - its callers pass one
+        members = (to_json(dict.fromkeys(texts, key))[1:-1] for key, texts in value.items())
+        return f"{{{b','.join(members).decode()}}}"
 
 
 class _UnnestPairs(FunctionElement[str]):
@@ -72,7 +77,7 @@ class _UnnestPairs(FunctionElement[str]):
 
 
 def unnest_pairs(parameter: str) -> TableValuedAlias:
-    """Build a table from the pairs in a parameter; its columns are `first` and `second`."""
+    """Build a table from texts by text in a parameter: `first` is the key, `second` its text."""
     columns = (column(name, Text()) for name in ("first", "second"))
     return _UnnestPairs(bindparam(parameter, type_=_Pairs())).table_valued(*columns)
 
@@ -81,8 +86,8 @@ def unnest_pairs(parameter: str) -> TableValuedAlias:
 def _unnest_pairs(element: _UnnestPairs, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
     pairs = compiler.process(element.clauses, **words)
     is_postgresql = compiler.dialect.name == "postgresql"
-    rows = f"json_array_elements(CAST({pairs} AS JSON))" if is_postgresql else f"json_each({pairs})"
-    return f"(SELECT value ->> 0 AS first, value ->> 1 AS second FROM {rows})"  # noqa: S608 - as above
+    rows = f"json_each_text(CAST({pairs} AS JSON))" if is_postgresql else f"json_each({pairs})"
+    return f"(SELECT value AS first, key AS second FROM {rows})"  # noqa: S608 - as above
 
 
 @compiles(_Unnest, "sqlite")

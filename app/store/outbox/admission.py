@@ -30,15 +30,15 @@ async def check(
     connection: AsyncConnection, messages: Sequence[NewMessage], *, profile_ids: Sequence[str]
 ) -> Admission:
     """Look up these profiles, and suppressions of the messages' recipients."""
-    pairs = suppressions.build_pairs(
+    keys = suppressions.collect_keys(
         (message.tenant_id, recipient.named_address.address)
         for message in messages
         for recipient in message.recipients
     )
-    rows = await connection.execute(_CHECK, {"profile_ids": profile_ids, "addressed": pairs})
-    revisions = [(row.id, row.revision) for row in rows]
-    ready = frozenset(pair for pair in revisions if pair[1] != _SUPPRESSION)
-    return Admission(ready, may_suppress=len(ready) < len(revisions))
+    rows = await connection.execute(_CHECK, {"profile_ids": profile_ids, "keys_by_tenant": keys})
+    pairs = [(row.id, row.revision) for row in rows]
+    ready = frozenset(pair for pair in pairs if pair[1] != _SUPPRESSION)
+    return Admission(ready, may_suppress=len(ready) < len(pairs))
 
 
 _SUPPRESSION: Final = 0  # profiles begin with revision 1
