@@ -7,6 +7,19 @@ from enum import StrEnum
 from tests.support.terminal import ROOT
 
 
+def tables(page: str) -> list[list[list[str]]]:
+    """Each table of a page, as rows of cells; the first row is its heading."""
+    found = list[list[list[str]]]()
+    lines = page.splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        if not line.startswith("|") or line.startswith("|---"):
+            continue
+        if not before.startswith("|"):
+            found.append([])
+        found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+    return found
+
+
 def rows(page: str, heading: str) -> list[list[str]]:
     """The cells of every row in a page's tables, but for those under which they stand."""
     return [
