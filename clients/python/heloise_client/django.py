@@ -25,8 +25,9 @@ from django.utils import timezone
 from heloise_client.attachments import attach_bytes
 from heloise_client.errors import ApiError, HeloiseError
 from heloise_client.operations import Heloise
-from heloise_client.types import AttachmentBody, MessageCreate, MessageRead
+from heloise_client.types import AttachmentBody, BatchResult, MessageCreate, MessageRead
 
+MAX_BATCH: Final = 1000
 UNSUPPORTED: Final = ("track_opens", "track_clicks")
 
 
@@ -125,22 +126,35 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no type
         heloise = cast("Heloise", self._heloise)
         body = build_body(message, self._profile)
         key: str | None = _read(message, "idempotency_key")
-        if not _is_merge(message):
-            accepted = heloise.send_message(body, idempotency_key=key)
-            _add_status(message.anymail_status, accepted)
-            return
-        bodies = split_body(message, body)
-        results = heloise.send_batch({"messages": bodies}, idempotency_key=key)["results"]
-        for address, result in zip(message.to, results, strict=True):
+        if _is_merge(message):
+            _send_to_each(heloise, message, body, key)
+        else:
+            _add_status(message.anymail_status, heloise.send_message(body, idempotency_key=key))
+
+
+def _send_to_each(
+    heloise: Heloise, message: EmailMessage, body: MessageCreate, key: str | None
+) -> None:
+    """Send a message of its own to each recipient; raise only if Heloise refused all."""
+    status: Status = message.anymail_status
+    refusals: list[BatchResult] = []
+    if not message.to:
+        raise UnsupportedError("Merge data needs recipients in `to`.")
+    for start in range(0, len(message.to), MAX_BATCH):
+        recipients = message.to[start : start + MAX_BATCH]
+        results = heloise.send_batch(
+            {"messages": split_body(message, body, recipients)},
+            idempotency_key=f"{key}-{start}" if key and start else key,
+        )["results"]
+        for recipient, result in zip(recipients, results, strict=True):
             if result["message"] is not None:
-                _add_status(message.anymail_status, result["message"])
+                _add_status(status, result["message"])
             else:
-                recipient = RecipientStatus("invalid", None)
-                message.anymail_status.recipients[parseaddr(address)[1]] = recipient
-                message.anymail_status.esp_response.append(result)
-        refusals = [result for result in results if result["message"] is None]
-        if len(refusals) == len(results):
-            raise ApiError(refusals[0]["status"], dict(refusals[0]["problem"] or {}))
+                refusals.append(result)
+                status.recipients[parseaddr(recipient)[1]] = RecipientStatus("invalid", None)
+                status.esp_response.append(result)
+    if len(refusals) == len(message.to):
+        raise ApiError(refusals[0]["status"], dict(refusals[0]["problem"] or {}))
 
 
 def _add_status(status: Status, accepted: MessageRead) -> None:
@@ -193,10 +207,12 @@ def _is_merge(message: EmailMessage) -> bool:
     return any(_read(message, name) is not None for name in names)
 
 
-def split_body(message: EmailMessage, body: MessageCreate) -> Sequence[MessageCreate]:
-    """Return a body for each address in `to`, with its own data."""
+def split_body(
+    message: EmailMessage, body: MessageCreate, recipients: Sequence[str]
+) -> Sequence[MessageCreate]:
+    """Return a body for each recipient, with its own data."""
     bodies: list[MessageCreate] = []
-    for recipient in message.to:
+    for recipient in recipients:
         address = parseaddr(recipient)[1]
 
         def merge(field_name: str, attribute: str, address: str = address) -> dict[str, Any]:

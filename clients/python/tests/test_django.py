@@ -246,6 +246,22 @@ def test_a_template_is_rendered_for_each_recipient(heloise: Heloise) -> None:
     }
 
 
+def test_a_merge_may_have_any_number_of_recipients(heloise: Heloise) -> None:
+    """Above 1000 in several requests; with a key, each of them once; without any, none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("heloise_client.django.MAX_BATCH", 2)
+        for _ in range(2):
+            addresses = [f"{number}@example.org" for number in range(5)]
+            message = _message(
+                to=addresses, merge_data={}, tags=["many"], idempotency_key="many-recipients"
+            )
+            assert message.send() == 1
+            assert len(message.anymail_status.message_id) == 5
+    assert len(list(heloise.list_messages(tag="many"))) == 5
+    with pytest.raises(UnsupportedError, match="recipients in `to`"):
+        _message(to=[], cc=[ANN], merge_data={}).send()
+
+
 def test_the_status_says_what_heloise_accepted(heloise: Heloise) -> None:
     """Heloise queues it; one with an invalid address does not stop a merge."""
     message = _message(to=[ANN, "eve@example.org"])
