@@ -163,20 +163,24 @@ async def _store_events(
     connection: AsyncConnection,
 ) -> PostCounts:
     """Store new reports in one transaction, and add to the webhook's counts."""
-    counts, now, tenant_id = PostCounts(), services.now(), webhook.tenant_id
-    record = partial(reports.record_digest, connection, tenant_id=tenant_id, now=now)
-    is_new_post = nonce is None or await record(digest=nonce)
-    for event in events:
-        if event.report is None:
-            counts.ignored += 1
-        elif not is_new_post or not await record(digest=event.digest):
-            counts.repeated += 1
-        else:
-            matches = await reports.receive(
-                connection, tenant_id=tenant_id, report=event.report, now=now
-            )
-            counts.events += 1
-            counts.unmatched += all(match.message_id is None for match in matches)
+    now, tenant_id = services.now(), webhook.tenant_id
+    record = partial(reports.record_digests, connection, tenant_id=tenant_id, now=now)
+    is_new_post = nonce is None or bool(await record(digests=[nonce]))
+    reporting = [event for event in events if event.report is not None]
+    new = await record(digests=[event.digest for event in reporting]) if is_new_post else set()
+    new_reports = {event.digest: event.report for event in reporting if event.digest in new}
+    received = await reports.receive_all(
+        connection,
+        tenant_id=tenant_id,
+        reports=[report for report in new_reports.values() if report is not None],
+        now=now,
+    )
+    counts = PostCounts(
+        events=len(received),
+        repeated=len(reporting) - len(received),
+        unmatched=sum(all(match.message_id is None for match in group) for group in received),
+        ignored=len(events) - len(reporting),
+    )
     await provider_webhooks.record_post(
         connection,
         tenant_id=tenant_id,

@@ -1,11 +1,12 @@
 """Match reports to recipients, and store them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Insert, RowMapping, select, update
+from sqlalchemy import Row, RowMapping, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +19,7 @@ from app.domain.suppressions import build_key
 from app.domain.types import Suppression, SuppressionReason
 from app.store import events, suppressions
 from app.store.db import delete_old as aging
+from app.store.db.bulk import Bulk, Write
 from app.store.tables.core import (
     HAS_PROVIDER_MESSAGE_ID,
     attempts,
@@ -34,10 +36,6 @@ from app.store.tables.core import (
 MAX_SAME_MESSAGE_ID: Final = 20
 MAX_IDS: Final = 20
 
-_READ: Final[Mapping[str, Insert]] = {
-    "postgresql": postgresql.insert(inbound_reports).on_conflict_do_nothing(),
-    "sqlite": sqlite.insert(inbound_reports).on_conflict_do_nothing(),
-}
 _COLUMNS: Final = (
     recipients.c.message_id,
     recipients.c.position,
@@ -69,8 +67,20 @@ async def record_digest(
     connection: AsyncConnection, *, tenant_id: str, digest: bytes, now: datetime
 ) -> bool:
     """Record a report's hash; return whether it is new."""
-    row = {"tenant_id": tenant_id, "digest": digest, "created_at": now}
-    return bool((await connection.execute(_READ[connection.dialect.name], row)).rowcount)
+    return bool(await record_digests(connection, tenant_id=tenant_id, digests=[digest], now=now))
+
+
+async def record_digests(
+    connection: AsyncConnection, *, tenant_id: str, digests: Collection[bytes], now: datetime
+) -> set[bytes]:
+    """Record the hashes of reports; return those that are new."""
+    if not digests:
+        return set()
+    rows = [{"tenant_id": tenant_id, "digest": digest, "created_at": now} for digest in digests]
+    is_postgresql = connection.dialect.name == "postgresql"
+    insert = (postgresql.insert if is_postgresql else sqlite.insert)(inbound_reports).values(rows)
+    statement = insert.on_conflict_do_nothing().returning(inbound_reports.c.digest)
+    return set((await connection.execute(statement)).scalars())
 
 
 async def receive(
@@ -81,100 +91,155 @@ async def receive(
     now: datetime,
     is_new: bool = True,
 ) -> list[MatchedReport]:
-    """Store a report, and suppress recipients as it requires.
+    """Store a report like `receive_all`. Writes nothing unless `is_new`."""
+    [received] = await receive_all(
+        connection, tenant_id=tenant_id, reports=[report], now=now, is_new=is_new
+    )
+    return received
+
+
+async def receive_all(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    reports: Sequence[Report],
+    now: datetime,
+    is_new: bool = True,
+) -> list[list[MatchedReport]]:
+    """Store reports in their order, and suppress recipients as they require.
 
     Hard bounces suppress only if the tenant wants that. Writes nothing unless `is_new`. Returns a
-    match for each recipient of the report.
+    match for each recipient of each report.
     """
-    candidates = await _load_candidates(connection, tenant_id, report)
+    if not reports:
+        return []
+    candidates = await _load_candidates(connection, tenant_id, reports)
     query = select(tenants.c.suppresses_hard_bounces).where(tenants.c.id == tenant_id)
     suppresses_hard_bounces = bool((await connection.execute(query)).scalar_one())
-    received = list[MatchedReport]()
-    for reported in report.recipients:
-        row = _find_row(report, reported, candidates)
-        if row is None and reported.kind is ReportKind.UNSUBSCRIBED:
-            row = await _load_last(connection, tenant_id, reported.addresses)
-        if row is None:
-            received.append(MatchedReport(reported=reported))
-            continue
-        suppression = None
-        if reported.kind is not ReportKind.BOUNCED_LATER or suppresses_hard_bounces:
-            tag = await _find_tag(connection, tenant_id, report.tag, row)
-            suppression = _suppression(tenant_id, tag, reported, row, now)
-        if is_new:
-            await _note(connection, tenant_id, reported, row, now)
-            await suppressions.add(
-                connection, new_suppressions=[suppression] if suppression else []
+    effects, received = _Effects(now), list[list[MatchedReport]]()
+    for report, rows in zip(reports, candidates, strict=True):
+        matches = list[MatchedReport]()
+        for reported in report.recipients:
+            row = _find_row(report, reported, rows)
+            if row is None and reported.kind is ReportKind.UNSUBSCRIBED:
+                row = await _load_last(connection, tenant_id, reported.addresses)
+            if row is None:
+                matches.append(MatchedReport(reported=reported))
+                continue
+            suppression = None
+            if reported.kind is not ReportKind.BOUNCED_LATER or suppresses_hard_bounces:
+                tag = await _find_tag(connection, tenant_id, report.tag, row)
+                suppression = _suppression(tenant_id, tag, reported, row, now)
+            effects.add(tenant_id, reported, row, suppression)
+            matches.append(
+                MatchedReport(
+                    reported=reported,
+                    message_id=row["message_id"],
+                    address=None if row["erased_at"] else row["address"],
+                    is_suppressed=suppression is not None,
+                )
             )
-        received.append(
-            MatchedReport(
-                reported=reported,
-                message_id=row["message_id"],
-                address=None if row["erased_at"] else row["address"],
-                is_suppressed=suppression is not None,
-            )
-        )
+        received.append(matches)
+    if is_new:
+        await effects.write(connection)
     return received
 
 
 async def _load_candidates(
-    connection: AsyncConnection, tenant_id: str, report: Report
-) -> list[RowMapping]:
-    """Load recipients of the messages that a report may be about, the likeliest first."""
+    connection: AsyncConnection, tenant_id: str, reports: Sequence[Report]
+) -> list[list[RowMapping]]:
+    """Load recipients of the messages that each report may be about, the likeliest first."""
+    headers = {header for report in reports for header in report.message_ids[:MAX_IDS]}
+    given = await _load_given(connection, tenant_id, headers)
+    provider_message_ids = {
+        provider_message_id
+        for report in reports
+        for provider_message_id in report.provider_message_ids[:MAX_IDS]
+    }
+    accepted = await _load_accepted(connection, tenant_id, provider_message_ids)
+    ids_by_report = [_list_message_ids(report, given, accepted) for report in reports]
+    ids = {message_id for message_ids in ids_by_report for message_id in message_ids}
+    rows = dict[str, list[RowMapping]]()
+    if ids:
+        query = (
+            select(*_COLUMNS)
+            .join(messages, messages.c.id == recipients.c.message_id)
+            .where(messages.c.tenant_id == tenant_id, messages.c.id.in_(sorted(ids)))
+        )
+        for row in (await connection.execute(query)).mappings():
+            rows.setdefault(row["message_id"], []).append(row)
+    for message_rows in rows.values():
+        message_rows.sort(key=itemgetter("position"))
+    return [
+        [row for message_id in message_ids for row in rows.get(message_id, ())]
+        for message_ids in ids_by_report
+    ]
+
+
+# The ids of messages by another id of theirs, newest first.
+_Ids = Mapping[str, Sequence[str]]
+
+
+def _list_message_ids(report: Report, given: _Ids, accepted: _Ids) -> list[str]:
+    """List the messages that a report may be about, the likeliest first."""
     ids = [message_id for message_id, _ in report.places]
     ids += report.ids
     ids += filter(None, map(parse_message_id, report.message_ids))
     ids = list(dict.fromkeys(ids))[:MAX_IDS]
-    ids += await _load_given(connection, tenant_id, report.message_ids[:MAX_IDS])
-    ids += await _load_accepted(connection, tenant_id, report.provider_message_ids[:MAX_IDS])
-    if not ids:
-        return []
-    query = (
-        select(*_COLUMNS)
-        .join(messages, messages.c.id == recipients.c.message_id)
-        .where(messages.c.tenant_id == tenant_id, messages.c.id.in_(ids))
-    )
-    rows = (await connection.execute(query)).mappings().all()
-    return sorted(rows, key=lambda row: (ids.index(row["message_id"]), row["position"]))
+    for header in report.message_ids[:MAX_IDS]:
+        ids += given.get(header, ())
+    for provider_message_id in report.provider_message_ids[:MAX_IDS]:
+        ids += accepted.get(provider_message_id, ())
+    return list(dict.fromkeys(ids))
 
 
 async def _load_given(
     connection: AsyncConnection, tenant_id: str, message_ids: Collection[str]
-) -> Sequence[str]:
+) -> _Ids:
     """Return messages with a Message-ID that was not made from their id, newest first."""
+    if not message_ids:
+        return {}
     query = (
-        select(message_contents.c.message_id)
+        select(message_contents.c.given_message_id, message_contents.c.message_id)
         .join(messages, messages.c.id == message_contents.c.message_id)
         .where(
             messages.c.tenant_id == tenant_id,
             message_contents.c.given_message_id.is_not(None),
-            message_contents.c.given_message_id.in_(message_ids),
+            message_contents.c.given_message_id.in_(sorted(message_ids)),
         )
         .order_by(message_contents.c.message_id.desc())
-        .limit(MAX_SAME_MESSAGE_ID)
+        .limit(MAX_SAME_MESSAGE_ID * len(message_ids))
     )
-    return (await connection.execute(query)).scalars().all()
+    return _group_ids((await connection.execute(query)).all())
 
 
 async def _load_accepted(
     connection: AsyncConnection, tenant_id: str, provider_message_ids: Collection[str]
-) -> Sequence[str]:
+) -> _Ids:
     """Return messages that a provider accepted with one of these ids, newest first.
 
     In SQL, the order would make PostgreSQL read attempts by their message.
     """
     if not provider_message_ids:
-        return []
+        return {}
     query = (
-        select(attempts.c.message_id)
+        select(attempts.c.provider_message_id, attempts.c.message_id)
         .where(
             attempts.c.tenant_id == tenant_id,
             HAS_PROVIDER_MESSAGE_ID,
-            attempts.c.provider_message_id.in_(provider_message_ids),
+            attempts.c.provider_message_id.in_(sorted(provider_message_ids)),
         )
-        .limit(MAX_SAME_MESSAGE_ID)
+        .limit(MAX_SAME_MESSAGE_ID * len(provider_message_ids))
     )
-    return sorted((await connection.execute(query)).scalars(), reverse=True)
+    pairs = (await connection.execute(query)).all()
+    return _group_ids(sorted(pairs, key=itemgetter(1), reverse=True))
+
+
+def _group_ids(pairs: Iterable[Row[str | None, str]]) -> _Ids:
+    ids = dict[str, list[str]]()
+    for other_id, message_id in pairs:
+        ids.setdefault(other_id or "", []).append(message_id)
+    return {other_id: group[:MAX_SAME_MESSAGE_ID] for other_id, group in ids.items()}
 
 
 def _find_row(
@@ -252,40 +317,66 @@ def _suppression(
     )
 
 
-async def _note(
-    connection: AsyncConnection,
-    tenant_id: str,
-    reported: ReportedRecipient,
-    row: RowMapping,
-    now: datetime,
-) -> None:
-    text = None if row["erased_at"] is not None else reported.text
-    is_less = row["report"] is not None and ReportKind(row["report"]).is_final
-    if reported.kind.is_final or not is_less:
-        await connection.execute(
-            update(recipients)
-            .where(
-                recipients.c.message_id == row["message_id"],
-                recipients.c.position == row["position"],
-            )
-            .values(
-                report=reported.kind.value,
-                report_code=reported.code,
-                report_text=text,
-                reported_at=now,
-            )
+_WRITE: Final = Bulk(
+    Write.update(
+        recipients,
+        keys=["message_id", "position"],
+        values=["report", "report_code", "report_text", "reported_at"],
+    ),
+    events.APPEND,
+)
+
+
+@dataclass(slots=True)
+class _Effects:
+    """What reports change: the last report of each recipient, events and suppressions."""
+
+    now: datetime
+    rows: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    new_events: list[NewEvent] = field(default_factory=list)
+    new_suppressions: list[Suppression] = field(default_factory=list)
+
+    def add(
+        self,
+        tenant_id: str,
+        reported: ReportedRecipient,
+        row: RowMapping,
+        suppression: Suppression | None,
+    ) -> None:
+        """Add a report about a recipient, after the earlier ones."""
+        place = (row["message_id"], row["position"])
+        text = None if row["erased_at"] is not None else reported.text
+        former = self.rows[place]["report"] if place in self.rows else row["report"]
+        is_less = former is not None and ReportKind(former).is_final
+        if reported.kind.is_final or not is_less:
+            self.rows[place] = {
+                "message_id": row["message_id"],
+                "position": row["position"],
+                "report": reported.kind.value,
+                "report_code": reported.code,
+                "report_text": text,
+                "reported_at": self.now,
+            }
+        data: dict[str, Any] = {"enhanced_code": reported.code, "text": text}
+        event = NewEvent(
+            report_event_type(reported.kind),
+            self.now,
+            tenant_id,
+            row["profile_id"],
+            row["message_id"],
+            row["position"],
+            {key: value for key, value in data.items() if value},
         )
-    data: dict[str, Any] = {"enhanced_code": reported.code, "text": text}
-    event = NewEvent(
-        report_event_type(reported.kind),
-        now,
-        tenant_id,
-        row["profile_id"],
-        row["message_id"],
-        row["position"],
-        {key: value for key, value in data.items() if value},
-    )
-    await events.append(connection, [event])
+        self.new_events.append(event)
+        if suppression is not None:
+            self.new_suppressions.append(suppression)
+
+    async def write(self, connection: AsyncConnection) -> None:
+        """Write everything, in one statement but for the suppressions."""
+        if self.new_events:
+            event_rows = events.build_rows(self.new_events)
+            await _WRITE.execute(connection, list(self.rows.values()), event_rows)
+            await suppressions.add(connection, new_suppressions=self.new_suppressions)
 
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
