@@ -3,13 +3,14 @@
 No statement reads history. Each counts up to a limit, so a long queue does not slow it down.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    Integer,
     Row,
     ScalarSelect,
     Select,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    literal_column,
     or_,
     select,
 )
@@ -31,6 +33,7 @@ from app.store.profiles.queries import HEALTH_COLUMNS, build_health
 from app.store.tables.core import (
     UNFINISHED,
     attempts,
+    destination_buckets,
     lanes,
     messages,
     profiles,
@@ -38,9 +41,12 @@ from app.store.tables.core import (
     workers,
 )
 
+T = TypeVar("T")
+
 MAX_MESSAGES: Final = 100_000
 MAX_PROFILE_MESSAGES: Final = 10_000
 MAX_ATTEMPTS: Final = 20_000
+_IS_WAITING: Final = messages.c.due_at.is_not(None)
 
 
 @frozen_dataclass(kw_only=True)
@@ -243,7 +249,7 @@ async def page_profiles(
         .where(
             profiles.c.deleted_at.is_(None),
             *_of_scope(scope, profiles.c.tenant_id, profiles.c.id),
-            or_(rank == 0, exists().where(*_waits(profiles.c.id))),
+            or_(rank == 0, exists().where(messages.c.profile_id == profiles.c.id, _IS_WAITING)),
         )
         .order_by(rank, profiles.c.id)
         .limit(limit)
@@ -282,38 +288,68 @@ def _describe_profiles(page: Select[Any], now: datetime) -> Select[Any]:
     )
 
 
-def _waits(profile_id: ColumnElement[str]) -> tuple[ColumnElement[bool], ...]:
+def _over_queues(
+    profile_id: ColumnElement[str],
+    aggregate: Callable[[ColumnElement[Any]], ColumnElement[T]],
+    build: Callable[[ColumnElement[int]], ScalarSelect[T]],
+) -> ColumnElement[T]:
+    """Aggregate over the queues of a profile's destinations; without any, there is only queue 0.
+
+    The index of what waits is in order of time within each queue.
+    """
+    of_destinations = (
+        select(aggregate(build(destination_buckets.c.number)))
+        .where(destination_buckets.c.profile_id == profile_id)
+        .correlate_except(destination_buckets)
+        .scalar_subquery()
+    )
+    return func.coalesce(of_destinations, build(literal_column("0", Integer())))
+
+
+def _waits(
+    profile_id: ColumnElement[str], number: ColumnElement[int]
+) -> tuple[ColumnElement[bool], ...]:
     """Build the conditions of the index over what waits."""
-    return messages.c.profile_id == profile_id, messages.c.due_at.is_not(None)
+    return (
+        messages.c.profile_id == profile_id,
+        messages.c.destination == number,
+        _IS_WAITING,
+    )
 
 
 def _count_messages(
     profile_id: ColumnElement[str], *conditions: ColumnElement[bool]
-) -> ScalarSelect[int]:
-    counted = (
-        select(messages.c.id)
-        .where(*_waits(profile_id), *conditions)
-        .limit(MAX_PROFILE_MESSAGES)
-        .correlate_except(messages)
-        .subquery()
-    )
-    return select(func.count()).select_from(counted).scalar_subquery()
+) -> ColumnElement[int]:
+    def count(number: ColumnElement[int]) -> ScalarSelect[int]:
+        counted = (
+            select(messages.c.id)
+            .where(*_waits(profile_id, number), *conditions)
+            .limit(MAX_PROFILE_MESSAGES)
+            .correlate_except(messages)
+            .subquery()
+        )
+        return select(func.count()).select_from(counted).scalar_subquery()
+
+    return _over_queues(profile_id, func.sum, count)
 
 
 def _first_due_at(
     profile_id: ColumnElement[str], *conditions: ColumnElement[bool]
-) -> ScalarSelect[datetime]:
-    return (
-        select(messages.c.due_at)
-        .where(*_waits(profile_id), *conditions)
-        .order_by(messages.c.due_at)
-        .limit(1)
-        .correlate_except(messages)
-        .scalar_subquery()
-    )
+) -> ColumnElement[datetime]:
+    def find(number: ColumnElement[int]) -> ScalarSelect[datetime]:
+        return (
+            select(messages.c.due_at)
+            .where(*_waits(profile_id, number), *conditions)
+            .order_by(messages.c.due_at)
+            .limit(1)
+            .correlate_except(messages)
+            .scalar_subquery()
+        )
+
+    return _over_queues(profile_id, func.min, find)
 
 
-def _next_attempt_at(profile_id: ColumnElement[str], now: datetime) -> ScalarSelect[datetime]:
+def _next_attempt_at(profile_id: ColumnElement[str], now: datetime) -> ColumnElement[datetime]:
     """Build the query for the next due time of a profile; a leased message has its lease's end."""
     return _first_due_at(profile_id, messages.c.due_at > now, messages.c.lease_owner.is_(None))
 
@@ -327,8 +363,8 @@ def _build_profile(row: Row[*tuple[Any, ...]]) -> QueueProfile:
         tenant=mapping["tenant"],
         paused_at=mapping["paused_at"],
         health=build_health(mapping),
-        messages=mapping["messages"],
-        due=mapping["due"],
+        messages=min(MAX_PROFILE_MESSAGES, int(mapping["messages"])),
+        due=min(MAX_PROFILE_MESSAGES, int(mapping["due"])),
         due_since=mapping["due_since"],
         next_attempt_at=mapping["next_attempt_at"],
     )

@@ -13,16 +13,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.events import Position
 from app.domain.ids import new_id
 from app.domain.inbound.bounce_parser import Report
-from app.domain.types import MessageSource, MessageStatus, Profile, Suppression, SuppressionReason
+from app.domain.types import (
+    Destination,
+    MessageSource,
+    MessageStatus,
+    Profile,
+    Suppression,
+    SuppressionReason,
+)
 from app.store import events, suppressions
 from app.store.db.engine import Database
-from app.store.delivery import lanes, queue
+from app.store.delivery import destinations, lanes, queue
 from app.store.delivery.queue import QueueScope
 from app.store.inbound import reports
 from app.store.messages import queries as messages
-from app.store.outbox import admission
+from app.store.outbox import admission, destination_queues
 from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
+from app.store.profiles.destinations import change_destinations
 from app.store.suppressions import Addressee
 from app.store.tables import core as tables
 from tests.support.database.statements import Statement, noted
@@ -144,6 +152,28 @@ async def test_a_claim_for_several_profiles_goes_by_the_same_index(
             assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", found), found
             if "json_each(?) AS" in statement[0] or "LATERAL" in statement[0]:
                 assert "ix_messages_due" in found
+
+
+async def test_a_claim_by_destination_goes_by_the_same_index(
+    database: Database, profile: Profile
+) -> None:
+    """Queue by queue, so that what waits in one costs the others nothing."""
+    gmail = Destination(number=1, match=("gmail.com",), max_connections=1)
+    async with database.transaction() as connection:
+        after = replace(profile, destinations=(gmail,))
+        await change_destinations(connection, before=profile, after=after)
+        with noted() as statements:
+            due = await destination_queues.find_due(
+                connection, profile_id=profile.id, numbers=[0, 1], limit=10, now=NOW
+            )
+            waiting = await destinations.load_waiting(connection, profile_ids=[profile.id], now=NOW)
+        assert len(due) == 10
+        assert [queue.number for queue in waiting[profile.id]] == [0]
+        for statement in statements:
+            found = await plan(connection, statement)
+            assert "ix_messages_due" in found, found
+            large = "|".join(LARGE)
+            assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", found), found
 
 
 def suppressed(tenant_id: str, number: int) -> Suppression:

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import insert
 
 from app.domain.outcome.outcome import Verdict
-from app.domain.types import MessageStatus, Profile, ProfileState
+from app.domain.types import Destination, MessageStatus, Profile, ProfileState
 from app.store.db.engine import Database
 from app.store.delivery import queue, workers
 from app.store.delivery.queue import QueueScope
+from app.store.outbox import destination_queues
 from app.store.profiles import queries as profiles
 from app.store.tables import core as tables
 from tests.support.rows import (
@@ -175,3 +176,18 @@ async def test_mail_that_nobody_delivers_is_found(database: Database, profile: P
             connection, tenant_id=profile.tenant_id, profile_id=profile.id, now=NOW
         )
     assert await find() is None
+
+
+async def test_messages_in_queues_of_destinations_count_too(database: Database) -> None:
+    """A profile's messages are those of all of its queues."""
+    gmail = Destination(number=1, match=("gmail.com",), max_connections=1)
+    profile = await made_profile(database, await made_tenant(database), destinations=(gmail,))
+    waiting = [
+        await queued_message(database, profile, created_at=NOW - age * HOUR) for age in range(3)
+    ]
+    async with database.transaction() as connection:
+        await destination_queues.move(connection, {waiting[2].id: gmail.number})
+    async with database.reading() as connection:
+        [row] = await queue.page_profiles(connection, scope_of(profile), now=NOW, limit=9)
+    assert (row.messages, row.due) == (3, 3)
+    assert row.due_since == NOW - 2 * HOUR - MINUTE
