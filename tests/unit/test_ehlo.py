@@ -164,7 +164,8 @@ LADDER: Final = {
 def test_the_first_name_of_the_ladder_is_used_and_says_where_it_is_from(step: int) -> None:
     """Profile, tenant, service, hostname, address literal."""
     names = {
-        each: name if number >= step else None for number, (each, name) in enumerate(LADDER.items())
+        source: name if number >= step else None
+        for number, (source, name) in enumerate(LADDER.items())
     }
     found = effective_ehlo(EhloNames(**names), "192.0.2.1")
     source = list(EhloSource)[step]
@@ -250,10 +251,10 @@ def test_a_public_host_name_is_picked_in_its_usual_form() -> None:
         ({"hostname": "machine.example.com"}, "changes with the machine"),
     ],
 )
-def test_what_a_server_may_dislike_is_told(fields: dict[str, str], warning: str) -> None:
+def test_names_that_servers_may_refuse_get_a_warning(fields: dict[str, str], warning: str) -> None:
     """Before a server says it."""
     found = effective_ehlo(EhloNames(**fields), "192.0.2.1")
-    assert any(warning in each for each in found.warnings)
+    assert any(warning in text for text in found.warnings)
 
 
 def test_a_public_name_of_the_profiles_own_has_no_warning() -> None:

@@ -12,7 +12,7 @@ def _problems(kind: type[Problem] = Problem) -> list[type[Problem]]:
     return [kind, *(problem for sub in kind.__subclasses__() for problem in _problems(sub))]
 
 
-def test_every_problem_stands_in_the_tree() -> None:
+def test_every_problem_is_in_the_tree() -> None:
     """The docstring is the map."""
     drawn = set(re.findall(r"│   [├└]── (\w+)", errors.__doc__ or ""))
     kinds = {kind.__name__ for kind in _problems() if kind.__module__ == errors.__name__}

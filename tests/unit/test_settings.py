@@ -28,7 +28,7 @@ CANARY = "canary-3f9c-in-the-coal-mine"
 def empty_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory without `.env`, and no variable of the machine's own."""
     monkeypatch.chdir(tmp_path)
-    for name in [each for each in os.environ if each.startswith("HELOISE_")]:
+    for name in [variable for variable in os.environ if variable.startswith("HELOISE_")]:
         monkeypatch.delenv(name)
     return tmp_path
 
@@ -77,7 +77,7 @@ def test_each_setting_is_described(field: str) -> None:
         ("secrets_dir", "/nowhere/at/all", "an existing folder"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_it_should_be(
+def test_an_error_says_what_the_value_should_be(
     field: str, found: str, should_be: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The complaint names the variable, what was found, what it should be, and where it was."""
@@ -103,7 +103,7 @@ def test_dns_servers_have_port_53_where_none_is_given(
     assert read_settings().dns_server_addresses() == servers
 
 
-def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_settings_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One does not learn of the second mistake by mending the first."""
     said = complaint(monkeypatch, port="abc", log_level="loud")
     assert "HELOISE_PORT" in said
@@ -201,7 +201,7 @@ def test_secret_keys_are_separated_by_commas_or_line_ends(
     assert read_settings().load_encryption_keys() == (bytes(range(32)), bytes(range(1, 33)))
 
 
-def test_missing_secret_keys_are_told_with_how_to_make_one() -> None:
+def test_an_error_says_how_to_make_missing_secret_keys() -> None:
     """The commands that need one ask for it in these words."""
     with pytest.raises(SettingsError, match=r"HELOISE_SECRET_KEYS: not set.*heloise secret-key"):
         read_settings().load_encryption_keys()
@@ -228,7 +228,7 @@ def test_the_name_is_stored_as_it_goes_on_the_wire(monkeypatch: pytest.MonkeyPat
     assert read_settings().ehlo_name == "mail.example.com"
 
 
-def test_an_unreadable_secret_is_told_by_its_file(
+def test_an_error_names_the_file_of_an_unreadable_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes that are no text are a fault of the file, not of the program."""
@@ -268,7 +268,7 @@ def test_admin_keys_have_names(given: str, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "value",
     [
         "k" * 31,
         "ann:" + "k" * 31,
@@ -278,14 +278,14 @@ def test_admin_keys_have_names(given: str, names: list[str]) -> None:
         ",",
     ],
 )
-def test_admin_keys_are_told_apart(wrong: str) -> None:
+def test_admin_keys_need_distinct_names(value: str) -> None:
     """Several without names are refused, and short ones."""
     with pytest.raises(ValidationError):
-        Settings(admin_key=wrong)  # type: ignore[arg-type]
+        Settings(admin_key=value)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", ["10.0.0.1/8", "10.0.0.0/33", "inside", "10.0.0.0/8 ::/0"])
+@pytest.mark.parametrize("value", ["10.0.0.1/8", "10.0.0.0/33", "inside", "10.0.0.0/8 ::/0"])
 @pytest.mark.parametrize("field", ["allowed_networks", "denied_networks", "trusted_proxies"])
-def test_networks_are_checked(field: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_are_checked(field: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is meant by bits beyond the mask nobody knows."""
-    assert "networks or addresses such as 10.0.0.0/8" in complaint(monkeypatch, **{field: wrong})
+    assert "networks or addresses such as 10.0.0.0/8" in complaint(monkeypatch, **{field: value})

@@ -93,7 +93,7 @@ def test_a_message_belongs_to_its_profile_and_its_tenant() -> None:
     assert message.created_at == NOW
 
 
-def test_who_does_not_say_who_sends_sends_as_the_profile() -> None:
+def test_without_a_sender_the_profile_sends() -> None:
     """Envelope and header name the same address."""
     message = prepared()
     assert (message.sender, message.envelope_from) == (BILLING, "billing@example.com")

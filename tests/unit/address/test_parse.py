@@ -142,7 +142,7 @@ def test_an_address_in_two_parts_holds_the_address_alone(email: str) -> None:
         make_named_address(email, "Ann")
 
 
-def test_a_name_beside_its_address_needs_no_quotes() -> None:
+def test_a_name_before_its_address_needs_no_quotes() -> None:
     """It is taken as it is."""
     assert make_named_address(ADDRESS, ' "Doe", <Ann> ') == NamedAddress(ADDRESS, '"Doe", <Ann>')
 

@@ -62,7 +62,7 @@ SLOW = LIMITS.filter(lambda limit: limit.messages <= limit.per_seconds)
 
 
 @given(SLOW, st.floats(0, 0.999999))
-def test_who_waits_until_the_next_permit_finds_it(limit: RateLimit, tokens: float) -> None:
+def test_a_permit_is_there_at_the_time_of_the_next_one(limit: RateLimit, tokens: float) -> None:
     """Neither fractions nor the microseconds of a clock make a lane wait once more."""
     bucket = Bucket(tokens, NOW)
     assert count_permits(refill(bucket, limit, next_permit_at(bucket, limit))) >= 1

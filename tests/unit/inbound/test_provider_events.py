@@ -140,8 +140,8 @@ def test_which_message_a_post_is_about(
 def test_a_return_path_names_the_recipient(name: str) -> None:
     """Where the provider repeats it."""
     provider, payload = corpus(name)
-    told = f"bounces+{MESSAGE.partition('_')[2]}-7@example.com"
-    text = json.dumps(payload).replace("billing@example.com", told)
+    return_path = f"bounces+{MESSAGE.partition('_')[2]}-7@example.com"
+    text = json.dumps(payload).replace("billing@example.com", return_path)
     [event] = parse_events(provider, json.loads(text))
     assert event.report is not None
     assert event.report.places == ((MESSAGE, 7),)

@@ -61,7 +61,7 @@ def corpus(name: str) -> bytes:
 
 def test_every_mail_of_the_corpus_has_its_case() -> None:
     """None is forgotten."""
-    assert {each.stem for each in CORPUS.glob("*.eml")} == CASES.keys()
+    assert {path.stem for path in CORPUS.glob("*.eml")} == CASES.keys()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -82,16 +82,16 @@ def test_the_message_that_came_back_is_named(name: str) -> None:
     assert parse_report(corpus(name)).message_ids[0] == HEADER
 
 
-def test_the_ways_to_a_message_beside_its_message_id() -> None:
+def test_other_places_name_the_message() -> None:
     """The envelope's id, the address that it was sent to, and the reverse-path that is told."""
     assert parse_report(corpus("delivered")).ids == (MESSAGE,)
     assert parse_report(corpus("postfix_delayed")).places == ((MESSAGE, 1),)
     assert parse_report(corpus("complaint")).places == ((MESSAGE, 0),)
-    told = f"bounces+{MESSAGE.partition('_')[2]}-7@example.com"
-    assert parse_report(corpus("gmail"), sent_to=told).places == ((MESSAGE, 7),)
+    return_path = f"bounces+{MESSAGE.partition('_')[2]}-7@example.com"
+    assert parse_report(corpus("gmail"), sent_to=return_path).places == ((MESSAGE, 7),)
 
 
-def test_who_leaves_may_name_a_list() -> None:
+def test_an_unsubscribe_may_name_a_list() -> None:
     """The word behind `unsubscribe`."""
     assert parse_report(corpus("unsubscribe")).tag == "newsletter"
     every = corpus("unsubscribe").replace(b"Unsubscribe newsletter", b"unsubscribe")
@@ -102,7 +102,7 @@ def test_who_leaves_may_name_a_list() -> None:
     ("name", "codes"),
     [("postfix_failed", [True, False]), ("qmail", [True, False]), ("postfix_delayed", [False])],
 )
-def test_a_hard_bounce_is_of_an_address_that_is_none(name: str, codes: list[bool]) -> None:
+def test_only_an_unknown_address_is_a_hard_bounce(name: str, codes: list[bool]) -> None:
     """A mailbox that is full, or a server that does not like us, is none."""
     assert [
         recipient.is_hard_bounce for recipient in parse_report(corpus(name)).recipients
@@ -137,13 +137,13 @@ def test_a_report_within_a_mail_is_not_its_own() -> None:
         b"Content-Type: multipart/report\r\n\r\nno boundary\r\n",
     ],
 )
-def test_what_is_no_report_is_told(mail: bytes) -> None:
+def test_a_mail_that_is_no_report_is_refused(mail: bytes) -> None:
     """An answer of a person, or of a machine, is none."""
     with pytest.raises(ValueError, match="not a delivery status notification"):
         parse_report(mail)
 
 
-def test_parts_that_are_nested_without_end_are_told() -> None:
+def test_parts_that_are_nested_too_deeply_are_refused() -> None:
     """And end nothing but the report."""
     mail = b"".join(
         b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n)

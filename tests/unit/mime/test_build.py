@@ -74,7 +74,7 @@ def test_text_and_html_are_parts_in_the_order_of_preference(
     assert found == [value for value in fields.values() if value is not None]
 
 
-def test_an_address_in_another_script_stands_in_the_header_as_it_is() -> None:
+def test_an_address_in_another_script_is_kept_in_the_header() -> None:
     """In UTF-8 (RFC 6532 section 3), names and all the rest in ASCII as ever."""
     anne = NamedAddress("änne@example.org", "Änne Müller")
     header, _, body = rendered(to=(anne, NamedAddress("ann@example.org")), html="ä").partition(
@@ -209,9 +209,7 @@ def test_any_text_and_html_read_back(text: str, html: str) -> None:
     ).filter(lambda headers: len({name.lower() for name in headers}) == len(headers)),
     TEXTS,
 )
-def test_no_header_stands_there_that_was_not_asked_for(
-    headers: dict[str, str], subject: str
-) -> None:
+def test_only_requested_headers_are_written(headers: dict[str, str], subject: str) -> None:
     """Whatever is in subject and headers."""
     message = parsed(rendered(subject=subject, headers=headers))
     assert sorted(message.keys()) == sorted(
@@ -242,7 +240,7 @@ def test_no_text_breaks_the_message(text: str) -> None:
     plain = parsed(rendered(text=text))
     assert lines(plain.get_content()) == lines(text)
     both = [part.get_content() for part in parsed(rendered(text=text, html=text)).iter_parts()]
-    assert [lines(each) for each in both] == [lines(text), lines(text)]
+    assert [lines(body) for body in both] == [lines(text), lines(text)]
 
 
 URL: Final = "<https://example.com/unsubscribe?" + "token=" + "x" * 300 + ">"

@@ -141,7 +141,7 @@ def test_the_nearest_domain_wins() -> None:
     """Its own keys come before those of the domain above it."""
     own = DkimSigner("mail.example.com", "own", RSA, KEYS[0][1].key)
     signing = Signing({**SIGNING.by_domain, "mail.example.com": (own,)})
-    assert [each.domain for each in signing.find_signers("mail.example.com")] == [
+    assert [signer.domain for signer in signing.find_signers("mail.example.com")] == [
         "mail.example.com"
     ]
 
@@ -164,7 +164,7 @@ def test_the_nearest_domain_wins() -> None:
         (lambda text: text + "; h=sha1", "forbids SHA-256"),
     ],
 )
-def test_what_is_wrong_with_a_record_is_told(change: object, problem: str | None) -> None:
+def test_an_error_in_a_record_is_explained(change: object, problem: str | None) -> None:
     """Nothing, or the first thing that a verifier would stumble over."""
     assert callable(change)
     key = KEYS[0][0]

@@ -87,7 +87,7 @@ def test_it_is_as_it_was_read(name: str) -> None:
 
 def test_each_file_has_its_message() -> None:
     """None is left over."""
-    assert {each.stem for each in GOLDEN.glob("*.eml")} == MESSAGES.keys()
+    assert {path.stem for path in GOLDEN.glob("*.eml")} == MESSAGES.keys()
 
 
 @pytest.mark.parametrize("name", sorted(MESSAGES.keys() - {"an_address_in_another_script"}))

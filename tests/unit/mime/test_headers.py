@@ -30,7 +30,7 @@ def short(field: str) -> list[str]:
 
 
 @given(FIELD_NAME, WORDS)
-def test_a_text_of_ordinary_words_stands_on_short_lines(name: str, value: str) -> None:
+def test_a_text_of_ordinary_words_has_short_lines(name: str, value: str) -> None:
     """RFC 5322 section 2.1.1: 78 characters; a reader puts the lines together again."""
     check_header("X-A", value)
     field = text_field(name, value)
@@ -44,13 +44,13 @@ def test_a_text_of_ordinary_words_stands_on_short_lines(name: str, value: str) -
 def test_mailboxes_stand_on_short_lines(name: str, names: list[str]) -> None:
     """Each begins a line, names are encoded or quoted, and as many come out as went in."""
     given_mailboxes = [
-        NamedAddress(f"recipient-number-{number}@mail.example.org", each)
-        for number, each in enumerate(names)
+        NamedAddress(f"recipient-number-{number}@mail.example.org", display_name)
+        for number, display_name in enumerate(names)
     ]
     field = address_field(name, given_mailboxes)
     short(field)
     read = message_from_string(field + "\r\n", policy=policy.default)[name].addresses
-    assert [each.addr_spec for each in read] == [
+    assert [mailbox.addr_spec for mailbox in read] == [
         named_address.address for named_address in given_mailboxes
     ]
 

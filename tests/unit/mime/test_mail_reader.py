@@ -70,7 +70,7 @@ def test_any_bytes_are_read_or_too_complex(content: bytes) -> None:
 
 
 @given(MAIL)
-def test_who_sent_it_is_known_or_refused(content: bytes) -> None:
+def test_the_senders_address_is_known_or_refused(content: bytes) -> None:
     """A mailbox that is read is what Python reads in it too, where that finds no defect."""
     field = b"From: " + content.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n\r\n"
     value = read_header(field).get("from") or ""

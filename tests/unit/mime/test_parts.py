@@ -24,7 +24,7 @@ def by_the_standard_library(given_content: Content) -> EmailMessage:
     message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
     message["Date"] = given_content.date
     message["From"] = given_content.sender.address
-    message["To"] = ", ".join(each.address for each in given_content.to)
+    message["To"] = ", ".join(recipient.address for recipient in given_content.to)
     message["Subject"] = given_content.subject
     message["Message-ID"] = given_content.message_id
     page: Any = message
@@ -142,7 +142,7 @@ def test_lines_are_short_wherever_they_can_be(given_content: Content) -> None:
         ({"attachments": (LOGO,)}, ["mixed", "plain", "png"]),
     ],
 )
-def test_files_stand_beside_what_they_belong_to(fields: dict[str, Any], kinds: list[str]) -> None:
+def test_files_are_next_to_their_parts(fields: dict[str, Any], kinds: list[str]) -> None:
     """Pictures beside the HTML that shows them (RFC 2387), all else after everything."""
     message = parsed(rendered(**fields))
     assert [part.get_content_subtype() for part in message.walk()] == kinds

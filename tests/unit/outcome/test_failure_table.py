@@ -31,7 +31,7 @@ def parsed(line: str) -> Case:
     expected, _, said = line.partition("| ")
     *who, stage, scope, verdict, classification = expected.split()
     lines = said.split("\\n")
-    reply = Reply.parse(int(said[:3]), "\n".join(each[4:].strip() for each in lines))
+    reply = Reply.parse(int(said[:3]), "\n".join(reply_line[4:].strip() for reply_line in lines))
     return Case(
         failure=Failure(Stage(stage), reply=reply),
         is_user=who == ["user"],
@@ -182,7 +182,7 @@ def test_every_fault_of_the_profile_has_a_hint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "enhanced", "verdict", "told"),
+    ("code", "enhanced", "verdict", "detail"),
     [
         (550, "4.2.0", Verdict.BOUNCE, "the enhanced code 4.2.0 contradicts 550, which decides"),
         (451, "5.1.1", Verdict.DEFER, "the enhanced code 5.1.1 contradicts 451, which decides"),
@@ -190,10 +190,10 @@ def test_every_fault_of_the_profile_has_a_hint() -> None:
         (550, None, Verdict.BOUNCE, ""),
     ],
 )
-def test_the_basic_code_decides_and_a_contradiction_is_told(
-    code: int, enhanced: str | None, verdict: Verdict, told: str
+def test_the_basic_code_decides_and_a_contradiction_is_noted(
+    code: int, enhanced: str | None, verdict: Verdict, detail: str
 ) -> None:
     """RFC 5321 section 4.2.1 has the last word, and the attempt records the oddity."""
     failure = Failure(Stage.RCPT, reply=Reply(code, "no", enhanced))
     outcome = classify(failure, fresh=True, authenticated=True)
-    assert (outcome.verdict, outcome.detail) == (verdict, told)
+    assert (outcome.verdict, outcome.detail) == (verdict, detail)

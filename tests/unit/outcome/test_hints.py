@@ -62,17 +62,17 @@ def test_a_reason_quotes_the_server_and_says_what_to_change(outcome: Outcome, te
 
 
 @pytest.mark.parametrize("classification", HINTS)
-def test_each_hint_can_be_told_whatever_is_known(classification: str) -> None:
+def test_every_hint_is_a_sentence_whatever_is_known(classification: str) -> None:
     """Even where the connection did not come as far as EHLO."""
-    told = explain(fault(Stage.EHLO, classification), ehlo_name=None, ehlo_source=None)
-    assert told.endswith(".")
-    assert "None" not in told
-    assert not set("{}") & set(told)
+    hint = explain(fault(Stage.EHLO, classification), ehlo_name=None, ehlo_source=None)
+    assert hint.endswith(".")
+    assert "None" not in hint
+    assert not set("{}") & set(hint)
 
 
 def test_braces_of_a_server_are_left_alone() -> None:
     """What it says is no template."""
     outcome = fault(Stage.EHLO, "ehlo_rejected", Reply(550, "{name} {0} {"))
-    told = explain(outcome, ehlo_name="mail.example.com", ehlo_source="profile")
-    assert "550 {name} {0} {." in told
-    assert "mail.example.com" in told
+    hint = explain(outcome, ehlo_name="mail.example.com", ehlo_source="profile")
+    assert "550 {name} {0} {." in hint
+    assert "mail.example.com" in hint

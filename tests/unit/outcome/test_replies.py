@@ -24,7 +24,7 @@ from app.domain.outcome.replies import MAX_TEXT_CHARACTERS, Reply, make_printabl
         (220, "2.2", None, "2.2"),
     ],
 )
-def test_the_enhanced_code_is_told_apart_from_the_text(
+def test_the_enhanced_code_is_parsed_from_the_text(
     code: int, message: str, enhanced_code: str | None, text: str
 ) -> None:
     """Where it stands: at the beginning of each line, and nowhere else."""

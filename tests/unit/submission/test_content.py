@@ -61,7 +61,9 @@ def test_only_private_fields_are_taken_out(fields: list[bytes], body: bytes) -> 
         submission = read_submission(content, HOSTNAME)
     except InvalidRequest:  # two options of one name, or a value that is none
         return
-    kept = [each for each in fields if not each.lower().startswith((b"bcc", b"idem", b"x-heloise"))]
+    kept = [
+        field for field in fields if not field.lower().startswith((b"bcc", b"idem", b"x-heloise"))
+    ]
     assert build_mime(submission) == b"".join(kept) + b"\r\n" + body
 
 

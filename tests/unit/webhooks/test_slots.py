@@ -28,9 +28,9 @@ def hang(waiting: Sequence[DueWebhook]) -> list[Slot]:
     """The slots that are held once nothing more may begin and nothing was answered."""
     held: list[Slot] = []
     while shares := allocate(waiting, held):
-        for each, count in shares:
+        for due, count in shares:
             slot = Slot(
-                each.webhook.tenant_id, each.webhook.id, each.webhook.failing_since is not None
+                due.webhook.tenant_id, due.webhook.id, due.webhook.failing_since is not None
             )
             held += [slot] * count
     return held
@@ -46,14 +46,14 @@ def test_one_tenant_never_holds_more_than_half(webhooks: int) -> None:
 
 
 @pytest.mark.parametrize("tenants", [1, 2, 5, 20, MAX_SLOTS - 1])
-def test_a_tenant_who_holds_none_gets_one(tenants: int) -> None:
+def test_a_tenant_without_slots_gets_one(tenants: int) -> None:
     """However many others let theirs hang, each to the same extent."""
     held = hang([due(f"t{n}", str(hook)) for n in range(tenants) for hook in range(5)])
     shares = Counter(slot.tenant_id for slot in held)
     assert len(shares) == tenants
     assert max(shares.values()) - min(shares.values()) <= 1
     other = due("other", "log", seconds=60)
-    assert [each for each, _ in allocate([other], held)] == [other]
+    assert [due for due, _ in allocate([other], held)] == [other]
 
 
 def test_the_failing_webhooks_of_a_tenant_leave_room_for_those_that_work() -> None:
@@ -65,7 +65,7 @@ def test_the_failing_webhooks_of_a_tenant_leave_room_for_those_that_work() -> No
     assert share == SLOTS_PER_WEBHOOK
 
 
-def test_who_holds_least_comes_first_then_who_waits_longest() -> None:
+def test_the_fewest_slots_come_first_then_the_longest_wait() -> None:
     """Over tenants, and over a tenant's webhooks."""
     held = [Slot("acme", "acme.a", is_probe=False)]
     waiting = [
@@ -74,5 +74,5 @@ def test_who_holds_least_comes_first_then_who_waits_longest() -> None:
         due("other", "late", seconds=1),
         due("other", "x"),
     ]
-    order = [each.webhook.id for each, _ in allocate(waiting, held)]
+    order = [due.webhook.id for due, _ in allocate(waiting, held)]
     assert order == ["other.x", "acme.b", "other.late", "acme.a"]
