@@ -58,6 +58,7 @@ ACROSS_TENANTS = {
 # What is written carries its tenant itself.
 CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.queries.insert": "profile"}
 CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression", "webhooks.queries.insert": "webhook"}
+CARRIES_ITS_TENANT |= {"profiles.queries.write_destinations": "profile"}
 CARRIES_ITS_TENANT |= {"templates.insert": "template"}
 CARRIES_ITS_TENANT |= {"suppressions.add": "new_suppressions"}
 CARRIES_ITS_TENANT |= {
