@@ -5,8 +5,10 @@ compares the tables in code with the database of HELOISE_DATABASE_URL.
 """
 
 import asyncio
+from typing import Any
 
 from alembic import context
+from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection
 
 from app.settings import read_settings
@@ -16,6 +18,12 @@ from app.store.tables.metadata import metadata
 
 def run(connection: Connection) -> None:
     """Run the migrations in the connection's transaction."""
+    show = context.config.attributes.get("show")
+
+    def on_version_apply(*, step: MigrationInfo, **_: Any) -> None:  # noqa: ANN401 - Alembic's own
+        if show is not None and step.up_revision_id is not None:
+            show(step.up_revision_id)
+
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -23,6 +31,7 @@ def run(connection: Connection) -> None:
         # SQLite alters a table by copying it.
         render_as_batch=connection.dialect.name == "sqlite",
         transactional_ddl=True,
+        on_version_apply=on_version_apply,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -13,15 +13,18 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.audit import AuditContext
+from app.auth.caller import Caller
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError, Unavailable
+from app.domain.types import MessageSource
 from app.settings import Settings
 from app.store.db.engine import Database
 from app.store.db.errors import CommitUnknown
 from app.store.db.keyset import Row, read_pages
 from app.store.db.url import sqlite_path
 from app.store.migrations import schema
+from app.store.tenants import queries as tenants
 
 T = TypeVar("T")
 PAGE_ROWS: Final = 200
@@ -31,6 +34,12 @@ def make_audit_context() -> AuditContext:
     """Return the command line's user for the audit log."""
     actor = Actor(ActorKind.COMMAND_LINE, name=_user(), source=socket.gethostname())
     return AuditContext(actor=actor, now=SystemClock().now())
+
+
+async def load_caller(connection: AsyncConnection, tenant: str) -> Caller:
+    """Return the command line's user as a caller of a tenant; raises NotFound."""
+    owner = await tenants.get(connection, tenant=tenant)
+    return Caller(owner, make_audit_context().actor, message_source=MessageSource.CLI)
 
 
 def _user() -> str:

@@ -7,6 +7,10 @@ import typer
 from app.settings import Settings, find_unknown_variables, read_settings
 
 TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's slug or id.")]
+AnyTenantOption = Annotated[
+    str | None,
+    typer.Option("--tenant", "-t", help="The tenant's slug or id. Default: all tenants."),
+]
 
 
 def load_settings() -> Settings:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import MAX_OVERLAP_SECONDS, KeyCreate, KeyRotate
 from app.cli.bodies import validate_body, validation_errors
+from app.cli.confirmation import Yes, confirm
 from app.cli.database import make_audit_context, read_all, transact
 from app.cli.environment import TenantOption, load_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
@@ -144,8 +145,9 @@ def list_all(tenant: TenantOption, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(key: KeyArgument, tenant: TenantOption) -> None:
+def revoke(key: KeyArgument, tenant: TenantOption, *, yes: Yes = False) -> None:
     """Revoke a key. All processes refuse it within seconds."""
+    confirm(f"Revoke {key}?", is_confirmed=yes)
     transact(
         load_settings(),
         lambda connection: key_actions.revoke(connection, make_audit_context(), key, tenant=tenant),

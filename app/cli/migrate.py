@@ -6,6 +6,7 @@ import typer
 
 from app.cli.database import open_database
 from app.cli.environment import load_settings
+from app.cli.progress import ShowProgress, progress_bar
 from app.settings import Settings
 from app.store.migrations import migrate as migrating
 
@@ -18,10 +19,12 @@ def migrate() -> None:
 
     Several processes may run this at once. It does nothing if the schema is current.
     """
-    head = asyncio.run(_migrate(load_settings()))
+    settings = load_settings()
+    with progress_bar("Migrating") as show:
+        head = asyncio.run(_migrate(settings, show))
     typer.echo(f"The schema is at {head}.")
 
 
-async def _migrate(settings: Settings) -> str:
+async def _migrate(settings: Settings, show: ShowProgress) -> str:
     async with open_database(settings) as database:
-        return await migrating.migrate(database)
+        return await migrating.migrate(database, show)

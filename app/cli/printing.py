@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Final
 
 import typer
 from pydantic_core import to_jsonable_python
 
 PIPED_COLUMNS = 200
+UNITS: Final = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,6 +41,18 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     for name, value in fields:
         grid.add_row(name, _format_value(value))
     _print(grid)
+
+
+def format_age(moment: datetime | None, now: datetime) -> str | None:
+    """Format how long ago a moment was, or in how long it is: `5m ago`, `in 2h`."""
+    if moment is None:
+        return None
+    seconds = round((now - moment).total_seconds())
+    for unit, length in UNITS.items():
+        if abs(seconds) >= length:
+            amount = f"{abs(seconds) // length}{unit}"
+            return f"{amount} ago" if seconds > 0 else f"in {amount}"
+    return "now"
 
 
 def _print(table: object) -> None:

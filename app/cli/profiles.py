@@ -1,7 +1,8 @@
 """Define `heloise profile`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Annotated, Unpack
 
@@ -15,8 +16,9 @@ from app.auth.audit import AuditContext
 from app.auth.profiles import require_profile
 from app.cli import profile_options as options
 from app.cli.bodies import validate_body, validation_errors
-from app.cli.database import make_audit_context, read_all, transact
-from app.cli.environment import TenantOption, load_settings
+from app.cli.confirmation import Yes, confirm
+from app.cli.database import PAGE_ROWS, make_audit_context, read_all, transact
+from app.cli.environment import AnyTenantOption, TenantOption, load_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.profile_views import (
     COLUMNS,
@@ -25,9 +27,11 @@ from app.cli.profile_views import (
     print_profile,
     read_profile,
 )
+from app.domain.clock import SystemClock
 from app.domain.errors import Conflict
-from app.domain.types import Profile
+from app.domain.types import Profile, Tenant
 from app.settings import Settings
+from app.store.delivery.queue import QueueScope, page_profiles
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
@@ -77,20 +81,63 @@ def create(
 
 
 @app.command("list")
-def list_all(tenant: TenantOption, *, as_json: AsJson = False) -> None:
-    """List a tenant's profiles with their EHLO names and states."""
+def list_all(
+    tenant: AnyTenantOption = None,
+    *,
+    failing: Annotated[
+        bool, typer.Option("--failing", help="Only profiles that are failing or stalled.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the profiles of a tenant, or of all, with their EHLO names and states."""
     settings = load_settings()
 
-    async def rows(connection: AsyncConnection) -> list[ProfileRead]:
-        owner = await tenants.get(connection, tenant=tenant)
-        stored_profiles = await read_all(partial(profiles.page, connection, tenant_id=owner.id))
-        return await build_profile_reads(connection, settings, owner, stored_profiles)
+    async def read(connection: AsyncConnection) -> list[tuple[str, ProfileRead]]:
+        wanted = await _list_owners(connection, tenant, only_faulty=failing)
+        listed = list[tuple[str, ProfileRead]]()
+        for owner, ids in wanted:
+            page = partial(profiles.page, connection, tenant_id=owner.id, profile_ids=ids)
+            reads = await build_profile_reads(connection, settings, owner, await read_all(page))
+            listed += [(owner.slug, profile_read) for profile_read in reads]
+        return listed
 
-    profile_reads = transact(settings, rows)
+    rows = transact(settings, read)
     if as_json:
-        print_json(profile_reads)
+        print_json([{"tenant": owner, **read.model_dump(mode="json")} for owner, read in rows])
     else:
-        print_table(COLUMNS, [build_row(profile_read) for profile_read in profile_reads])
+        print_table(("tenant", *COLUMNS), [(owner, *build_row(read)) for owner, read in rows])
+
+
+async def _list_owners(
+    connection: AsyncConnection, tenant: str | None, *, only_faulty: bool
+) -> list[tuple[Tenant, Sequence[str] | None]]:
+    """List tenants, each with the ids of its profiles to show; None for all of them."""
+    owner = None if tenant is None else await tenants.get(connection, tenant=tenant)
+    if only_faulty:
+        faulty_ids = await _list_faulty_ids(
+            connection, QueueScope(tenant_id=None if owner is None else owner.id)
+        )
+        return [
+            (await tenants.get(connection, tenant=tenant_id), profile_ids)
+            for tenant_id, profile_ids in faulty_ids.items()
+        ]
+    owners = await read_all(partial(tenants.page, connection)) if owner is None else [owner]
+    return [(listed_owner, None) for listed_owner in owners]
+
+
+async def _list_faulty_ids(connection: AsyncConnection, scope: QueueScope) -> dict[str, list[str]]:
+    """List the ids of failing and stalled profiles by tenant, without reading the others."""
+    ids, after = defaultdict[str, list[str]](list), None
+    while True:
+        rows = await page_profiles(
+            connection, scope, now=SystemClock().now(), limit=PAGE_ROWS, after=after
+        )
+        for row in rows:
+            if row.has_fault:
+                ids[row.tenant_id].append(row.id)
+        if not rows or not rows[-1].has_fault:
+            return ids
+        after = rows[-1].place
 
 
 @app.command()
@@ -200,8 +247,10 @@ def delete(
         bool,
         typer.Option("--cancel-pending", help="Cancel unfinished messages instead of refusing."),
     ] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete a profile and its credentials. Its messages stay readable."""
+    confirm(f"Delete the profile {profile} and its credentials?", is_confirmed=yes)
 
     async def remove(connection: AsyncConnection) -> Profile:
         owner = await tenants.get(connection, tenant=tenant)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.cli.database import make_audit_context, open_database, require_schema
 from app.cli.environment import load_settings
 from app.cli.printing import AsJson, print_json
+from app.cli.progress import ShowProgress, progress_bar
 from app.domain.clock import SystemClock
 from app.settings import Settings
 from app.store import retention as purging
@@ -35,7 +36,9 @@ def purge(
     Delivering processes do this every hour; this command does all of it at once, in small
     transactions. You can stop it and run it again.
     """
-    counts = asyncio.run(_purge(load_settings(), tenant))
+    settings = load_settings()
+    with progress_bar("Purging") as show:
+        counts = asyncio.run(_purge(settings, tenant, show))
     if as_json:
         print_json(dict(counts))
     else:
@@ -46,7 +49,7 @@ def purge(
         )
 
 
-async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
+async def _purge(settings: Settings, tenant: str | None, show: ShowProgress) -> Counter[str]:
     await require_schema(settings)
     counts = Counter(dict.fromkeys(COUNTERS, 0))
     async with open_database(settings) as database:
@@ -78,4 +81,5 @@ async def _purge(settings: Settings, tenant: str | None) -> Counter[str]:
 
         while (total := await database.retry_transaction(once)) is not None:
             counts = total
+            show(sum(counts.values()), None)
     return counts

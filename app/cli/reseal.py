@@ -1,14 +1,26 @@
 """Define `heloise reseal`."""
 
+from typing import Final
+
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.database import transact
 from app.cli.environment import load_settings
+from app.cli.progress import progress_bar
 from app.store import key_rotation as resealing
 from app.store.secrets.encryption import Vault
 
 app = typer.Typer(add_completion=False)
+
+KINDS: Final = {
+    "profiles": resealing.reseal_profiles,
+    "webhooks": resealing.reseal_webhooks,
+    "DKIM keys": resealing.reseal_dkim_keys,
+    "mailboxes": resealing.reseal_mailboxes,
+    "provider webhooks": resealing.reseal_provider_webhooks,
+    "sensitive messages": resealing.reseal_contents,
+}
 
 
 @app.command()
@@ -22,14 +34,13 @@ def reseal() -> None:
     vault = Vault(settings.load_encryption_keys())
 
     async def work(connection: AsyncConnection) -> dict[str, int]:
-        return {
-            "profiles": await resealing.reseal_profiles(connection, vault),
-            "webhooks": await resealing.reseal_webhooks(connection, vault),
-            "DKIM keys": await resealing.reseal_dkim_keys(connection, vault),
-            "mailboxes": await resealing.reseal_mailboxes(connection, vault),
-            "provider webhooks": await resealing.reseal_provider_webhooks(connection, vault),
-            "sensitive messages": await resealing.reseal_contents(connection, vault),
-        }
+        counts = dict[str, int]()
+        for done, (noun, reseal_rows) in enumerate(KINDS.items()):
+            show(done, len(KINDS))
+            counts[noun] = await reseal_rows(connection, vault)
+        return counts
 
-    *before, last = (f"{count} {what}" for what, count in transact(settings, work).items())
+    with progress_bar("Encrypting") as show:
+        counts = transact(settings, work)
+    *before, last = (f"{count} {noun}" for noun, count in counts.items())
     typer.echo(f"Encrypted {', '.join(before)} and {last} with the newest key.")

@@ -8,6 +8,7 @@ import typer
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate, TenantUpdate
 from app.cli.bodies import validate_body
+from app.cli.confirmation import Yes, confirm
 from app.cli.database import make_audit_context, read_all, transact
 from app.cli.environment import load_settings
 from app.cli.printing import AsJson, print_fields, print_json, print_table
@@ -185,8 +186,9 @@ def update(
 
 
 @app.command()
-def delete(tenant: TenantArgument) -> None:
+def delete(tenant: TenantArgument, *, yes: Yes = False) -> None:
     """Delete a tenant and its history. Refused while it has profiles."""
+    confirm(f"Delete the tenant {tenant} and its history?", is_confirmed=yes)
     deleted_tenant = transact(
         load_settings(),
         lambda connection: tenant_actions.delete(connection, make_audit_context(), tenant),

@@ -37,6 +37,11 @@ WITHOUT = {
     "import app.cli.profiles": SERVICE | RARE | RENDERING | TABLES | {"app.worker"},
     "tenant list": SERVICE | RARE | RENDERING | {"filelock"},
     "tenant list --json": SERVICE | RARE | RENDERING | TABLES,
+    "queue": SERVICE | RARE | RENDERING | {"filelock"},
+    "queue --json": SERVICE | RARE | RENDERING | TABLES,
+    "import app.cli.messages": SERVICE | RARE | RENDERING | TABLES | {"app.worker"},
+    "import app.cli.events": SERVICE | RARE | RENDERING | TABLES | {"app.worker"},
+    "import app.cli.send": SERVICE | RARE | RENDERING | TABLES | {"app.worker"},
     "secret-key": SERVICE | RARE | RENDERING | DATABASE | TABLES | MAIL,
     "settings": SERVICE | RARE | RENDERING | DATABASE | MAIL - {"idna"},
     "settings --json": SERVICE | RARE | RENDERING | DATABASE | MAIL - {"idna"} | TABLES,
@@ -52,7 +57,7 @@ def test_nothing_is_imported_that_is_not_needed(
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("HELOISE_")
     }
-    if what.startswith("tenant"):
+    if what.startswith(("tenant", "queue")):
         path = shutil.copy(sqlite_template, tmp_path)
         environment["HELOISE_DATABASE_URL"] = f"sqlite:///{path}"
     done = subprocess.run(  # noqa: S603 - our own code

@@ -80,7 +80,7 @@ def test_a_scope_that_is_none_is_told(operator: Terminal, acme: str) -> None:
 def test_a_revoked_key_stays_listed(operator: Terminal, acme: str) -> None:
     """With the moment of its end."""
     made = operator.done("key", "create", "-t", acme, "--json").json
-    operator.done("key", "revoke", made["id"], "-t", acme)
+    operator.done("key", "revoke", made["id"], "--yes", "-t", acme)
     (row,) = operator.done("key", "list", "-t", acme, "--json").json
     assert row["revoked_at"] is not None
     found = stored(operator, made["key"])
@@ -93,7 +93,7 @@ def test_a_key_belongs_to_its_tenant(operator: Terminal, acme: str) -> None:
     operator.done("tenant", "create", "other")
     made = operator.done("key", "create", "-t", acme, "--json").json
     assert operator.done("key", "list", "-t", "other", "--json").json == []
-    assert operator.run("key", "revoke", made["id"], "-t", "other").code == 1
+    assert operator.run("key", "revoke", made["id"], "--yes", "-t", "other").code == 1
     assert operator.run("key", "create", "-t", "nobody").code == 1
 
 
@@ -130,7 +130,7 @@ def test_a_key_is_rotated(operator: Terminal, acme: str) -> None:
 def test_what_is_done_at_a_shell_is_in_the_audit_log(operator: Terminal, acme: str) -> None:
     """By whose user, at which machine."""
     made = operator.done("key", "create", "-t", acme, "--json").json
-    operator.done("key", "revoke", made["id"], "-t", acme)
+    operator.done("key", "revoke", made["id"], "--yes", "-t", acme)
 
     async def read() -> list[AuditEntry]:
         database = Database(operator.environment["HELOISE_DATABASE_URL"])

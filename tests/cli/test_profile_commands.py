@@ -356,10 +356,10 @@ def test_a_profile_with_unfinished_messages_is_deleted_on_request(
     path = profile_file(auth={"username": "billing", "password": CANARY})
     made = acme.done("profile", "create", path, "-t", "acme", "--json").json
     queued_message(acme, made)
-    refused = acme.run("profile", "delete", "transactional", "-t", "acme")
+    refused = acme.run("profile", "delete", "transactional", "--yes", "-t", "acme")
     assert refused.code == 1
     assert "--cancel-pending" in refused.err
-    words = ("profile", "delete", "transactional", "-t", "acme", "--cancel-pending")
+    words = ("profile", "delete", "transactional", "--yes", "-t", "acme", "--cancel-pending")
     assert acme.done(*words).out == "Deleted transactional.\n"
     assert acme.run("profile", "show", "transactional", "-t", "acme").code == 1
 
@@ -370,5 +370,5 @@ def test_a_profile_belongs_to_its_tenant(acme: Terminal, profile_file: ProfileFi
     acme.done("profile", "create", profile_file(), "-t", "acme")
     acme.done("tenant", "create", "other")
     assert acme.done("profile", "list", "-t", "other", "--json").json == []
-    for command in ("show", "update", "pause", "resume", "delete"):
-        assert acme.run("profile", command, "transactional", "-t", "other").code == 1
+    for command in ("show", "update", "pause", "resume", "delete --yes"):
+        assert acme.run("profile", *command.split(), "transactional", "-t", "other").code == 1

@@ -68,9 +68,9 @@ def test_a_tenant_is_deleted_once_it_has_no_profiles(operator: Terminal) -> None
     """While it has some it is refused."""
     operator.done("tenant", "create", "acme")
     operator.done("profile", "create", "-t", "acme", "--name", "a", "--host", "smtp.example.com")
-    assert operator.run("tenant", "delete", "acme").code == 1
-    operator.done("profile", "delete", "a", "-t", "acme")
-    assert operator.done("tenant", "delete", "acme").out == "Deleted acme.\n"
+    assert operator.run("tenant", "delete", "acme", "--yes").code == 1
+    operator.done("profile", "delete", "a", "--yes", "-t", "acme")
+    assert operator.done("tenant", "delete", "acme", "--yes").out == "Deleted acme.\n"
     assert operator.done("tenant", "list", "--json").json == []
 
 

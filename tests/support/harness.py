@@ -184,7 +184,7 @@ def settings(database_url: str, /, **fields: Any) -> Settings:
     given: dict[str, Any] = {
         "database_url": database_url,
         "admin_key": ADMIN_KEY,
-        "secret_keys": _key_of(database_url),
+        "secret_keys": key_of(database_url),
         "allow_private_hosts": True,
         "allowed_ports": "1-65535",
         "poll_interval_seconds": 0.2,
@@ -196,7 +196,7 @@ def settings(database_url: str, /, **fields: Any) -> Settings:
     return Given(**(given | fields))
 
 
-def _key_of(database_url: str) -> str:
+def key_of(database_url: str) -> str:
     """A secret key that stays the same over restarts on one database."""
     return base64.b64encode(database_url.encode().ljust(32, b"=")[-32:]).decode()
 

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from app.api.auth.dependencies import MessageReader
 from app.api.http import csv as csv_files
+from app.api.messages.decisions import build_filter
 from app.api.messages.reading import read_messages
 from app.api.messages.responses import MessageRead
-from app.api.messages.routes import build_filter
 from app.api.messages.schemas import MessageFilters
 from app.api.openapi import tenant_problems
 from app.api.services import ReadyServices, Services
@@ -110,7 +110,9 @@ def _read_pages(
                 message_filter=message_filter,
                 **part,
             )
-            return await read_messages(connection, services, caller.tenant_id, rows, now)
+            return await read_messages(
+                connection, caller.tenant_id, rows, now=now, alive_since=services.alive_since(now)
+            )
 
     return read_pages(load, limit=PAGE_MESSAGES)
 

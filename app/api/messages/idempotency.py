@@ -195,8 +195,13 @@ class IdempotentRequest:
             view = await messages.get(
                 connection, tenant_id=self._tenant_id, message_id=earlier.message_id
             )
+            now = self._services.now()
             read = await read_message(
-                connection, self._services, self._tenant_id, view, self._services.now()
+                connection,
+                self._tenant_id,
+                view,
+                now=now,
+                alive_since=self._services.alive_since(now),
             )
         return read.model_dump_json(by_alias=True)
 

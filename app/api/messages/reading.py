@@ -6,28 +6,30 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.messages.responses import MessageRead
-from app.api.services import Services
 from app.store.delivery.waiting import load_lane_facts
 from app.store.messages.views import MessageView
 
 
 async def read_message(
     connection: AsyncConnection,
-    services: Services,
     tenant_id: str,
     view: MessageView,
+    *,
     now: datetime,
+    alive_since: datetime,
 ) -> MessageRead:
     """Build the response of one message."""
-    return (await read_messages(connection, services, tenant_id, [view], now))[0]
+    [read] = await read_messages(connection, tenant_id, [view], now=now, alive_since=alive_since)
+    return read
 
 
 async def read_messages(
     connection: AsyncConnection,
-    services: Services,
     tenant_id: str,
     views: Sequence[MessageView],
+    *,
     now: datetime,
+    alive_since: datetime,
 ) -> list[MessageRead]:
     """Build the responses of a tenant's messages, in their order."""
     facts = await load_lane_facts(
@@ -35,6 +37,6 @@ async def read_messages(
         tenant_id=tenant_id,
         profile_ids={view.profile_id for view in views if view.is_unfinished},
         now=now,
-        alive_since=services.alive_since(now),
+        alive_since=alive_since,
     )
     return [MessageRead.of(view, now, facts.get(view.profile_id)) for view in views]

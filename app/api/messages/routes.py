@@ -1,6 +1,6 @@
 """Serve `/messages`: send, list, get, cancel, retry and resolve."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final, Unpack
@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageManager, MessageReader, Sender
 from app.api.http.pagination import encode_cursor, parse_cursor, read_page
+from app.api.messages import decisions
+from app.api.messages.decisions import build_filter, require_message
 from app.api.messages.examples import (
     CREATE,
     MESSAGE,
@@ -28,10 +30,8 @@ from app.api.messages.reading import read_message, read_messages
 from app.api.messages.rescheduling import reschedule
 from app.api.messages.responses import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.messages.schemas import (
-    RESOLUTION_EVENTS,
     AttemptQuery,
     MessageCreate,
-    MessageFilters,
     MessageQuery,
     MessageResolve,
     MessageRetry,
@@ -39,14 +39,14 @@ from app.api.messages.schemas import (
 )
 from app.api.messages.service import prepare_resend, prepare_send
 from app.api.openapi import tenant_problems
-from app.api.profiles.filter import resolve_profile_id
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
+from app.auth.audit import AuditContext
 from app.auth.caller import Caller
 from app.domain.search import Search
 from app.store.db.keyset import Slice
 from app.store.messages import queries as messages
-from app.store.messages import status_changes as decisions
+from app.store.messages import status_changes
 from app.store.messages.views import AttemptView, MessageView
 
 router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
@@ -54,7 +54,6 @@ uploads = APIRouter(tags=["Messages"], route_class=UploadRoute)
 
 MAX_SEARCHED: Final = 20_000
 InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
-NO_DETAILS: Final[Mapping[str, object]] = {}
 RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The message in RFC 5322 format.",
@@ -119,7 +118,9 @@ async def list_messages(
         views = await messages.page(
             connection, tenant_id=caller.tenant_id, now=now, message_filter=message_filter, **part
         )
-        return await read_messages(connection, services, caller.tenant_id, views, now)
+        return await read_messages(
+            connection, caller.tenant_id, views, now=now, alive_since=services.alive_since(now)
+        )
 
     return await read_page(services.database, query, "msg", load, MessagePage, lambda read: read)
 
@@ -140,7 +141,9 @@ async def _search_messages(
             after=after,
             message_filter=await build_filter(connection, caller, query),
         )
-        items = await read_messages(connection, services, caller.tenant_id, matches, now)
+        items = await read_messages(
+            connection, caller.tenant_id, matches, now=now, alive_since=services.alive_since(now)
+        )
     return MessagePage(items=items, next_cursor=last_id and encode_cursor(last_id))
 
 
@@ -159,7 +162,10 @@ async def get_message(
     """
     async with services.database.reading() as connection:
         view = await require_message(connection, caller, message)
-        return await read_message(connection, services, caller.tenant_id, view, services.now())
+        now = services.now()
+        return await read_message(
+            connection, caller.tenant_id, view, now=now, alive_since=services.alive_since(now)
+        )
 
 
 @router.get(
@@ -240,20 +246,12 @@ async def resolve_message(
 
     `GET /messages?status=held` lists their messages. Requires the scope `messages:manage`.
     """
-
-    async def decide(connection: AsyncConnection, now: datetime) -> None:
-        await decisions.resolve(
-            connection,
-            tenant_id=caller.tenant_id,
-            message_id=message,
-            addresses=body.recipients,
-            event=RESOLUTION_EVENTS[body.resolution],
-            now=now,
-        )
-
-    details = {"as": body.resolution}
-    return await _apply_decision(
-        services, caller, message, "message.resolve", decide, details=details
+    return await _change(
+        services,
+        caller,
+        lambda connection, audit_context: decisions.resolve(
+            connection, caller, audit_context, message, body
+        ),
     )
 
 
@@ -280,7 +278,7 @@ async def update_message(
     """
 
     async def decide(connection: AsyncConnection, now: datetime) -> None:
-        await decisions.reschedule(
+        await status_changes.reschedule(
             connection,
             tenant_id=caller.tenant_id,
             message_id=message,
@@ -288,8 +286,18 @@ async def update_message(
             now=now,
         )
 
-    return await _apply_decision(
-        services, caller, message, "message.update", decide, describe=_describe_schedule
+    return await _change(
+        services,
+        caller,
+        lambda connection, audit_context: decisions.apply_decision(
+            connection,
+            caller,
+            audit_context,
+            message,
+            "message.update",
+            decide,
+            describe=_describe_schedule,
+        ),
     )
 
 
@@ -316,44 +324,31 @@ async def cancel_message(
     Recipients that are `sent` or `uncertain` stay so. During a transmission you cannot cancel:
     repeat the request later. Requires the scope `messages:manage`.
     """
-
-    async def decide(connection: AsyncConnection, now: datetime) -> None:
-        await decisions.cancel(connection, tenant_id=caller.tenant_id, message_id=message, now=now)
-
-    return await _apply_decision(services, caller, message, "message.cancel", decide)
-
-
-def _describe_status(view: MessageView, now: datetime) -> dict[str, object]:
-    return {"status": view.status_at(now)}
+    return await _change(
+        services,
+        caller,
+        lambda connection, audit_context: decisions.cancel(
+            connection, caller, audit_context, message
+        ),
+    )
 
 
-async def _apply_decision(
+async def _change(
     services: Services,
     caller: Caller,
-    message: str,
-    action: str,
-    decide: Callable[[AsyncConnection, datetime], Awaitable[None]],
-    *,
-    describe: Callable[[MessageView, datetime], dict[str, object]] = _describe_status,
-    details: Mapping[str, object] = NO_DETAILS,
+    change: Callable[[AsyncConnection, AuditContext], Awaitable[MessageView]],
 ) -> MessageRead:
-    """Lock a message, apply `decide`, and audit what `describe` returns before and after.
-
-    `details` are added to the entry. Raises what `decide` raises, or NotFound.
-    """
+    """Change a message in a transaction of its own, and return it."""
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction(announce=True) as connection:
-        before = await require_message(connection, caller, message)
-        await decide(connection, audit_context.now)
-        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
-        await audit_context.record(
+        view = await change(connection, audit_context)
+        return await read_message(
             connection,
-            action,
-            object_id=message,
-            before=describe(before, audit_context.now),
-            after={**describe(view, audit_context.now), **details},
+            caller.tenant_id,
+            view,
+            now=audit_context.now,
+            alive_since=services.alive_since(audit_context.now),
         )
-        return await read_message(connection, services, caller.tenant_id, view, audit_context.now)
 
 
 @router.post(
@@ -387,30 +382,3 @@ async def retry_message(
         partial(fingerprint_request, request),
         lambda: prepare_resend(services, caller, message, body),
     )
-
-
-async def build_filter(
-    connection: AsyncConnection, caller: Caller, filters: MessageFilters
-) -> messages.MessageFilter:
-    """Build the store's filter within the caller's reach; raises NotFound."""
-    profile_id = None
-    if filters.profile is not None:
-        profile_id = await resolve_profile_id(connection, caller, filters.profile)
-    return messages.MessageFilter(
-        statuses=tuple(filters.status),
-        profile_id=profile_id,
-        tag=filters.tag,
-        recipient=filters.recipient,
-        key_id=filters.key,
-        source=filters.source,
-        message_id=filters.message_id and f"<{filters.message_id.strip().strip('<>')}>",
-        created_after=filters.created_after,
-        created_before=filters.created_before,
-        profile_ids=caller.profiles,
-    )
-
-
-async def require_message(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
-    """Load a message; raises NotFound if it is missing or outside the caller's reach."""
-    view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
-    return caller.require_reachable("message", message, view)

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from starlette.responses import Response
@@ -11,10 +12,10 @@ from app.accept.build import prepare_message
 from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import AcceptPolicy
 from app.accept.raw import INLINE_BYTES, prepare_raw_message
-from app.accept.retry import prepare_retry
 from app.api.http.threads import run_in_thread_above, run_in_thread_if_large
+from app.api.messages import decisions
 from app.api.messages.schemas import MessageCreate, MessageRetry
-from app.api.messages.signing import load_signing
+from app.api.messages.signing import read_signing
 from app.api.messages.template_service import VersionChoice, render_template
 from app.api.services import Services
 from app.auth.caller import Caller
@@ -23,8 +24,6 @@ from app.auth.quotas import build_quota_problem, check_recipients
 from app.domain.errors import QuotaError, Unavailable
 from app.domain.types import NewMessage, Profile
 from app.store.idempotency import KeyedRequest
-from app.store.messages import queries as messages
-from app.store.profiles import queries as profiles
 from app.templating.renderer import TemplateError
 
 log = logging.getLogger(__name__)
@@ -119,30 +118,20 @@ async def prepare_resend(
     Raises NotFound, Gone, Conflict or Forbidden.
     """
     async with services.database.reading() as connection:
-        # Check reach first: the state of an unreachable message is secret.
-        view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message_id)
-        caller.require_reachable("message", message_id, view)
-        original = await messages.load_original(
-            connection, tenant_id=caller.tenant_id, message_id=message_id
+        return await decisions.prepare_resend(
+            connection,
+            caller,
+            message_id,
+            body,
+            routing=services.routing,
+            now=services.now(),
         )
-        profile = await profiles.get(
-            connection, tenant_id=caller.tenant_id, profile=original.profile_id
-        )
-    message = prepare_retry(
-        original,
-        retry_of=message_id,
-        addresses=body.recipients,
-        profile=profile,
-        origin=caller.origin,
-        allowed_from=caller.allowed_from,
-        routing=services.routing.with_rule(caller.tenant.recipient_rule),
-        now=services.now(),
-    )
-    return message, profile
 
 
 async def build_policy(services: Services, caller: Caller) -> AcceptPolicy:
     """Build the limits and rules for the caller's messages."""
+    tenant_id = caller.tenant_id
+    read = partial(read_signing, services.database, services.vault, tenant_id)
     return AcceptPolicy(
         origin=caller.origin,
         allowed_from=caller.allowed_from,
@@ -151,7 +140,7 @@ async def build_policy(services: Services, caller: Caller) -> AcceptPolicy:
         max_message_bytes=max_message_bytes(services, caller),
         max_age_seconds=services.message_max_age_seconds,
         seal_content=services.vault.seal_content,
-        signing=await load_signing(services, caller.tenant_id),
+        signing=await services.signing_cache.get(tenant_id, None, read),
     )
 
 

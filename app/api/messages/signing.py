@@ -1,37 +1,30 @@
-"""Cache the DKIM keys that sign a tenant's messages."""
+"""Read the DKIM keys that sign a tenant's messages."""
 
 import logging
 from collections import defaultdict
-from functools import partial
 
-from app.api.services import Services
 from app.domain.errors import SealError, Unavailable
 from app.domain.mime.dkim import DkimSigner, Signing, load_key
 from app.store import domains as sending_domains
+from app.store.db.engine import Database
 from app.store.domains import SealedKey
 from app.store.secrets.contexts import dkim_private_key
-from app.store.secrets.encryption import OpenSealed
+from app.store.secrets.encryption import OpenSealed, Vault
 
 log = logging.getLogger(__name__)
 
 
-async def load_signing(services: Services, tenant_id: str) -> Signing:
-    """Load the DKIM keys of the tenant's domains, through a cache.
+async def read_signing(database: Database, vault: Vault, tenant_id: str) -> Signing:
+    """Read the DKIM keys of the tenant's domains.
 
     Raises Unavailable if a key cannot be decrypted: no message may leave unsigned by mistake.
     """
-    return await services.signing_cache.get(
-        tenant_id, None, partial(_read_signing, services, tenant_id)
-    )
-
-
-async def _read_signing(services: Services, tenant_id: str) -> Signing:
-    async with services.database.reading() as connection:
+    async with database.reading() as connection:
         keys = await sending_domains.load_signing_keys(connection, tenant_id=tenant_id)
     signers = defaultdict[str, list[DkimSigner]](list)
     try:
         for key in keys:
-            signers[key.domain].append(_build_signer(key, services.vault.open))
+            signers[key.domain].append(_build_signer(key, vault.open))
     except SealError as error:
         log.error("could not decrypt a DKIM key: %s", error)  # noqa: TRY400 - it says all there is
         raise Unavailable(

@@ -1,5 +1,6 @@
 """Migrate the database schema with Alembic, in one transaction."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -15,14 +16,20 @@ from app.store.db.engine import Database
 from app.store.db.errors import Locked
 from app.store.migrations import schema
 
+# Shows how many steps are done, and of how many.
+ShowProgress = Callable[[int, int | None], None]
 # Any number that no other application locks on the same database.
 MIGRATION_LOCK: Final = 0x48454C4F495345
 # Each wait lasts as long as SQLite waits for a lock: 5 seconds.
 MAX_WAITS: Final = 120
 
 
-async def migrate(database: Database) -> str:
-    """Migrate to the newest revision, and return it.
+def _ignore_progress(_done: int, _total: int | None) -> None:
+    pass
+
+
+async def migrate(database: Database, show: ShowProgress = _ignore_progress) -> str:
+    """Migrate to the newest revision, and return it; `show` gets the number of steps done.
 
     Runs in one transaction. Several processes may call this at once: SQLite locks the file from the
     beginning, PostgreSQL takes an advisory lock. Raises SettingsError if the database belongs to a
@@ -30,22 +37,22 @@ async def migrate(database: Database) -> str:
     """
     for _ in range(MAX_WAITS):
         with suppress(Locked):  # another process may be migrating a large table
-            return await _migrate(database)
-    return await _migrate(database)
+            return await _migrate(database, show)
+    return await _migrate(database, show)
 
 
-async def _migrate(database: Database) -> str:
+async def _migrate(database: Database, show: ShowProgress) -> str:
     async with database.transaction() as connection:
         if database.is_postgresql:
             await connection.execute(
                 text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK}
             )
-        await connection.run_sync(_upgrade)
+        await connection.run_sync(_upgrade, show)
         await events.renumber(connection)
     return schema.head_revision()
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, show: ShowProgress) -> None:
     revision = schema.load_revision(connection)
     config = Config()
     config.set_main_option("script_location", str(schema.find_migrations()).replace("%", "%%"))
@@ -55,4 +62,6 @@ def _upgrade(connection: Connection) -> None:
         state = schema.SchemaState(current=revision, head=schema.head_revision())
         raise SettingsError(f"HELOISE_DATABASE_URL: {state.fault}") from None
     config.attributes["connection"] = connection
+    pending = [name for name in schema.list_revisions() if revision is None or name > revision]
+    config.attributes["show"] = lambda name: show(pending.index(name) + 1, len(pending))
     command.upgrade(config, "head")
