@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from app.domain.outcome.outcome import Verdict
 from app.domain.types import Destination, MessageStatus, Profile, ProfileState
@@ -155,6 +155,20 @@ async def test_profiles_with_a_fault_come_first(database: Database, profile: Pro
     assert (busy.name, busy.tenant, busy.messages, busy.due) == ("main", "acme", 3, 1)
     assert busy.due_since == NOW - MINUTE  # the head start of a normal message
     assert busy.next_attempt_at == NOW + 5 * MINUTE
+
+
+async def test_each_destination_of_a_profile_is_looked_at(
+    database: Database, profile: Profile
+) -> None:
+    """The first due time is that of all its queues."""
+    async with database.transaction() as connection:
+        await connection.execute(
+            insert(tables.destination_buckets).values(profile_id=profile.id, number=7)
+        )
+        await connection.execute(update(tables.messages).values(destination=7))
+        [row] = await queue.page_profiles(connection, scope_of(profile), now=NOW, limit=9)
+    assert (row.messages, row.due, row.due_since) == (3, 1, NOW - MINUTE)
+    assert row.next_attempt_at == NOW + 5 * MINUTE
 
 
 async def test_mail_that_nobody_delivers_is_found(database: Database, profile: Profile) -> None:
