@@ -19,6 +19,7 @@ from app.delivery.parts import EngineParts
 from app.delivery.record import Recorder
 from app.delivery.settler import Settler
 from app.domain.delivery.destinations import find_domain
+from app.domain.delivery.waiting import DestinationPermit
 from app.domain.networks import AddressGuard
 from app.domain.types import (
     Destination,
@@ -366,15 +367,17 @@ async def test_a_waiting_message_says_what_it_waits_for(
     worker = worker_of(database, profile)
     sent = await queued(database, profile, *["gmail.com"] * 2)
     await worker.claim_all()
+    assert (await queues_of(database))[sent[1].id] == GMAIL.number
 
-    async def wait(message: NewMessage, tenant_id: str) -> store.DestinationWait | None:
+    async def permits(tenant_id: str) -> dict[str, dict[int, DestinationPermit]]:
         async with database.reading() as connection:
-            return await store.find_wait(
-                connection, tenant_id=tenant_id, message_id=message.id, now=NOW
+            return await store.load_permits(
+                connection, tenant_id=tenant_id, profile_ids=[profile.id], now=NOW
             )
 
-    until = NOW + timedelta(minutes=1)
-    expected = store.DestinationWait(("gmail.com",), until)
-    assert await wait(sent[1], profile.tenant_id) == expected
-    assert await wait(sent[1], "ten_other") is None
-    assert await wait(sent[0], profile.tenant_id) is None
+    assert (await permits(profile.tenant_id))[profile.id] == {
+        0: DestinationPermit((), NOW),
+        1: DestinationPermit(("gmail.com",), NOW + timedelta(minutes=1)),
+        2: DestinationPermit(("outlook.com",), NOW),
+    }
+    assert await permits("ten_other") == {}

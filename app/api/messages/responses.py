@@ -61,7 +61,9 @@ class WaitingRead(ResponseModel):
         " `no_worker`: no process delivers. `profile_failing`: the profile does not work, or its"
         " server is silent. `backoff`: until the next attempt after a temporary failure. `quota`:"
         " the tenant's rate limit is used up. `rate_limited`: the profile's rate limit is used up."
-        " `in_turn`: nothing holds it up. If several apply, Heloise shows the first of this list."
+        " `destination_limited`: a limit of the recipients' destination, or the profile's ramp, is"
+        " used up. `in_turn`: nothing holds it up. If several apply, Heloise shows the first of"
+        " this list."
     )
     code: str | None = Field(
         description="A stable code: the profile's `failing_code`, or the `classification` of the"
@@ -190,6 +192,7 @@ def _explain_wait(
     attempt = NextAttempt(
         send_at=view.send_at,
         at=recipient.next_attempt_at,
+        destination=view.destination,
         last_code=recipient.classification,
         last_reply=" ".join(str(part) for part in reply if part is not None),
     )

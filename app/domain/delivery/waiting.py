@@ -5,10 +5,12 @@ fault of today says little about a message for tomorrow.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import LaneHealth
 
@@ -24,7 +26,8 @@ NAME_FAULTS: Final = frozenset({"ehlo_rejected", "connection_lost"})
 class WaitReason(StrEnum):
     """Why a message is not sent now.
 
-    `rate_limited` is the profile's rate limit, `quota` the tenant's.
+    `rate_limited` is the profile's rate limit, `quota` the tenant's, `destination_limited` a limit
+    of the recipients' destination, or the profile's ramp.
     """
 
     SCHEDULED = "scheduled"
@@ -34,6 +37,7 @@ class WaitReason(StrEnum):
     BACKOFF = "backoff"
     QUOTA = "quota"
     RATE_LIMITED = "rate_limited"
+    DESTINATION_LIMITED = "destination_limited"
     IN_TURN = "in_turn"
 
 
@@ -50,12 +54,20 @@ class Waiting:
     code: str | None = None
 
 
+@frozen_dataclass
+class DestinationPermit:
+    """When the limits of a destination next allow a recipient; no `match`: of the whole profile."""
+
+    match: tuple[str, ...]
+    at: datetime
+
+
 @frozen_dataclass(kw_only=True)
 class LaneFacts:
     """What the database knows about a profile's lane.
 
     From `fallback_at` on, another profile sends. The permits are when a rate limit next allows a
-    message.
+    message; those of destinations are by number.
     """
 
     health: LaneHealth
@@ -64,19 +76,22 @@ class LaneFacts:
     fallback_at: datetime | None = None
     profile_permit_at: datetime | None = None
     tenant_permit_at: datetime | None = None
+    destination_permits: Mapping[int, DestinationPermit] = field(default_factory=dict)
 
 
 @frozen_dataclass(kw_only=True)
 class NextAttempt:
     """What is known about a message's next attempt, or a recipient's.
 
-    `at` is the time of a retry, after the reply in `last_reply`.
+    `at` is the time of a retry, after the reply in `last_reply`. `destination` is the number of the
+    queue that the message waits in.
     """
 
     send_at: datetime | None = None
     at: datetime | None = None
     last_code: str | None = None
     last_reply: str | None = None
+    destination: int = NO_DESTINATION
 
 
 def explain_wait(attempt: NextAttempt, lane: LaneFacts, now: datetime) -> Waiting:
@@ -150,6 +165,20 @@ def _rate_limited(_: NextAttempt, lane: LaneFacts, now: datetime) -> Waiting | N
     return Waiting(WaitReason.RATE_LIMITED, detail, lane.profile_permit_at)
 
 
+def _destination_limited(attempt: NextAttempt, lane: LaneFacts, now: datetime) -> Waiting | None:
+    permits = [
+        permit
+        for number in {NO_DESTINATION, attempt.destination}
+        if (permit := lane.destination_permits.get(number)) is not None and permit.at > now
+    ]
+    if not permits:
+        return None
+    last = max(permits, key=lambda permit: permit.at)
+    whose = f"limit of the destination {', '.join(last.match)}" if last.match else "profile's ramp"
+    detail = f"The {whose} is used up for now."
+    return Waiting(WaitReason.DESTINATION_LIMITED, detail, last.at)
+
+
 def _in_turn(_: NextAttempt, __: LaneFacts, ___: datetime) -> Waiting | None:
     return Waiting(
         WaitReason.IN_TURN,
@@ -168,5 +197,6 @@ REASONS: Final[
     WaitReason.BACKOFF: _backoff,
     WaitReason.QUOTA: _quota,
     WaitReason.RATE_LIMITED: _rate_limited,
+    WaitReason.DESTINATION_LIMITED: _destination_limited,
     WaitReason.IN_TURN: _in_turn,
 }

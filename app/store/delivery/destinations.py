@@ -6,21 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery.destination_limit import DestinationLimit, list_limits
 from app.domain.delivery.destinations import NO_DESTINATION
+from app.domain.delivery.waiting import DestinationPermit
 from app.domain.types import Profile
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
-from app.store.profiles.destinations import load_limits, with_buckets
-from app.store.profiles.rows import (
-    PROFILE_COLUMNS,
-    build_destinations,
-    build_profile,
-    build_ramp,
-)
+from app.store.profiles.destinations import with_buckets
+from app.store.profiles.rows import build_destinations, build_ramp
 from app.store.tables.core import destination_buckets, messages, profiles
 
 
@@ -144,39 +140,26 @@ _SAVE: Final = Bulk(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationWait:
-    """Why a message waits: its destination's patterns (none: the whole profile), and until when."""
-
-    match: tuple[str, ...]
-    until: datetime
-
-
-async def find_wait(
-    connection: AsyncConnection, *, tenant_id: str, message_id: str, now: datetime
-) -> DestinationWait | None:
-    """Return which limit a waiting message waits for; None: for none of a destination."""
-    query = (
-        select(messages.c.destination, *PROFILE_COLUMNS)
-        .join(profiles, profiles.c.id == messages.c.profile_id)
-        .where(
-            messages.c.tenant_id == tenant_id,
-            messages.c.id == message_id,
-            messages.c.due_at <= now,
-        )
-    )
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None or not (profile := build_profile(row)).has_destination_limits:
-        return None
-    by_profile = await load_limits(connection, tenant_id=tenant_id, profiles=[profile], now=now)
-    limits = by_profile[profile.id]
-    waits = [
-        DestinationWait(_find_match(profile, number), until)
-        for number in {NO_DESTINATION, row["destination"]}
-        if (until := limits[number].next_permit_at(now)) > now
-    ]
-    return max(waits, key=lambda wait: wait.until, default=None)
+async def load_permits(
+    connection: AsyncConnection, *, tenant_id: str, profile_ids: Sequence[str], now: datetime
+) -> dict[str, dict[int, DestinationPermit]]:
+    """Load when the limits next allow a recipient, by profile and number of the destination."""
+    if not profile_ids:
+        return {}
+    parameters = {"tenant_id": tenant_id, "profile_ids": profile_ids}
+    permits = defaultdict[str, dict[int, DestinationPermit]](dict)
+    for row in (await connection.execute(_PERMITS, parameters)).mappings():
+        destinations = build_destinations(row["destinations"])
+        limits = list_limits(build_ramp(row["ramp"]), destinations)
+        matches = {destination.number: destination.match for destination in destinations}
+        if (limit := limits.get(number := row["number"])) is not None:
+            at = with_buckets(limit, row).refill(now).next_permit_at(now)
+            permits[row["profile_id"]][number] = DestinationPermit(matches.get(number, ()), at)
+    return permits
 
 
-def _find_match(profile: Profile, number: int) -> tuple[str, ...]:
-    return next((item.match for item in profile.destinations if item.number == number), ())
+_PERMITS: Final = (
+    select(destination_buckets, profiles.c.ramp, profiles.c.destinations)
+    .join(profiles, profiles.c.id == destination_buckets.c.profile_id)
+    .where(any_of(profiles.c.id, "profile_ids"), profiles.c.tenant_id == bindparam("tenant_id"))
+)

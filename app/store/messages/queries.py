@@ -81,6 +81,7 @@ _COLUMNS: Final = (
     messages.c.priority,
     messages.c.guarantee,
     messages.c.due_at,
+    messages.c.destination,
     messages.c.created_at,
     messages.c.updated_at,
     messages.c.send_at,

@@ -67,6 +67,7 @@ class MessageView:
     is_sensitive: bool
     content_wiped_at: datetime | None
     due_at: datetime | None
+    destination: int
     created_at: datetime
     updated_at: datetime
     send_at: datetime | None

@@ -111,6 +111,7 @@ WaitReason = Literal[
     "backoff",
     "quota",
     "rate_limited",
+    "destination_limited",
     "in_turn",
 ]
 

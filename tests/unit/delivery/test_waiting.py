@@ -10,6 +10,7 @@ import pytest
 from app.domain.delivery.waiting import (
     REASONS,
     SERVER_SILENT,
+    DestinationPermit,
     LaneFacts,
     NextAttempt,
     WaitReason,
@@ -41,6 +42,10 @@ CAUSES: Mapping[WaitReason, Callable[[NextAttempt, LaneFacts], Facts]] = {
     WaitReason.RATE_LIMITED: lambda attempt, lane: (
         attempt,
         replace(lane, profile_permit_at=LATER),
+    ),
+    WaitReason.DESTINATION_LIMITED: lambda attempt, lane: (
+        replace(attempt, destination=1),
+        replace(lane, destination_permits={1: DestinationPermit(("gmail.com",), LATER)}),
     ),
 }
 
@@ -112,3 +117,23 @@ def test_a_retry_shows_the_last_reply() -> None:
     waiting = explain_wait(attempt, SOUND, NOW)
     assert (waiting.code, waiting.detail) == ("greylisted", "450 4.7.1 Try later")
     assert explain_wait(replace(attempt, last_reply=""), SOUND, NOW).detail
+
+
+@pytest.mark.parametrize(
+    ("destination", "detail"),
+    [
+        (1, "The limit of the destination gmail.com, mx:*.google.com is used up for now."),
+        (0, "The profile's ramp is used up for now."),
+    ],
+)
+def test_a_limit_by_destination_names_it(destination: int, detail: str) -> None:
+    """Until the later of the destination's and the profile's permits."""
+    permits = {
+        0: DestinationPermit((), LATER - timedelta(minutes=1)),
+        1: DestinationPermit(("gmail.com", "mx:*.google.com"), LATER),
+    }
+    lane = replace(SOUND, destination_permits=permits)
+    waiting = explain_wait(NextAttempt(destination=destination), lane, NOW)
+    assert waiting.reason is WaitReason.DESTINATION_LIMITED
+    assert waiting.detail == detail
+    assert waiting.until == permits[destination].at
