@@ -2,15 +2,18 @@
 
 import asyncio
 import ssl
+from http import HTTPStatus
 from typing import Final, Self
 
 import httpx2
 
+from app.domain.errors import FetchError
 from app.smtp.faults import StageFailedError
 from app.smtp.resolve import Network
 
 MAX_ANSWER_BYTES: Final = 65_536
 LOOKUP_SECONDS: Final = 10.0
+FETCH_SECONDS: Final = 15.0
 KEPT: Final = ("Retry-After",)
 
 
@@ -18,21 +21,29 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     """Connects to an address that the guard has seen; a proxy of the environment's is not used.
 
     Raises httpx2.ConnectError, with the guard's or the resolver's words, where there is none. An
-    answer that is too long is an error, or with `cuts_answers` is read no further.
+    answer of more than `max_bytes` is an error, or with `cuts_answers` is read no further.
     """
 
     def __init__(
-        self, network: Network, context: ssl.SSLContext, *, cuts_answers: bool = False
+        self,
+        network: Network,
+        context: ssl.SSLContext,
+        *,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        cuts_answers: bool = False,
     ) -> None:
         self._network = network
+        self._max_bytes = max_bytes
         self._cuts_answers = cuts_answers
         self._inner = httpx2.AsyncHTTPTransport(verify=context, trust_env=False)
 
     @classmethod
-    async def made(cls, network: Network, *, cuts_answers: bool = False) -> Self:
+    async def made(
+        cls, network: Network, *, max_bytes: int = MAX_ANSWER_BYTES, cuts_answers: bool = False
+    ) -> Self:
         """One that trusts whom the machine trusts. Reading those takes a while."""
         context = await asyncio.to_thread(ssl.create_default_context)
-        return cls(network, context, cuts_answers=cuts_answers)
+        return cls(network, context, max_bytes=max_bytes, cuts_answers=cuts_answers)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
@@ -74,17 +85,34 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         try:
             async for piece in response.aiter_raw():
                 content += piece
-                if len(content) <= MAX_ANSWER_BYTES:
+                if len(content) <= self._max_bytes:
                     continue
                 if self._cuts_answers:
                     break
-                raise httpx2.ReadError(f"the response is longer than {MAX_ANSWER_BYTES} bytes")
+                raise httpx2.ReadError(f"the response is longer than {self._max_bytes} bytes")
         finally:
             await response.aclose()
         headers = {name: response.headers[name] for name in KEPT if name in response.headers}
         return httpx2.Response(
-            response.status_code, headers=headers, content=bytes(content[:MAX_ANSWER_BYTES])
+            response.status_code, headers=headers, content=bytes(content[: self._max_bytes])
         )
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+async def fetch_file(network: Network, url: str, *, max_bytes: int) -> bytes:
+    """Download a file from an allowed address, without redirects; raises FetchError."""
+    transport = await GuardedTransport.made(network, max_bytes=max_bytes)
+    headers = {"Accept-Encoding": "identity"}
+    async with httpx2.AsyncClient(transport=transport, headers=headers, trust_env=False) as client:
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                response = await client.get(url, follow_redirects=False, timeout=FETCH_SECONDS)
+        except TimeoutError:
+            raise FetchError(f"no response within {FETCH_SECONDS:.0f} seconds") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise FetchError(str(error) or type(error).__name__) from None
+    if response.status_code != HTTPStatus.OK:
+        raise FetchError(f"the server answered {response.status_code}")
+    return response.content

@@ -46,6 +46,7 @@ from app.inbound.sns import SnsClient
 from app.metrics import Metrics
 from app.settings import Settings, read_settings, variable_name
 from app.smtp.outgoing import local_address
+from app.smtp.resolve import Network
 from app.store import api_keys
 from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
@@ -204,6 +205,8 @@ def _make_service(
         root_path=settings.root_path,
         metrics_token=settings.metrics_secret(),
         admin_prefix=settings.admin_prefix,
+        resend_host=settings.resend_host,
+        resend_port=settings.resend_port,
         ehlo_names=parts.ehlo_names,
         guard=parts.network.guard,
         routing=settings.build_routing(),
@@ -211,6 +214,7 @@ def _make_service(
         message_max_age_seconds=settings.message_max_age_seconds,
         lease_seconds=settings.lease_seconds,
         local_address=local_address,
+        fetch_file=partial(_fetch_file, parts.network, settings.max_message_bytes),
         look_up_txt=partial(look_up_txt, parts.network.resolver),
         sns=SnsClient(parts.network),
         readiness=readiness.check,
@@ -239,6 +243,12 @@ def _make_service(
         companions=companions,
         submission=submission,
     )
+
+
+async def _fetch_file(network: Network, max_bytes: int, url: str) -> bytes:
+    from app.http_client import fetch_file  # few processes need its import
+
+    return await fetch_file(network, url, max_bytes=max_bytes)
 
 
 async def _write_key_uses(database: Database, keys: KeyCache) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,11 +24,15 @@ from app.store.tenants import quota_usage
 
 @frozen_dataclass
 class Submission:
-    """A message to accept within its tenant's quota; `request` has an idempotency key."""
+    """A message to accept within its tenant's quota; `request` has an idempotency key.
+
+    The quota admits all messages of a `unit` or none; None: this message alone.
+    """
 
     message: NewMessage
     quota: Quota = NO_QUOTA
     request: KeyedRequest | None = None
+    unit: str | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -151,14 +156,19 @@ async def _charge_quotas(
     refused = dict[str, QuotaError]()
     for tenant_id in sorted(submissions_by_tenant):
         tenant_submissions = submissions_by_tenant[tenant_id]
+        units = [list(unit) for _, unit in groupby(tenant_submissions, key=_get_unit)]
         verdicts = await quota_usage.charge(
             connection,
             tenant_id=tenant_id,
             quota=tenant_submissions[-1].quota,
-            sizes=[submission.size_bytes for submission in tenant_submissions],
+            units=[[submission.size_bytes for submission in unit] for unit in units],
             now=now,
         )
-        for submission, exceeded in zip(tenant_submissions, verdicts, strict=True):
+        for unit, exceeded in zip(units, verdicts, strict=True):
             if exceeded is not None:
-                refused[submission.message.id] = QuotaError(exceeded)
+                refused |= {submission.message.id: QuotaError(exceeded) for submission in unit}
     return refused
+
+
+def _get_unit(submission: Submission) -> str:
+    return submission.unit or submission.message.id

@@ -14,6 +14,7 @@ from app.api.requests.body_budget import Budget
 from app.api.requests.body_reader import BodyMiddleware
 from app.api.requests.middleware import RequestMiddleware
 from app.api.requests.problems import add_handlers
+from app.api.resend.surface import ResendSurface
 from app.api.routers import admin_routers, routers
 from app.api.services import Services
 from app.api.system.docs_pages import DocsPages
@@ -45,6 +46,7 @@ def install(app: FastAPI, services: Services, budget: Budget) -> None:
             if isinstance(route, APIRoute) and "{" not in route.path
         },
     )
+    app.add_middleware(ResendSurface)
     if services.root_path:
         app.add_middleware(RootPath, path=services.root_path)
     add_handlers(app)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from app import __version__
 from app.api.http.problem_types import PROBLEMS
@@ -57,6 +57,7 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "Problems", "description": "Types of errors; no key needed."},
 ]
 
+RESEND_PREFIX: Final = "/resend/"
 OPENAPI_KWARGS: Final[dict[str, Any]] = {
     "title": "Heloise",
     "summary": "Send email over HTTP: durable queue, one SMTP identity per profile",
@@ -224,6 +225,11 @@ def _text(app: FastAPI, root: str) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def _is_resend(route: BaseRoute) -> bool:
+    """Whether a route belongs to the Resend-compatible API, which Resend documents."""
+    return getattr(route, "path", "").startswith(RESEND_PREFIX)
+
+
 def build_document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document of an app's routes."""
     document = get_openapi(
@@ -233,7 +239,7 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         description=app.description,
         license_info=app.license_info,
         tags=app.openapi_tags,
-        routes=app.routes,
+        routes=[route for route in app.routes if not _is_resend(route)],
     )
     _, schemas = models_json_schema([(ProblemBody, "serialization")], ref_template=SCHEMA_REF)
     components = document["components"]["schemas"]

@@ -23,6 +23,11 @@ from app.api.messages import upload_routes as upload
 from app.api.profiles import routes as profiles
 from app.api.profiles import verify_routes as profile_verify
 from app.api.queue import routes as queue
+from app.api.resend import domain_routes as resend_domains
+from app.api.resend import email_routes as resend_emails
+from app.api.resend import key_routes as resend_keys
+from app.api.resend import suppression_routes as resend_suppressions
+from app.api.resend import webhook_routes as resend_webhooks
 from app.api.submissions import routes as submissions
 from app.api.suppressions import csv_routes as suppression_files
 from app.api.suppressions import routes as suppressions
@@ -35,6 +40,14 @@ from app.api.webhooks import routes as webhooks
 
 # These need an admin key and may have a path prefix of their own.
 admin_routers: Final[list[APIRouter]] = [tenants.router, keys.admin_router]
+resend_routers: Final[list[APIRouter]] = [
+    resend_emails.sending,
+    resend_emails.router,
+    resend_domains.router,
+    resend_keys.router,
+    resend_suppressions.router,
+    resend_webhooks.router,
+]
 routers: Final[list[APIRouter]] = [
     batch.router,
     raw_messages.router,
@@ -64,4 +77,5 @@ routers: Final[list[APIRouter]] = [
     audit_log.router,
     health.router,
     problems.router,
+    *resend_routers,
 ]

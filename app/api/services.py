@@ -1,5 +1,6 @@
 """Define the services that handlers use, in `app.state.services`."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from app.auth.tenant_cache import TenantCache
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.ehlo import EhloNames
+from app.domain.errors import FetchError
 from app.domain.mime.dkim import Signing
 from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure
@@ -28,6 +30,7 @@ from app.templating.renderer import Renderer
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
 JSON_ESCAPE_FACTOR: Final = 2
 SIGNING_SECONDS: Final = 3.0
+MAX_FETCHES: Final = 4
 
 
 class MessageCommitter(Protocol):
@@ -59,6 +62,10 @@ def _ignore_request(_method: str, _route: str, _status: int, _seconds: float) ->
     return
 
 
+async def _fetch_nothing(url: str) -> bytes:
+    raise FetchError(f"this process downloads no files, not even {url}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The dependencies of all operations, created once."""
@@ -71,6 +78,9 @@ class Services:
     root_path: str = ""  # the path under which a reverse proxy publishes the API
     metrics_token: str | None = field(default=None, repr=False)  # None: no token needed
     admin_prefix: str = ""  # the path under which tenants are managed
+    # A host name and a port whose root is the Resend-compatible API.
+    resend_host: str | None = None
+    resend_port: int | None = None
     ehlo_names: EhloNames  # of service and machine
     guard: AddressGuard
     routing: Routing = NO_RULES
@@ -80,6 +90,9 @@ class Services:
     verifier: Verifier
     verify_per_minute: int
     local_address: Callable[[Profile], str | None]
+    fetch_file: Callable[[str], Awaitable[bytes]] = _fetch_nothing  # raises FetchError
+    # Requests that download files at a time.
+    fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_FETCHES))
     look_up_txt: Callable[[str], Awaitable[list[str] | Failure]]
     sns: SnsClient
     readiness: Callable[[], Awaitable[list[str]]]

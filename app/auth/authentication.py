@@ -82,12 +82,12 @@ class Visitor:
         self._auth = auth
         self._remedy = remedy
         self._proxies_setting = proxies_setting
-        self._message_source = message_source
         self._identity: Actor | Caller | None = None
         self._problem: Problem | None = None
         self._is_counted = False
         self.secret = secret
         self.source = source
+        self.message_source = message_source
         self.actor: Actor | None = None
         self.tenant_id: str | None = None
 
@@ -189,7 +189,7 @@ class Visitor:
                 f" {self._describe_source()}.",
             )
         auth.key_cache.mark_used(key.id, now)
-        return Caller(tenant, self.actor, key, self._message_source)
+        return Caller(tenant, self.actor, key, self.message_source)
 
     def _describe_source(self) -> str:
         if self.source is None:

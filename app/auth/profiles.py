@@ -1,17 +1,22 @@
 """Find the profiles that a caller reaches, by name or id, and suggest similar names."""
 
 from functools import partial
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.authentication import Authenticator
 from app.auth.caller import Caller
 from app.auth.reach import can_reach
+from app.domain.address.parse import is_allowed
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.ids import is_id
-from app.domain.types import ApiKey, Profile
+from app.domain.types import ApiKey, NamedAddress, Profile
+from app.store.db.keyset import read_pages
 from app.store.profiles import queries as profiles
 from app.store.tenants import queries as tenants
+
+PROFILES_PER_READ: Final = 200
 
 
 async def require_profile(
@@ -78,6 +83,50 @@ async def find_sending_profile(
         "profile",
         detail="This key does not reach the default profile; set one of the key's profiles.",
     )
+
+
+async def find_profile_of_sender(
+    auth: Authenticator, caller: Caller, sender: NamedAddress | None
+) -> Profile | None:
+    """Find the profile for a request that names none; None: the tenant's default.
+
+    It is the only profile of the caller's key, or else the one whose `allowed_from` names the
+    sender most closely.
+    """
+    if caller.profiles is not None and len(caller.profiles) == 1:
+        return await find_sending_profile(auth, caller, caller.profiles[0])
+    if sender is None:
+        return None
+    # No name of a profile begins with NUL.
+    name = f"\0{sender.address.lower()} {','.join(caller.profiles or ())}"
+    read = partial(_read_profile_of_sender, auth, caller, sender)
+    try:
+        return await auth.profile_cache.get(caller.tenant_id, name, read)
+    except NotFound:
+        return None
+
+
+async def _read_profile_of_sender(
+    auth: Authenticator, caller: Caller, sender: NamedAddress
+) -> Profile:
+    """Read the closest profile, or the default one; raises NotFound without either."""
+    candidates = list[tuple[tuple[bool, bool, bool], Profile]]()
+    async with auth.database.reading() as connection:
+        load = partial(
+            profiles.page, connection, tenant_id=caller.tenant_id, profile_ids=caller.profiles
+        )
+        async for rows in read_pages(load, limit=PROFILES_PER_READ):
+            for profile in rows:
+                ranks = [
+                    ("@*." in pattern, pattern.startswith("*@"), not profile.is_default)
+                    for pattern in profile.allowed_from
+                    if is_allowed(sender, (pattern,))
+                ]
+                candidates += [(rank, profile) for rank in ranks]
+    if not candidates:
+        default_profile = await _read_profile(auth, caller.tenant_id, None)
+        return caller.require_reachable("profile", "", default_profile)
+    return min(candidates, key=lambda candidate: (candidate[0], candidate[1].id))[1]
 
 
 async def _read_profile(auth: Authenticator, tenant_id: str, name: str | None) -> Profile:

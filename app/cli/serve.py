@@ -82,16 +82,19 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # A process that cannot listen must not deliver either.
     with ExitStack() as stack:
-        listening = stack.enter_context(
-            listen(settings.host, settings.port, "--port (HELOISE_PORT)")
-        )
+        sockets = [
+            stack.enter_context(listen(settings.host, settings.port, "--port (HELOISE_PORT)"))
+        ]
+        if settings.resend_port is not None:
+            resend_socket = listen(settings.host, settings.resend_port, "HELOISE_RESEND_PORT")
+            sockets.append(stack.enter_context(resend_socket))
         listeners = list[Listener]()
         if settings.submission:
             from app.submission_server import open_listeners
 
             listeners = stack.enter_context(open_listeners(settings))
         asyncio.run(_check_database(settings.database_url))
-        _serve(settings, workers, tls_options, listening, listeners)
+        _serve(settings, workers, tls_options, sockets, listeners)
 
 
 async def _check_database(url: str) -> None:
@@ -168,7 +171,7 @@ def _serve(
     settings: Settings,
     workers: int,
     tls: dict[str, Any],
-    listening: socket.socket,
+    sockets: list[socket.socket],
     listeners: Sequence[Listener],
 ) -> None:
     uvicorn_options: dict[str, Any] = {
@@ -190,15 +193,16 @@ def _serve(
         from app.metrics.sharing import FOLDER_VARIABLE
 
         config = uvicorn.Config(APP, workers=workers, **uvicorn_options)
-        _log_address(listening, is_tls=config.is_ssl)
+        for listening in sockets:
+            _log_address(listening, is_tls=config.is_ssl)
         with TemporaryDirectory(prefix="heloise-metrics-") as folder:
             os.environ[FOLDER_VARIABLE] = folder
-            Multiprocess(config, sockets=[listening]).run()
+            Multiprocess(config, sockets=sockets).run()
         return
     from app.main import from_environment
 
     app = partial(from_environment, listeners)
     server = _Server(uvicorn.Config(app, **uvicorn_options))
-    server.run(sockets=[listening])
+    server.run(sockets=sockets)
     if not server.started:
         sys.exit(NOT_STARTED)

@@ -17,6 +17,7 @@ The exception tree::
     │   ├── TooManyRequests         with `retry_after_seconds`
     │   └── Unavailable             with `retry_after_seconds`
     ├── QuotaError                  a message exceeds its tenant's quota
+    ├── FetchError                  a file cannot be downloaded
     ├── SettingsError               a setting is missing or wrong
     └── SealError                   no key opens a sealed credential
 
@@ -158,6 +159,10 @@ class QuotaError(HeloiseError):
     def __init__(self, exceeded: Exceeded) -> None:
         super().__init__(f"{exceeded.limit} allows at most {exceeded.value}")
         self.exceeded = exceeded
+
+
+class FetchError(HeloiseError):
+    """A file cannot be downloaded; the text says why."""
 
 
 class SettingsError(HeloiseError):

@@ -41,6 +41,13 @@ class DeliveryStatus(StrEnum):
     FAILED = "failed"
 
 
+class WebhookFormat(StrEnum):
+    """The form of events in posts: Heloise's own or Resend's."""
+
+    HELOISE = "heloise"
+    RESEND = "resend"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
     """A URL that receives a tenant's events; holds no secret.
@@ -55,6 +62,7 @@ class Webhook:
     url: str
     event_filter: EventFilter
     is_ordered: bool
+    format: WebhookFormat = WebhookFormat.HELOISE
     former_secret_until: datetime | None
     disabled_at: datetime | None
     disabled_reason: str | None

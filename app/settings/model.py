@@ -135,6 +135,20 @@ class Settings(BaseSettings):
         description="The path of the endpoints that manage tenants and their keys, so that a proxy"
         " can keep them internal.",
     )
+    resend_host: Annotated[
+        MailDomain | None, SettingInfo(expects="a host name such as resend.example.com")
+    ] = Field(
+        None,
+        description="A host name whose root is the Resend-compatible API, for SDKs that drop the"
+        " path of a base URL. Everywhere else, that API is under /resend.",
+    )
+    resend_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="A TCP port of its own for the Resend-compatible API. `serve` also listens on"
+        " it, at HELOISE_HOST.",
+    )
     metrics_token: Annotated[
         Token | None,
         SettingInfo(

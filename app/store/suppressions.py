@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Insert, RowMapping, func, join, null, select, tuple_
+from sqlalchemy import Insert, RowMapping, and_, func, join, null, select, tuple_
 from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.delivery.status import RecipientEvent, next_status
 from app.domain.errors import Conflict, NotFound
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.domain.ids import new_id
+from app.domain.ids import is_id, new_id
 from app.domain.suppressions import build_key, list_keys
 from app.domain.types import RecipientStatus, Suppression, SuppressionReason
 from app.store import events
@@ -96,6 +96,7 @@ async def page(
     tenant_id: str,
     limit: int,
     after: str | None = None,
+    before: str | None = None,
     address: str | None = None,
     recipient: str | None = None,
     tag: str | None = None,
@@ -106,7 +107,6 @@ async def page(
     `address` is as stored; `recipient` is an address that the suppressions cover.
     """
     query = select(suppressions).where(suppressions.c.tenant_id == tenant_id)
-    query = newest_first(query, suppressions.c.id, limit=limit, after=after)
     if address is not None:
         query = query.where(suppressions.c.address == address)
     if recipient is not None:
@@ -115,7 +115,23 @@ async def page(
         query = query.where(suppressions.c.tag == tag)
     if reasons:
         query = query.where(suppressions.c.reason.in_([reason.value for reason in reasons]))
+    query = newest_first(query, suppressions.c.id, limit=limit, after=after, before=before)
     return [_suppression(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def find(
+    connection: AsyncConnection, *, tenant_id: str, suppression: str
+) -> Suppression | None:
+    """Return the suppression with this id, or the one of all messages to this address.
+
+    An address is as stored.
+    """
+    has_name = suppressions.c.id == suppression
+    if not is_id(suppression, "sup"):
+        has_name = and_(suppressions.c.address == suppression, suppressions.c.tag == "")
+    query = select(suppressions).where(suppressions.c.tenant_id == tenant_id, has_name)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else _suppression(row)
 
 
 async def delete(

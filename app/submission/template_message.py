@@ -11,10 +11,13 @@ from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from app.api.http.fields import format_named_address
 from app.api.messages.schemas import MessageCreate
 from app.domain.address.folding import fold
-from app.domain.address.parse import make_named_address, parse_named_address
+from app.domain.address.parse import (
+    format_named_address,
+    make_named_address,
+    parse_named_address,
+)
 from app.domain.errors import InvalidRequest
 from app.domain.mime.custom_headers import ADDRESS_FIELDS, is_custom
 from app.domain.mime.header_reader import Header, check_bound, decode_words

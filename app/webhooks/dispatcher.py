@@ -9,12 +9,18 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from app.domain.clock import Clock, monotonic_seconds
-from app.domain.errors import SealError, Unavailable
-from app.domain.webhooks import RESPONSE_TIMEOUT_SECONDS, WebhookResponse, compute_retry_wait
+from app.domain.errors import NotFound, SealError, Unavailable
+from app.domain.webhooks import (
+    RESPONSE_TIMEOUT_SECONDS,
+    WebhookFormat,
+    WebhookResponse,
+    compute_retry_wait,
+)
 from app.smtp.resolve import Network
 from app.store import events
 from app.store.db.engine import Database
 from app.store.db.retry_loop import run_until_stopped
+from app.store.messages import queries as messages
 from app.store.secrets.contexts import webhook_secret
 from app.store.secrets.encryption import OpenSealed
 from app.store.webhooks import deliveries as webhook_deliveries
@@ -206,10 +212,18 @@ class Dispatcher:
     async def _post(
         self, poster: "Poster", due: DueWebhook, delivery: ClaimedDelivery
     ) -> WebhookResponse:
-        async with self._database.reading() as connection:
-            event = await events.find(
-                connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id
-            )
+        try:
+            async with self._database.reading() as connection:
+                event = await events.find(
+                    connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id
+                )
+                message = None
+                if event is not None and due.webhook.format is WebhookFormat.RESEND:
+                    message = await messages.get(
+                        connection, tenant_id=delivery.tenant_id, message_id=event.message_id or ""
+                    )
+        except NotFound:
+            return WebhookResponse(error="the event's message no longer exists")
         if event is None:
             return WebhookResponse(error="the event no longer exists")
         try:
@@ -219,7 +233,9 @@ class Dispatcher:
             ]
         except SealError as error:
             return WebhookResponse(error=str(error))
-        return await poster.post(due.webhook.url, event, secrets=secrets, now=self._clock.now())
+        return await poster.post(
+            due.webhook, event, message, secrets=secrets, now=self._clock.now()
+        )
 
     async def _give_back(self, delivery: ClaimedDelivery) -> None:
         async with self._database.transaction() as connection:

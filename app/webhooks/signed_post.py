@@ -1,7 +1,7 @@
 """Post a signed event to a webhook's URL (Standard Webhooks)."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,18 +12,23 @@ from standardwebhooks.webhooks import Webhook as Signer
 
 from app import __version__
 from app.domain.events import Event, build_payload
-from app.domain.webhooks import RESPONSE_TIMEOUT_SECONDS, WebhookResponse
+from app.domain.webhooks import RESPONSE_TIMEOUT_SECONDS, Webhook, WebhookResponse
 from app.http_client import GuardedTransport
 from app.retry_after import parse_retry_after
 from app.smtp.resolve import Network
+from app.store.messages.views import MessageView
+from app.webhooks.resend_payload import build_resend_payload
 
 MAX_RESPONSE_BYTES: Final = 1000
+SIGNED: Final = ("id", "timestamp", "signature")
 USER_AGENT: Final = f"Heloise/{__version__}"
 
 
-def encode_event(event: Event) -> bytes:
-    """Encode the body of a post."""
-    return to_json(build_payload(event))
+def encode_event(event: Event, message: MessageView | None = None) -> bytes:
+    """Encode the body of a post, with the event's message in Resend's format."""
+    if message is None:
+        return to_json(build_payload(event))
+    return to_json(build_resend_payload(event, message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +50,25 @@ class Poster:
         return cls(client)
 
     async def post(
-        self, url: str, event: Event, *, secrets: Sequence[str], now: datetime
+        self,
+        webhook: Webhook,
+        event: Event,
+        message: MessageView | None,
+        *,
+        secrets: Sequence[str],
+        now: datetime,
     ) -> WebhookResponse:
-        """Post an event and return the response. Network errors are returned, not raised."""
-        body = encode_event(event)
+        """Post an event and return the response. Network errors are returned, not raised.
+
+        `message`: that of the event, for a webhook in Resend's format.
+        """
+        body = encode_event(event, message)
+        headers = _build_headers(event.id, body, secrets, now)
+        if message is not None:
+            headers |= {f"svix-{name}": headers[f"webhook-{name}"] for name in SIGNED}
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
-                response = await self.client.post(
-                    url, content=body, headers=_build_headers(event.id, body, secrets, now)
-                )
+                response = await self.client.post(webhook.url, content=body, headers=headers)
         except TimeoutError:
             return WebhookResponse(
                 error=f"no response within {RESPONSE_TIMEOUT_SECONDS:.0f} seconds"
@@ -73,7 +88,7 @@ class Poster:
 
 def _build_headers(
     event_id: str, body: bytes, secrets: Sequence[str], now: datetime
-) -> Mapping[str, str]:
+) -> dict[str, str]:
     signatures = [Signer(secret).sign(event_id, now, body.decode()) for secret in secrets]
     return {
         "Content-Type": "application/json",

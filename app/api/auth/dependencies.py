@@ -64,7 +64,8 @@ class TenantScope:
         """
         identity = await visitor.identify()
         if isinstance(identity, Actor):
-            return Caller(await _load_tenant(services, tenant_header), identity)
+            tenant = await _load_tenant(services, tenant_header)
+            return Caller(tenant, identity, message_source=visitor.message_source)
         if tenant_header is not None and tenant_header != identity.tenant_id:
             raise Forbidden(
                 "admin-only",

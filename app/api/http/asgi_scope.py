@@ -4,3 +4,5 @@ from typing import Final
 
 # True once the whole request has arrived.
 IS_WHOLE: Final = "heloise.is_whole"
+# The `MessageSource` of messages in the request; none: the native API.
+SOURCE: Final = "heloise.source"

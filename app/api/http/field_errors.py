@@ -1,11 +1,14 @@
 """Turn validation errors into a problem that names each invalid value."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import FieldError, InvalidRequest
 
 MAX_LOC_CHARACTERS: Final = 100
+Body = TypeVar("Body", bound=BaseModel)
 
 
 def build_field_error(item: Mapping[str, Any]) -> FieldError:
@@ -18,6 +21,17 @@ def build_field_error(item: Mapping[str, Any]) -> FieldError:
     if kind in {"too_long", "too_short"}:
         return FieldError(loc, _describe_length(kind, item["ctx"]), kind)
     return FieldError(loc, str(item["msg"]).removeprefix("Value error, "), kind)
+
+
+def validate_body(model: type[Body], value: object) -> Body:
+    """Validate a body, or a part of one, outside FastAPI; raises InvalidRequest."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+    raise build_invalid_request(
+        [build_field_error({**detail, "loc": ("body", *detail["loc"])}) for detail in details]
+    )
 
 
 def _describe_length(kind: str, details: Mapping[str, Any]) -> str:

@@ -27,7 +27,11 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
-from app.domain.address.parse import make_named_address, parse_named_address
+from app.domain.address.parse import (
+    format_named_address,
+    make_named_address,
+    parse_named_address,
+)
 from app.domain.ehlo import parse_ehlo_name
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import Prefix, is_id
@@ -43,7 +47,6 @@ KEY_ID: Final = (
 )
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')
 # An unescaped + in a URL becomes a blank.
 _UNESCAPED: Final = re.compile(r" \d\d:?\d\d\Z", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -250,16 +253,6 @@ def _parse_named_address(value: object) -> NamedAddress:
     raise PydanticCustomError(
         "address_type", 'write "a@b.example", "Name <a@b.example>" or {"email", "name"}'
     )
-
-
-def format_named_address(named_address: NamedAddress) -> str:
-    """Format as `a@b` or `Name <a@b>`, quoting the name if needed (RFC 5322 section 3.4)."""
-    if not named_address.name:
-        return named_address.address
-    name = named_address.name
-    if _NEEDS_QUOTES.search(name):
-        name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return f"{name} <{named_address.address}>"
 
 
 def allow_single(kind: Any) -> BeforeValidator:  # noqa: ANN401 - a type as pydantic has it

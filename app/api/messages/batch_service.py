@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastapi import Request
-from pydantic import ValidationError
 
 from app.accept.batch import Submission
 from app.api.auth.visitors import audit_refused_request
-from app.api.http.field_errors import build_field_error, build_invalid_request
+from app.api.http.field_errors import build_invalid_request, validate_body
 from app.api.http.problem_types import PROBLEMS
 from app.api.messages.idempotency import IdempotentRequest
 from app.api.messages.responses import dump_new_message
@@ -19,7 +18,7 @@ from app.api.messages.service import prepare_send
 from app.api.services import Services
 from app.auth.caller import Caller
 from app.auth.quotas import build_quota_problem
-from app.domain.errors import FieldError, Problem, QuotaError, Unavailable
+from app.domain.errors import FieldError, InvalidRequest, Problem, QuotaError, Unavailable
 from app.domain.types import NewMessage
 from app.store import idempotency
 from app.store.idempotency import KeyedRequest
@@ -38,12 +37,9 @@ class InvalidItem:
 def parse_item(value: object) -> MessageCreate | InvalidItem:
     """Parse a message, or return its errors."""
     try:
-        return MessageCreate.model_validate(value)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-    return InvalidItem(
-        [build_field_error({**detail, "loc": ("body", *detail["loc"])}) for detail in details]
-    )
+        return validate_body(MessageCreate, value)
+    except InvalidRequest as problem:
+        return InvalidItem(problem.errors)
 
 
 @dataclass(slots=True)
@@ -76,11 +72,17 @@ async def _replay(item: BatchItem, earlier: KeyedRequest) -> None:
 
 
 async def accept_items(
-    services: Services, caller: Caller, request: Request, items: Sequence[BatchItem]
+    services: Services,
+    caller: Caller,
+    request: Request,
+    items: Sequence[BatchItem],
+    *,
+    unit: str | None = None,
 ) -> None:
     """Accept the new items in one transaction.
 
-    Raises Unavailable if the database fails.
+    With a `unit`, accepts all of them or none: an item that is not valid, or over the quota, keeps
+    out the others. Raises Unavailable if the database fails.
     """
     new_items = [item for item in items if item.response is None and item.problem is None]
     for number, item in enumerate(new_items, start=1):
@@ -88,7 +90,9 @@ async def accept_items(
         if number % PREPARED_PER_TURN == 0:
             await asyncio.sleep(0)
     submitted_items = [item for item in new_items if item.message is not None]
-    submissions = [_build_submission(caller, item) for item in submitted_items]
+    if unit is not None and any(item.problem is not None for item in items):
+        submitted_items = []
+    submissions = [_build_submission(caller, item, unit) for item in submitted_items]
     outcomes = await services.committer.accept_all(submissions) if submissions else []
     for item, outcome in zip(submitted_items, outcomes, strict=True):
         if isinstance(outcome, KeyedRequest):
@@ -117,13 +121,13 @@ async def _prepare(services: Services, caller: Caller, item: BatchItem) -> None:
         item.message, item.response = message, dump_new_message(message, profile)
 
 
-def _build_submission(caller: Caller, item: BatchItem) -> Submission:
+def _build_submission(caller: Caller, item: BatchItem, unit: str | None) -> Submission:
     assert item.message is not None  # noqa: S101 - as it was prepared
     assert item.response is not None  # noqa: S101 - as above
     request = None
     if item.keyed is not None:
         request = item.keyed.build_record(item.message, item.response)
-    return Submission(item.message, caller.tenant.quota, request)
+    return Submission(item.message, caller.tenant.quota, request, unit)
 
 
 async def _note_refusals(request: Request, items: Sequence[BatchItem]) -> None:

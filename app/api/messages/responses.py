@@ -8,9 +8,10 @@ from typing import Self
 from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.http.fields import KEY_ID, SOURCE, ResponseModel, format_named_address
+from app.api.http.fields import KEY_ID, SOURCE, ResponseModel
 from app.api.http.pagination import Page
 from app.api.messages.examples import ATTEMPT, MESSAGE
+from app.domain.address.parse import format_named_address
 from app.domain.delivery.status import TO_SEND
 from app.domain.delivery.waiting import LaneFacts, NextAttempt, Waiting, WaitReason, explain_wait
 from app.domain.ehlo import EhloSource

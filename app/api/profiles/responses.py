@@ -7,12 +7,13 @@ from typing import Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import ResponseModel, format_named_address
+from app.api.http.fields import ResponseModel
 from app.api.http.pagination import Page
 from app.api.profiles.destination_schemas import DestinationRead, RampRead
 from app.api.profiles.examples import PROFILE
 from app.api.profiles.rate_limit_schemas import RateLimitRead
 from app.auth.reach import can_reach
+from app.domain.address.parse import format_named_address
 from app.domain.delivery.destination_limit import DestinationLimit
 from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.delivery.waiting import describe_fault

@@ -19,7 +19,8 @@ from app.domain.audit import Actor
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import RequestTimeout, TooLarge
 
-MESSAGES_PATH: Final = "/messages"
+# Paths that take whole messages: the native API and the Resend-compatible one.
+MESSAGE_PATHS: Final = ("/messages", "/resend/emails")
 UPLOAD_PATH: Final = "/messages/upload"
 BODY: Final = "body"
 SMALL_BODY_BYTES: Final = 1024 * 1024
@@ -88,7 +89,7 @@ class BodyMiddleware:
         """Return the maximum size of a body, or None for a stream."""
         if path == UPLOAD_PATH:
             return None
-        is_message = path.startswith(MESSAGES_PATH)
+        is_message = path.startswith(MESSAGE_PATHS)
         return self._max_body_bytes if is_message else min(SMALL_BODY_BYTES, self._max_body_bytes)
 
 

@@ -117,6 +117,7 @@ async def create_webhook(
                 first_deferral_only=body.first_deferral_only,
             ),
             is_ordered=body.ordered,
+            format=body.format,
             former_secret_until=None,
             disabled_at=None if body.enabled else audit_context.now,
             disabled_reason=None if body.enabled else DISABLED_BY_API,
@@ -254,6 +255,7 @@ def _apply_update(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] 
             else body.first_deferral_only,
         ),
         is_ordered=before.is_ordered if body.ordered is None else body.ordered,
+        format=body.format or before.format,
     )
 
 

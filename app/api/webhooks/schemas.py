@@ -12,7 +12,7 @@ from app.api.http.pagination import Page, Paging
 from app.api.messages.schemas import Tag
 from app.domain.events import EventType, find_matching_types
 from app.domain.urls import parse_url
-from app.domain.webhooks import DeliveryStatus, Webhook
+from app.domain.webhooks import DeliveryStatus, Webhook, WebhookFormat
 from app.store.webhooks.deliveries import Delivery
 
 MAX_REPLAYED: Final = 1000
@@ -33,6 +33,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "tags": [],
     "first_deferral_only": False,
     "ordered": False,
+    "format": "heloise",
     "enabled": True,
     "disabled_at": None,
     "disabled_reason": None,
@@ -146,6 +147,13 @@ Ordered = Annotated[
         " delivered or has failed."
     ),
 ]
+Format = Annotated[
+    WebhookFormat,
+    Field(
+        description="The form of the posts: `heloise`, or `resend` for Resend's event bodies and"
+        " `svix-` headers. Events that Resend has no name for are not posted in its form."
+    ),
+]
 
 
 class WebhookCreate(RequestModel):
@@ -158,6 +166,7 @@ class WebhookCreate(RequestModel):
     tags: Tags = Field(default_factory=list)
     first_deferral_only: FirstDeferralOnly = False
     ordered: Ordered = False
+    format: Format = WebhookFormat.HELOISE
     enabled: StrictBool = Field(
         default=True, description="Whether Heloise posts events to the webhook."
     )
@@ -174,6 +183,7 @@ class WebhookUpdate(RequestModel):
     tags: Tags | None = None
     first_deferral_only: FirstDeferralOnly | None = None
     ordered: Ordered | None = None
+    format: Format | None = None
     enabled: StrictBool | None = Field(
         default=None,
         description="`true` enables the webhook and posts the events that waited. `false` makes"
@@ -239,6 +249,7 @@ class WebhookRead(ResponseModel):
     tags: list[str]
     first_deferral_only: bool
     ordered: bool
+    format: WebhookFormat
     enabled: bool
     disabled_at: datetime | None
     disabled_reason: str | None = Field(description="Why the webhook is disabled.")

@@ -48,6 +48,7 @@ _ESCAPE: Final = re.compile(r"\\(.)")
 # take for the end of the address, or for another address.
 _QUOTED_LOCAL: Final = re.compile(r'("(?:[^"\\]|\\.)*")@[^@"]*')
 _MISLEADING: Final = frozenset("<>@")
+_NEEDS_QUOTES: Final = re.compile(r'[()<>\[\]:;@\\,."]')
 # An unquoted name may contain punctuation, as in `Doe, Jane`, but no second address.
 _SEVERAL: Final = re.compile(r"[<>]|@.*[,;]|[,;].*@")
 SEVERAL: Final = (
@@ -78,6 +79,16 @@ def parse_named_address(text: str) -> NamedAddress:
     if not bracket:
         raise ValueError(f"has a > without a <; {FORMS}")
     return NamedAddress(_parse_address(address.strip()), _check_name(_unquote(phrase.strip())))
+
+
+def format_named_address(named_address: NamedAddress) -> str:
+    """Format as `a@b` or `Name <a@b>`, quoting the name if needed (RFC 5322 section 3.4)."""
+    if not named_address.name:
+        return named_address.address
+    name = named_address.name
+    if _NEEDS_QUOTES.search(name):
+        name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{name} <{named_address.address}>"
 
 
 def _unquote(phrase: str) -> str:

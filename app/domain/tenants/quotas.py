@@ -70,34 +70,34 @@ class Exceeded:
 
 
 def admit(
-    quota: Quota, usage: Usage, *, queued: int, sizes: Sequence[int], now: datetime
+    quota: Quota, usage: Usage, *, queued: int, units: Sequence[Sequence[int]], now: datetime
 ) -> tuple[Usage, list[Exceeded | None]]:
-    """Decide which of the messages, by their bytes, the quota admits, in order.
+    """Decide which units of messages, by their bytes, the quota admits, in order.
 
-    Returns the new usage, and for each message the exceeded limit or None.
+    Admits all messages of a unit or none. Returns the new usage, and for each unit the exceeded
+    limit or None.
     """
     usage, verdicts = usage.at(now), list[Exceeded | None]()
-    for size_bytes in sizes:
-        verdicts.append(_find_exceeded(quota, usage, queued, size_bytes, now))
+    for sizes in units:
+        count = len(sizes)
+        new_usage = replace(
+            usage,
+            day_messages=usage.day_messages + count,
+            month_messages=usage.month_messages + count,
+            stored_bytes=usage.stored_bytes + sum(sizes),
+        )
+        verdicts.append(_find_exceeded(quota, new_usage, queued + count, now))
         if verdicts[-1] is None:
-            queued += 1
-            usage = replace(
-                usage,
-                day_messages=usage.day_messages + 1,
-                month_messages=usage.month_messages + 1,
-                stored_bytes=usage.stored_bytes + size_bytes,
-            )
+            queued, usage = queued + count, new_usage
     return usage, verdicts
 
 
-def _find_exceeded(
-    quota: Quota, usage: Usage, queued: int, size_bytes: int, now: datetime
-) -> Exceeded | None:
+def _find_exceeded(quota: Quota, usage: Usage, queued: int, now: datetime) -> Exceeded | None:
     amounts = (
-        ("messages_per_day", usage.day_messages + 1),
-        ("messages_per_month", usage.month_messages + 1),
-        ("queued_messages", queued + 1),
-        ("stored_bytes", usage.stored_bytes + size_bytes),
+        ("messages_per_day", usage.day_messages),
+        ("messages_per_month", usage.month_messages),
+        ("queued_messages", queued),
+        ("stored_bytes", usage.stored_bytes),
     )
     for name, amount in amounts:
         limit: int | None = getattr(quota, name)

@@ -1,12 +1,13 @@
 """Page through rows by id: ids are UUIDv7, so they sort by creation.
 
-`after` is the last id of the previous page; None for the first page.
+`after` is the last id of the previous page, `before` the first id of the following page; None for
+the first page.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select
+from sqlalchemy import ColumnElement, Select, select
 
 
 class HasId(Protocol):
@@ -36,11 +37,25 @@ def oldest_first(
 
 
 def newest_first(
-    query: Query, key: ColumnElement[str], *, limit: int, after: str | None = None
+    query: Query,
+    key: ColumnElement[str],
+    *,
+    limit: int,
+    after: str | None = None,
+    before: str | None = None,
 ) -> Query:
     """Order a query by id, backwards, and limit it to one page."""
+    if before is not None:
+        return _page_before(query, key, limit, before)
     query = query.order_by(key.desc()).limit(limit)
     return query if after is None else query.where(key < after)
+
+
+def _page_before(query: Query, key: ColumnElement[str], limit: int, before: str) -> Query:
+    """Select the last rows newer than `before`, and turn them around."""
+    nearest = query.where(key > before).order_by(key).limit(limit).subquery()
+    ordered: Any = select(nearest).order_by(nearest.c[key.key or "id"].desc())
+    return cast("Query", ordered)
 
 
 async def read_pages(

@@ -124,6 +124,7 @@ async def page(
     limit: int,
     now: datetime,
     after: str | None = None,
+    before: str | None = None,
     message_filter: MessageFilter = NO_FILTER,
 ) -> list[MessageView]:
     """Return a page of the tenant's matching messages, newest first."""
@@ -133,6 +134,7 @@ async def page(
         limit=limit,
         now=now,
         after=after,
+        before=before,
         message_filter=message_filter,
     )
     return await _load_views(connection, tenant_id, message_ids)
@@ -145,11 +147,12 @@ async def list_ids(
     limit: int,
     now: datetime,
     after: str | None = None,
+    before: str | None = None,
     message_filter: MessageFilter = NO_FILTER,
 ) -> Sequence[str]:
     """Return the ids of such a page."""
     query, key = _build_query(tenant_id, message_filter, now)
-    query = newest_first(query, key, limit=limit, after=after)
+    query = newest_first(query, key, limit=limit, after=after, before=before)
     return (await connection.execute(query)).scalars().all()
 
 

@@ -65,6 +65,7 @@ webhooks = Table(
     # Whether it gets only the first deferral of each recipient.
     Column("first_deferral_only", Boolean, nullable=False, server_default=false()),
     Column("is_ordered", Boolean, nullable=False),
+    Column("format", String(16), nullable=False, server_default="heloise"),
     Column("sealed_secret", LargeBinary, nullable=False),
     Column("sealed_former_secret", LargeBinary),
     Column("former_secret_until", Instant),

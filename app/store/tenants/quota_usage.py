@@ -16,17 +16,17 @@ async def charge(
     *,
     tenant_id: str,
     quota: Quota,
-    sizes: Sequence[int],
+    units: Sequence[Sequence[int]],
     now: datetime,
 ) -> list[Exceeded | None]:
     """Count messages of these sizes in bytes, as far as the quota allows.
 
-    Returns for each the exceeded limit, or None. Locks the tenant's usage until the transaction
-    ends.
+    Counts all messages of a unit or none. Returns for each unit the exceeded limit, or None. Locks
+    the tenant's usage until the transaction ends.
     """
     usage = await load_usage(connection, tenant_id=tenant_id, now=now, is_locked=True)
     queued_count = await count_queued(connection, tenant_id=tenant_id, quota=quota)
-    new_usage, verdicts = admit(quota, usage, queued=queued_count, sizes=sizes, now=now)
+    new_usage, verdicts = admit(quota, usage, queued=queued_count, units=units, now=now)
     if new_usage != usage:  # over its limit a tenant causes no writes
         await connection.execute(
             update(tenant_usage)

@@ -24,10 +24,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import EventFilter, EventType, NewEvent, Position, ordering_key
 from app.domain.ids import first_id, new_id
+from app.domain.resend_events import RESEND_TYPES
 from app.domain.webhooks import (
     DISABLED_AFTER,
     DeliveryStatus,
     Webhook,
+    WebhookFormat,
     WebhookResponse,
     compute_probe_wait,
 )
@@ -161,7 +163,7 @@ async def enqueue_deliveries(
         connection,
         _NEW,
         webhook,
-        await _select_matching(connection, rows, webhook.event_filter),
+        await _select_matching(connection, rows, webhook.event_filter, webhook.format),
         now,
     )
     await connection.execute(
@@ -197,9 +199,14 @@ async def _load_events(
 
 
 async def _select_matching(
-    connection: AsyncConnection, rows: Sequence[_Row], event_filter: EventFilter
+    connection: AsyncConnection,
+    rows: Sequence[_Row],
+    event_filter: EventFilter,
+    webhook_format: WebhookFormat,
 ) -> list[_Row]:
-    """Return the events that match a filter."""
+    """Return the events that match a filter and that the webhook's format has a name for."""
+    if webhook_format is WebhookFormat.RESEND:
+        rows = [row for row in rows if row.type in RESEND_TYPES]
     tags = dict[str, tuple[str, ...]]()
     if event_filter.tags:
         message_ids = {row.message_id for row in rows if row.message_id is not None}
@@ -587,6 +594,6 @@ async def replay(
         conditions.append(has_status)
     rows = await _load_events(connection, *conditions, order=(events.c.id,), limit=limit)
     event_filter = EventFilter() if event_ids is not None else webhook.event_filter
-    selected_rows = await _select_matching(connection, rows, event_filter)
+    selected_rows = await _select_matching(connection, rows, event_filter, webhook.format)
     await _write(connection, _REPLAY, webhook, selected_rows, now)
     return len(selected_rows), rows[-1].id if len(rows) == limit else None

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.events import EventFilter, Position
-from app.domain.webhooks import Webhook
+from app.domain.webhooks import Webhook, WebhookFormat
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import conflict_on_duplicate
@@ -44,6 +44,7 @@ def build_columns(webhook: Webhook) -> dict[str, Any]:
         "tags": list(webhook.event_filter.tags),
         "first_deferral_only": webhook.event_filter.first_deferral_only,
         "is_ordered": webhook.is_ordered,
+        "format": webhook.format.value,
         "disabled_at": webhook.disabled_at,
         "disabled_reason": webhook.disabled_reason,
         "failing_since": webhook.failing_since,
@@ -142,4 +143,5 @@ def build_webhook(row: RowMapping) -> Webhook:
         tags=tuple(row["tags"]),
         first_deferral_only=row["first_deferral_only"],
     )
-    return from_row(Webhook, row, event_filter=event_filter)
+    webhook_format = WebhookFormat(row["format"])
+    return from_row(Webhook, row, event_filter=event_filter, format=webhook_format)

@@ -114,6 +114,7 @@ WaitReason = Literal[
     "destination_limited",
     "in_turn",
 ]
+WebhookFormat = Literal["heloise", "resend"]
 
 
 class ActionsRead(TypedDict):
@@ -2020,6 +2021,9 @@ class WebhookCreate(TypedDict, total=False):
     ordered: bool | None
     """Whether an event waits until the previous one with the same `ordering_key` is delivered or
     has failed."""
+    format: WebhookFormat | None
+    """The form of the posts: `heloise`, or `resend` for Resend's event bodies and `svix-`
+    headers."""
     enabled: bool | None
     """Whether Heloise posts events to the webhook."""
 
@@ -2036,6 +2040,7 @@ class WebhookCreated(TypedDict):
     tags: list[str]
     first_deferral_only: bool
     ordered: bool
+    format: WebhookFormat
     enabled: bool
     disabled_at: str | None
     disabled_reason: str | None
@@ -2062,6 +2067,7 @@ class WebhookRead(TypedDict):
     tags: list[str]
     first_deferral_only: bool
     ordered: bool
+    format: WebhookFormat
     enabled: bool
     disabled_at: str | None
     disabled_reason: str | None
@@ -2115,6 +2121,7 @@ class WebhookUpdate(TypedDict, total=False):
     tags: Sequence[str] | None
     first_deferral_only: bool | None
     ordered: bool | None
+    format: WebhookFormat | None
     enabled: bool | None
     """`true` enables the webhook and posts the events that waited."""
 

@@ -44,14 +44,14 @@ def test_each_message_is_weighed_by_itself(
     quota: Quota, usage: Usage, queued: int, sizes: list[int], kept_out: list[str | None]
 ) -> None:
     """One that is too large keeps no smaller one out."""
-    _, verdicts = admit(quota, usage, queued=queued, sizes=sizes, now=NOW)
+    _, verdicts = admit(quota, usage, queued=queued, units=[[size] for size in sizes], now=NOW)
     assert [verdict and verdict.limit for verdict in verdicts] == kept_out
 
 
 def test_what_is_kept_out_is_not_counted() -> None:
     """Nor does it use up what others may have."""
     quota = Quota(messages_per_day=1)
-    usage, verdicts = admit(quota, Usage(day=TODAY), queued=0, sizes=[7, 7], now=NOW)
+    usage, verdicts = admit(quota, Usage(day=TODAY), queued=0, units=[[7], [7]], now=NOW)
     assert usage == Usage(day=TODAY, day_messages=1, month_messages=1, stored_bytes=7)
     assert verdicts[1] == Exceeded("messages_per_day", 1, datetime(2026, 2, 1, tzinfo=UTC))
 
@@ -88,3 +88,12 @@ def test_months_end_with_the_first_of_the_next(month: int) -> None:
     expected = datetime(2026 + month // 12, month % 12 + 1, 1, tzinfo=UTC)
     assert month_end(now) == expected
     assert day_end(now) == datetime(2026, month, 28, tzinfo=UTC) + timedelta(days=1)
+
+
+def test_a_unit_is_admitted_as_a_whole() -> None:
+    """Its messages count together, and none counts if one has no room."""
+    quota = Quota(messages_per_day=3)
+    units = [[1], [1, 1, 1], [1, 1]]
+    usage, verdicts = admit(quota, Usage(day=TODAY), queued=0, units=units, now=NOW)
+    assert [verdict and verdict.limit for verdict in verdicts] == [None, "messages_per_day", None]
+    assert (usage.day_messages, usage.stored_bytes) == (3, 3)

@@ -1,0 +1,1 @@
+"""The Resend-compatible API: a translation onto Heloise's own operations."""

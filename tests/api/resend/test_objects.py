@@ -1,0 +1,177 @@
+"""Domains, keys, suppressions and webhooks of the Resend-compatible API are Heloise's own."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.resend.conftest import EMAIL, ResendCaller, check_error, resend_of
+from tests.support.api_client import Api, Caller, bearer
+
+URL = "https://hooks.example.com/resend"
+
+
+async def read(caller: Caller, path: str, **params: Any) -> Any:
+    """What a GET answers; it has to succeed."""
+    answer = await caller("GET", path, params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def posted(caller: Caller, path: str, json: Any = None) -> Any:
+    """What a POST answers; it has to succeed, with 200."""
+    answer = await caller("POST", path, json)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_domains(resend: ResendCaller, acme: Caller) -> None:
+    """With the records of their DKIM keys, which nobody has added yet."""
+    made = await posted(resend, "/domains", {"name": "Example.com", "region": "eu-west-1"})
+    keys = (await acme.read(f"/domains/{made['id']}"))["keys"]
+    records = [
+        {
+            "record": "DKIM",
+            "name": key["dns_record"]["name"],
+            "type": "TXT",
+            "ttl": "Auto",
+            "status": "not_started",
+            "value": key["dns_record"]["value"],
+        }
+        for key in keys
+    ]
+    assert made == {
+        "id": made["id"],
+        "name": "example.com",
+        "status": "not_started",
+        "region": "eu-west-1",
+        "capabilities": {"sending": "enabled", "receiving": "disabled"},
+        "created_at": made["created_at"],
+        "records": records,
+    }
+    path = f"/domains/{made['id']}"
+    assert await posted(resend, f"{path}/verify") == {"object": "domain", "id": made["id"]}
+    found = await read(resend, path)
+    assert (found["object"], found["status"]) == ("domain", "pending")
+    assert {record["status"] for record in found["records"]} == {"pending"}
+    listed = await read(resend, "/domains")
+    assert [domain["id"] for domain in listed["data"]] == [made["id"]]
+    assert "records" not in listed["data"][0]
+    for body in (
+        {"name": "example.com"},
+        {"name": "x y"},
+        {"name": "a.org", "open_tracking": True},
+    ):
+        check_error(await resend("POST", "/domains", body), 422, "validation_error")
+    deleted = (await resend("DELETE", path)).json()
+    assert deleted == {"object": "domain", "id": made["id"], "deleted": True}
+    check_error(await resend("GET", path), 404, "not_found")
+
+
+async def test_keys(api: Api, resend: ResendCaller) -> None:
+    """For everything or only for sending, as addresses of one domain; no key exceeds its maker."""
+    full = await posted(resend, "/api-keys", {"name": "all"})
+    assert (await resend_with(resend, full["token"])("GET", "/webhooks")).status_code == 200
+    domain = await posted(resend, "/domains", {"name": "example.com"})
+    body = {"name": "sender", "permission": "sending_access", "domain_id": domain["id"]}
+    made = await posted(resend, "/api-keys", body)
+    sender = resend_with(resend, made["token"])
+    await sender.sent()
+    await sender.refused(403, "validation_error", **{"from": "a@news.example.com"})
+    check_error(await sender("GET", "/emails"), 401, "restricted_api_key")
+    listed = await read(resend, "/api-keys")
+    assert [key["id"] for key in listed["data"][:2]] == [made["id"], full["id"]]
+    assert listed["data"][0].keys() == {"id", "name", "created_at", "last_used_at"}
+    page = await read(resend, "/api-keys", limit=1, after=made["id"])
+    assert ([key["id"] for key in page["data"]], page["has_more"]) == ([full["id"]], True)
+    weak = resend_of(await api.key(resend.tenant_id, ["keys:manage"]))
+    check_error(await weak("POST", "/api-keys", {"name": "x"}), 401, "restricted_api_key")
+    deleted = await resend("DELETE", f"/api-keys/{made['id']}")
+    assert (deleted.status_code, deleted.json()) == (200, {})
+    check_error(await sender("POST", "/emails", EMAIL), 403, "invalid_api_key")
+    assert made["id"] not in (await resend("GET", "/api-keys")).text
+
+
+def resend_with(caller: ResendCaller, key: str) -> ResendCaller:
+    """A caller with another key."""
+    return ResendCaller(caller.http, bearer(key), caller.tenant_id)
+
+
+async def test_suppressions(resend: ResendCaller, acme: Caller) -> None:
+    """By id or by address; to add one again is no error."""
+    made = await posted(resend, "/suppressions", {"email": "Ann@example.org"})
+    assert made == {"object": "suppression", "id": made["id"]}
+    assert await posted(resend, "/suppressions", {"email": "ann@EXAMPLE.org"}) == made
+    tagged = {"address": "ann@example.org", "tag": "news", "reason": "complaint"}
+    other = await acme.made("/suppressions", tagged)
+    suppression = {
+        "id": made["id"],
+        "email": "ann@example.org",
+        "origin": "manual",
+        "source_id": None,
+        "created_at": (await read(resend, f"/suppressions/{made['id']}"))["created_at"],
+    }
+    for name in (made["id"], "ANN%40example.org"):
+        assert (
+            await read(resend, f"/suppressions/{name}") == {"object": "suppression"} | suppression
+        )
+    listed = await read(resend, "/suppressions")
+    assert [item["id"] for item in listed["data"]] == [other["id"], made["id"]]
+    complaints = await read(resend, "/suppressions", origin="complaint")
+    assert [item["id"] for item in complaints["data"]] == [other["id"]]
+    newer = await read(resend, "/suppressions", before=made["id"])
+    assert [item["id"] for item in newer["data"]] == [other["id"]]
+    email_id = await resend.sent()
+    assert (await read(resend, f"/emails/{email_id}"))["last_event"] == "suppressed"
+    deleted = (await resend("DELETE", "/suppressions/ann%40example.org")).json()
+    assert deleted == {"object": "suppression", "id": made["id"], "deleted": True}
+    check_error(await resend("GET", "/suppressions/ann%40example.org"), 404, "not_found")
+    check_error(await resend("POST", "/suppressions", {"email": "x"}), 422, "validation_error")
+
+
+async def test_webhooks(resend: ResendCaller, acme: Caller) -> None:
+    """In Resend's format, with its names of events."""
+    events = ["email.sent", "email.bounced", "email.opened"]
+    made = await posted(resend, "/webhooks", {"endpoint": URL, "events": events})
+    assert made["object"] == "webhook"
+    assert made["signing_secret"].startswith("whsec_")
+    native = await acme.read(f"/webhooks/{made['id']}")
+    assert (native["format"], native["url"]) == ("resend", URL)
+    assert native["events"] == ["message.queued", "recipient.bounced", "recipient.bounced_later"]
+    path = f"/webhooks/{made['id']}"
+    webhook = await read(resend, path)
+    assert webhook == {
+        "object": "webhook",
+        "id": made["id"],
+        "created_at": webhook["created_at"],
+        "status": "enabled",
+        "endpoint": URL,
+        "events": ["email.sent", "email.bounced"],
+    }
+    await posted(resend, "/webhooks", {"endpoint": URL, "events": events})  # the same URL again
+    assert len((await read(resend, "/webhooks"))["data"]) == 2
+    changes = {"webhook_id": made["id"], "status": "disabled", "events": ["email.delivered"]}
+    assert (await resend("PATCH", path, changes)).json() == {"object": "webhook", "id": made["id"]}
+    changed = await read(resend, path)
+    assert (changed["status"], changed["events"]) == ("disabled", ["email.delivered"])
+    elsewhere = {"endpoint": "https://other.example.com/"}
+    check_error(await resend("PATCH", path, elsewhere), 422, "missing_required_field")
+    elsewhere["signing_secret"] = made["signing_secret"]
+    assert (await resend("PATCH", path, elsewhere)).status_code == 200
+    rotated = await posted(resend, f"{path}/signing-secret/rotate")
+    assert rotated["signing_secret"] != made["signing_secret"]
+    for wrong in (["email.lost"], ["email.opened"], []):
+        body = {"endpoint": URL, "events": wrong}
+        message = check_error(await resend("POST", "/webhooks", body), 422, "validation_error")
+        assert "email.delivered" in message
+    deleted = (await resend("DELETE", path)).json()
+    assert deleted == {"object": "webhook", "id": made["id"], "deleted": True}
+    check_error(await resend("GET", path), 404, "not_found")
+
+
+@pytest.mark.one_database
+async def test_changes_are_in_the_audit_log(resend: ResendCaller, acme: Caller) -> None:
+    """As those of the native API are, and what was refused too."""
+    await posted(resend, "/suppressions", {"email": "ann@example.org"})
+    await resend_with(resend, "re_1")("POST", "/emails", EMAIL)
+    entries = (await acme.read("/audit-log"))["items"]
+    assert "suppression.create" in {entry["action"] for entry in entries}
