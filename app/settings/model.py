@@ -254,9 +254,8 @@ class Settings(BaseSettings):
     )
     allow_private_hosts: bool = Field(
         default=False,
-        description="Whether profiles, webhooks, mailboxes and token servers may use private and"
-        " loopback addresses. A cloud's"
-        " own services stay blocked.",
+        description="Whether profiles, webhooks, mailboxes, token servers and downloads of files"
+        " may use private and loopback addresses. A cloud's own services stay blocked.",
     )
     allowed_networks: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
         "",
