@@ -162,6 +162,16 @@ def test_who_cannot_listen_delivers_nothing(operator: Terminal, process_terminal
     assert "delivery started" not in ended.err
 
 
+@pytest.mark.one_database
+def test_serve_listens_on_a_port_for_resends_sdks(operator: Terminal) -> None:
+    """Its root is the Resend-compatible API, and the other port's root is not."""
+    with held_port() as port, serving(operator, RESEND_PORT=str(port)) as (address, _):
+        refused = httpx.get(f"http://127.0.0.1:{port}/emails", timeout=60)
+        native = httpx.get(f"{address}/emails", timeout=60)
+    assert (refused.status_code, refused.json()["name"]) == (401, "missing_api_key")
+    assert native.json()["type"] == "/problems/not-found"
+
+
 def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:
     """SQLite makes files, not folders."""
     ended = terminal.run("migrate", DATABASE_URL="sqlite:///no/such/folder/heloise.db")

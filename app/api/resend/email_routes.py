@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Body, Header, Path, Request, Response
@@ -89,15 +90,11 @@ async def send_email(
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Send an email. The answer comes after it is stored durably."""
-
-    async def fingerprint() -> str:
-        return await fingerprint_request(request)
-
     accepted = await accept_once(
         services,
         caller,
         idempotency_key,
-        fingerprint,
+        partial(fingerprint_request, request),
         lambda: prepare_email(services, caller, body),
     )
     if accepted.is_replay:

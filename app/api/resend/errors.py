@@ -43,7 +43,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "address": "email",
 }
 IDEMPOTENCY: Final = ("header", "Idempotency-Key")
-DAILY, MONTHLY = "messages_per_day", "messages_per_month"
+MONTHLY: Final = "messages_per_month"
 
 
 def translate_problem(problem: Mapping[str, Any], *, has_key: bool) -> dict[str, Any]:
