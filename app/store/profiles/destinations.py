@@ -20,7 +20,7 @@ async def change_destinations(
     """Bring buckets and queues in step with a profile that has changed, if that is needed."""
     if (before.ramp, before.destinations) == (after.ramp, after.destinations):
         return
-    await write_destinations(connection, after)
+    await write_destinations(connection, profile=after)
     if _list_patterns(before) != _list_patterns(after):
         await _reset_queues(connection, tenant_id=after.tenant_id, profile_id=after.id)
 
@@ -29,7 +29,7 @@ def _list_patterns(profile: Profile) -> list[tuple[int, tuple[str, ...]]]:
     return [(destination.number, destination.match) for destination in profile.destinations]
 
 
-async def write_destinations(connection: AsyncConnection, profile: Profile) -> None:
+async def write_destinations(connection: AsyncConnection, *, profile: Profile) -> None:
     """Bring the buckets in step with a stored profile.
 
     Takes their locks: a claim that knows the profile's former destinations ends before, or sees

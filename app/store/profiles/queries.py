@@ -106,7 +106,7 @@ async def insert(
         await connection.execute(insert_into(profiles).values(row))
     await connection.execute(insert_into(lanes).values(profile_id=profile.id, faults=0))
     if profile.has_destination_limits:
-        await write_destinations(connection, profile)
+        await write_destinations(connection, profile=profile)
 
 
 def _build_conflict(name: str) -> Conflict:
