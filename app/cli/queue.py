@@ -30,7 +30,7 @@ def queue(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show what waits, and which profiles hold it up: failing ones first."""
+    """Show what waits, and which profiles hold it up."""
     settings, now = load_settings(), SystemClock().now()
 
     async def read(connection: AsyncConnection) -> QueueRead:
