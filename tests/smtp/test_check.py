@@ -32,7 +32,9 @@ async def test_a_check_asks_at_mail_and_rcpt_and_takes_it_back(
         assert session.is_open
     assert ("" if failure is None else str(failure)) == said
     commands = server.sessions[0].commands[1:-1]
-    assert commands == [each for each in CHECKED if "mail" not in script or "RCPT" not in each]
+    assert commands == [
+        command for command in CHECKED if "mail" not in script or "RCPT" not in command
+    ]
 
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "rset"])

@@ -210,7 +210,7 @@ async def test_each_address_is_dialled_for_verify(dns: DnsServer) -> None:
         assert sock is not None
         assert sock.getpeername()[0] == "127.0.0.1"
         sock.close()
-    assert {str(each.address): each.error is None for each in dialled} == {
+    assert {str(dial.address): dial.error is None for dial in dialled} == {
         "127.0.0.77": False,
         "127.0.0.1": True,
     }

@@ -96,7 +96,7 @@ async def test_a_long_answer_and_an_alias_are_followed(dns: DnsServer) -> None:
     dns.add("relay.example.com", "CNAME", "pool.example.com.")
     dns.add("pool.example.com", "A", *(f"127.0.1.{n}" for n in range(1, 100)))
     found = await _found(dns, "relay.example.com")
-    assert len({each for each in found if each.startswith("127.0.1.")}) == 16
+    assert len({address for address in found if address.startswith("127.0.1.")}) == 16
 
 
 async def test_both_families_are_tried_in_turn(dns: DnsServer) -> None:

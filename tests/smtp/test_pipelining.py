@@ -59,10 +59,10 @@ async def test_the_next_envelope_goes_out_with_the_content(extensions: tuple[str
             found = await send_all(session, mails)
             assert session.transactions == 5
             assert session.begun_mail is None
-    assert [str(each.reply) for each in found] == [
+    assert [str(outcome.reply) for outcome in found] == [
         f"250 2.0.0 Ok: queued as {number}" for number in range(5)
     ]
-    assert [message.data for message in server.messages] == [each.mime for each in mails]
+    assert [message.data for message in server.messages] == [content.mime for content in mails]
     assert commands(server)[-1] == "QUIT"
 
 

@@ -219,7 +219,7 @@ async def test_a_later_message_is_told_which_connection_it_went_by() -> None:
         "N message 3 on the connection to 127.0.0.1, opened … ago as mail.example.com, no TLS"
     )
     assert set(_said(alone)) >= ENVELOPE
-    assert sum(each.text.startswith("MAIL") for each in alone) == 1
+    assert sum(line.text.startswith("MAIL") for line in alone) == 1
 
 
 async def test_a_message_whose_envelope_went_ahead_begins_with_the_note_too() -> None:
