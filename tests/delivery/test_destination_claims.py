@@ -243,7 +243,7 @@ async def test_a_message_that_no_destination_takes_waits_for_the_first_permit(
     ]
     assert await worker.claim_all() == []
     async with database.reading() as connection:
-        query = select(messages.c.due_at).where(messages.c.id.in_([each.id for each in both]))
+        query = select(messages.c.due_at).where(messages.c.id.in_([message.id for message in both]))
         moments = sorted((await connection.execute(query)).scalars())
     assert moments == [NOW + timedelta(minutes=minutes) for minutes in (1, 2, 3)]
 
@@ -342,7 +342,7 @@ async def test_a_destination_that_limits_connections_goes_alone(database: Databa
     worker = worker_of(database, profile)
     await queued_message(database, profile, "ann@gmail.com", "eve@example.org")
     await queued_message(database, profile, "ann@gmail.com")
-    claimed = {frozenset(allowed_of(each)): each for each in await worker.claim()}
+    claimed = {frozenset(allowed_of(message)): message for message in await worker.claim()}
     assert claimed.keys() == {frozenset({"eve@example.org"}), frozenset({"ann@gmail.com"})}
     assert claimed[frozenset({"ann@gmail.com"})].limited_destination == 1
 
