@@ -30,8 +30,8 @@ def entry(age: timedelta, number: int = 0, tenant_id: str = "ten_1") -> AuditEnt
 async def fill(database: Database, *entries: AuditEntry) -> None:
     """Write these lines."""
     async with database.transaction() as connection:
-        for each in entries:
-            await audit.record(connection, each)
+        for entry in entries:
+            await audit.record(connection, entry)
 
 
 async def left(database: Database, tenant_id: str | None = None) -> list[AuditEntry]:

@@ -146,8 +146,14 @@ async def test_a_message_that_was_repeated_is_of_both_sessions(database: Databas
     """The reply to a repetition names the message that is stored already."""
     first, again = a_session(1), a_session(2, message_ids=("msg_1", "msg_1", "msg_2"))
     await fill(database, first, again)
-    assert [each.id for each in await listed(database, message_id="msg_1")] == [again.id, first.id]
-    assert [each.message_ids for each in await listed(database)] == [("msg_1", "msg_2"), ("msg_1",)]
+    assert [session.id for session in await listed(database, message_id="msg_1")] == [
+        again.id,
+        first.id,
+    ]
+    assert [session.message_ids for session in await listed(database)] == [
+        ("msg_1", "msg_2"),
+        ("msg_1",),
+    ]
 
 
 async def test_each_filter_narrows(database: Database) -> None:
@@ -310,7 +316,7 @@ async def test_sessions_that_name_an_erased_address_are_deleted(
         )
     left = await listed(database, None)
     assert len(left) == (3 if is_deleted else 4)
-    assert [each for each in left if each.id != a_session(1).id] == [others, *kept[::-1]]
+    assert [session for session in left if session.id != a_session(1).id] == [others, *kept[::-1]]
 
 
 @pytest.mark.parametrize("period", ["recipient_days", "message_days"])
@@ -332,7 +338,10 @@ async def test_a_tenants_retention_of_recipients_counts(database: Database, peri
             )
         if purged is None:
             break
-    assert {each.id for each in await listed(database, None)} == {sessions[1].id, sessions[2].id}
+    assert {session.id for session in await listed(database, None)} == {
+        sessions[1].id,
+        sessions[2].id,
+    }
 
 
 async def test_a_deleted_tenant_leaves_no_session(database: Database) -> None:

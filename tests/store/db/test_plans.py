@@ -189,9 +189,7 @@ def suppressed(tenant_id: str, number: int) -> Suppression:
     )
 
 
-async def test_what_stands_in_the_way_of_a_group_goes_by_whom_it_is_to(
-    database: Database, profile: Profile
-) -> None:
+async def test_a_group_is_checked_by_its_recipients(database: Database, profile: Profile) -> None:
     """However many a tenant suppresses: an address is looked up, whatever its letters' case."""
     other = await made_profile(database, await made_tenant(database, "suppressing"))
     async with database.transaction() as connection:
@@ -224,7 +222,7 @@ async def test_what_stands_in_the_way_of_a_group_goes_by_whom_it_is_to(
         assert not re.search(scan, found_plan), found_plan
 
 
-async def test_who_has_work_is_found_by_the_same_index(
+async def test_profiles_with_work_are_found_by_the_same_index(
     database: Database, profile: Profile
 ) -> None:
     """From one profile that has any to the next: neither history nor idle profiles are read."""
@@ -232,7 +230,7 @@ async def test_who_has_work_is_found_by_the_same_index(
     async with database.transaction() as connection:
         with noted() as statements:
             waiting = await lanes.load_waiting(connection, now=NOW)
-        assert profile.id in {each.profile_id for each in waiting}
+        assert profile.id in {lane.profile_id for lane in waiting}
         assert len(waiting) == 2
         found = await plan(connection, statements[0])
     assert_by_index(found, "ix_messages_due")
@@ -378,5 +376,7 @@ async def test_a_providers_id_goes_by_the_index_over_such_ids(
     async with database.transaction() as connection:
         with noted() as statements:
             await reports.receive(connection, tenant_id=profile.tenant_id, report=report, now=NOW)
-        [statement] = [each for each in statements if "provider_message_id" in each[0]]
+        [statement] = [
+            statement for statement in statements if "provider_message_id" in statement[0]
+        ]
         assert "ix_attempts_provider_message" in await plan(connection, statement)

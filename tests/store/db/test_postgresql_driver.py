@@ -28,7 +28,7 @@ async def test_parameters_of_the_url_hold(postgresql: Server) -> None:
 
 
 @pytest.mark.parametrize("query", ["sslnegotiation=perhaps", "ssl_min_protocol_version=TLSv9"])
-async def test_what_asyncpg_does_not_understand_is_told(postgresql: Server, query: str) -> None:
+async def test_an_error_of_asyncpg_in_the_url_is_reported(postgresql: Server, query: str) -> None:
     """As a setting that is wrong."""
     url = await asyncio.to_thread(postgresql.empty)
     database = Database(f"{url}?sslmode=require&{query}")

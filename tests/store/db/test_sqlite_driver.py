@@ -128,7 +128,7 @@ async def test_what_raises_leaves_nothing_behind(database: Database) -> None:
         assert await _count(connection) == 0
 
 
-async def test_with_autocommit_a_statement_stands_once_it_has_run(database: Database) -> None:
+async def test_with_autocommit_a_statement_is_committed_once_it_has_run(database: Database) -> None:
     """Whatever becomes of the block; what fails leaves nothing, and the next one begins anew."""
 
     async def fail_afterwards() -> None:

@@ -66,10 +66,10 @@ async def test_a_retry_waits_no_longer_than_the_longest_of_its_profile(
 ) -> None:
     """And of a recipient, as of its message; one that is planned right stays."""
     right = await deferred_until(database, profile, NOW + 10 * MINUTE)
-    wrong = await deferred_until(database, profile, NOW + DAY)
+    misdated = await deferred_until(database, profile, NOW + DAY)
     assert await clamped(database) == 1
     assert await due(database, right) == NOW + 10 * MINUTE
-    assert await due(database, wrong) == NOW + 30 * MINUTE
+    assert await due(database, misdated) == NOW + 30 * MINUTE
     claimed = await leased_messages(database, profile, owner="wrk_1", now=NOW + 30 * MINUTE)
     times = {message.recipients[0].next_attempt_at for message in claimed}
     assert times == {NOW + 10 * MINUTE, NOW + 30 * MINUTE}

@@ -36,7 +36,7 @@ async def test_a_worker_is_known_once(database: Database) -> None:
     assert await known(database) == [("wrk_1", 7, NOW, NOW + MINUTE * 2)]
 
 
-async def test_who_leaves_or_falls_silent_is_forgotten(database: Database) -> None:
+async def test_a_worker_that_leaves_or_falls_silent_is_forgotten(database: Database) -> None:
     """One that said goodbye at once, one that did not after a while."""
     for worker_id, minutes in (("wrk_left", 90), ("wrk_lost", 1), ("wrk_live", 90)):
         await beat(database, worker_id, minutes)

@@ -217,7 +217,7 @@ async def test_a_list_never_reads_the_bytes(database: Database, profile: Profile
     assert not any("mime" in statement for statement, _ in statements)
 
 
-async def test_a_leased_message_shows_who_is_being_sent_to(
+async def test_a_leased_message_shows_its_open_recipients(
     database: Database, profile: Profile
 ) -> None:
     """Those whose turn it was at the claim; derived, never stored."""
@@ -275,7 +275,7 @@ async def test_attempts_are_paged_oldest_first(database: Database, profile: Prof
         first = await messages.list_attempts(connection, **key, limit=2, after=None)
         rest = await messages.list_attempts(connection, **key, limit=2, after=first[-1].id)
     found: Sequence[messages.AttemptView] = [*first, *rest]
-    assert [each.id for each in found] == [row["id"] for row in rows]
+    assert [message.id for message in found] == [row["id"] for row in rows]
     assert (found[0].started_at, found[0].duration_ms, found[0].host) == (NOW, 12.5, None)
     assert found[0].recipients == rows[0]["recipients"]
 

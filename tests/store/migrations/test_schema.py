@@ -244,7 +244,10 @@ async def test_addresses_and_keys_of_before_are_known_after(database: Database) 
             )
             assert list(found) == [message.id]
         left = await suppressions.page(connection, tenant_id=tenant.id, limit=9)
-        assert [each.address for each in left] == ["eve@example.net", "νικοσ@example.gr"]
+        assert [suppression.address for suppression in left] == [
+            "eve@example.net",
+            "νικοσ@example.gr",
+        ]
         key_hash = sha256(f"{tenant.id} for ann".encode()).hexdigest()
         known = await idempotency.find(connection, tenant_id=tenant.id, hashes=[key_hash])
         assert known[key_hash].message_id == message.id

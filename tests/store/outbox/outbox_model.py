@@ -61,19 +61,19 @@ def settlement_of(claimed: ClaimedMessage, said: Sequence[str], now: datetime) -
     """What an owner writes by what it read at the claim: those who were open have their verdict."""
     updates = tuple(
         RecipientUpdate(
-            position=each.position,
+            position=recipient.position,
             status=RecipientStatus(SAID[verdict]),
-            attempts=each.attempts + 1,
+            attempts=recipient.attempts + 1,
             next_attempt_at=now + LATER if verdict == "defer" else None,
             reply=None,
             classification="said",
         )
-        for each, verdict in zip(claimed.recipients, said, strict=False)
-        if each.is_open and verdict != "nothing"
+        for recipient, verdict in zip(claimed.recipients, said, strict=False)
+        if recipient.is_open and verdict != "nothing"
     )
     after: dict[int, tuple[str, datetime | None]] = {
-        each.position: (each.status.value, each.next_attempt_at)
-        for each in (*claimed.recipients, *updates)
+        recipient.position: (recipient.status.value, recipient.next_attempt_at)
+        for recipient in (*claimed.recipients, *updates)
     }
     status = status_of(status for status, _ in after.values())
     due = [next_at or now for status, next_at in after.values() if status in OPEN]
@@ -137,13 +137,13 @@ class Model:
 
     def renew(self, owner: str, held: Iterable[str]) -> set[str]:
         kept = self.owned(owner, held)
-        for each in kept:
-            self.rows[each].due_at = self.now + LEASE
+        for message_id in kept:
+            self.rows[message_id].due_at = self.now + LEASE
         return kept
 
     def release(self, owner: str, held: Iterable[str]) -> None:
-        for each in self.owned(owner, held):
-            row = self.rows[each]
+        for message_id in self.owned(owner, held):
+            row = self.rows[message_id]
             row.status, row.owner, row.due_at = "queued", None, row.turn_at
 
     def release_all(self) -> int:
@@ -156,9 +156,9 @@ class Model:
         row = self.rows[message]
         if row.owner != owner:
             return False
-        for position, each in enumerate(row.recipients):
-            if position in positions and each.status in OPEN:
-                each.end("uncertain")
+        for position, recipient in enumerate(row.recipients):
+            if position in positions and recipient.status in OPEN:
+                recipient.end("uncertain")
         return True
 
     def settle(self, owner: str, ended: Settlement) -> set[str]:
@@ -182,9 +182,11 @@ class Model:
         ]
 
     def expire(self) -> int:
-        overdue = [each for each in self.free() if self.rows[each].expires_at <= self.now]
-        for each in overdue:
-            self.finish_open(each, "expired")
+        overdue = [
+            message_id for message_id in self.free() if self.rows[message_id].expires_at <= self.now
+        ]
+        for message_id in overdue:
+            self.finish_open(message_id, "expired")
         return len(overdue)
 
     def finish_open(self, message: str, status: str) -> None:
@@ -201,12 +203,14 @@ class Model:
 
     def resolve(self, message: str, position: int | None, status: str) -> bool:
         row = self.rows[message]
-        uncertain = [n for n, each in enumerate(row.recipients) if each.status == "uncertain"]
+        uncertain = [
+            n for n, recipient in enumerate(row.recipients) if recipient.status == "uncertain"
+        ]
         wanted = uncertain if position is None else [position]
         if row.status == "sending" or not set(wanted) <= set(uncertain):
             return False
-        for each in wanted:
-            row.recipients[each].end(status)
+        for place in wanted:
+            row.recipients[place].end(status)
         if status == "queued" and wanted:
             row.status, row.due_at = "queued", row.turn_at
         self.close(message)

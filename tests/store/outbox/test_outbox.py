@@ -251,8 +251,8 @@ async def test_what_is_due_of_several_profiles_is_claimed_together(
         await made_profile(database, await made_tenant(database, name)) for name in ("b", "c")
     ]
     made = {
-        each.id: [(await queued_message(database, each)).id for _ in range(3)]
-        for each in (profile, second, third)
+        owner.id: [(await queued_message(database, owner)).id for _ in range(3)]
+        for owner in (profile, second, third)
     }
     await queued_message(database, second, created_at=NOW + HOUR, expires_at=NOW + 2 * HOUR)
     await leased_messages(database, profile, owner="wrk_other", limit=1)
@@ -266,7 +266,7 @@ async def test_what_is_due_of_several_profiles_is_claimed_together(
         )
     assert [message.id for message in claimed] == [made[profile.id][1], *made[second.id]]
     assert [message.recipients[0].address for message in claimed] == ["ann@example.org"] * 4
-    assert {await status_of(database, third, each) for each in made[third.id]} == {
+    assert {await status_of(database, third, message_id) for message_id in made[third.id]} == {
         MessageStatus.QUEUED
     }
     assert await leased_messages(database, second, owner="wrk_2") == []
@@ -277,9 +277,9 @@ async def test_of_several_profiles_each_is_bounded_by_its_own_bytes(
 ) -> None:
     """One message is taken whatever its size."""
     second = await made_profile(database, await made_tenant(database, "b"))
-    for each in (profile, second):
+    for owner in (profile, second):
         for _ in range(3):
-            await queued_message(database, each, mime=b"x" * 100)
+            await queued_message(database, owner, mime=b"x" * 100)
     wants = [
         outbox.ClaimRequest(profile.id, 3, max_bytes=1),
         outbox.ClaimRequest(second.id, 3, max_bytes=150),

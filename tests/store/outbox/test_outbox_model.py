@@ -74,7 +74,9 @@ class Outbox(RuleBasedStateMachine):
 
     def held(self) -> list[tuple[str, str]]:
         """Each owner with each message that it believes to hold, in the same order each time."""
-        return [(owner, each) for owner in OWNERS for each in sorted(self.claimed[owner])]
+        return [
+            (owner, message_id) for owner in OWNERS for message_id in sorted(self.claimed[owner])
+        ]
 
     @rule(
         count=st.integers(1, 3),
@@ -121,8 +123,8 @@ class Outbox(RuleBasedStateMachine):
             lease_until=self.model.now + LEASE,
             max_bytes=PLENTY,
         )
-        assert [(each.id, each.former_owner) for each in found] == expected
-        self.claimed[owner] |= {each.id: each for each in found}
+        assert [(message.id, message.former_owner) for message in found] == expected
+        self.claimed[owner] |= {message.id: message for message in found}
 
     @rule(owner=owners)
     def renew(self, owner: str) -> None:
@@ -131,7 +133,7 @@ class Outbox(RuleBasedStateMachine):
         until = self.model.now + LEASE
         kept = self.write(outbox.renew, owner=owner, message_ids=held, lease_until=until)
         assert kept == self.model.renew(owner, held)
-        self.claimed[owner] = {each: self.claimed[owner][each] for each in kept}
+        self.claimed[owner] = {message_id: self.claimed[owner][message_id] for message_id in kept}
 
     @precondition(lambda self: self.held())
     @rule(number=st.integers(0, 9), chosen=st.sets(st.integers(0, 2), min_size=1))
@@ -161,8 +163,8 @@ class Outbox(RuleBasedStateMachine):
     @rule(owner=owners, number=st.integers(0, 9))
     def release(self, owner: str, number: int) -> None:
         held = sorted(self.claimed[owner])[: number + 1]
-        for each in held:
-            del self.claimed[owner][each]
+        for message_id in held:
+            del self.claimed[owner][message_id]
         self.write(outbox.release, owner=owner, message_ids=held, now=self.model.now)
         self.model.release(owner, held)
 
@@ -232,9 +234,12 @@ class Outbox(RuleBasedStateMachine):
     def an_end_is_for_ever(self) -> None:
         """Exactly one final status a recipient (invariant 4)."""
         for message, row in self.model.rows.items():
-            for position, each in enumerate(row.recipients):
-                if each.status in FINAL:
-                    assert self.ends.setdefault((message, position), each.status) == each.status
+            for position, recipient in enumerate(row.recipients):
+                if recipient.status in FINAL:
+                    assert (
+                        self.ends.setdefault((message, position), recipient.status)
+                        == recipient.status
+                    )
 
 
 async def _emptied(database: Database) -> Profile:

@@ -119,7 +119,9 @@ async def test_a_deferred_message_is_due_again(database: Database, profile: Prof
     ]
 
 
-async def test_who_lost_the_lease_may_not_settle(database: Database, profile: Profile) -> None:
+async def test_an_owner_without_the_lease_may_not_settle(
+    database: Database, profile: Profile
+) -> None:
     """Nothing is written of it, not even the attempt; its neighbours are (invariant 3)."""
     lost = await queued_message(database, profile)
     await leased_messages(database, profile, owner="wrk_1")
@@ -159,7 +161,9 @@ async def test_what_is_past_its_time_expires(database: Database, profile: Profil
             connection, owner="wrk_1", message_ids=[waiting.id], lease_until=held_until
         )
         assert await outcomes.expire(connection, now=NOW + HOUR, limit=9) == 1
-    assert [(await view_of(database, each)).status.value for each in (waiting, later, free)] == [
+    assert [
+        (await view_of(database, message)).status.value for message in (waiting, later, free)
+    ] == [
         "sending",
         "queued",
         "failed",
@@ -213,18 +217,18 @@ async def test_resolving_nothing_changes_nothing(database: Database, profile: Pr
         message_id=waiting.id, recipients=(deferred,), status=None, due_at=NOW + HOUR, attempts=()
     )
     await settle(database, "wrk_1", delivered(done), later)
-    before = [await view_of(database, each) for each in (done, waiting)]
-    for each in (done, waiting):
+    before = [await view_of(database, message) for message in (done, waiting)]
+    for message in (done, waiting):
         async with database.transaction() as connection:
             await decisions.resolve(
                 connection,
                 tenant_id=profile.tenant_id,
-                message_id=each.id,
+                message_id=message.id,
                 addresses=None,
                 event=RecipientEvent.REQUEUE,
                 now=NOW,
             )
-    assert [await view_of(database, each) for each in (done, waiting)] == before
+    assert [await view_of(database, message) for message in (done, waiting)] == before
     assert await leased_messages(database, profile, owner="wrk_1", now=NOW + MINUTE) == []
 
 

@@ -75,9 +75,9 @@ def test_an_altered_value_does_not_open() -> None:
     altered = [
         sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :] for at in range(len(sealed))
     ]
-    for wrong in [*altered, *(sealed[:length] for length in range(len(sealed))), sealed + b"x"]:
+    for damaged in [*altered, *(sealed[:length] for length in range(len(sealed))), sealed + b"x"]:
         with pytest.raises(SealError):
-            vault.open(wrong, HERE)
+            vault.open(damaged, HERE)
 
 
 def test_an_old_key_opens_and_the_newest_seals() -> None:

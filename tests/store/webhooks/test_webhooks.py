@@ -95,7 +95,7 @@ async def settled(
 ) -> None:
     """Write what the receiver answered; where it failed, the event is due again in a day."""
     answer = WebhookResponse(status_code=status)
-    told = DeliveryResult(
+    result = DeliveryResult(
         delivery=delivery,
         response=answer,
         started_at=now,
@@ -104,7 +104,7 @@ async def settled(
     )
     async with database.transaction() as connection:
         await webhook_deliveries.settle(
-            connection, webhook=webhook, owner="wrk_1", result=told, now=now
+            connection, webhook=webhook, owner="wrk_1", result=result, now=now
         )
 
 
@@ -295,7 +295,7 @@ async def test_one_is_taken_away_once(database: Database) -> None:
 
 
 @pytest.mark.parametrize(("owner", "is_due"), [("wrk_1", True), ("wrk_2", False)])
-async def test_who_has_an_event_gives_it_back(
+async def test_a_worker_gives_back_its_events(
     database: Database, owner: str, *, is_due: bool
 ) -> None:
     """It is due at once; another worker cannot give it back (invariant 3)."""
