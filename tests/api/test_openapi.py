@@ -68,7 +68,9 @@ async def test_every_operation_is_described(document: dict[str, Any]) -> None:
 async def test_every_error_is_a_problem_with_examples(document: dict[str, Any]) -> None:
     """`application/problem+json` alone, and an example for every type it can be."""
     for _, _, operation in operations(document):
-        errors = {code: each for code, each in operation["responses"].items() if code >= "4"}
+        errors = {
+            code: response for code, response in operation["responses"].items() if code >= "4"
+        }
         assert "500" in errors
         for code, response in errors.items():
             assert list(response["content"]) == ["application/problem+json"]
@@ -91,7 +93,7 @@ async def test_every_operation_says_which_errors_it_has(document: dict[str, Any]
             assert codes >= {"413", "415", "422"}
         if "{" in path:
             assert "404" in codes
-        if any(each["in"] == "query" for each in operation.get("parameters", [])):
+        if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
             assert "422" in codes
 
 
@@ -193,9 +195,12 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "create_suppression",  # nothing goes to ann from then on
     ]
     found = {
-        each["operationId"]: (path, method, each) for path, method, each in operations(document)
+        operation["operationId"]: (path, method, operation)
+        for path, method, operation in operations(document)
     }
-    assert {name for name, (_, _, each) in found.items() if "requestBody" in each} == set(order)
+    assert {name for name, (_, _, operation) in found.items() if "requestBody" in operation} == set(
+        order
+    )
     for name in order:
         path, method, operation = found[name]
         kind, media = next(iter(operation["requestBody"]["content"].items()))

@@ -14,7 +14,7 @@ MAY_SEND: Final = ["messages:send", "messages:read"]
 async def profiles(acme: Caller) -> dict[str, str]:
     """The ids of two profiles by name."""
     made = [await acme.made("/profiles", body) for body in (PROFILE, NEWS)]
-    return {each["name"]: each["id"] for each in made}
+    return {profile["name"]: profile["id"] for profile in made}
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_it_does_not_send_by_way_of_another_profile(
     assert found["fallback_profile"] == profiles["transactional"]
 
 
-async def test_it_does_not_become_the_profile_of_those_who_name_none(
+async def test_it_does_not_become_the_default_profile(
     acme: Caller, bound: Caller, profiles: dict[str, str]
 ) -> None:
     """The default is the whole tenant's: a bound key makes no profile that, nor takes it away."""
@@ -174,7 +174,7 @@ async def test_it_sees_and_ends_no_key_that_reaches_further(
     assert (await both("GET", "/messages")).status_code == 403
 
 
-async def test_a_message_out_of_reach_is_not_told_to_be_gone(acme: Caller, bound: Caller) -> None:
+async def test_a_message_out_of_reach_is_not_found(acme: Caller, bound: Caller) -> None:
     """To retry it is 404, whatever has become of its content."""
     message = await acme.made("/messages", MESSAGE | {"sensitive": True})
     answer = await bound("POST", f"/messages/{message['id']}/retry", {})

@@ -24,7 +24,7 @@ async def test_a_tenant_makes_lists_and_revokes_its_keys(api: Api, acme: Caller)
     assert answer.headers["Cache-Control"] == "no-store"
     assert await opens(api, made["key"])
     listed = (await acme.read("/keys"))["items"]
-    assert [each["id"] for each in listed] == [acme.key_id, made["id"]]
+    assert [key["id"] for key in listed] == [acme.key_id, made["id"]]
     assert made["key"] not in str(listed)
     assert (await acme("DELETE", f"/keys/{made['id']}")).status_code == 204
     assert not await opens(api, made["key"])
@@ -84,7 +84,7 @@ async def test_a_narrow_key_may_give_a_part_of_what_it_has(api: Api, acme: Calle
     assert (await narrow("POST", "/keys", body)).status_code == 201
 
 
-async def test_a_rotated_key_works_beside_the_new_one_for_a_while(api: Api, acme: Caller) -> None:
+async def test_a_rotated_key_works_next_to_the_new_one_for_a_while(api: Api, acme: Caller) -> None:
     """The new one is like it; the old one expires when the overlap is over."""
     before = datetime.now(UTC)
     made = await acme.made("/keys", KEY | {"networks": ["127.0.0.0/8"]})
@@ -148,8 +148,8 @@ async def test_a_key_ends_none_that_is_wider(api: Api, acme: Caller, wider: dict
     assert (answer.status_code, answer.json()["type"]) == (403, "/problems/scope-exceeds-caller")
     assert await opens(api, key.headers["Authorization"].removeprefix("Bearer "))
     like = await api.key(acme.tenant_id, ["messages:send"], **own)
-    for each in (like, narrow):
-        assert (await narrow("DELETE", f"/keys/{each.key_id}")).status_code == 204
+    for owner in (like, narrow):
+        assert (await narrow("DELETE", f"/keys/{owner.key_id}")).status_code == 204
 
 
 async def test_what_has_ended_is_not_rotated(acme: Caller) -> None:

@@ -24,14 +24,14 @@ async def test_what_is_done_to_a_profile_is_written_down(api: Api, acme: Caller)
     await acme("POST", "/profiles/transactional/resume")
     await acme("DELETE", "/profiles/transactional")
     log = [line for line in await lines(acme) if line["action"].startswith("profile.")]
-    assert [each["action"] for each in log] == [
+    assert [entry["action"] for entry in log] == [
         "profile.create",
         "profile.update",
         "profile.pause",
         "profile.resume",
         "profile.delete",
     ]
-    assert {each["object_id"] for each in log} == {made["id"]}
+    assert {entry["object_id"] for entry in log} == {made["id"]}
     assert log[0]["changes"]["host"] == {"before": None, "after": "smtp.example.com"}
     assert log[1]["changes"] == {
         "ehlo_name": {"before": "mail.example.com", "after": "mx.example.com"},
@@ -40,14 +40,14 @@ async def test_what_is_done_to_a_profile_is_written_down(api: Api, acme: Caller)
     assert log[1]["request_id"] == answer.headers["X-Request-ID"]
     assert log[2]["changes"]["paused_at"]["before"] is None
     assert log[4]["changes"]["host"] == {"before": "smtp.example.com", "after": None}
-    for each in log:
-        assert each["actor"] == {
+    for entry in log:
+        assert entry["actor"] == {
             "kind": "key",
             "id": acme.key_id,
             "name": "test",
             "source": "127.0.0.1",
         }
-        assert each["refused_as"] is None
+        assert entry["refused_as"] is None
     everything = str(await lines(api.admin))
     assert not any(secret in everything for secret in SECRETS)
 
@@ -71,7 +71,7 @@ async def test_what_admins_do_is_written_down_under_their_names(api: Api) -> Non
     await api.admin("DELETE", f"/tenants/acme/keys/{key['id']}")
     await api.admin("DELETE", "/tenants/acme")
     log = await lines(api.admin)
-    assert [each["action"] for each in log] == [
+    assert [entry["action"] for entry in log] == [
         "tenant.create",
         "tenant.update",
         "key.create",
@@ -84,8 +84,8 @@ async def test_what_admins_do_is_written_down_under_their_names(api: Api) -> Non
     assert log[2]["changes"]["scopes"] == {"before": None, "after": ["messages:send"]}
     assert log[3]["changes"]["replaced_by"]["after"] == log[4]["object_id"]
     assert log[5]["changes"]["revoked_at"]["before"] is None
-    assert {each["actor"]["kind"] for each in log} == {"admin"}
-    assert {each["actor"]["name"] for each in log} == {"admin"}
+    assert {entry["actor"]["kind"] for entry in log} == {"admin"}
+    assert {entry["actor"]["name"] for entry in log} == {"admin"}
     assert key["key"] not in str(log)
 
 
@@ -95,12 +95,12 @@ async def test_what_a_key_is_refused_is_written_down(api: Api, acme: Caller) -> 
     await reader("POST", "/profiles", PROFILE)
     await reader("GET", "/tenants")
     refused = [line for line in await lines(acme) if line["refused_as"]]
-    assert [(each["action"], each["object_id"], each["refused_as"]) for each in refused] == [
+    assert [(entry["action"], entry["object_id"], entry["refused_as"]) for entry in refused] == [
         ("create_profile", "/profiles", "scope-missing"),
         ("list_tenants", "/tenants", "admin-only"),
     ]
-    assert {each["actor"]["id"] for each in refused} == {reader.key_id}
-    assert {each["tenant_id"] for each in refused} == {acme.tenant_id}
+    assert {entry["actor"]["id"] for entry in refused} == {reader.key_id}
+    assert {entry["tenant_id"] for entry in refused} == {acme.tenant_id}
 
 
 async def test_a_sender_that_is_not_allowed_is_written_down(acme: Caller) -> None:
@@ -110,17 +110,15 @@ async def test_a_sender_that_is_not_allowed_is_written_down(acme: Caller) -> Non
     assert (await lines(acme))[-1]["refused_as"] == "sender-not-allowed"
 
 
-async def test_who_is_not_known_is_written_down_by_the_hint_of_the_key(
-    api: Api, acme: Caller
-) -> None:
+async def test_an_unknown_caller_is_recorded_by_the_hint_of_its_key(api: Api, acme: Caller) -> None:
     """Admins alone see it: it is no tenant's. Who sends no key is not written down."""
     await api.nobody("GET", "/messages")
     await api.nobody("GET", "/messages", headers=bearer("hel_abcdefghijklmnop"))
     await api.nobody("GET", "/messages", headers=bearer("a-password-of-somebody"))
     log = [line for line in await lines(api.admin) if line["refused_as"]]
-    assert [each["actor"]["name"] for each in log] == ["hel_abcd…", None]
-    assert {each["actor"]["kind"] for each in log} == {"unknown"}
-    assert {each["refused_as"] for each in log} == {"unauthenticated"}
+    assert [entry["actor"]["name"] for entry in log] == ["hel_abcd…", None]
+    assert {entry["actor"]["kind"] for entry in log} == {"unknown"}
+    assert {entry["refused_as"] for entry in log} == {"unauthenticated"}
     assert not [line for line in await lines(acme) if line["refused_as"]]
 
 
@@ -135,7 +133,7 @@ async def test_the_log_is_read_by_action_and_in_pages(api: Api, acme: Caller) ->
     rest = await acme.read(
         f"/audit-log?action=profile.create&limit=2&cursor={first['next_cursor']}"
     )
-    names = [each["changes"]["name"]["after"] for each in first["items"] + rest["items"]]
+    names = [entry["changes"]["name"]["after"] for entry in first["items"] + rest["items"]]
     assert names == ["c", "b", "a"]
     assert rest["next_cursor"] is None
 

@@ -50,10 +50,10 @@ async def test_no_key_is_no_guess(guarded: Api) -> None:
         assert (await guarded.nobody("GET", "/messages")).status_code == 401
     assert (await guarded.nobody("GET", "/messages", headers=WRONG)).status_code == 401
     log = (await guarded.admin.read("/audit-log"))["items"]
-    assert [each["refused_as"] for each in log[: len(log) - before]] == ["unauthenticated"]
+    assert [entry["refused_as"] for entry in log[: len(log) - before]] == ["unauthenticated"]
 
 
-async def test_no_guess_locks_out_who_has_a_key(guarded: Api) -> None:
+async def test_no_guess_locks_out_a_valid_key(guarded: Api) -> None:
     """From the same source, and whether the key was seen before or not: as after a restart."""
     acme = await guarded.tenant("acme")
     await exhaust(guarded)
@@ -97,7 +97,7 @@ async def test_what_is_refused_as_a_guess_is_not_written_down(guarded: Api) -> N
     for _ in range(10):
         await guarded.nobody("GET", "/messages", headers=WRONG)
     log = (await guarded.admin.read("/audit-log"))["items"]
-    assert len([each for each in log if each["refused_as"]]) == A_MINUTE
+    assert len([entry for entry in log if entry["refused_as"]]) == A_MINUTE
 
 
 async def test_what_a_key_may_not_do_is_no_guess(guarded: Api, acme: Caller) -> None:

@@ -84,14 +84,14 @@ def strings(schema: dict[str, Any], document: dict[str, Any], seen: Place = ()) 
             yield from strings(document["components"]["schemas"][name], document, (*seen, name))
         return
     for choice in ("anyOf", "oneOf", "allOf"):
-        for each in schema.get(choice, ()):
-            yield from strings(each, document, seen)
+        for part in schema.get(choice, ()):
+            yield from strings(part, document, seen)
     if schema.get("type") == "string" and not schema.keys() & {"enum", "const", "format"}:
         yield ()
     inner = [("*", schema.get("items")), ("{}", schema.get("additionalProperties"))]
-    for name, each in [*inner, *schema.get("properties", {}).items()]:
-        if isinstance(each, dict):
-            yield from ((name, *rest) for rest in strings(each, document, seen))
+    for name, part in [*inner, *schema.get("properties", {}).items()]:
+        if isinstance(part, dict):
+            yield from ((name, *rest) for rest in strings(part, document, seen))
 
 
 def places(operation: dict[str, Any], document: dict[str, Any]) -> set[Place]:
@@ -99,15 +99,15 @@ def places(operation: dict[str, Any], document: dict[str, Any]) -> set[Place]:
     found = set[Place]()
     for media in operation.get("requestBody", {}).get("content", {}).values():
         found |= {("body", *rest) for rest in strings(media["schema"], document)}
-    for each in operation.get("parameters", ()):
-        where = each["in"], each["name"]
-        found |= {(*where, *rest) for rest in strings(each["schema"], document)}
+    for parameter in operation.get("parameters", ()):
+        where = parameter["in"], parameter["name"]
+        found |= {(*where, *rest) for rest in strings(parameter["schema"], document)}
     return found - {("body",)}
 
 
 def last_name(place: Place) -> str:
     """The name of what stands there."""
-    return [each for each in place if each not in {"*", "{}"}][-1]
+    return [segment for segment in place if segment not in {"*", "{}"}][-1]
 
 
 def references(document: dict[str, Any]) -> list[Reference]:
@@ -312,7 +312,7 @@ async def test_no_list_shows_what_is_hidden_whatever_its_cursor(
     prefixes = {names[0].split("_")[0]: names[0] for names in scene.hidden.values()}
     secret = [name for names in scene.hidden.values() for name in names]
     for method, path, operation in operations(document):
-        has = {each["name"] for each in operation.get("parameters", ())}
+        has = {parameter["name"] for parameter in operation.get("parameters", ())}
         if method != "GET" or "cursor" not in has or path == STREAM or path.startswith("/tenants"):
             continue
         address = path.format(**{name: scene.own[name][0] for name in parameters(path)})
@@ -355,7 +355,9 @@ async def test_nobody_is_answered_what_another_key_was(
     alike = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=["covert"])
     keyed = set[str]()
     for method, path, operation in operations(document):
-        if "Idempotency-Key" not in {each["name"] for each in operation.get("parameters", ())}:
+        if "Idempotency-Key" not in {
+            parameter["name"] for parameter in operation.get("parameters", ())
+        }:
             continue
         keyed.add(operation["operationId"])
         request, address = REPLAYS[operation["operationId"]], path.format(message=message)

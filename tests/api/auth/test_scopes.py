@@ -199,7 +199,7 @@ async def test_what_is_refused_is_not_done(api: Api, document: dict[str, Any]) -
         needed = NEEDS.get(operation["operationId"])
         if needed is None or method == "GET":
             continue
-        without = [each for each in EVERY_SCOPE if each != needed]
+        without = [scope for scope in EVERY_SCOPE if scope != needed]
         caller = await api.key(acme.tenant_id, without)
         answer = await caller(method, path.format(**named), least_body(operation))
         assert answer.status_code == 403, (method, path)

@@ -23,7 +23,9 @@ async def test_a_burst_of_messages_reads_key_tenant_profile_and_signing_once(
         )
     assert {answer.status_code for answer in answers} == {202}
     for what in ("api_keys.hash", "tenants.slug", "profiles.ehlo_name", "sending_domains"):
-        assert sum("SELECT" in each and what in each for each, _ in statements) == 1, what
+        assert (
+            sum("SELECT" in statement and what in statement for statement, _ in statements) == 1
+        ), what
 
 
 class Reading:
@@ -49,7 +51,7 @@ class Reading:
         return tasks
 
 
-async def test_who_asks_meanwhile_has_the_same_answer() -> None:
+async def test_requests_at_the_same_time_share_the_answer() -> None:
     """Who asks afterwards has another."""
     reading = Reading()
     tasks = await reading.asked(3)
@@ -60,7 +62,7 @@ async def test_who_asks_meanwhile_has_the_same_answer() -> None:
     assert reading.begun == 2
 
 
-async def test_all_are_told_how_it_failed() -> None:
+async def test_all_get_the_same_error() -> None:
     """And nothing is kept."""
     reading = Reading()
     tasks = await reading.asked(3)
@@ -82,7 +84,7 @@ async def test_one_that_goes_away_ends_nobody_elses() -> None:
     assert await second == "one"
 
 
-async def test_what_was_read_before_a_change_is_for_nobody_who_asks_after_it() -> None:
+async def test_a_request_after_a_change_reads_again() -> None:
     """Nor is it kept, whenever it ends."""
     reading = Reading()
     [before] = await reading.asked()

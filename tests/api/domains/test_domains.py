@@ -54,7 +54,7 @@ async def test_two_keys_are_made_whose_records_are_shown(acme: Caller) -> None:
     assert answer.headers["Location"] == f"/domains/{made['id']}"
     assert made["domain"] == "xn--gre-6ka8l.example.com"
     assert not made["signed"]
-    assert {each["algorithm"] for each in made["keys"]} == {"rsa-sha256", "ed25519-sha256"}
+    assert {key["algorithm"] for key in made["keys"]} == {"rsa-sha256", "ed25519-sha256"}
     for key in made["keys"]:
         record = key["dns_record"]
         assert record["name"] == f"{key['selector']}._domainkey.{made['domain']}"

@@ -28,13 +28,14 @@ async def test_the_pages_run_their_own_scripts_alone_and_ask_no_other_host(
     """Somebody types a key in there."""
     page = await api.nobody("GET", path)
     policy = dict(
-        each.strip().split(" ", 1) for each in page.headers["Content-Security-Policy"].split(";")
+        directive.strip().split(" ", 1)
+        for directive in page.headers["Content-Security-Policy"].split(";")
     )
     assert policy["default-src"] == "'none'"
     assert policy["connect-src"] == "'self'"
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     inline = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
-    digests = [b64encode(sha256(each.encode()).digest()).decode() for each in inline]
+    digests = [b64encode(sha256(script.encode()).digest()).decode() for script in inline]
     assert policy["script-src"].split() == ["'self'", *(f"'sha256-{digest}'" for digest in digests)]
     assert len(inline) == (path != "/redoc")
     assert not re.findall(r" on[a-z]+=", page.text)
@@ -72,7 +73,7 @@ async def test_a_header_that_is_read_once_is_refused_twice(
     }
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
     lines = [f"{method} /messages HTTP/1.1", f"{name}: {value}"]
-    lines += [f"{each}: {own[each]}" for each in own]
+    lines += [f"{field}: {own[field]}" for field in own]
     writer.write("\r\n".join([*lines, "", ""]).encode())
     answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 400"), answer
@@ -128,7 +129,7 @@ async def inside(api: Api) -> AsyncIterator[Api]:
         yield Api(app, services, http, api.monotonic, api.budget)
 
 
-async def test_what_is_an_admins_can_stand_apart(inside: Api) -> None:
+async def test_admin_operations_can_be_served_apart(inside: Api) -> None:
     """So that a proxy keeps it inside; its own paths are found there and nowhere else."""
     made = await inside.admin("POST", "/admin/tenants", {"slug": "acme"})
     assert made.headers["Location"] == f"/admin/tenants/{made.json()['id']}"

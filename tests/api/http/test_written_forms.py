@@ -193,7 +193,10 @@ async def test_every_list_takes_limit_once(
     lists = [
         path
         for path, operations in document["paths"].items()
-        if any(each["name"] == "limit" for each in operations.get("get", {}).get("parameters", ()))
+        if any(
+            parameter["name"] == "limit"
+            for parameter in operations.get("get", {}).get("parameters", ())
+        )
     ]
     assert {"/tenants", "/tenants/{tenant}/keys", "/audit-log", "/messages"} <= set(lists)
     for path in lists:

@@ -147,11 +147,13 @@ async def test_whom_it_suppresses(
     await api.admin("PATCH", f"/tenants/{acme.tenant_id}", {"suppresses_hard_bounces": wanted})
     answer = await received(acme, mail(name, sent))
     found = (await acme.read("/suppressions"))["items"]
-    assert {each["address"]: (each["reason"], each["tag"]) for each in found} == suppressed
+    assert {
+        suppression["address"]: (suppression["reason"], suppression["tag"]) for suppression in found
+    } == suppressed
     told = {recipient["address"] for recipient in answer["recipients"] if recipient["suppressed"]}
     assert told == set(suppressed)
-    for each in found:
-        assert sent["id"] in each["detail"]
+    for suppression in found:
+        assert sent["id"] in suppression["detail"]
 
 
 async def test_a_complaint_without_an_address_is_of_the_only_recipient(
@@ -213,7 +215,7 @@ async def test_another_tenants_message_is_nobodys(api: Api, sent: Any) -> None:
     assert (await other.read("/events"))["items"] == []
 
 
-async def test_who_was_erased_stays_so(acme: Caller, sent: Any) -> None:
+async def test_an_erased_recipient_stays_erased(acme: Caller, sent: Any) -> None:
     """A report that comes later brings no address, nor what was said of it."""
     await acme("POST", f"/messages/{sent['id']}/cancel")
     assert (await acme("DELETE", "/recipients/ann@example.org")).status_code == 200
@@ -328,7 +330,7 @@ async def test_what_a_machine_reports_suppresses_nobody(acme: Caller, sent: Any,
 
 
 @pytest.mark.one_database
-async def test_who_opts_out_complains(acme: Caller, sent: Any) -> None:
+async def test_an_opt_out_is_a_complaint(acme: Caller, sent: Any) -> None:
     """Whatever the letter case."""
     content = mail("complaint", sent).replace(b"Feedback-Type: abuse", b"feedback-type: Opt-Out")
     [answer] = (await received(acme, content))["recipients"]
@@ -388,9 +390,7 @@ async def test_a_mail_beyond_a_bound_is_refused_with_the_bound(acme: Caller) -> 
 
 
 @pytest.mark.one_database
-async def test_who_leaves_is_known_by_the_one_address_that_from_has(
-    acme: Caller, sent: Any
-) -> None:
+async def test_an_unsubscribe_is_of_the_only_address_in_from(acme: Caller, sent: Any) -> None:
     """As mailers write it, well or not; a name or a comment is no address."""
     for written in (
         b"ann@example.org",

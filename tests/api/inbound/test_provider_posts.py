@@ -250,7 +250,9 @@ def refused(answer: httpx.Response, words: str) -> None:
     assert answer.json()["instance"].endswith("/…")
 
 
-async def test_who_cannot_sign_changes_nothing(api: Api, acme: Caller, sent: Any) -> None:
+async def test_a_post_without_a_signature_changes_nothing(
+    api: Api, acme: Caller, sent: Any
+) -> None:
     """403 says what to compare, and the audit log names the webhook and the source."""
     paths = {provider: await made(acme, provider) for provider in PROOFS}
     bounce = post_of("sendgrid_bounce", sent)
@@ -467,7 +469,7 @@ async def test_a_token_opens_its_own_webhook_alone(api: Api, acme: Caller, sent:
 
 
 @pytest.mark.one_database
-async def test_who_guesses_tokens_is_slowed(api: Api) -> None:
+async def test_guesses_of_tokens_are_slowed(api: Api) -> None:
     """As who guesses keys is."""
     answers = [await post(api, "/inbound/ses/none", {}) for _ in range(21)]
     assert [answer.status_code for answer in answers] == [401] * 20 + [429]

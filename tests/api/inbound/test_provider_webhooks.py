@@ -125,7 +125,7 @@ async def test_a_rotated_url_works_for_a_while(api: Api, acme: Caller) -> None:
     assert await takes(api, made["path"])
     assert await takes(api, second["path"])
     third = (await acme("POST", rotate, {"overlap_seconds": 0})).json()
-    taken = [await takes(api, each["path"]) for each in (made, second, third)]
+    taken = [await takes(api, webhook["path"]) for webhook in (made, second, third)]
     assert taken == [False, False, True]
 
 

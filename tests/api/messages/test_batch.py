@@ -36,10 +36,10 @@ async def test_each_is_accepted_in_its_place(sender: Caller) -> None:
     results = answer.json()["results"]
     assert [result["status"] for result in results] == [202, 202, 202]
     assert [result["problem"] for result in results] == [None] * 3
-    for each, name in zip(results, ("ann", "bob", "carol"), strict=True):
-        assert each["message"]["recipients"][0]["address"] == f"{name}@example.org"
-        found = await sender.read(f"/messages/{each['message']['id']}")
-        assert without_waiting(found) == each["message"]
+    for result, name in zip(results, ("ann", "bob", "carol"), strict=True):
+        assert result["message"]["recipients"][0]["address"] == f"{name}@example.org"
+        found = await sender.read(f"/messages/{result['message']['id']}")
+        assert without_waiting(found) == result["message"]
 
 
 async def test_one_that_is_refused_is_no_fault_of_its_neighbours(api: Api, sender: Caller) -> None:
@@ -57,7 +57,7 @@ async def test_one_that_is_refused_is_no_fault_of_its_neighbours(api: Api, sende
         (MESSAGE | {"to": ["eve@example.net"]}, 403, "recipient-not-allowed"),
         (MESSAGE | {"text": "x" * 100_001}, 413, "message-too-large"),
     ]
-    answer = await batch(sender, to("ann"), *(each for each, *_ in wrong), to("bob"))
+    answer = await batch(sender, to("ann"), *(body for body, *_ in wrong), to("bob"))
     assert answer.status_code == 202
     [first, *refused, last] = answer.json()["results"]
     assert [first["status"], last["status"]] == [202, 202]

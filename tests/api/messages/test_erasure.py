@@ -238,7 +238,7 @@ async def test_a_key_that_names_somebody_is_not_stored(sender: Caller, migrated_
         again = await sender("POST", path, body, headers=headers)
         assert again.content == first.content
         assert again.headers["Idempotent-Replayed"] == "true"
-    assert not [each for each, value in await cells(migrated_url) if "receipt-ann" in str(value)]
+    assert not [cell for cell, value in await cells(migrated_url) if "receipt-ann" in str(value)]
 
 
 async def test_a_tag_of_another_is_left(sender: Caller) -> None:
@@ -259,7 +259,7 @@ async def test_letters_of_any_script_have_no_case(sender: Caller, written: str) 
     assert [item["id"] for item in found["items"]] == [message["id"]]
     await sender("POST", f"/messages/{message['id']}/cancel")
     again = await sender.made(f"/messages/{message['id']}/retry", {"recipients": [written]})
-    assert [each["address"].casefold() for each in again["recipients"]] == [
+    assert [recipient["address"].casefold() for recipient in again["recipients"]] == [
         "jörg.lee@xn--mller-kva.example"
     ]
     made = await sender.made("/suppressions", {"address": written})

@@ -19,7 +19,7 @@ async def test_as_json_lines_and_as_csv(acme: Caller) -> None:
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert len(lines) == 250
     assert lines[0] == await acme.read(f"/messages/{lines[0]['id']}")
-    assert [each["id"] for each in lines] == sorted((e["id"] for e in lines), reverse=True)
+    assert [message["id"] for message in lines] == sorted((e["id"] for e in lines), reverse=True)
     answer = await acme("GET", "/messages/export?tag=a&format=csv")
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert len(rows) == 500

@@ -94,7 +94,7 @@ async def test_the_answer_stands_when_its_profile_is_gone(sender: Caller) -> Non
     assert (again.status_code, again.content) == (202, first.content)
 
 
-async def test_who_was_erased_is_named_by_no_answer(sender: Caller) -> None:
+async def test_no_replay_names_an_erased_recipient(sender: Caller) -> None:
     """The message is told as it stands instead, and not sent again."""
     first = await sent(sender, "k")
     await sender("DELETE", f"/recipients/{MESSAGE['to'][0]}")
@@ -108,11 +108,11 @@ async def test_of_many_at_once_one_is_done(sender: Caller) -> None:
     """The others are told that it is being worked on, or get its answer."""
     answers = await asyncio.gather(*(sent(sender, "k") for _ in range(20)))
     done = [answer for answer in answers if answer.status_code == 202]
-    assert len({each.json()["id"] for each in done}) == 1
-    assert sum("Idempotent-Replayed" not in each.headers for each in done) == 1
+    assert len({answer.json()["id"] for answer in done}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in done) == 1
     waiting = [answer for answer in answers if answer.status_code != 202]
-    assert {each.json()["type"] for each in waiting} <= {"/problems/idempotency-key-in-flight"}
-    assert {each.status_code for each in waiting} <= {409}
+    assert {answer.json()["type"] for answer in waiting} <= {"/problems/idempotency-key-in-flight"}
+    assert {answer.status_code for answer in waiting} <= {409}
     assert await count(sender) == 1
 
 

@@ -18,7 +18,7 @@ async def header(caller: Caller, way: dict[str, Any], **fields: Any) -> list[str
     message = await caller.made("/messages", MESSAGE | {"list_unsubscribe": way} | fields)
     raw = (await caller("GET", f"/messages/{message['id']}/raw")).content
     value = message_from_bytes(raw, policy=policy.default)["List-Unsubscribe"]
-    return [each.strip(" <>") for each in value.split(">,")]
+    return [uri.strip(" <>") for uri in value.split(">,")]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def tenant(acme: Caller) -> Caller:
 def answer(uri: str, *, is_subject_kept: bool = True, encode: Any = None) -> bytes:
     """The mail that a program writes for a `mailto:` (RFC 6068)."""
     address, _, fields = uri.removeprefix("mailto:").partition("?")
-    said = dict(each.split("=", 1) for each in fields.split("&") if each)
+    said = dict(pair.split("=", 1) for pair in fields.split("&") if pair)
     subject = unquote(said.get("subject", "")) if is_subject_kept else ""
     to = unquote(address)
     return (
@@ -126,7 +126,7 @@ async def test_what_would_end_a_url_is_encoded(
         ({"mailto": "u"}, "no @"),
     ],
 )
-async def test_what_cannot_stand_there_is_refused(
+async def test_values_that_break_the_header_are_refused(
     tenant: Caller, way: dict[str, Any], said: str
 ) -> None:
     """With what to write instead."""

@@ -29,14 +29,14 @@ async def test_files_are_attached(acme: Caller) -> None:
     assert answer.status_code == 202, answer.text
     raw = await acme("GET", answer.headers["Location"] + "/raw")
     message = message_from_bytes(raw.content, policy=policy.default)
-    found = {each.get_filename(): each for each in message.walk() if each.get_filename()}
+    found = {part.get_filename(): part for part in message.walk() if part.get_filename()}
     assert set(found) == {"a.txt", PDF[0], "logo.png"}
     assert found[PDF[0]].get_content() == PDF[1]
     assert found[PDF[0]].get_content_type() == "application/pdf"
     assert found["logo.png"]["Content-ID"] == "<logo@x>"
 
 
-async def test_what_is_wrong_is_told(acme: Caller) -> None:
+async def test_errors_name_their_part(acme: Caller) -> None:
     """By its place, as in JSON, and nothing is sent."""
     await acme.made("/profiles", PROFILE)
     files = [("attachments", PDF)]
@@ -101,7 +101,7 @@ async def test_the_message_may_be_a_file_itself(acme: Caller) -> None:
     assert await filenames(acme, answer) == [PDF[0]]
 
 
-async def test_a_file_that_was_not_chosen_is_none(acme: Caller) -> None:
+async def test_an_empty_file_field_is_ignored(acme: Caller) -> None:
     """Browsers send an empty one without a name."""
     await acme.made("/profiles", PROFILE)
     answer = await written(acme, 'filename=""', "")

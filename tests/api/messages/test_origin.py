@@ -69,7 +69,7 @@ async def test_an_admin_key_is_recorded_by_its_name(api: Api, sender: Caller) ->
 async def test_every_read_of_messages_takes_the_filters(api: Api, sender: Caller) -> None:
     """The list, the export and actions; an unknown source is refused."""
     other = await api.key(sender.tenant_id, EVERY_SCOPE)
-    mine, theirs = [await each.made("/messages", MESSAGE) for each in (sender, other)]
+    mine, theirs = [await caller.made("/messages", MESSAGE) for caller in (sender, other)]
     assert await found(sender, f"key={other.key_id}") == [theirs["id"]]
     assert await found(sender, "source=api") == [mine["id"], theirs["id"]]
     for query in ("source=smtp", "key=key_0", f"key={other.key_id}&source=smtp"):
@@ -92,7 +92,7 @@ async def test_a_revoked_key_stays_on_its_messages(api: Api, sender: Caller) -> 
     assert await found(sender, f"key={stolen.key_id}") == [message["id"]]
 
 
-async def test_a_replay_shows_who_sent_the_message_first(api: Api, sender: Caller) -> None:
+async def test_a_replay_shows_the_key_of_the_first_request(api: Api, sender: Caller) -> None:
     """Another key that repeats a request sends nothing."""
     headers = {"Idempotency-Key": "order-42"}
     first = await sender("POST", "/messages", MESSAGE, headers=headers)
@@ -102,7 +102,7 @@ async def test_a_replay_shows_who_sent_the_message_first(api: Api, sender: Calle
     assert origin(again.json()) == ("api", sender.key_id)
 
 
-async def test_events_tell_who_sent_the_message(sender: Caller) -> None:
+async def test_events_show_the_key_of_the_message(sender: Caller) -> None:
     """As webhooks get them."""
     message = await sender.made("/messages", MESSAGE)
     [event] = (await sender.read("/events"))["items"]

@@ -137,7 +137,7 @@ async def test_recipients_are_counted(acme: Caller) -> None:
     assert counts(await acme.read("/stats?by=tag")) == {"eu": 3, "receipt": 2}
     by_domain = await acme.read("/stats?by=domain")
     assert counts(by_domain) == {"example.org": 2, "example.net": 1}
-    [group] = [each for each in by_domain["groups"] if each["key"] == "example.org"]
+    [group] = [group for group in by_domain["groups"] if group["key"] == "example.org"]
     assert (group["statuses"]["queued"], group["statuses"]["cancelled"]) == (1, 1)
     now = datetime.now(UTC)
     days = {f"{now:%Y-%m-%d}T00:00:00Z", f"{now - timedelta(minutes=5):%Y-%m-%d}T00:00:00Z"}

@@ -16,7 +16,7 @@ async def uploaded(
 ) -> list[Any]:
     """The lines of the answer to lines, which come in pieces."""
     content = b"".join(
-        (each if isinstance(each, bytes) else json.dumps(each).encode()) + b"\n" for each in lines
+        (line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines
     )
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -44,18 +44,18 @@ async def test_more_than_a_request_may_hold(acme: Caller) -> None:
     await acme.made("/profiles", PROFILE)
     lines = [LINE | {"text": "x" * 3000} for _ in range(500)]  # 1.5 MB; a body has 1.2
     answer = await uploaded(acme, lines, chunk_bytes=100_000)
-    assert [each["lines"] for each in answer] == [200, 400, 500, 500]
+    assert [part["lines"] for part in answer] == [200, 400, 500, 500]
     assert answer[-1] == {"lines": 500, "accepted": 500, "refused": 0, "is_done": True}
     assert await count(acme) == 500
 
 
-async def test_a_line_that_is_wrong_is_told_by_its_number(acme: Caller) -> None:
+async def test_an_invalid_line_is_reported_by_its_number(acme: Caller) -> None:
     """As an editor counts them. Its neighbours are accepted; empty lines are none."""
     await acme.made("/profiles", PROFILE)
     answer = await uploaded(
         acme, [LINE, b"", {"to": []}, b"{", b"[1]", LINE, b"\xff"], chunk_bytes=7
     )
-    told = {each["line"]: each["problem"]["status"] for each in answer if "line" in each}
+    told = {part["line"]: part["problem"]["status"] for part in answer if "line" in part}
     assert told == {3: 422, 4: 422, 5: 422, 7: 422}
     assert answer[-1] == {"lines": 6, "accepted": 2, "refused": 4, "is_done": True}
     assert await count(acme) == 2
@@ -65,7 +65,7 @@ async def test_a_line_that_is_wrong_is_told_by_its_number(acme: Caller) -> None:
 async def test_refusals_are_shown_up_to_a_number(acme: Caller) -> None:
     """So that the answer fits where nobody reads it yet; they are counted all the same."""
     answer = await uploaded(acme, [{}] * 450)
-    assert len([each for each in answer if "line" in each]) == 200
+    assert len([part for part in answer if "line" in part]) == 200
     assert answer[-1]["refused"] == 450
 
 

@@ -251,7 +251,7 @@ async def test_the_first_profile_is_the_default_until_another_is(acme: Caller) -
     assert (first["is_default"], second["is_default"]) == (True, False)
     await acme("PATCH", "/profiles/sandbox", {"is_default": True})
     listed = (await acme.read("/profiles"))["items"]
-    assert [(each["name"], each["is_default"]) for each in listed] == [
+    assert [(profile["name"], profile["is_default"]) for profile in listed] == [
         ("transactional", False),
         ("sandbox", True),
     ]
@@ -503,7 +503,7 @@ async def test_profiles_are_listed_in_pages(acme: Caller) -> None:
         await acme.made("/profiles", SANDBOX | {"name": f"p{number}"})
     first = await acme.read("/profiles?limit=2")
     second = await acme.read(f"/profiles?limit=2&cursor={first['next_cursor']}")
-    names = [each["name"] for each in first["items"] + second["items"]]
+    names = [profile["name"] for profile in first["items"] + second["items"]]
     assert names == ["p0", "p1", "p2"]
 
 

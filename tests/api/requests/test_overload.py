@@ -64,7 +64,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: "])
-async def test_who_comes_to_no_end_of_a_header_is_cut(impatient: str, said: bytes) -> None:
+async def test_a_header_without_an_end_is_cut(impatient: str, said: bytes) -> None:
     """Whether nothing comes or not enough."""
     async with connected(impatient) as (reader, writer):
         writer.write(said)
@@ -134,7 +134,7 @@ def request(caller: Caller, length: int, path: str = "/messages") -> bytes:
 @pytest.mark.parametrize("is_known", [True, False])
 @pytest.mark.parametrize("said", [b"", b'{"to": ["ann@exam'])
 @pytest.mark.parametrize("path", ["/messages", "/profiles", "/keys", "/profiles/verify"])
-async def test_who_stops_in_a_body_is_cut(
+async def test_a_body_that_stops_is_cut(
     api: Api,
     acme: Caller,
     monkeypatch: pytest.MonkeyPatch,
@@ -228,7 +228,7 @@ def test_a_tenant_and_an_address_have_their_shares() -> None:
     assert budget.held_bytes == 1000
 
 
-def test_who_holds_nothing_may_be_released() -> None:
+def test_a_client_that_holds_nothing_may_be_released() -> None:
     """A message of 0 bytes ends after another of the same tenant and address."""
     budget, holders = Budget(1000, 400), ["a", "proxy"]
     budget.reserve(holders, 0)
@@ -357,7 +357,7 @@ STRINGS: Final = st.lists(PIECES, max_size=20).map("".join)
 VALUES: Final = st.recursive(
     STRINGS.map('"{}"'.format) | st.sampled_from(["1", "null", '""', "[]", "{}"]),
     lambda inner: (
-        st.lists(inner, max_size=6).map(lambda each: f"[{','.join(each)}]")
+        st.lists(inner, max_size=6).map(lambda items: f"[{','.join(items)}]")
         | st.lists(st.tuples(STRINGS, inner), max_size=6).map(
             lambda pairs: (
                 "{"

@@ -12,7 +12,7 @@ DAY = timedelta(days=1)
 
 async def ids(caller: Caller, query: str = "") -> list[str]:
     """The ids of the sessions that are listed."""
-    return [each["id"] for each in (await caller.read(f"/submissions{query}"))["items"]]
+    return [session["id"] for session in (await caller.read(f"/submissions{query}"))["items"]]
 
 
 async def test_a_session_is_read_as_it_was_written(api: Api, acme: Caller) -> None:
@@ -89,11 +89,11 @@ async def test_the_list_is_read_in_pages(api: Api, acme: Caller) -> None:
     made = [(await api.session(acme.tenant_id)).id for _ in range(5)]
     first = await acme.read("/submissions?limit=3")
     rest = await acme.read(f"/submissions?limit=3&cursor={first['next_cursor']}")
-    assert [each["id"] for each in first["items"] + rest["items"]] == made[::-1]
+    assert [session["id"] for session in first["items"] + rest["items"]] == made[::-1]
     assert rest["next_cursor"] is None
 
 
-async def test_only_admins_see_who_never_logged_in(api: Api, acme: Caller) -> None:
+async def test_only_admins_see_sessions_without_a_login(api: Api, acme: Caller) -> None:
     """For one tenant an admin sees what the tenant does."""
     other = await api.tenant("other")
     stranger = await api.session(None)

@@ -35,10 +35,10 @@ async def test_every_asset_is_served_here(api: Api, path: str) -> None:
     parser.feed(page.text)
     wanted = parser.found | set(re.findall(r"""url: ?['"]([^'"]+)['"]""", page.text))
     assert {"/openapi.json"} < wanted
-    assert any(each.endswith(".js") for each in wanted)
-    for each in wanted:
-        assert urlsplit(each).netloc == ""
-        answer = await api.nobody("GET", urljoin(path, each))
+    assert any(url.endswith(".js") for url in wanted)
+    for url in wanted:
+        assert urlsplit(url).netloc == ""
+        answer = await api.nobody("GET", urljoin(path, url))
         assert answer.status_code == 200
         assert answer.content
 

@@ -108,7 +108,7 @@ async def test_405_names_the_methods(acme: Caller) -> None:
         (b'\xff{"to": []}', "UTF-8"),
     ],
 )
-async def test_broken_json_is_told_apart(acme: Caller, content: bytes, said: str) -> None:
+async def test_broken_json_has_an_error_of_its_own(acme: Caller, content: bytes, said: str) -> None:
     """A body that cannot be read says where reading it stopped."""
     answer = await acme("POST", "/messages", content=content, headers=JSON)
     assert answer.status_code == 422
@@ -117,7 +117,7 @@ async def test_broken_json_is_told_apart(acme: Caller, content: bytes, said: str
 
 
 @pytest.mark.one_database
-async def test_json_that_is_too_deep_is_told_so(acme: Caller) -> None:
+async def test_json_that_is_too_deep_is_refused(acme: Caller) -> None:
     """It is read no further than to there."""
     answer = await acme("POST", "/messages", content=b"[" * 100_000, headers=JSON)
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/json-too-large")
@@ -136,7 +136,7 @@ async def test_only_json_is_taken(acme: Caller, headers: dict[str, str]) -> None
 
 
 @pytest.mark.one_database
-async def test_a_missing_body_is_told(acme: Caller) -> None:
+async def test_a_missing_body_is_refused(acme: Caller) -> None:
     """No body at all is an invalid request."""
     answer = await acme("POST", "/messages")
     assert answer.json()["errors"] == [
@@ -238,7 +238,7 @@ async def test_the_unexpected_is_500_and_says_nothing(
     assert answer.headers["X-Request-ID"] == body["request_id"] == "boom-1"
     assert body["type"] == "/problems/internal-error"
     assert CANARY not in answer.text
-    [record] = [each for each in caplog.records if each.levelname == "ERROR"]
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.exc_info is not None
 
 

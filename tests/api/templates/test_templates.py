@@ -105,7 +105,7 @@ async def test_each_of_a_batch_has_its_own_variables(acme: Caller) -> None:
 
 
 @pytest.mark.one_database
-async def test_what_is_missing_is_told(acme: Caller) -> None:
+async def test_an_error_names_missing_variables(acme: Caller) -> None:
     """Which variable, in which part and line; or what the schema says of it."""
     await acme.made("/profiles", PROFILE)
     await acme.made("/templates", RECEIPT)

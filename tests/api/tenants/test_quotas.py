@@ -194,7 +194,7 @@ async def test_a_tenant_reads_what_it_has_used(api: Api) -> None:
     )
     await acme.made("/messages", MESSAGE)
     found = {limit["limit"]: limit for limit in (await acme.read("/usage"))["limits"]}
-    used = {name: (each["used"], each["value"]) for name, each in found.items()}
+    used = {name: (usage["used"], usage["value"]) for name, usage in found.items()}
     assert used == {
         "messages_per_day": (1, 10),
         "queued_messages": (1, 5),
