@@ -43,6 +43,7 @@ from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
 from app.inbound.sns import SnsClient
+from app.message_log import MessageLog
 from app.metrics import Metrics
 from app.settings import Settings, read_settings, variable_name
 from app.smtp.outgoing import local_address
@@ -132,6 +133,7 @@ class _Service:
     budget: Budget  # of HTTP and SMTP together
     readiness: Readiness
     metrics: Metrics
+    message_log: MessageLog
     committer: Committer
     engine: Engine | None
     companions: Sequence[Dispatcher | Poller]
@@ -142,6 +144,7 @@ class _Service:
         """Run all parts while the block runs. Accepting parts end before delivering ones."""
         database, clock = self.services.database, self.services.clock
         async with AsyncExitStack() as stack:
+            stack.callback(self.message_log.flush)
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.services.renderer.close)
             await self.readiness.check()
@@ -179,7 +182,8 @@ def _make_service(
     database = worker.open_database(settings)
     clock = clock or DatabaseClock(database)
     readiness = Readiness(database)
-    metrics = worker.make_metrics(settings, database, clock)
+    message_log = worker.make_message_log(settings)
+    metrics = worker.make_metrics(settings, database, clock, message_log)
     parts = worker.make_parts(settings, database, clock, hostname)
     engine, companions = None, tuple[Dispatcher | Poller, ...]()
     if is_delivering:
@@ -238,6 +242,7 @@ def _make_service(
         budget=budget,
         readiness=readiness,
         metrics=metrics,
+        message_log=message_log,
         committer=committer,
         engine=engine,
         companions=companions,

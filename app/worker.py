@@ -20,6 +20,7 @@ from app.domain.clock import Clock
 from app.domain.ehlo import EhloNames
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
+from app.message_log import MessageLog
 from app.metrics import Metrics, open_shared_counts
 from app.oauth.token_cache import AccessTokens
 from app.settings import Settings, variable_name
@@ -43,7 +44,9 @@ async def run_worker(
         database = open_database(settings)
         clock = clock or DatabaseClock(database)
         stack.push_async_callback(database.close)
-        metrics = make_metrics(settings, database, clock)
+        message_log = make_message_log(settings)
+        stack.callback(message_log.flush)
+        metrics = make_metrics(settings, database, clock, message_log)
         parts = make_parts(settings, database, clock, hostname)
         engine = make_engine(settings, database, clock, metrics, parts)
         companions = make_companions(settings, engine, database, clock, metrics, parts)
@@ -99,7 +102,17 @@ def open_database(settings: Settings) -> Database:
     )
 
 
-def make_metrics(settings: Settings, database: Database, clock: Clock) -> Metrics:
+def make_message_log(settings: Settings) -> MessageLog:
+    """Make the log of accepted messages and attempts."""
+    return MessageLog(
+        is_json=settings.log_format == "json",
+        is_on=settings.log_messages and settings.log_level in {"debug", "info"},
+    )
+
+
+def make_metrics(
+    settings: Settings, database: Database, clock: Clock, message_log: MessageLog
+) -> Metrics:
     """Make the metrics of this process, which observe its database."""
     metrics = Metrics(
         database,
@@ -108,6 +121,7 @@ def make_metrics(settings: Settings, database: Database, clock: Clock) -> Metric
         max_groups=settings.metrics_limit,
         lease=timedelta(seconds=settings.lease_seconds),
         shared=open_shared_counts(),
+        message_log=message_log if message_log.is_on else None,
     )
     database.observer = metrics
     return metrics

@@ -86,6 +86,7 @@ def build_message(
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
         profile_revision=profile.revision,
+        profile_name=profile.name,
         origin=policy.origin,
         envelope_from=_choose_return_path(draft, sender),
         sender=sender,

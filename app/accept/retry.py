@@ -38,6 +38,7 @@ def prepare_retry(
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
         profile_revision=profile.revision,
+        profile_name=profile.name,
         origin=origin,
         envelope_from=original.envelope_from,
         sender=original.sender,

@@ -91,6 +91,14 @@ class Visitor:
         self.actor: Actor | None = None
         self.tenant_id: str | None = None
 
+    @property
+    def key_id(self) -> str | None:
+        """Return the id of a tenant's key, or `admin:` and an admin key's name, once known."""
+        if self.actor is None or self.actor.kind is ActorKind.UNKNOWN:
+            return None
+        is_admin = self.actor.kind is ActorKind.ADMIN
+        return f"admin:{self.actor.name}" if is_admin else self.actor.id
+
     async def identify(self) -> Actor | Caller:
         """Return the admin, or the tenant's caller.
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from app.accept.policy import SenderRule
 from app.auth.audit import AuditContext
 from app.auth.reach import Object, TenantObject, can_reach, require_reachable, require_unbound
-from app.domain.audit import Actor
+from app.domain.audit import Actor, request_id
 from app.domain.errors import Forbidden
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import ApiKey, MessageSource, Origin, Scope, Tenant
@@ -32,7 +32,7 @@ class Caller:
     def origin(self) -> Origin:
         """Return the origin of the caller's messages."""
         key_id = f"admin:{self.actor.name}" if self.key is None else self.key.id
-        return Origin(self.message_source, key_id)
+        return Origin(self.message_source, key_id, request_id.get())
 
     @property
     def profiles(self) -> tuple[str, ...] | None:

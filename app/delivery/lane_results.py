@@ -10,6 +10,8 @@ from app.delivery.local_connection_limit import ConnectionLimit
 from app.delivery.settler import ProfileFault, Settler
 from app.domain.outcome.hints import explain
 from app.domain.outcome.outcome import Outcome
+from app.domain.types import Profile
+from app.smtp.identity import ConnectionFacts
 from app.store.outbox.queries import ClaimedMessage
 
 log = logging.getLogger(__name__)
@@ -45,10 +47,10 @@ class LaneResults:
             # Some recipients are decided without contacting the server.
             if attempts.outcomes and attempts.facts.host is not None:
                 recovered_profile_id = config.profile.id
-                log.info("profile recovered", extra={"profile_id": config.profile.id})
+                log.info("profile recovered", extra=_name(config.profile))
         self._settler.submit(
             attempts,
-            config.profile.retry,
+            config.profile,
             recovered_profile_id=recovered_profile_id,
             observed_concurrency=self._limit.take_observed(config.profile.id),
         )
@@ -59,7 +61,7 @@ class LaneResults:
         """Report the profile's fault that stopped a message, and the released messages."""
         facts, profile = attempts.facts, config.profile
         text = explain(fault, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source)
-        log.warning("profile failing: %s", text, extra={"profile_id": profile.id})
+        log.warning("profile failing: %s", text, extra=_describe(profile, fault, facts))
         profile_fault = ProfileFault(
             profile_id=profile.id,
             revision=attempts.revision,
@@ -72,7 +74,27 @@ class LaneResults:
         self._machine.apply(LaneEvent.FAULT)
         self._settler.submit(
             attempts,
-            profile.retry,
+            profile,
             fault=profile_fault,
             observed_concurrency=self._limit.take_observed(profile.id),
         )
+
+
+def _name(profile: Profile) -> dict[str, object]:
+    return {"tenant_id": profile.tenant_id, "profile_id": profile.id, "profile": profile.name}
+
+
+def _describe(profile: Profile, fault: Outcome, facts: ConnectionFacts) -> dict[str, object]:
+    """Return the fields of a fault's log line, for programs that read logs."""
+    reply = fault.reply
+    fields = {
+        "code": fault.classification,
+        "stage": fault.stage.value,
+        "host": profile.host,
+        "port": profile.port,
+        "remote_address": facts.remote_address,
+        "ehlo_name": facts.ehlo_name,
+        "reply_code": reply and reply.code,
+        "enhanced_code": reply and reply.enhanced_code,
+    }
+    return _name(profile) | {name: value for name, value in fields.items() if value is not None}

@@ -17,7 +17,7 @@ from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import PROBE, Random
 from app.domain.errors import Unavailable
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.domain.types import RecipientStatus, RetryPolicy
+from app.domain.types import Profile, RecipientStatus
 from app.store.db.engine import Database
 from app.store.db.errors import RolledBack
 from app.store.delivery import lanes
@@ -92,18 +92,21 @@ class Settler:
     def submit(
         self,
         attempts: Attempts,
-        retry: RetryPolicy,
+        profile: Profile,
         *,
         fault: ProfileFault | None = None,
         recovered_profile_id: str | None = None,
         observed_concurrency: tuple[str, int | None] | None = None,
     ) -> None:
-        """Queue the results of a message, which stays leased until they are written."""
+        """Queue the results of a message, which stays leased until they are written.
+
+        `profile` is the one that sent it.
+        """
         self._metrics.record_outcomes(attempts.outcomes.values())
         for row in attempts.rows:
-            self._metrics.record_attempt(row)
+            self._metrics.record_attempt(row, profile.name)
         now = self._now()
-        settlement = build_settlement(attempts, retry=retry, now=now, random=self._random)
+        settlement = build_settlement(attempts, retry=profile.retry, now=now, random=self._random)
         self._count_recipients(attempts.message, settlement, now)
         self.waiting += 1
         self._queue.put_nowait(

@@ -455,10 +455,14 @@ class SealedContent:
 
 @frozen_dataclass
 class Origin:
-    """Who sent a message: the way in, and the id of the key; of an admin key `admin:` its name."""
+    """Who sent a message: the way in, and the id of the key; of an admin key `admin:` its name.
+
+    `request_id` is the id of the HTTP request, which is not stored.
+    """
 
     source: MessageSource
     key_id: str
+    request_id: str | None = None
 
 
 @frozen_dataclass(kw_only=True)
@@ -476,6 +480,7 @@ class NewMessage:
     tenant_id: str
     profile_id: str
     profile_revision: int
+    profile_name: str
     origin: Origin
     envelope_from: str
     sender: NamedAddress

@@ -6,7 +6,7 @@ Everything that counts runs on the event loop.
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -30,11 +30,23 @@ DEFAULT_LEASE: Final = timedelta(minutes=1)
 MAX_GROUPS: Final = 100
 
 
+class MessageLog(Protocol):
+    """Logs messages one by one."""
+
+    def record_accepted(self, message: NewMessage) -> None:
+        """Log that a message was stored."""
+        ...
+
+    def record_attempt(self, row: Mapping[str, Any], profile_name: str) -> None:
+        """Log that an attempt ended, with its row of `attempts`."""
+        ...
+
+
 class Metrics:
     """The metrics of one process; with `shared`, of all processes of one `serve`.
 
     `by` names the labels that the operator wants, `tenant` and `profile`, with at most `max_groups`
-    different values. While `is_ready` says no, the tables cannot be read.
+    different values. `message_log` gets each message and attempt.
     """
 
     def __init__(
@@ -46,12 +58,14 @@ class Metrics:
         max_groups: int = MAX_GROUPS,
         lease: timedelta = DEFAULT_LEASE,
         shared: SharedCounts | None = None,
+        message_log: MessageLog | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._grouping = Grouping(by, max_groups)
         self._installation = Installation(database=database, grouping=self._grouping, lease=lease)
         self._shared = shared
+        self._message_log = message_log
         self._series = ProcessSeries()
         self._gauges: dict[Gauge, ReadGauge] = {
             gauges.DATABASE_CONNECTIONS: lambda: _states(database.count_connections())
@@ -73,9 +87,13 @@ class Metrics:
         for message in messages:
             group = self._grouping.find(message.tenant_id, message.profile_id)
             self._series.accepted.add((message.origin.source.value, *group))
+            if self._message_log is not None:
+                self._message_log.record_accepted(message)
 
-    def record_attempt(self, row: Mapping[str, Any]) -> None:
-        """Record a stored attempt, with its row of `attempts`."""
+    def record_attempt(self, row: Mapping[str, Any], profile_name: str) -> None:
+        """Record an attempt that ended, with its row of `attempts`."""
+        if self._message_log is not None:
+            self._message_log.record_attempt(row, profile_name)
         stage = row["stage"]
         group = self._grouping.find(row["tenant_id"], row["profile_id"])
         self._series.attempts.add((stage, row["verdict"], *group))

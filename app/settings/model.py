@@ -444,6 +444,11 @@ class Settings(BaseSettings):
         "json",
         description="The format of log lines on stderr: `json` for programs, `console` for people.",
     )
+    log_messages: bool = Field(
+        default=True,
+        description="Whether Heloise logs a line for each accepted message and each attempt, at the"
+        " level `info`.",
+    )
     log_addresses: Annotated[Literal["masked", "full"], LOWER] = Field(
         "masked", description="Email addresses in log lines: `masked` (a***@example.com) or `full`."
     )

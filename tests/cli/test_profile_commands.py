@@ -333,6 +333,7 @@ def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
             tenant_id=tenant_id,
             profile_id=profile["id"],
             profile_revision=1,
+            profile_name="main",
             origin=Origin(MessageSource.API, "admin:admin"),
             envelope_from="ann@example.com",
             sender=NamedAddress("ann@example.com"),

@@ -39,6 +39,7 @@ def a_message(
         tenant_id=tenant_id,
         profile_id=profile["id"],
         profile_revision=1,
+        profile_name="main",
         origin=Origin(MessageSource.API, "admin:admin"),
         envelope_from="billing@example.com",
         sender=NamedAddress("billing@example.com"),

@@ -1,13 +1,16 @@
 """What is logged at the most verbose level holds no secret of a URL or of a login, whoever logs."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import Start
 from tests.support.harness import Heloise, Process, Watched, until
 from tests.support.processes.ports import unused_port
 from tests.support.servers.receiver import Receiver
+from tests.support.servers.smtp_server import SmtpServer
 from tests.support.servers.token_server import TokenServer
 
 pytestmark = pytest.mark.one_database
@@ -34,6 +37,63 @@ class ImapLogin:
             else:
                 writer.write(tag + b" OK done\r\n")
         writer.close()
+
+
+async def test_a_message_is_told_from_request_to_reply(
+    start: Start, server: SmtpServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line when it is accepted, with the request's id, and one for the attempt that sent it."""
+    acme = await (await start(log_level="info")).tenant()
+    profile = await acme.profile("main", server.port)
+    body = {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}
+    answer = await acme("POST", "/messages", body, headers={"X-Request-ID": "order-42"})
+    message_id = answer.json()["id"]
+    lines = list[dict[str, Any]]()
+
+    async def both() -> bool | None:
+        text = capsys.readouterr().err.splitlines()
+        lines.extend(json.loads(line) for line in text if message_id in line)
+        return len(lines) == 2 or None
+
+    await until(both)
+    accepted, attempt = lines
+    assert (accepted["event"], accepted["request_id"]) == ("message accepted", "order-42")
+    assert accepted["key_id"].startswith("key_")
+    assert (attempt["event"], attempt["verdict"], attempt["code"]) == (
+        "attempt ended",
+        "delivered",
+        250,
+    )
+    for line in lines:
+        assert (line["profile"], line["profile_id"]) == ("main", profile["id"])
+        assert line["tenant_id"] == acme.tenant_id
+        assert "ann@" not in str(line)
+
+
+async def test_a_failing_profile_is_logged_with_its_fields(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For programs that read logs: who, where, at which stage and with which reply."""
+    async with SmtpServer({"ehlo": "550 5.7.1 Who are you?"}) as server:
+        acme = await (await start()).tenant()
+        await acme.profile("main", server.port)
+        await acme.send()
+        await acme.state("main", "failing")
+    [record] = [one for one in caplog.records if one.getMessage().startswith("profile failing")]
+    fields = {
+        name: getattr(record, name)
+        for name in ("profile", "code", "stage", "host", "port", "ehlo_name", "reply_code")
+    }
+    assert fields == {
+        "profile": "main",
+        "code": "ehlo_rejected",
+        "stage": "ehlo",
+        "host": "127.0.0.1",
+        "port": server.port,
+        "ehlo_name": "main.example.com",
+        "reply_code": 550,
+    }
+    assert record.tenant_id == acme.tenant_id
 
 
 async def test_no_library_logs_a_secret_of_ours(launch: Any, watched: Watched) -> None:

@@ -158,6 +158,7 @@ def a_message(profile: Profile, *to: str, **fields: Any) -> NewMessage:
         tenant_id=profile.tenant_id,
         profile_id=profile.id,
         profile_revision=profile.revision,
+        profile_name=profile.name,
         **(given | fields),
     )
 

@@ -6,3 +6,5 @@ from typing import Final
 IS_WHOLE: Final = "heloise.is_whole"
 # The `MessageSource` of messages in the request; none: the native API.
 SOURCE: Final = "heloise.source"
+# The slug of the problem that answers the request, for its log line.
+PROBLEM: Final = "heloise.problem"

@@ -7,8 +7,11 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.auth.visitors import STATE as VISITOR
+from app.api.http.asgi_scope import PROBLEM
 from app.api.requests.problems import build_unexpected_response
 from app.api.services import RecordRequest
+from app.auth.authentication import Visitor
 from app.domain.audit import request_id
 from app.domain.clock import monotonic_seconds
 from app.domain.ids import new_id
@@ -96,8 +99,19 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
             "path": hide_token(scope["path"]),
             "status": status,
             "duration_ms": round(seconds * 1000, 3),
+            **_describe_sender(scope),
         },
     )
+
+
+def _describe_sender(scope: Scope) -> dict[str, str]:
+    """Return the slug of the refusal, and whose request it was, as far as known."""
+    fields = {"problem": scope.get(PROBLEM)}
+    visitor = scope.get("state", {}).get(VISITOR)
+    if isinstance(visitor, Visitor):
+        fields["tenant_id"] = visitor.tenant_id
+        fields["key_id"] = visitor.key_id
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _read_request_id(scope: Scope) -> str:

@@ -11,8 +11,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app.api.auth.visitors import audit_refused_request
+from app.api.http.asgi_scope import PROBLEM
 from app.api.http.field_errors import MAX_LOC_CHARACTERS, build_field_error, build_invalid_request
 from app.api.http.fields import ResponseModel
 from app.api.http.problem_types import PROBLEMS
@@ -74,8 +76,13 @@ class ProblemResponse(Response):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         body = _build_body(slug, detail, instance=instance, errors=errors)
+        self._slug = slug
         # ASCII, so that a lone surrogate in a field name can be returned.
         super().__init__(json.dumps(body).encode("ascii"), body["status"], headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[PROBLEM] = self._slug  # for the log
+        await super().__call__(scope, receive, send)
 
 
 def _build_body(

@@ -15,8 +15,8 @@ class DeliveryMetrics(Protocol):
         """Record messages that were stored."""
         ...
 
-    def record_attempt(self, row: Mapping[str, Any]) -> None:
-        """Record a stored attempt, with its row of `attempts`."""
+    def record_attempt(self, row: Mapping[str, Any], profile_name: str) -> None:
+        """Record an attempt that ended, with its row of `attempts`."""
         ...
 
     def record_outcomes(self, outcomes: Iterable[Outcome]) -> None:
