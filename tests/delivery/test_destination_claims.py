@@ -170,6 +170,7 @@ async def test_an_exhausted_destination_waits_and_the_others_leave(
     assert [message.id for message in await worker.claim()] == [sent[1].id]
 
 
+@pytest.mark.slow
 async def test_a_long_queue_of_one_destination_holds_up_no_other(
     database: Database, profile: Profile
 ) -> None:
