@@ -39,7 +39,8 @@ SET: Final = """
     api_keys.scopes api_keys.profiles api_keys.allowed_from api_keys.networks profiles.name
     profiles.host profiles.tls_ca profiles.client_certificate profiles.tls_server_name
     profiles.tls_pins profiles.ehlo_name profiles.source_address profiles.username profiles.oauth
-    profiles.default_from_address profiles.default_from_name profiles.allowed_from mailboxes.name
+    profiles.default_from_address profiles.default_from_name profiles.allowed_from
+    profiles.destinations profiles.ramp mailboxes.name
     mailboxes.host mailboxes.tls_ca mailboxes.username mailboxes.folder
     provider_webhooks.name provider_webhooks.networks webhooks.name webhooks.url
     webhooks.event_types webhooks.profiles webhooks.tags templates.name template_versions.content
@@ -53,7 +54,7 @@ OURS: Final = """
     audit_log.actor_kind audit_log.source audit_log.action audit_log.refused_as events.type
     workers.hostname idempotency_keys.key_hash mailboxes.tls
     provider_webhooks.provider provider_webhooks.public_key provider_webhooks.topic_arn
-    profiles.transport profiles.tls
+    webhooks.format profiles.transport profiles.tls
     profiles.tls_min_version profiles.auth_mechanism suppressions.reason dkim_keys.selector
     dkim_keys.algorithm dkim_keys.public_key dkim_keys.problem lanes.code
     lanes.recommended_ehlo_name lanes.recommended_why messages.status messages.priority
