@@ -18,6 +18,8 @@ async def test_the_reply_to_the_final_dot_names_the_message(
     server.script["dot"] = f"250 Ok: queued as {SENDGRID_ID}"
     message = await acme.send()
     await acme.message(message, status="sent")
+    [attempt] = (await acme.read(f"/messages/{message}/attempts"))["items"]
+    assert attempt["provider_message_id"] == SENDGRID_ID
     hook = {"name": "sg", "provider": "sendgrid", "public_key": sendgrid_public_key()}
     path = (await acme.made("/provider-webhooks", hook))["path"]
     event = {

@@ -143,6 +143,7 @@ ATTEMPT: Final[dict[str, Any]] = {
     "reply_text": "Ok: queued as 4XyZ",
     "detail": None,
     "outcome_unknown": False,
+    "provider_message_id": None,
     "recipients": [
         {
             "address": "ann@example.org",

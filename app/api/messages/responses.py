@@ -312,6 +312,10 @@ class AttemptRead(ResponseModel):
     reply_text: str | None
     detail: str | None
     outcome_unknown: bool = Field(description="Whether the server may have accepted the message.")
+    provider_message_id: str | None = Field(
+        description="The id in the reply of Amazon SES, SendGrid or Brevo, by which their webhooks"
+        " name the message. Null for all other servers."
+    )
     recipients: list[AttemptRecipient] = Field(description="The outcome of each recipient.")
     transcript: list[TranscriptLine] | None = Field(
         description="The dialogue without credentials and content. Null without"

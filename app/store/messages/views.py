@@ -122,6 +122,7 @@ class AttemptView:
     reply_text: str | None
     detail: str | None
     outcome_unknown: bool
+    provider_message_id: str | None
     recipients: Sequence[Mapping[str, Any]]
     transcript: str | None
 

@@ -221,6 +221,9 @@ class AttemptRead(TypedDict):
     detail: str | None
     outcome_unknown: bool
     """Whether the server may have accepted the message."""
+    provider_message_id: str | None
+    """The id in the reply of Amazon SES, SendGrid or Brevo, by which their webhooks name the
+    message."""
     recipients: list[AttemptRecipient]
     """The outcome of each recipient."""
     transcript: list[TranscriptLine] | None
