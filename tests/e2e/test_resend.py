@@ -47,10 +47,11 @@ async def acme(heloise: Heloise, server: SmtpServer) -> Tenant:
     return tenant
 
 
-async def find_python_example(readme: str) -> str:
-    """The example of Python's README, complete in one block."""
+def find_python_example(function: str) -> str:
+    """The example of this call in Python's README, complete in one block."""
+    readme = str(metadata("resend").get_payload())
     blocks = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
-    return next(block for block in blocks if "resend.Emails.send(params)" in block)
+    return next(block for block in blocks if f"resend.Emails.{function}(params)" in block)
 
 
 async def run(*words: str, cwd: Path, **environment: str) -> str:
@@ -77,9 +78,26 @@ def get_key(tenant: Tenant) -> str:
     return tenant.headers["Authorization"].removeprefix("Bearer ")
 
 
-async def test_the_example_of_pythons_readme(acme: Tenant, tmp_path: Path) -> None:
-    """As it stands in the package, with a key and the base URL in a variable."""
-    example = await find_python_example(str(metadata("resend").get_payload()))
+@pytest.mark.parametrize(
+    ("function", "recipients", "metadata_entries"),
+    [
+        (
+            "send",
+            {"delivered@resend.dev", "cc@resend.dev", "bcc@resend.dev"},
+            {"tag1": "tagvalue1", "tag2": "tagvalue2"},
+        ),
+        ("send_async", {"delivered@resend.dev"}, {}),
+    ],
+)
+async def test_the_examples_of_pythons_readme(
+    acme: Tenant,
+    tmp_path: Path,
+    function: str,
+    recipients: set[str],
+    metadata_entries: dict[str, str],
+) -> None:
+    """As they stand in the package, with a key and the base URL in a variable."""
+    example = find_python_example(function)
     assert "re_yourkey" in example
     program = tmp_path / "example.py"
     program.write_text(example.replace("re_yourkey", get_key(acme)))
@@ -87,10 +105,8 @@ async def test_the_example_of_pythons_readme(acme: Tenant, tmp_path: Path) -> No
     email_id = re.search(r"msg_\w+", output)
     assert email_id is not None
     message = await acme.message(email_id[0], status="sent")
-    assert {recipient["address"] for recipient in message["recipients"]} == {
-        *("delivered@resend.dev", "cc@resend.dev", "bcc@resend.dev")
-    }
-    assert message["metadata"] == {"tag1": "tagvalue1", "tag2": "tagvalue2"}
+    assert {recipient["address"] for recipient in message["recipients"]} == recipients
+    assert message["metadata"] == metadata_entries
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["text", "HTML"])
