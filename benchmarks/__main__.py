@@ -50,12 +50,12 @@ def _run(chosen: Sequence[Measure], size: Size, postgresql: str | None) -> Resul
         new_databases(postgresql) as new,
     ):
         facts = machine.facts(Path(name))
-        for each in chosen:
-            folder = Path(name) / each.name  # what one leaves behind is of no use to the next
+        for measure in chosen:
+            folder = Path(name) / measure.name  # what one leaves behind is of no use to the next
             folder.mkdir()
-            for found in measured(each, Setting(folder=folder, size=size, new_postgresql=new)):
+            for found in measured(measure, Setting(folder=folder, size=size, new_postgresql=new)):
                 if isinstance(found, Absent):
-                    absent[f"{each.name}, {found.name}"] = found.reason
+                    absent[f"{measure.name}, {found.name}"] = found.reason
                 else:
                     rows.append(found)
     return Results(facts, absent, rows)
@@ -63,9 +63,9 @@ def _run(chosen: Sequence[Measure], size: Size, postgresql: str | None) -> Resul
 
 def _chosen(only: Sequence[str], *, is_quick: bool) -> list[Measure]:
     return [
-        each
-        for each in measures.ALL
-        if (each.name in only if only else each.is_short or not is_quick)
+        measure
+        for measure in measures.ALL
+        if (measure.name in only if only else measure.is_short or not is_quick)
     ]
 
 
@@ -81,14 +81,14 @@ def _size(given: argparse.Namespace) -> Size:
 
 def _draw(results: Results) -> None:
     CHARTS.mkdir(exist_ok=True)
-    titles = {each.name: each.title for each in measures.ALL}
+    titles = {measure.name: measure.title for measure in measures.ALL}
     for name in DRAWN:
         if rows := results.of(name):
             (CHARTS / f"{name}.svg").write_text(chart(titles[name], rows), encoding="utf-8")
 
 
 def _names() -> Iterator[str]:
-    return (each.name for each in measures.ALL)
+    return (measure.name for measure in measures.ALL)
 
 
 def _arguments() -> argparse.Namespace:

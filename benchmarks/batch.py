@@ -51,7 +51,7 @@ def main() -> None:
         service.prepare(smtp_port=unused_port())
         with service.serving("--no-delivery") as served:
             found = [(in_one(served), one_by_one(served)) for _ in range(ROUNDS + 1)][1:]
-    batch, single = (median(each) for each in zip(*found, strict=True))
+    batch, single = (median(values) for values in zip(*found, strict=True))
     sys.stdout.write(
         f"1000 messages in one request: {batch:.3f} s, from {min(b for b, _ in found):.3f} to"
         f" {max(b for b, _ in found):.3f}\n"

@@ -41,7 +41,7 @@ def seconds(work: Mapping[str, Callable[[], bool]]) -> dict[str, float]:
     for _ in range(ROUNDS):
         for name, timer in timers.items():
             rounds[name].append(timer.timeit(TIMES) / TIMES)
-    return {name: median(each) for name, each in rounds.items()}
+    return {name: median(values) for name, values in rounds.items()}
 
 
 def main() -> None:

@@ -75,8 +75,8 @@ class _Client(asyncio.Protocol):
 
     def _one_by_one(self) -> Iterator[None]:
         for _ in self._turns:
-            for each in (*self._envelope().splitlines(keepends=True), self._body()):
-                yield from self._say(each, 1)
+            for part in (*self._envelope().splitlines(keepends=True), self._body()):
+                yield from self._say(part, 1)
 
     def _envelope(self) -> bytes:
         sender, recipient = self._addresses

@@ -86,7 +86,7 @@ def by_mime_text(given: Content) -> bytes:
 def _address(message: EmailMessage | MIMEMultipart, given: Content) -> None:
     message["Date"] = format_datetime(given.date)
     message["From"] = f"{given.sender.name} <{given.sender.address}>"
-    message["To"] = ", ".join(f"{each.name} <{each.address}>" for each in given.to)
+    message["To"] = ", ".join(f"{address.name} <{address.address}>" for address in given.to)
     message["Subject"] = given.subject
     message["Message-ID"] = given.message_id
 

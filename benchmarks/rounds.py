@@ -60,9 +60,9 @@ def measured(measure: Measure, setting: Setting) -> Iterator[Row | Absent]:
     """A row for every contestant; one that fails is absent, and the others go on."""
     with ExitStack() as stack:
         entered = list(_entered(measure, setting, stack))
-        yield from (each for each in entered if isinstance(each, Absent))
-        contestants = [each for each in entered if isinstance(each, Contestant)]
-        readings: dict[str, list[Reading]] = {each.name: [] for each in contestants}
+        yield from (entrant for entrant in entered if isinstance(entrant, Absent))
+        contestants = [entrant for entrant in entered if isinstance(entrant, Contestant)]
+        readings: dict[str, list[Reading]] = {contestant.name: [] for contestant in contestants}
         for number in range(1 if measure.is_once else setting.rounds):
             for contestant in _rotated(contestants, number):
                 _say(f"{measure.title}, round {number + 1}: {contestant.name}")

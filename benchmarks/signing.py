@@ -72,7 +72,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             for name, timer in timers.items():
                 rounds[name].append(timer.timeit(TIMES) / TIMES)
-        found = {name: median(each) * 1e3 for name, each in rounds.items()}
+        found = {name: median(values) * 1e3 for name, values in rounds.items()}
         sys.stdout.write(
             f"{algorithm:15} Heloise {found['Heloise']:7.3f} ms, dkimpy {found['dkimpy']:7.3f} ms:"
             f" {found['dkimpy'] / found['Heloise']:.1f} times\n"

@@ -133,7 +133,7 @@ def by_hand(
 
 async def _timed(work: Sequence[SendAll]) -> float:
     started_at = time.monotonic()
-    await asyncio.gather(*(each() for each in work))
+    await asyncio.gather(*(worker() for worker in work))
     return time.monotonic() - started_at
 
 

@@ -89,7 +89,7 @@ class Types:
             return "None"
         if parts := schema.get("anyOf"):
             members = [self.annotate_parameter(part) for part in parts]
-            return " | ".join(dict.fromkeys(each for each in members if each != "None"))
+            return " | ".join(dict.fromkeys(member for member in members if member != "None"))
         if schema.get("type") == "array":
             return f"Sequence[{self.annotate_parameter(schema['items'])}]"
         return self.annotate(schema, is_request=True)
@@ -168,7 +168,7 @@ class Operation:
         )
 
     def _named(self, place: str) -> list[Schema]:
-        return [each for each in self._parameters if each["in"] == place]
+        return [parameter for parameter in self._parameters if parameter["in"] == place]
 
     @property
     def query_name(self) -> str:

@@ -102,10 +102,10 @@ def test_contestants_take_turns(tmp_path_factory: pytest.TempPathFactory) -> Non
         yield Absent(SQLITE, "not here")
 
     found = list(measured(Measure(name="m", title="M", enter=enter), setting(tmp_path_factory)))
-    absent = {each.name: each.reason for each in found if isinstance(each, Absent)}
+    absent = {result.name: result.reason for result in found if isinstance(result, Absent)}
     assert absent == {SQLITE: "not here", "c": f"{FAILED} ConnectionError('gone')"}
     assert order == ["a", "b", "c", "b", "a", "a", "b"]
-    rows = [each for each in found if isinstance(each, Row)]
+    rows = [result for result in found if isinstance(result, Row)]
     assert [(row.contestant, row.values) for row in rows] == [("a", [1, 5, 6]), ("b", [2, 4, 7])]
 
 

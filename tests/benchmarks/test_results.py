@@ -39,7 +39,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_a_target_is_a_ratio_of_medians(heloise: float, *, is_met: bool) -> None:
     """Those of which both sides were measured are judged, and no others."""
     run = results(heloise=[1.0, heloise, 900.0], floor=[1.0, 1000.0, 2000.0])
-    verdicts = {each.target.sentence: each for each in targets.judged(run)}
+    verdicts = {judgement.target.sentence: judgement for judgement in targets.judged(run)}
     floor = verdicts["Heloise, SQLite: accept, over the floor without a database"]
     tail = verdicts["Heloise, SQLite: accept's p99 over its p50"]
     assert (len(verdicts), floor.is_met, floor.value) == (2, is_met, heloise / 1000)
@@ -48,7 +48,7 @@ def test_a_target_is_a_ratio_of_medians(heloise: float, *, is_met: bool) -> None
 
 def test_every_target_names_what_is_measured() -> None:
     """Else it would never be judged."""
-    names = {each.name for each in measures.ALL}
+    names = {measure.name for measure in measures.ALL}
     figures = [target.figure for target in targets.TARGETS]
     figures += [target.over for target in targets.TARGETS if target.over is not None]
     assert {figure.measure for figure in figures} <= names
@@ -78,7 +78,9 @@ def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
 def test_a_chart_is_svg_with_a_bar_for_each() -> None:
     """The longest bar is that of the fastest."""
     root = ET.fromstring(chart("Accept <all>", results(heloise=[500.0], floor=[1000.0]).rows))  # noqa: S314 - our own
-    widths = [float(each.attrib["width"]) for each in root.iter() if each.tag.endswith("rect")]
+    widths = [
+        float(element.attrib["width"]) for element in root.iter() if element.tag.endswith("rect")
+    ]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.1)
     assert root.attrib["aria-label"] == "Accept <all>"
 
@@ -111,11 +113,11 @@ def test_the_page_of_the_project_can_be_written_anew() -> None:
         assert PAGE.read_text().count(END.format(command)) == 1
     named = set(re.findall(r"--only (\w+)", PAGE.read_text()))
     assert named
-    assert named <= {each.name for each in measures.ALL}
+    assert named <= {measure.name for measure in measures.ALL}
 
 
 def test_every_chart_of_the_page_is_drawn() -> None:
     """`make bench` draws those that the page shows, and no others."""
     shown = re.findall(r"\(performance/(\w+)\.svg\)", PAGE.read_text())
     assert tuple(shown) == benchmark.DRAWN
-    assert set(shown) <= {each.name for each in measures.ALL}
+    assert set(shown) <= {measure.name for measure in measures.ALL}

@@ -141,9 +141,9 @@ def test_what_is_done_at_a_shell_is_in_the_audit_log(operator: Terminal, acme: s
             await database.close()
 
     log = asyncio.run(read())[::-1]
-    assert [each.action for each in log] == ["tenant.create", "key.create", "key.revoke"]
-    for each in log:
-        assert each.actor.kind is ActorKind.COMMAND_LINE
-        assert each.actor.name == getpass.getuser()
-        assert each.actor.source == socket.gethostname()
+    assert [entry.action for entry in log] == ["tenant.create", "key.create", "key.revoke"]
+    for entry in log:
+        assert entry.actor.kind is ActorKind.COMMAND_LINE
+        assert entry.actor.name == getpass.getuser()
+        assert entry.actor.source == socket.gethostname()
     assert made["key"] not in str(log)

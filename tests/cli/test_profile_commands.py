@@ -67,7 +67,11 @@ def opened_secret(operator: Terminal, profile: dict[str, Any], field: str) -> st
     async def read(database: Database) -> str:
         async with database.reading() as connection:
             sealed = await profiles.load_sealed_page(connection, limit=10, after=None)
-        (row,) = [each for each in sealed if each.profile.id == profile["id"]]
+        (row,) = [
+            sealed_profile
+            for sealed_profile in sealed
+            if sealed_profile.profile.id == profile["id"]
+        ]
         secret = row.sealed[f"sealed_{field}"]
         assert secret is not None
         vault = Vault([parse_key(key) for key in keys])

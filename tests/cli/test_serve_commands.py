@@ -110,11 +110,11 @@ def test_a_database_in_another_encoding_is_refused(
             terminal.run("tenant", "list", **given),
             process_terminal.run("serve", "--port", str(port), **given),
         ]
-    for each in ended:
-        assert each.code == 2
-        assert "has the encoding LATIN1" in each.err
-        assert "ENCODING 'UTF8'" in each.err
-        assert "Traceback" not in each.err
+    for process in ended:
+        assert process.code == 2
+        assert "has the encoding LATIN1" in process.err
+        assert "ENCODING 'UTF8'" in process.err
+        assert "Traceback" not in process.err
     examined = terminal.run("doctor", **given)
     assert examined.code == 1
     assert "LATIN1" in examined.out

@@ -134,7 +134,7 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal) ->
         found = acme.done("doctor", "--json").json
         assert "service.example.com" in acme.done("doctor").out
     assert found["ok"]
-    assert {each["check"]: each["status"] for each in found["machine"]} == {
+    assert {finding["check"]: finding["status"] for finding in found["machine"]} == {
         "secret_keys": "ok",
         "port": "ok",
         "ehlo_name": "ok",
@@ -166,7 +166,7 @@ def test_the_doctor_tells_a_database_without_tables(terminal: Terminal) -> None:
     """And a key that is missing, both at once; nothing is made by looking."""
     ended = terminal.run("doctor", "--json", DATABASE_URL="sqlite:///none.db")
     assert ended.code == 1
-    found = {each["check"]: each for each in ended.json["machine"]}
+    found = {finding["check"]: finding for finding in ended.json["machine"]}
     assert found["secret_keys"]["status"] == "failed"
     assert "heloise secret-key" in found["secret_keys"]["detail"]
     assert found["database"]["status"] == "failed"
@@ -187,7 +187,7 @@ def test_the_doctor_tells_credentials_that_do_not_open(acme: Terminal) -> None:
         )
         other = acme.done("secret-key").out.strip()
         ended = acme.run("doctor", "--json", SECRET_KEYS=other)
-    found = {each["check"]: each["status"] for each in ended.json["machine"]}
+    found = {finding["check"]: finding["status"] for finding in ended.json["machine"]}
     assert (ended.code, found["credentials"]) == (1, "failed")
     [profile] = ended.json["profiles"]
     assert profile["verify"]["code"] == "credentials_unreadable"
@@ -206,6 +206,6 @@ def test_the_doctor_tells_a_port_that_is_taken(acme: Terminal) -> None:
         port = str(other.getsockname()[1])
         acme.environment["HELOISE_PORT"] = port
         ended = acme.run("doctor", "--json")
-    found = {each["check"]: each for each in ended.json["machine"]}
+    found = {finding["check"]: finding for finding in ended.json["machine"]}
     assert (ended.code, found["port"]["status"]) == (1, "failed")
     assert f"127.0.0.1:{port}" in found["port"]["detail"]

@@ -97,7 +97,7 @@ async def test_eight_bits_and_many_bytes_arrive_as_they_were_sent(
     catching_inbox: Catching,
 ) -> None:
     """Thirty megabytes, of every byte that a line can hold, with dots at the start of lines."""
-    line = b"." + bytes(each for each in range(1, 256) if each not in b"\r\n") + b"\r\n"
+    line = b"." + bytes(value for value in range(1, 256) if value not in b"\r\n") + b"\r\n"
     content = b"Subject: =?utf-8?q?Bin=C3=A9?=\r\n\r\n" + line * 120_000
     await catching_inbox.send(content)
     (mail,) = catching_inbox.inbox.page(limit=10, after=None)
@@ -151,11 +151,11 @@ def test_the_newest_mails_are_kept_and_found_again(tmp_path: Path) -> None:
     for subject in "abcde":
         inbox.add(mail(subject), subject.encode())
     again = Inbox(folder, keep=3)
-    for each in (inbox, again):
-        mails = each.page(limit=10, after=None)
+    for store in (inbox, again):
+        mails = store.page(limit=10, after=None)
         assert [found.subject for found in mails] == ["e", "d", "c"]
-        assert [each.content(found) for found in mails] == [b"e", b"d", b"c"]
-        assert [found.subject for found in each.page(limit=1, after=mails[0].id)] == ["d"]
+        assert [store.content(found) for found in mails] == [b"e", b"d", b"c"]
+        assert [found.subject for found in store.page(limit=1, after=mails[0].id)] == ["d"]
     assert len(list(folder.iterdir())) == 2 * 3
 
 
@@ -173,4 +173,4 @@ async def test_a_subject_is_read_within_bounds(catching_inbox: Catching) -> None
     for subject in (b"=?utf-8?q?J=C3=BC?= =?utf-8?q?rgen?=", b"=?utf-8?q?a?=\r\n " * 600 + b"x"):
         await catching_inbox.send(b"Subject: " + subject + b"\r\n\r\nHi.\r\n")
     found = catching_inbox.inbox.page(limit=2, after=None)
-    assert [each.subject for each in found] == ["", "Jürgen"]
+    assert [mail.subject for mail in found] == ["", "Jürgen"]

@@ -77,7 +77,7 @@ async def test_those_who_ask_at_one_moment_share_one_answer(
     """Within a replica and between two: the token server is asked once."""
     clock = HandClock()
     one, two = replica(database, clock), replica(database, clock)
-    found = await asyncio.gather(*(each.get(profile) for each in (one, one, two, two, one)))
+    found = await asyncio.gather(*(tokens.get(profile) for tokens in (one, one, two, two, one)))
     assert set(found) == {server.valid["billing@example.com"]}
     assert len(server.requests) == 1
 
@@ -159,7 +159,9 @@ async def test_a_failure_is_shared_by_those_who_waited_for_it(
     one = replica(database, HandClock())
     server.answers = [(400, {"error": "invalid_grant"})]
     found = await asyncio.gather(*(one.get(profile) for _ in range(10)))
-    assert {each.fault for each in found if isinstance(each, Failure)} == {Fault.TOKEN_REFUSED}
+    assert {outcome.fault for outcome in found if isinstance(outcome, Failure)} == {
+        Fault.TOKEN_REFUSED
+    }
     assert len(server.requests) == 1
     assert isinstance(await one.get(profile), str)
 

@@ -29,7 +29,7 @@ from tests.support.terminal import ROOT, NearTerminal, Terminal
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: each for name, each in SERVICES.items() if each["image"] == "heloise"}
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "heloise"}
 VARIABLES = {variable_name(field) for field in Settings.model_fields}
 
 

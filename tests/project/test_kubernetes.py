@@ -57,7 +57,7 @@ def test_a_pod_runs_a_command_with_settings_that_there_are(name: str) -> None:
             for option in parameter.opts
         }
         assert set(args[1:]) <= options
-    assert {each["name"] for each in container(PODS[name]).get("env", [])} <= VARIABLES
+    assert {variable["name"] for variable in container(PODS[name]).get("env", [])} <= VARIABLES
     mounted = {
         volumeMount["mountPath"]: volumeMount
         for volumeMount in container(PODS[name])["volumeMounts"]
@@ -89,8 +89,8 @@ def test_the_probes_ask_the_port_of_the_setting(name: str, field: str) -> None:
 def test_submission_is_published_on_its_ports() -> None:
     """The Service leads to the ports that the settings open, by the names of the two services."""
     submission = container(PODS["heloise-submission"])
-    env = {each["name"]: each["value"] for each in submission["env"]}
-    listening = {each["name"]: str(each["containerPort"]) for each in submission["ports"]}
+    env = {variable["name"]: variable["value"] for variable in submission["env"]}
+    listening = {port["name"]: str(port["containerPort"]) for port in submission["ports"]}
     del listening["monitor"]
     assert listening == {
         "submission": env["HELOISE_SUBMISSION_PORTS"],
@@ -103,7 +103,7 @@ def test_submission_is_published_on_its_ports() -> None:
     ]
     published = {port["port"]: port["targetPort"] for port in service["ports"]}
     assert published == {587: "submission", 465: "submissions"}
-    mounts = {each["name"]: each["mountPath"] for each in submission["volumeMounts"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in submission["volumeMounts"]}
     certificates = Path(mounts["certificates"])
     assert env["HELOISE_SUBMISSION_TLS_CERTIFICATE"] == str(certificates / "tls.crt")
     assert env["HELOISE_SUBMISSION_TLS_KEY"] == str(certificates / "tls.key")

@@ -69,7 +69,9 @@ def test_nothing_that_heloise_needs_is_missing() -> None:
 def test_the_image_installs_nothing_else() -> None:
     """Each installation asks for hashes, but that of Heloise's own wheel, which brings nothing."""
     runs = [rest for verb, rest in stages()[0] if verb == "RUN"]
-    installs = [each for run in runs for each in run.split("&&") if " install " in f" {each} "]
+    installs = [
+        command for run in runs for command in run.split("&&") if " install " in f" {command} "
+    ]
     assert len(installs) == 3
     for install in installs:
         assert ("--require-hashes" in install) != ("--no-deps /tmp/wheel/" in install), install

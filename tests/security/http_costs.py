@@ -172,7 +172,7 @@ async def ask(app: FastAPIOffline, request: Request, key: str) -> tuple[int, byt
         "raw_path": request.path.encode(),
         "root_path": "",
         "query_string": request.query.encode(),
-        "headers": [(each.lower().encode(), text.encode()) for each, text in headers.items()],
+        "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
         "state": {},
@@ -234,7 +234,9 @@ async def main(url: str) -> None:
         process.tune_gc()  # as the service does: a collection of all would be counted too
         for name, size, make in ways():
             await ask(app, make(size), key)  # what is made once for all is made here
-            small, large = [await measure(app, make(each), key) for each in (size, GROWTH * size)]
+            small, large = [
+                await measure(app, make(length), key) for length in (size, GROWTH * size)
+            ]
             told = {"name": name, "seconds": [small[0], large[0]], "bytes": [small[1], large[1]]}
             sys.stdout.write(json.dumps(told) + "\n")
             sys.stdout.flush()

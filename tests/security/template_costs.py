@@ -207,21 +207,21 @@ def main() -> None:
     run_job(WARM_UP)
     for name, make in WAYS.items():
         jobs = [make(size) for size in (SIZE, SIZE * GROWTH)]
-        seconds = [min(_seconds(each) for _ in range(TIMES)) for each in jobs]
-        line = {"name": name, "seconds": seconds, "bytes": [_peak_bytes(each) for each in jobs]}
+        seconds = [min(_seconds(job) for _ in range(TIMES)) for job in jobs]
+        line = {"name": name, "seconds": seconds, "bytes": [_peak_bytes(job) for job in jobs]}
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
 
 
-def _seconds(each: Job) -> float:
+def _seconds(job: Job) -> float:
     before = time.process_time()
-    run_job(each)
+    run_job(job)
     return time.process_time() - before
 
 
-def _peak_bytes(each: Job) -> int:
+def _peak_bytes(job: Job) -> int:
     tracemalloc.start()
-    run_job(each)
+    run_job(job)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak

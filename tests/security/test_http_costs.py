@@ -29,7 +29,7 @@ def costs(
     command = [sys.executable, "-m", "tests.security.http_costs", f"sqlite:///{path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return {each["name"]: each for each in lines} | {"error": {"text": done.stderr[-2000:]}}
+    return {line["name"]: line for line in lines} | {"error": {"text": done.stderr[-2000:]}}
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in ways()])

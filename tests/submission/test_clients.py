@@ -58,7 +58,7 @@ def _unchanged(content: bytes) -> bytes:
     """The content without the fields that a submission server changes."""
     header, separator, body = content.partition(b"\r\n\r\n")
     fields = re.split(rb"\r\n(?![ \t])", header)
-    return b"\r\n".join(each for each in fields if not CHANGED.match(each)) + separator + body
+    return b"\r\n".join(field for field in fields if not CHANGED.match(field)) + separator + body
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def _stored(sender: Caller, mail: Mail) -> list[bytes]:
         ids = [item["id"] for item in (await sender.read("/messages"))["items"]]
         messages = [await sender.read(f"/messages/{message_id}") for message_id in ids]
         stored = {
-            message["id"]: [each["address"] for each in message["recipients"]]
+            message["id"]: [recipient["address"] for recipient in message["recipients"]]
             for message in messages
         }
         of_mail = [message_id for message_id in ids if wanted.issuperset(stored[message_id])]

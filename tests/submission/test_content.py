@@ -154,7 +154,7 @@ async def test_the_envelope_decides_who_gets_it(submission: Submission, sender: 
     async with submission.login(sender) as client:
         reply = await client.submit(content, to=("ann@example.org", "eve@example.org"))
     message = await submission.stored(sender, reply)
-    assert [each["address"] for each in message["recipients"]] == [
+    assert [recipient["address"] for recipient in message["recipients"]] == [
         "ann@example.org",
         "eve@example.org",
     ]

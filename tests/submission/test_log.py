@@ -272,7 +272,9 @@ async def test_a_bound_key_sees_no_session_with_messages_of_other_profiles(
         return items if len(items) == 2 else None
 
     _, first = await until(fact)
-    assert [each["id"] for each in (await bound.read("/submissions"))["items"]] == [first["id"]]
+    assert [session["id"] for session in (await bound.read("/submissions"))["items"]] == [
+        first["id"]
+    ]
 
 
 async def test_a_session_is_one_tenants(logged: Submission, sender: Caller) -> None:
@@ -314,7 +316,7 @@ async def test_a_program_without_a_login_is_found(logged: Submission) -> None:
     [transaction] = session["transactions"]
     assert transaction["mail_from"] == "app@example.com"
     assert transaction["mail_reply"].startswith("530 5.7.0 ")
-    assert [each["address"] for each in transaction["recipients"]] == ["ann@example.org"]
+    assert [recipient["address"] for recipient in transaction["recipients"]] == ["ann@example.org"]
 
 
 async def test_a_probe_is_not_kept(logged: Submission) -> None:
@@ -414,8 +416,11 @@ def test_a_journal_is_bounded() -> None:
             kept.rcpt(Rcpt(ADDRESS), reply)
         kept.content(reply, f"msg_{number:032x}")
     assert (kept.message_count, kept.transaction_count) == (2000, 2000)
-    assert [each["recipient_count"] for each in kept.transactions] == [10] * 50
-    assert sum(len(each["recipients"]) for each in kept.transactions) == journal.MAX_RECIPIENTS
+    assert [transaction["recipient_count"] for transaction in kept.transactions] == [10] * 50
+    assert (
+        sum(len(transaction["recipients"]) for transaction in kept.transactions)
+        == journal.MAX_RECIPIENTS
+    )
     assert len(kept.message_ids) == journal.MAX_MESSAGE_IDS
     assert len(str(kept.transactions)) < 110_000
 
@@ -456,7 +461,7 @@ async def test_smtp_goes_on_while_the_log_cannot_be_written(
 
         await until(has_dropped)
     assert dropped == {"queue": 5}
-    messages = [each.message for each in caplog.records if each.name == session_log.__name__]
+    messages = [record.message for record in caplog.records if record.name == session_log.__name__]
     assert messages == ["the database does not take the log of SMTP sessions: dropping sessions"]
     await away.close()
 

@@ -77,7 +77,7 @@ async def test_a_template_makes_the_message(submission: Submission, sender: Call
         reply = await client.submit(FROM + fields + b"\r\nignored\r\n", to=to)
     message = await submission.stored(sender, reply)
     assert message["subject"] == "Receipt 7"
-    kinds = {each["address"]: each["kind"] for each in message["recipients"]}
+    kinds = {recipient["address"]: recipient["kind"] for recipient in message["recipients"]}
     assert kinds == {"ann@example.org": "to", "eve@example.org": "bcc"}
 
 
@@ -211,4 +211,4 @@ async def test_who_sent_it_is_recorded(submission: Submission, sender: Caller) -
         message = await submission.stored(sender, await client.submit(FROM + b"\r\nHi\r\n"))
     assert (message["source"], message["key_id"]) == ("smtp", sender.key_id)
     page = await sender.read(f"/messages?source=smtp&key={sender.key_id}")
-    assert [each["id"] for each in page["items"]] == [message["id"]]
+    assert [found_message["id"] for found_message in page["items"]] == [message["id"]]

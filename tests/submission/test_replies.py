@@ -71,7 +71,7 @@ async def test_what_staging_refuses_is_refused_at_rcpt(
         assert reply.startswith("550 5.7.1 The recipient ann@example.net is not allowed")
         assert await client("RCPT TO:<ann@example.org>") == "250 2.1.5 Recipient OK"
         message = await served.stored(sender, await client.data(HEADER + b"\r\n"))
-    assert [each["address"] for each in message["recipients"]] == ["ann@example.org"]
+    assert [recipient["address"] for recipient in message["recipients"]] == ["ann@example.org"]
 
 
 async def test_a_suppressed_recipient_is_accepted(submission: Submission, sender: Caller) -> None:
@@ -80,7 +80,7 @@ async def test_a_suppressed_recipient_is_accepted(submission: Submission, sender
     async with submission.login(sender) as client:
         reply = await client.submit(HEADER + b"\r\n", to=("ann@example.org", "bob@example.org"))
     message = await submission.stored(sender, reply)
-    assert [each["status"] for each in message["recipients"]] == ["suppressed", "queued"]
+    assert [recipient["status"] for recipient in message["recipients"]] == ["suppressed", "queued"]
 
 
 @pytest.mark.one_database

@@ -118,7 +118,7 @@ class Api:
         """An SMTP session that has ended, in the log."""
         now = self.services.now()
         known: dict[str, Any] = dict.fromkeys(
-            each.name for each in dataclass_fields(SubmissionSession)
+            field.name for field in dataclass_fields(SubmissionSession)
         )
         known |= {"id": new_id("sub"), "tenant_id": tenant_id, "outcome": "the client quit"}
         known |= {"started_at": now, "ended_at": now, "message_count": 0, "transaction_count": 0}
@@ -186,9 +186,9 @@ async def serving(
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        for each in server.servers:
-            each.close()
-            await each.wait_closed()
+        for listener in server.servers:
+            listener.close()
+            await listener.wait_closed()
 
 
 PROFILE = {

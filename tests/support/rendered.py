@@ -45,5 +45,5 @@ def parsed(mime: bytes) -> EmailMessage:
     assert isinstance(message, EmailMessage)
     for part in message.walk():
         assert part.defects == []
-        assert [each.defects for each in part.values()] == [() for _ in part]
+        assert [address.defects for address in part.values()] == [() for _ in part]
     return message

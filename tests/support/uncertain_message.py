@@ -27,7 +27,7 @@ async def held_message(api: Api, caller: Caller, *to: str) -> str:
             lease_until=now + timedelta(minutes=1),
             max_bytes=1_000_000,
         )
-        [message] = [each for each in claimed if each.id == made["id"]]
+        [message] = [candidate for candidate in claimed if candidate.id == made["id"]]
         updates = tuple(
             outcomes.RecipientUpdate(
                 position=recipient.position,

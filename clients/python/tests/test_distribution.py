@@ -98,7 +98,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) 
 def test_the_wheel_brings_few_packages(python: Path) -> None:
     """Itself included; no framework, no database."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    installed = {each["name"] for each in json.loads(_run(*pip, "list", "--format", "json"))}
+    installed = {package["name"] for package in json.loads(_run(*pip, "list", "--format", "json"))}
     assert {"heloise-client", "httpx2"} <= installed
     assert len(installed) <= MAX_PACKAGES, installed
     assert _run(python, "-c", "import heloise_client; print(heloise_client.__version__)")

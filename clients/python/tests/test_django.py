@@ -69,7 +69,7 @@ def test_send_mail_sends(heloise: Heloise) -> None:
     assert mail.send_mail("Django's", "Text", None, [ANN, BOB], html_message=html) == 1
     [sent] = heloise.list_messages(subject="Django's")
     assert sent["from"] == "shop@mail.dev.example"
-    assert [each["address"] for each in sent["recipients"]] == [ANN, "bob@example.org"]
+    assert [recipient["address"] for recipient in sent["recipients"]] == [ANN, "bob@example.org"]
 
 
 def test_many_messages_use_one_connection(heloise: Heloise) -> None:
@@ -122,7 +122,9 @@ def test_everything_that_django_has_arrives(heloise: Heloise) -> None:
     assert parts["logo.png"].get_content() == PNG
     assert parts["logo.png"]["Content-ID"] == "<logo>"
     assert parts["logo.png"].get_content_disposition() == "inline"
-    addresses = {each["address"] for each in heloise.get_message(_id(message))["recipients"]}
+    addresses = {
+        recipient["address"] for recipient in heloise.get_message(_id(message))["recipients"]
+    }
     assert addresses == {ANN, "cc@example.org", "bcc@example.org"}
 
 
@@ -140,7 +142,7 @@ def test_the_parts_of_the_new_email_package_are_attached(heloise: Heloise) -> No
     assert message.send() == 1
     stored = _stored(heloise, message)
     assert stored.get_body(["html"]).get_content().strip() == "<p>HTML</p>"
-    [image] = [each for each in stored.walk() if each.get_content_type() == "image/png"]
+    [image] = [part for part in stored.walk() if part.get_content_type() == "image/png"]
     assert (image["Content-ID"], image.get_content()) == ("<logo>", PNG)
 
 
@@ -233,7 +235,7 @@ def test_a_template_is_rendered_for_each_recipient(heloise: Heloise) -> None:
     status = message.anymail_status
     assert status.status == {"queued"}
     assert len(status.message_id) == 2
-    ids = {address: each.message_id for address, each in status.recipients.items()}
+    ids = {address: recipient.message_id for address, recipient in status.recipients.items()}
     ann = heloise.get_raw_message(ids[ANN]).decode()
     bob = heloise.get_raw_message(ids["bob@example.org"]).decode()
     assert "Hi, Ann!" in ann
@@ -267,7 +269,7 @@ def test_the_status_says_what_heloise_accepted(heloise: Heloise) -> None:
     message = _message(to=[ANN, "eve@example.org"])
     assert message.send() == 1
     status = message.anymail_status
-    assert {address: each.status for address, each in status.recipients.items()} == {
+    assert {address: recipient.status for address, recipient in status.recipients.items()} == {
         ANN: "queued",
         "eve@example.org": "queued",
     }

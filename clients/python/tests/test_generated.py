@@ -133,7 +133,7 @@ async def test_each_method_sends_what_the_document_says(name: str) -> None:
     assert {key: params.get_list(key) for key in params} == {
         key: value if isinstance(value, list) else [value] for key, value in query.items()
     }
-    parameters = {each["name"].lower() for each in operation.get("parameters", [])}
+    parameters = {parameter["name"].lower() for parameter in operation.get("parameters", [])}
     assert headers["has key"] == str("idempotency-key" in parameters)
     if "requestBody" in operation:
         assert headers["Content-Type"] in operation["requestBody"]["content"]

@@ -81,8 +81,8 @@ def after_commit() -> None:
 
 
 POINTS: Final = {
-    each.__name__: each
-    for each in (after_claim, mid_body, after_reply, during_settle, after_commit)
+    moment.__name__: moment
+    for moment in (after_claim, mid_body, after_reply, during_settle, after_commit)
 }
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ class ImapServer:
     def unread(self) -> int:
         """How many mails nobody has opened; those that were deleted are not there."""
         new = list((self.folder / "mail/new").iterdir())
-        seen = [each.name.partition(":2,")[2] for each in (self.folder / "mail/cur").iterdir()]
+        seen = [path.name.partition(":2,")[2] for path in (self.folder / "mail/cur").iterdir()]
         return len(new) + sum("S" not in flags and "T" not in flags for flags in seen)
 
 
