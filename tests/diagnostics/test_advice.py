@@ -32,7 +32,7 @@ async def advice(
     facts = await look_up(
         Resolver([dns.address]), name, address, is_server_reported=is_told, seconds=0.5
     )
-    return {each.check: each for each in advise(facts)}
+    return {advice.check: advice for advice in advise(facts)}
 
 
 async def test_a_name_that_is_as_it_should_be_is_ok(dns: DnsServer) -> None:
@@ -46,8 +46,8 @@ async def test_a_name_that_is_as_it_should_be_is_ok(dns: DnsServer) -> None:
         "pointer_exists",
         "pointer_agrees",
     ]
-    assert {each.status for each in found.values()} == {AdviceStatus.OK}
-    assert all(each.reason.startswith(("RFC", "https://")) for each in found.values())
+    assert {advice.status for advice in found.values()} == {AdviceStatus.OK}
+    assert all(advice.reason.startswith(("RFC", "https://")) for advice in found.values())
 
 
 @pytest.mark.parametrize(
@@ -197,5 +197,5 @@ def test_there_is_advice_whatever_was_found(
         pointer_addresses=theirs,
     )
     found = advise(facts)
-    assert len({each.check for each in found}) == len(found)
-    assert all(each.detail and each.reason for each in found)
+    assert len({advice.check for advice in found}) == len(found)
+    assert all(advice.detail and advice.reason for advice in found)

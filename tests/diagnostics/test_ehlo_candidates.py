@@ -21,7 +21,7 @@ NAMED = {
 def found(pointers: list[str], address: str | None, **names: str | None) -> list[tuple[str, str]]:
     """The candidates' names and sources."""
     listed = list_candidates(EhloNames(**names), pointers=pointers, outgoing_address=address)
-    return [(each.name, each.source.value) for each in listed]
+    return [(candidate.name, candidate.source.value) for candidate in listed]
 
 
 def test_they_come_in_the_order_of_the_ladder() -> None:

@@ -69,9 +69,11 @@ async def test_names_are_tried_on_one_connection_while_the_server_stays(net: Sma
     async with SmtpServer({"ehlo": taking("c.example.com")}) as server:
         found = await examined(net, server)
     [first, second] = said(server)
-    assert [each[0] for each in first] == ["a", "b", "c"]
-    assert [each[0] for each in second] == ["d", "e", "f"]
-    assert table(found) == {each.name: each.name == "c.example.com" for each in NAMES}
+    assert [trial[0] for trial in first] == ["a", "b", "c"]
+    assert [trial[0] for trial in second] == ["d", "e", "f"]
+    assert table(found) == {
+        candidate.name: candidate.name == "c.example.com" for candidate in NAMES
+    }
     assert found.recommendation is not None
     assert found.recommendation.name == "c.example.com"
 
@@ -96,7 +98,9 @@ async def test_a_server_that_refuses_and_hangs_up_is_called_again(net: SmallInte
             identity = net.subject(other, port=port).identity
         doctor = EhloTrials(identity, net.network, pause_seconds=0)
         found = await doctor.run(NAMES, seconds=SECONDS)
-    assert table(found) == {each.name: each.name == "d.example.com" for each in NAMES}
+    assert table(found) == {
+        candidate.name: candidate.name == "d.example.com" for candidate in NAMES
+    }
 
 
 async def test_a_server_that_hangs_up_on_a_name_did_not_take_it(net: SmallInternet) -> None:
@@ -105,7 +109,9 @@ async def test_a_server_that_hangs_up_on_a_name_did_not_take_it(net: SmallIntern
     async with SmtpServer(script) as server:
         found = await examined(net, server)
     assert len(server.sessions) == len(NAMES)
-    assert table(found) == {each.name: each.name == "c.example.com" for each in NAMES}
+    assert table(found) == {
+        candidate.name: candidate.name == "c.example.com" for candidate in NAMES
+    }
     assert found.recommendation is not None
 
 
@@ -162,7 +168,7 @@ async def test_a_verdict_that_is_delayed_is_waited_for(net: SmallInternet, stage
         login = {"username": USER, "password": PASSWORD, "allow_plaintext_auth": True}
         found = await examined(net, server, NAMES[:3], check=CHECK, **login)
     assert table(found) == {"a.example.com": False, "b.example.com": True, "c.example.com": False}
-    assert [each.at for each in found.names] == [stage, "rcpt", stage]
+    assert [name.at for name in found.names] == [stage, "rcpt", stage]
     commands = [line for seen in server.sessions for line in seen.commands]
     assert not [line for line in commands if line.startswith(("DATA", "BDAT"))]
     assert len(server.sessions) == 3
@@ -183,7 +189,9 @@ async def test_it_pauses_between_connections(net: SmallInternet) -> None:
     async with SmtpServer({"ehlo": taking("a.example.com")}) as server:
         found = await examined(net, server, pause_seconds=3600, seconds=2)
     assert said(server) == [["a.example.com"]]
-    assert table(found) == {each.name: (True if each is NAMES[0] else None) for each in NAMES}
+    assert table(found) == {
+        candidate.name: (True if candidate is NAMES[0] else None) for candidate in NAMES
+    }
     assert "time" in found.detail
     assert found.recommendation is not None
     assert found.recommendation.name == "a.example.com"

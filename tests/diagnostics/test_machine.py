@@ -20,7 +20,7 @@ async def findings(database: Database, skew: timedelta = timedelta(0)) -> dict[s
     found = await check_database(
         database, lease_seconds=LEASE_SECONDS, open_sealed=None, clock=SkewedClock(skew)
     )
-    return {each.check: each for each in found}
+    return {finding.check: finding for finding in found}
 
 
 async def beat(database: Database, ago: timedelta) -> None:

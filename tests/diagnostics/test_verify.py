@@ -84,7 +84,7 @@ async def test_the_stages_are_those_of_a_delivery(
         await server.wait_until(lambda seen: seen.open_connections == 0)
     assert report.is_ok, report.failed_stage
     assert begun(report) == [*BEFORE, *after_tcp]
-    assert {each.stage for each in report.stages} == set(Step)
+    assert {step.stage for step in report.stages} == set(Step)
     assert all(stage.detail for stage in report.stages)
 
 
@@ -120,8 +120,8 @@ async def test_each_stage_has_its_own_part_of_the_dialogue(net: SmallInternet) -
     async with SmtpServer(users=USERS, mechanisms=["PLAIN"]) as server:
         report = await tried(net, net.subject(server, check=CHECK, **IN_CLEAR, **LOGIN))
     said = {
-        each.stage.value: [f"{line.by} {line.text}" for line in each.transcript]
-        for each in report.stages
+        step.stage.value: [f"{line.by} {line.text}" for line in step.transcript]
+        for step in report.stages
     }
     assert said["banner"][-1] == "server 220 mx.test.invalid ESMTP"
     assert said["ehlo"][0] == f"client EHLO {OUR_NAME}"

@@ -88,7 +88,7 @@ def connections_to(port: int) -> int:
 
 def left_behind(before: set[asyncio.Task[Any]]) -> list[str]:
     """The tasks that were begun since and go on, the server's too: its client is still there."""
-    return [str(each) for each in asyncio.all_tasks() - before - {asyncio.current_task()}]
+    return [str(task) for task in asyncio.all_tasks() - before - {asyncio.current_task()}]
 
 
 @pytest.mark.parametrize("action", [SILENCE, DISCONNECT, RESET, ENDLESS, DRIBBLE])
@@ -107,7 +107,7 @@ async def test_it_ends_whatever_a_server_does(
         await come_true(lambda: connections_to(server.port) == 0)
     assert report.failed_stage is not None
     assert report.failed_stage.stage.value == stage
-    at = [each.stage for each in report.stages].index(report.failed_stage.stage)
+    at = [step.stage for step in report.stages].index(report.failed_stage.stage)
     for later in report.stages[at + 1 :]:
         assert later.status is Status.SKIPPED
     for before in report.stages[3:at]:
@@ -117,7 +117,7 @@ async def test_it_ends_whatever_a_server_does(
         assert found or before.stage is Step.MAIL
     assert len(str(report)) < MAX_REPORT_CHARACTERS
     if action == SILENCE:  # what was waited for in vain is its time
-        assert max(report.stages, key=lambda each: each.duration_ms) is report.failed_stage
+        assert max(report.stages, key=lambda step: step.duration_ms) is report.failed_stage
     assert report.failed_stage.code
     assert report.failed_stage.hint
     assert report.failed_stage.detail
@@ -187,4 +187,4 @@ async def test_a_refused_name_and_a_mute_dns_together_end_in_time(net: SmallInte
     assert report.failed_stage is not None
     assert report.failed_stage.code == "ehlo_rejected"
     assert report.diagnosis is not None
-    assert {each.is_accepted for each in report.diagnosis.names} <= {False, None}
+    assert {name.is_accepted for name in report.diagnosis.names} <= {False, None}

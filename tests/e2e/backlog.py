@@ -85,8 +85,8 @@ class Backlog:
             ]
             async with self._database.transaction(announce=True) as connection:
                 await outbox.accept(connection, made)
-            for each in made:
-                self.expect(each.message_id_header, each.id, guarantee)
+            for message in made:
+                self.expect(message.message_id_header, message.id, guarantee)
 
     def expect(self, header: str, message_id: str, guarantee: Guarantee) -> None:
         """Know of a message that was queued."""

@@ -124,7 +124,7 @@ async def test_an_uncertain_recipient_is_sent_to_again_on_somebodys_word(start: 
         await acme.recipient(message, "ann@example.org", status="sent")
         held = await acme.message(message, status="held")
         assert [recipient["status"] for recipient in held["recipients"]] == ["sent", "uncertain"]
-        assert [each.recipients for each in server.messages][1:] == [["ann@example.org"]]
+        assert [mail.recipients for mail in server.messages][1:] == [["ann@example.org"]]
         wrong = await acme("POST", f"/messages/{message}/resolve", body)
         assert (wrong.status_code, wrong.json()["type"]) == (
             409,

@@ -158,7 +158,7 @@ async def test_a_local_part_in_quotes_is_reached(heloise: Heloise) -> None:
         await acme.profile("main", server.port)
         last, found = await received(acme, server, to=to, dsn={"notify": ["failure"]})
         assert last.recipients == kept
-        assert [each.username for each in found["To"].addresses] == ["abc.", "a b", '"x']
+        assert [address.username for address in found["To"].addresses] == ["abc.", "a b", '"x']
         assert f"\r\nTo: {kept[0]},\r\n Bob <{kept[1]}>,\r\n {kept[2]}\r\n".encode() in last.data
         rcpt = [command for command in server.sessions[-1].commands if command.startswith("RCPT")]
         assert rcpt[1].endswith('ORCPT=rfc822;"a+20b"@example.org')

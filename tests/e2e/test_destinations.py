@@ -107,8 +107,8 @@ async def test_a_destination_limits_the_recipients_of_a_transaction(
     to = [f"{n}@gmail.com" for n in range(5)] + [f"{n}@example.org" for n in range(3)]
     await acme.message(await acme.send(to), status="sent")
     counts = [domains_of([message]) for message in server.messages]
-    assert sorted(each.count("gmail.com") for each in counts) == [1, 2, 2]
-    assert sorted(each.count("example.org") for each in counts) == [0, 0, 3]
+    assert sorted(domains.count("gmail.com") for domains in counts) == [1, 2, 2]
+    assert sorted(domains.count("example.org") for domains in counts) == [0, 0, 3]
 
 
 @pytest.mark.one_database

@@ -77,9 +77,9 @@ async def test_every_signature_holds_after_a_postfix(start: Start, postfix: Post
             await signing(acme, dns)
             for fields in MESSAGES:
                 await acme.send(**fields)
-            for each in await arrived(behind, len(MESSAGES)):
-                assert each.startswith(b"Received: ")
-                assert verdicts(each, dns) == GOOD
+            for mail in await arrived(behind, len(MESSAGES)):
+                assert mail.startswith(b"Received: ")
+                assert verdicts(mail, dns) == GOOD
 
 
 async def arrived(server: SmtpServer, count: int) -> list[bytes]:

@@ -42,7 +42,7 @@ CHECK: Final = Check(SENDER, RECIPIENT)
 POD: Final = "pod-1.ns.svc.cluster.local"
 SERVICE_NAME: Final = "host.example.net"
 SAID: Final[Mapping[tuple[str, str, str], Said]] = {
-    (each.server, each.service, each.name): each for each in recorded()
+    (reply.server, reply.service, reply.name): reply for reply in recorded()
 }
 
 
@@ -64,8 +64,8 @@ def network(dns: DnsServer) -> Network:
 
 @pytest.fixture(
     params=[
-        pytest.param(each, marks=getattr(pytest.mark, each[0]), id="-".join(each))
-        for each in SERVICES
+        pytest.param(service, marks=getattr(pytest.mark, service[0]), id="-".join(service))
+        for service in SERVICES
     ]
 )
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
@@ -130,10 +130,10 @@ async def test_a_refused_name_is_told_and_a_good_one_found(
         )
         assert start.reply in report.failed_stage.detail
         assert report.diagnosis is not None
-        table = [said_of(each) for each in report.diagnosis.names]
+        table = [said_of(name) for name in report.diagnosis.names]
         expected = [SAID[*place, name] for name, _, _ in table]
-        assert table == [(each.name, each.at, each.reply) for each in expected]
-        assert any(each.is_taken for each in expected)
+        assert table == [(name.name, name.at, name.reply) for name in expected]
+        assert any(name.is_taken for name in expected)
         recommendation = report.diagnosis.recommendation
         assert recommendation is not None
         assert (await verified(recommendation.name, CHECK)).is_ok

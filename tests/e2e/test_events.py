@@ -64,7 +64,7 @@ async def test_the_story_of_a_message(start: Start, server: SmtpServer) -> None:
     await clock.advance(hours=1)
     sent = await acme.message(message, status="sent")
     story = await all_events(acme, f"&message={message}")
-    assert [each["type"] for each in story] == [
+    assert [event["type"] for event in story] == [
         *("message.queued", "recipient.deferred", "recipient.sent", "message.sent")
     ]
     deferred = story[1]["data"]
@@ -86,10 +86,10 @@ async def test_the_story_of_a_message(start: Start, server: SmtpServer) -> None:
         "sent_to": None,
         "last_reply": None,
     }
-    for each in story:
-        assert each["ordering_key"] == message
-        assert each["data"]["profile"] == {"id": profile["id"], "name": "main"}
-        assert each["data"]["message"] == {
+    for event in story:
+        assert event["ordering_key"] == message
+        assert event["data"]["profile"] == {"id": profile["id"], "name": "main"}
+        assert event["data"]["message"] == {
             "id": message,
             "message_id_header": sent["message_id_header"],
             "tags": ["receipt"],
@@ -97,7 +97,7 @@ async def test_the_story_of_a_message(start: Start, server: SmtpServer) -> None:
             "source": "api",
             "key_id": sent["key_id"],
         }
-        assert await acme.read(f"/events/{each['id']}") == each
+        assert await acme.read(f"/events/{event['id']}") == event
 
 
 async def test_every_end_is_told_once(start: Start, server: SmtpServer) -> None:
@@ -341,7 +341,7 @@ async def test_none_is_lost_or_told_twice_over_kill_9(
 def test_every_status_has_its_event() -> None:
     """A status that is new cannot be forgotten."""
     shown_only = {MessageStatus.SENDING}, {RecipientStatus.SENDING}
-    told = {message_event_type(each) for each in set(MessageStatus) - shown_only[0]}
-    told |= {recipient_event_type(each) for each in set(RecipientStatus) - shown_only[1]}
+    told = {message_event_type(status) for status in set(MessageStatus) - shown_only[0]}
+    told |= {recipient_event_type(status) for status in set(RecipientStatus) - shown_only[1]}
     told |= set(map(report_event_type, ReportKind))
     assert told == {e for e in EventType if e.partition(".")[0] in {"message", "recipient"}}

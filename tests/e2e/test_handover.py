@@ -62,7 +62,7 @@ async def test_a_lane_without_a_backlog_gets_it_at_once(start: Start, server: Sm
     done = await acme.message(message, status="sent")
     assert done["recipients"][0]["attempts"] == 1
     assert len(await acme.attempts(message)) == 1
-    assert sum(b"Subject: direct" in each.data for each in server.messages) == 1
+    assert sum(b"Subject: direct" in mail.data for mail in server.messages) == 1
 
 
 async def test_a_change_of_the_profile_holds_from_the_next_message_on(
@@ -142,7 +142,7 @@ async def test_a_failing_profile_is_handed_nothing(start: Start) -> None:
         for message in messages:
             assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
         assert len(server.sessions) == seen + 1
-        assert sum([len(await acme.attempts(each)) for each in messages]) == 1
+        assert sum([len(await acme.attempts(message)) for message in messages]) == 1
 
 
 async def test_a_profile_with_a_rate_is_asked_for_its_permits(
@@ -182,7 +182,7 @@ async def test_a_request_that_two_replicas_get_is_sent_once(
     for number in range(15):
         body = BODY | {"subject": f"n{number}"}
         key = {"Idempotency-Key": f"key-{number}"}
-        both = (each("POST", "/messages", body, headers=key) for each in (elsewhere, acme))
+        both = (call("POST", "/messages", body, headers=key) for call in (elsewhere, acme))
         answers = await asyncio.gather(*both)
         accepted = {answer.json()["id"] for answer in answers if answer.status_code == ACCEPTED}
         assert len(accepted) == 1

@@ -63,10 +63,10 @@ class Case:
 
     @classmethod
     def parse(cls, line: str) -> "Case":
-        asked, offered, said, *expected = (each.strip() for each in line.split(" | "))
+        asked, offered, said, *expected = (part.strip() for part in line.split(" | "))
         return cls(
             asked=frozenset(asked.split()) - {"-"},
-            offered=tuple(each.replace("=", " ") for each in offered.split() if each != "-"),
+            offered=tuple(name.replace("=", " ") for name in offered.split() if name != "-"),
             said=tuple(map(Said.parse, said.split(" & "))),
             expected=" | ".join(expected),
             line=line,
@@ -77,12 +77,12 @@ class Case:
         users = {USER: self.password} if self.word("auth") else {}
         mechanisms = [(self.word("auth") or "").upper()]
         server = SmtpServer(extensions=self.offered, users=users, mechanisms=mechanisms)
-        for stage in {each.stage for each in self.said}:
+        for stage in {line.stage for line in self.said}:
             server.script[stage] = self._acting(server, stage)
         return server
 
     def _acting(self, server: SmtpServer, stage: str) -> Any:
-        counts = {each: count() for each in self.said if each.stage == stage}
+        counts = {line: count() for line in self.said if line.stage == stage}
 
         def act(_: str) -> Action:
             line = server.sessions[-1].commands[-1:] or [""]
@@ -95,7 +95,7 @@ class Case:
 
     def word(self, name: str) -> str | None:
         """The value of `name=value` among what is asked."""
-        values = dict(each.partition("=")[::2] for each in self.asked)
+        values = dict(option.partition("=")[::2] for option in self.asked)
         return values.get(name)
 
     @property
@@ -149,7 +149,7 @@ class Play:
         self.message = ""
 
     async def begin(self) -> None:
-        timeouts = IMPATIENT if "(silence)" in {each.reply for each in self.case.said} else {}
+        timeouts = IMPATIENT if "(silence)" in {line.reply for line in self.case.said} else {}
         fields = self.case.profile() | ({"timeouts": timeouts} if timeouts else {})
         await self._acme.profile(self._profile, self._server.port, **fields)
         if "8bit" in self.case.asked:

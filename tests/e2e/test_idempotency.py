@@ -32,8 +32,8 @@ async def test_a_hundred_at_once_on_several_replicas_are_one(start: Start) -> No
         answers = await asyncio.gather(*(keyed(everywhere[n % 3], key) for n in range(100)))
         assert Counter(answer.status_code for answer in answers).keys() <= {202, 409}
         done = [answer for answer in answers if answer.status_code == 202]
-        assert len({each.content for each in done}) == 1
-        assert sum("Idempotent-Replayed" not in each.headers for each in done) == 1
+        assert len({response.content for response in done}) == 1
+        assert sum("Idempotent-Replayed" not in response.headers for response in done) == 1
     assert len((await acme.read("/messages?limit=200"))["items"]) == 3
 
 
@@ -76,7 +76,7 @@ async def test_a_crash_between_does_not_send_twice(
     async with database.reading() as connection:
         stored = (await connection.exec_driver_sql("SELECT id FROM messages")).scalars().all()
     await database.close()
-    assert sorted(stored) == sorted(each.json()["id"] for each in after.values())
+    assert sorted(stored) == sorted(response.json()["id"] for response in after.values())
 
 
 async def _any_done(tasks: list[asyncio.Task[Any]]) -> bool | None:

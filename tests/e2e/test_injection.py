@@ -165,7 +165,7 @@ async def test_what_a_caller_writes_stays_where_it_was_written(
         received = await server.wait_for_messages(len(taken))
         await asyncio.sleep(0)
         assert len(received) == len(taken)
-        arrived = {str(parsed(each)["Message-ID"]): each for each in received}
+        arrived = {str(parsed(mail)["Message-ID"]): mail for mail in received}
         assert arrived.keys() == taken.keys()
         for header, (text, body) in taken.items():
             if text:
@@ -187,7 +187,7 @@ async def test_a_server_that_takes_bare_line_feeds_can_be_fooled(postfix: Postfi
             writer.write(b"Subject: x\r\n\r\nx\n.\n" + SMUGGLED.encode() + b"QUIT\r\n")
             received = await server.wait_for_messages(2)
         writer.close()
-    assert {each.recipients[0] for each in received} == {RECIPIENT, EVE}
+    assert {mail.recipients[0] for mail in received} == {RECIPIENT, EVE}
 
 
 @pytest.mark.exim
@@ -203,7 +203,7 @@ async def test_exim_is_not_fooled_either(start: Start, exim: Exim) -> None:
             await acme.message(answer.json()["id"], status="sent")
     arrived = await exim.wait_arrived(count)
     assert len(arrived) == count > len(ENDS) // 2
-    assert {each.sender for each in arrived} == {SENDER}
+    assert {mail.sender for mail in arrived} == {SENDER}
     spool = exim.log.parent / "input"
     envelopes = await asyncio.to_thread(_read_all, spool, "*-H")
     assert len(envelopes) >= count
@@ -211,4 +211,4 @@ async def test_exim_is_not_fooled_either(start: Start, exim: Exim) -> None:
 
 
 def _read_all(folder: Path, pattern: str) -> list[bytes]:
-    return [each.read_bytes() for each in folder.rglob(pattern)]
+    return [path.read_bytes() for path in folder.rglob(pattern)]

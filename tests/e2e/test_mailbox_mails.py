@@ -108,7 +108,7 @@ async def test_a_mail_that_is_too_complex_or_says_nothing_is_given_up_at_once(
         mailbox = await watch(acme, imap, clock, delete_reports=True)
         await once(acme, mailbox, reports=1, others=4, failing_since=None)
         assert imap.fetched == [1, 3, 4, 5]
-    reasons = [each["reason"] for each in await given_up(acme)]
+    reasons = [mail["reason"] for mail in await given_up(acme)]
     assert reasons[0] == "UID 1: its header has 70,005 bytes; at most 65,536 are allowed"
     assert reasons[1] == "UID 2: it has 5,000,001 bytes; at most 5,000,000 are allowed"
     assert reasons[2].startswith("UID 3: a delivery status notification without")

@@ -101,7 +101,7 @@ async def test_a_refused_name_holds_the_profile_and_a_new_one_sends_the_same_mes
     assert reply in failing["reason"]
     assert "ehlo_name" in failing["reason"]
     refused = await postfix.wait_refused(1)
-    assert {(each.command, each.helo, each.reply) for each in refused} == {
+    assert {(refusal.command, refusal.helo, refusal.reply) for refusal in refused} == {
         (command, LITERAL, reply)
     }
     await assert_untouched(acme, message)
@@ -131,7 +131,10 @@ async def test_every_profile_keeps_its_own_name_and_user(
 
     accepted = await postfix.wait_accepted(len(messages))
     assert len(accepted) == len(messages)
-    assert {each.message_id: (each.helo, each.sasl_username, each.sender) for each in accepted} == {
+    assert {
+        acceptance.message_id: (acceptance.helo, acceptance.sasl_username, acceptance.sender)
+        for acceptance in accepted
+    } == {
         await message_id(tenant, message): (
             f"{name}.example.com",
             f"{name}@users.test",

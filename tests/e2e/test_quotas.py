@@ -34,7 +34,7 @@ async def test_two_replicas_keep_one_limit(start: Start) -> None:
 
     callers = [acme, elsewhere] * LIMIT + [other] * LIMIT
     codes = await asyncio.gather(*map(sent, callers))
-    found = Counter(zip([each.tenant_id for each in callers], codes, strict=True))
+    found = Counter(zip([caller.tenant_id for caller in callers], codes, strict=True))
     assert found == {
         (acme.tenant_id, 202): LIMIT,
         (acme.tenant_id, 429): LIMIT,
@@ -53,12 +53,12 @@ async def test_what_waits_for_a_day_goes_on_the_next(start: Start) -> None:
         return [await acme("POST", "/messages", BODY) for _ in range(count)]
 
     first = await tried(3)
-    assert [each.status_code for each in first] == [202, 202, 429]
+    assert [response.status_code for response in first] == [202, 202, 429]
     assert first[2].headers["Retry-After"] == str(4 * 3600)
     await clock.advance(hours=4)
     second = await tried(2)
-    assert [each.status_code for each in second] == [202, 429]
+    assert [response.status_code for response in second] == [202, 429]
     assert "messages_per_month" in second[1].json()["detail"]
     assert second[1].headers["Retry-After"] == str(24 * 3600)
     await clock.advance(days=1)
-    assert [each.status_code for each in await tried(3)] == [202, 202, 429]
+    assert [response.status_code for response in await tried(3)] == [202, 202, 429]

@@ -23,9 +23,9 @@ async def test_each_recipient_has_a_transaction_with_a_return_path_of_its_own(
     await acme.profile("main", server.port)
     message = await acme.send(ALL, return_path="bounces@example.com", verp=True)
     await acme.message(message, status="sent")
-    sent = {(each.mail_from, *each.recipients) for each in server.messages}
+    sent = {(mail.mail_from, *mail.recipients) for mail in server.messages}
     assert sent == {(token(message, position), ALL[position]) for position in range(3)}
-    assert len({each.data for each in server.messages}) == 1
+    assert len({mail.data for mail in server.messages}) == 1
     attempts = await acme.attempts(message)
     assert [len(attempt["recipients"]) for attempt in attempts] == [1, 1, 1]
 
@@ -78,15 +78,15 @@ async def test_what_postfix_reports_finds_its_recipient(
         await acme.message(message, status="sent")
 
         async def bounces() -> list[Received] | None:
-            found = [each for each in behind.messages if each.mail_from == ""]
-            told = sum(each.data.count(b"Action: failed") for each in found)
+            found = [mail for mail in behind.messages if mail.mail_from == ""]
+            told = sum(mail.data.count(b"Action: failed") for mail in found)
             return found if told == 2 else None
 
-        for each in await until(bounces):
+        for bounce in await until(bounces):
             answer = await acme(
                 "POST",
                 "/inbound/bounces",
-                content=each.data,
+                content=bounce.data,
                 headers={"Content-Type": "message/rfc822"},
             )
             assert answer.json()["new"], answer.text
@@ -96,7 +96,7 @@ async def test_what_postfix_reports_finds_its_recipient(
     assert [report["code"] for report in reports[1:]] == ["5.1.1", "5.1.1"]
     assert "No such user here" in reports[1]["text"]
     suppressed = (await acme.read("/suppressions"))["items"]
-    assert {each["address"] for each in suppressed} == set(ALL[1:])
+    assert {suppression["address"] for suppression in suppressed} == set(ALL[1:])
     types = [item["type"] for item in (await acme.read("/events"))["items"]]
     assert types.count("recipient.bounced_later") == 2
     assert types.count("recipient.sent") == 3

@@ -54,11 +54,11 @@ async def test_content_goes_after_its_days(start: Start, server: SmtpServer) -> 
     heloise = await start(clock=clock, content_retention_days=10)
     acme = await heloise.tenant("acme")
     other = await heloise.tenant("other", retention={"content_days": 20})
-    for each in (acme, other):
-        await each.profile("main", server.port)
+    for tenant in (acme, other):
+        await tenant.profile("main", server.port)
     mine, theirs = await sent(acme), await sent(other)
     await clock.advance(days=10, hours=2)
-    found = await once(acme, mine, lambda each: each["content_wiped_at"])
+    found = await once(acme, mine, lambda read: read["content_wiped_at"])
     assert (found["status"], found["subject"], found["metadata"]) == ("sent", None, {"order": "42"})
     assert found["recipients"][0]["address"] == ANN
     assert len(await acme.attempts(mine["id"])) == 1
@@ -66,7 +66,7 @@ async def test_content_goes_after_its_days(start: Start, server: SmtpServer) -> 
     assert (answer.status_code, answer.json()["type"]) == (410, "/problems/content-wiped")
     assert await raw(other, theirs) == 200
     await clock.advance(days=10)
-    await once(other, theirs, lambda each: each["content_wiped_at"])
+    await once(other, theirs, lambda read: read["content_wiped_at"])
 
 
 async def test_recipients_go_with_all_that_names_them(
@@ -80,7 +80,7 @@ async def test_recipients_go_with_all_that_names_them(
     message = await acme.message(await acme.send(to, **BODY, tags=tags), status="sent")
     assert "ann@example.org" in await texts(migrated_url)
     await clock.advance(days=3, hours=2)
-    found = await once(acme, message, lambda each: each["content_wiped_at"])
+    found = await once(acme, message, lambda read: read["content_wiped_at"])
     assert [
         (recipient["address"], recipient["name"], recipient["status"])
         for recipient in found["recipients"]
@@ -151,11 +151,11 @@ async def test_what_is_not_finished_is_taken_once_it_is(
     await other.profile("main", server.port)
     witness = await sent(other)
     await clock.advance(days=2)
-    await once(other, witness, lambda each: each["content_wiped_at"])
+    await once(other, witness, lambda read: read["content_wiped_at"])
     found = await acme.read(f"/messages/{waiting['id']}")
     assert (found["status"], found["content_wiped_at"]) == ("queued", None)
     await acme("POST", "/profiles/main/resume")
-    final = await once(acme, waiting, lambda each: each["content_wiped_at"])
+    final = await once(acme, waiting, lambda read: read["content_wiped_at"])
     assert final["status"] == "sent"
     is_named = final["recipients"][0]["address"] is not None
     assert is_named == (days == "content_days")

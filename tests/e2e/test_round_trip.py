@@ -19,7 +19,7 @@ COUNT: Final = 150
 LINE: Final = st.characters(
     exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp"], exclude_characters="\u034f"
 )
-WORDS: Final = st.text(LINE, min_size=1, max_size=60).map(lambda each: " ".join(each.split()))
+WORDS: Final = st.text(LINE, min_size=1, max_size=60).map(lambda words: " ".join(words.split()))
 NAMES: Final = WORDS.filter(bool)
 TEXTS: Final = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300
@@ -36,13 +36,15 @@ FILES: Final = st.builds(
         "content_type": kind,
         "content": base64.b64encode(content).decode(),
     },
-    NAMES.filter(lambda each: not set(each) & set('/\\"') and each.strip(". ") == each),
+    NAMES.filter(lambda name: not set(name) & set('/\\"') and name.strip(". ") == name),
     st.sampled_from(TYPES),
     st.binary(max_size=200),
 )
 MESSAGES: Final = st.fixed_dictionaries(
     {
-        "to": st.lists(MAILBOXES, min_size=1, max_size=4, unique_by=lambda each: each["email"]),
+        "to": st.lists(
+            MAILBOXES, min_size=1, max_size=4, unique_by=lambda mailbox: mailbox["email"]
+        ),
         "subject": WORDS,
         "text": TEXTS,
         "headers": st.dictionaries(st.sampled_from(["X-Campaign", "X-Kind"]), NAMES),
@@ -90,7 +92,7 @@ def check(asked: dict[str, Any], mime: bytes) -> None:
     ]
     # The newer parser of the standard library puts a blank between two encoded words of a name.
     assert named_addresses(mime, "To") == [
-        NamedAddress(each["email"], each["name"]) for each in asked["to"]
+        NamedAddress(mailbox["email"], mailbox["name"]) for mailbox in asked["to"]
     ]
     for name, value in asked["headers"].items():
         assert found[name] == value
@@ -109,8 +111,8 @@ def check(asked: dict[str, Any], mime: bytes) -> None:
         for attachment in found.iter_attachments()
     ]
     assert files == [
-        (each["filename"], each["content_type"], base64.b64decode(each["content"]))
-        for each in asked.get("attachments", [])
+        (file["filename"], file["content_type"], base64.b64decode(file["content"]))
+        for file in asked.get("attachments", [])
     ]
 
 
@@ -129,8 +131,8 @@ async def test_what_was_asked_for_is_what_arrives(heloise: Heloise, server: Smtp
             taken[result["message"]["message_id_header"]] = message
     got = await server.wait_for_messages(len(taken))
     assert len(got) == len(taken) >= COUNT // 2
-    for each in got:
-        message = taken.pop(str(message_from_bytes(each.data)["Message-ID"]))
-        assert each.recipients == [to["email"] for to in message["to"]]
-        check(message, each.data)
+    for mail in got:
+        message = taken.pop(str(message_from_bytes(mail.data)["Message-ID"]))
+        assert mail.recipients == [to["email"] for to in message["to"]]
+        check(message, mail.data)
     assert taken == {}

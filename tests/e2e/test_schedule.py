@@ -179,7 +179,7 @@ async def test_who_did_not_get_it_gets_it_once_more(heloise: Heloise, server: Sm
     for same in ("message_id_header", "subject", "metadata", "tags", "from", "profile"):
         assert made[same] == before[same]
     await acme.message(made["id"], status="sent")
-    assert [each.recipients for each in server.messages] == [[ANN], [BOB]]
+    assert [mail.recipients for mail in server.messages] == [[ANN], [BOB]]
     assert server.messages[0].data == server.messages[1].data
     assert await acme.read(f"/messages/{message}") == before
 
@@ -257,7 +257,7 @@ async def test_another_time(start: Start, server: SmtpServer) -> None:
     assert answer.status_code == 200, answer.text
     found = await acme.read(f"/messages/{message}")
     assert (found["status"], found["priority"]) == ("scheduled", "high")
-    given = [datetime.fromisoformat(each["expires_at"]) for each in (before, found)]
+    given = [datetime.fromisoformat(message["expires_at"]) for message in (before, found)]
     assert given[0] - given[1] == timedelta(days=1)
     await clock.advance(hours=23)
     assert (await acme.read(f"/messages/{message}"))["status"] == "scheduled"
@@ -276,7 +276,7 @@ async def test_at_once_after_all(start: Start, server: SmtpServer) -> None:
     assert (await rescheduled(acme, message, send_at=None)).status_code == 200
     await acme.message(message, status="sent")
     story = (await acme.read(f"/events?message={message}"))["items"]
-    assert [each["type"] for each in story] == [
+    assert [event["type"] for event in story] == [
         *("message.scheduled", "message.queued", "recipient.sent", "message.sent")
     ]
     for fields in ({"send_at": later(clock, days=400)}, {"expires_at": later(clock, days=90)}):
@@ -315,8 +315,8 @@ async def test_many_are_counted_first_and_then_cancelled(start: Start, server: S
     assert (await acme.read(f"/messages/{meant[0]}"))["status"] == "scheduled"
     done = await acted(acme, "cancel", filter=wanted, dry_run=False)
     assert (done["matched"], done["done"], done["skipped"]) == (3, 3, {})
-    for each in meant:
-        assert (await acme.read(f"/messages/{each}"))["status"] == "cancelled"
+    for message in meant:
+        assert (await acme.read(f"/messages/{message}"))["status"] == "cancelled"
     assert (await acme.read(f"/messages/{kept[0]}"))["status"] == "scheduled"
     assert (await other.read(f"/messages/{kept[1]}"))["status"] == "scheduled"
     again = await acted(acme, "cancel", filter={"tag": "x"}, dry_run=False)
@@ -337,12 +337,12 @@ async def test_many_are_retried_or_resolved(heloise: Heloise, server: SmtpServer
     assert done["done"] == 2
     retried = [item for item in (await acme.read("/messages"))["items"] if item["retry_of"]]
     assert len(retried) == 2
-    for each in retried:
-        await acme.message(each["id"], status="sent")
+    for retry in retried:
+        await acme.message(retry["id"], status="sent")
     server.script["dot"] = [None] * len(server.messages) + [DISCONNECT] * 2
     held = [await acme.send(ANN, guarantee="at_most_once") for _ in range(2)]
-    for each in held:
-        await acme.message(each, status="held")
+    for message in held:
+        await acme.message(message, status="held")
     done = await acted(acme, "resolve", filter={"status": "held"}, dry_run=False, **{"as": "sent"})
     assert done["done"] == 2
     await acme.all_sent(held)

@@ -28,7 +28,7 @@ async def acme_of(heloise: Heloise, server: SmtpServer, **fields: Any) -> Tenant
 
 def everything(database: Path) -> bytes:
     """What stands in an SQLite database, and in the files beside it."""
-    return b"".join(each.read_bytes() for each in database.parent.glob(f"{database.name}*"))
+    return b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
 
 
 async def stored(given: Settings) -> dict[str, object]:

@@ -112,7 +112,7 @@ class Soak:
         """Have the service accept some, which it may hand to its own delivery at once."""
         body = {"profile": "main", "to": list(RECIPIENTS), "subject": "Hello", "text": "Hello."}
         bodies = [body | {"guarantee": guarantee}] * POSTED
-        for made in await asyncio.gather(*(self.acme.made("/messages", each) for each in bodies)):
+        for made in await asyncio.gather(*(self.acme.made("/messages", body) for body in bodies)):
             self.backlog.expect(made["message_id_header"], made["id"], guarantee)
 
     async def _judge(self, finished: dict[str, int]) -> None:

@@ -83,12 +83,12 @@ async def test_the_services_rule_holds_for_every_tenant(start: Start, server: Sm
     )
     acme = await heloise.tenant("acme", redirect_all_to=STAGING)
     other = await heloise.tenant("other")
-    for each in (acme, other):
-        await each.profile("main", server.port)
+    for tenant in (acme, other):
+        await tenant.profile("main", server.port)
     [mine] = await recipients(acme, await acme.send(ANN))
     [theirs] = await recipients(other, await other.send(ANN))
     [outside] = await recipients(other, await other.send("dave@example.net"))
-    assert [each["sent_to"] for each in (mine, theirs, outside)] == [
+    assert [recipient["sent_to"] for recipient in (mine, theirs, outside)] == [
         "ops@example.com",
         None,
         "ops@example.com",
@@ -170,12 +170,12 @@ async def test_the_simulator_stands_beside_a_server(start: Start, server: SmtpSe
     await acme.profile("main", server.port)
     message = await acme.send([ANN, f"bounce@{SIMULATOR}", f"success@{SIMULATOR}"])
     found = await recipients(acme, message, "partially_sent")
-    assert [(each["status"], each["sent_to"]) for each in found] == [
+    assert [(recipient["status"], recipient["sent_to"]) for recipient in found] == [
         ("sent", STAGING),
         ("bounced", None),
         ("sent", None),
     ]
-    assert [each.recipients for each in server.messages] == [[STAGING]]
+    assert [mail.recipients for mail in server.messages] == [[STAGING]]
 
 
 async def test_a_simulated_message_heals_no_profile(start: Start) -> None:

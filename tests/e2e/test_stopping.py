@@ -111,4 +111,4 @@ async def test_workers_are_replaced_one_by_one_under_load(
     for message in messages:
         sent = await acme.message(message, status="sent")
         assert sent["recipients"][0]["attempts"] == 1
-    assert len(server.messages) == len({each.data for each in server.messages}) == len(messages)
+    assert len(server.messages) == len({mail.data for mail in server.messages}) == len(messages)

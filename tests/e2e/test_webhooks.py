@@ -58,7 +58,7 @@ async def all_are(
         if clock is not None:
             await clock.advance(seconds=1)
         found = await deliveries(tenant, webhook)
-        return found if found and {each["status"] for each in found} == {status} else None
+        return found if found and {delivery["status"] for delivery in found} == {status} else None
 
     return await until(fact)
 
@@ -81,7 +81,7 @@ async def test_it_is_told_and_can_verify_that(
         with pytest.raises(WebhookVerificationError):
             Webhook(webhook["secret"]).verify(post.body + b" ", post.headers)
     log = await all_are(acme, webhook, "delivered")
-    assert [each["log"][0]["status_code"] for each in log] == [204] * 3
+    assert [delivery["log"][0]["status_code"] for delivery in log] == [204] * 3
     assert "secret" not in await acme.read(f"/webhooks/{webhook['id']}")
     assert webhook["secret"] not in str(await acme.read("/audit-log"))
 
@@ -278,7 +278,7 @@ async def all_are_after_hours(
     async def fact() -> list[Any] | None:
         await clock.advance(hours=1)
         found = await deliveries(tenant, webhook)
-        return found if found and {each["status"] for each in found} == {status} else None
+        return found if found and {delivery["status"] for delivery in found} == {status} else None
 
     return await until(fact)
 
@@ -421,7 +421,7 @@ async def test_a_name_that_leads_there_is_not_followed(start: Start) -> None:
 
         async def refused() -> Any:
             found = await deliveries(acme, webhook)
-            return next((each["log"][0] for each in found if each["log"]), None)
+            return next((delivery["log"][0] for delivery in found if delivery["log"]), None)
 
         assert "public address" in (await until(refused))["error"]
 
