@@ -141,6 +141,7 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal) ->
         "database": "ok",
         "clock": "ok",
         "delivery": "warning",
+        "queue": "ok",
         "credentials": "ok",
     }
     assert [(profile["profile"], profile["verify"]["ok"]) for profile in found["profiles"]] == [

@@ -1,6 +1,6 @@
 """What `heloise doctor` says of the machine's clock and of who delivers."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,7 +9,7 @@ from app.diagnostics.machine_findings import Finding, check_database
 from app.domain.clock import SystemClock
 from app.store.db.engine import Database
 from app.store.delivery import workers
-from tests.support.rows import NOW, failing_profile, made_profile, made_tenant, queued_message
+from tests.support.rows import failing_profile, made_profile, made_tenant, queued_message
 from tests.support.skewed_clock import SkewedClock
 
 LEASE_SECONDS = 60.0
@@ -61,7 +61,7 @@ async def test_queued_mail_that_nobody_delivers_is_a_failure(database: Database)
     """With since when; the depth and the age of the queue are told apart from that."""
     profile = await made_profile(database, await made_tenant(database))
     assert (await findings(database))["queue"].detail == "no message waits"
-    await queued_message(database, profile, created_at=NOW - timedelta(hours=2))
+    await queued_message(database, profile, created_at=datetime.now(UTC) - timedelta(hours=2))
     found = await findings(database)
     assert found["delivery"].status is AdviceStatus.FAIL
     assert "mail is queued and nobody delivers, since" in found["delivery"].detail

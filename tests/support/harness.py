@@ -322,7 +322,7 @@ class Process:
             async def fact() -> bool | None:
                 assert self.process.poll() is None, self.log.read_text()
                 try:
-                    return (await http.get("/readyz")).status_code == 200 or None
+                    return (await http.get("/readyz?delivery=false")).status_code == 200 or None
                 except httpx.TransportError:
                     return None
 

@@ -64,6 +64,11 @@ CHANGES: Final[dict[str, tuple[dict[str, Any], set[str]]]] = {
     "max_connections": ({"max_connections": 1}, set()),
     "max_messages_per_connection": ({"max_messages_per_connection": 1}, set()),
     "rate_limit": ({"rate_limit": {"messages": 1, "per_seconds": 1}}, set()),
+    "ramp": ({"ramp": {"start": 1, "factor": 2, "every": "day", "until": 9}}, set()),
+    "destinations": (
+        {"destinations": [{"match": ["example.com"], "max_connections": 1}]},
+        set(),
+    ),
     "timeouts": ({"timeouts": {"connect": 1.0}}, set()),
     "retry": ({"retry": {"first_seconds": 1.0}}, set()),
     "fallback_profile": ({"fallback_profile": "other"}, set()),
@@ -130,6 +135,8 @@ WEBHOOK_CHANGES: Final[dict[str, tuple[Any, bool]]] = {
     "events": (["message.*"], False),
     "profiles": ([], False),
     "tags": (["receipt"], False),
+    "first_deferral_only": (True, False),
+    "format": ("resend", False),
     "ordered": (True, False),
     "enabled": (False, False),
 }

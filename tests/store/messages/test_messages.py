@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.errors import NotFound
 from app.domain.types import (
     MessageSource,
@@ -101,6 +102,7 @@ async def test_everything_that_was_accepted_reads_back(
         is_sensitive=False,
         content_wiped_at=None,
         due_at=NOW - MINUTE,
+        destination=NO_DESTINATION,
         created_at=NOW,
         updated_at=NOW,
         send_at=None,

@@ -11,9 +11,12 @@ from app.domain.events import EventFilter
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
 from app.domain.types import (
     AuthMechanism,
+    Destination,
     OAuth,
     OAuthGrant,
     Profile,
+    Ramp,
+    RampPeriod,
     RateLimit,
     RetryPolicy,
     Timeouts,
@@ -21,7 +24,7 @@ from app.domain.types import (
     Transport,
 )
 from app.domain.types import NamedAddress as Sender
-from app.domain.webhooks import Webhook
+from app.domain.webhooks import Webhook, WebhookFormat
 from app.inbound.imap import ImapAccount
 from app.smtp.identity import Identity
 from app.store.profiles.rows import SEALED_COLUMNS, secret_field
@@ -84,6 +87,8 @@ OF_PROFILE: Final[dict[str, Any]] = {
     "max_connections": 1,
     "max_messages_per_connection": 1,
     "rate_limit": RateLimit(1, 1),
+    "ramp": Ramp(start=1, factor=2.0, every=RampPeriod.DAY, until=9, started_at=NOW),
+    "destinations": (Destination(number=1, match=("example.com",), max_connections=1),),
     "timeouts": Timeouts(connect=1.0),
     "retry": RetryPolicy(first_seconds=1.0),
     "fallback_profile_id": "prf_3",
@@ -124,6 +129,7 @@ OF_WEBHOOK: Final[dict[str, Any]] = {
     "url": "https://log.example.com/another",
     "event_filter": EventFilter(tags=("receipt",)),
     "is_ordered": True,
+    "format": WebhookFormat.RESEND,
     "former_secret_until": LATER,
     "disabled_at": LATER,
     "disabled_reason": "switched off",
