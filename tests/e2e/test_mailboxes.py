@@ -63,6 +63,15 @@ async def once(acme: Tenant, mailbox: str, **wanted: Any) -> Any:
     return await until(fact)
 
 
+async def polled(acme: Tenant, mailbox: str) -> None:
+    """Wait for the end of the first look: the next one is planned then, from the clock."""
+
+    async def fact() -> Any:
+        return (await acme.read(f"/mailboxes/{mailbox}"))["polled_at"]
+
+    await until(fact)
+
+
 async def sent(acme: Tenant, server: SmtpServer) -> Any:
     """A message that its server took."""
     await acme.profile("main", server.port)
@@ -95,6 +104,7 @@ async def test_each_is_read_once(
     imap_server.deliver(mail("gmail", message))
     mailbox = await read_from(acme, imap_server, clock, poll_seconds=3600)
     await once(acme, mailbox, reports=1)
+    await polled(acme, mailbox)
     imap_server.deliver(mail("complaint", message))
     await clock.advance(seconds=3600)
     await once(acme, mailbox, reports=2)
