@@ -95,9 +95,8 @@ class _Claim:
         is_shared = self.claims.parts.database.is_postgresql  # else there is no other worker
         max_connections: dict[tuple[str, int], int] = {}
         for lane in (assignment.lane for assignment in assignments):
-            config, limit = lane.config, lane.limit
-            own = config.profile.max_connections if is_shared else limit.granted
-            for number, connections in {NO_DESTINATION: own, **config.connection_limits}.items():
+            own = {NO_DESTINATION: lane.config.profile.max_connections}
+            for number, connections in {**own, **lane.config.connection_limits}.items():
                 max_connections[lane.profile_id, number] = connections
         if not is_shared:
             return max_connections

@@ -119,7 +119,11 @@ class DestinationClaim:
         recipients = await outbox.load_recipients(self.connection, [row.id for row in rows])
         return [
             build_candidate(
-                row, recipients[row.id], self._find_number_for(row.destination), self.now
+                row,
+                recipients[row.id],
+                self._find_number_for(row.destination),
+                self.now,
+                self.parts.mail_exchangers.is_unresolved,
             )
             for row in rows
         ]

@@ -10,7 +10,8 @@ permits, so messages that wait in one queue cost the others nothing.
 A message of queue 0 that cannot leave moves to the queue of its destination, where it keeps its
 turn. So a claim looks at it once, however many wait. A message to several destinations goes to the
 recipients whose limits allow it; the others stay as they are, with no attempt used. If none may
-have it, it waits until the first permit is due.
+have it, it waits for the first permit, but at most a minute before a claim looks at it again. So
+does a message whose destination the DNS could not tell.
 
 Destinations take turns: each one's first message goes before any second one.
 """
@@ -27,6 +28,10 @@ from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
 
 # Lookups take less as a rule; the claim after that finds their results.
 LOOKUP_WAIT: Final = timedelta(seconds=1)
+# A message that waits in queue 0 leaves the next claims to others, and is looked at again soon: a
+# limit may change, and a claim looks at a bounded number.
+MIN_WAIT: Final = timedelta(seconds=2)
+MAX_WAIT: Final = timedelta(seconds=50)  # clamping takes more than a minute for a wrong clock
 
 # Returns the number of a domain's destination; None: not known yet.
 FindNumber = Callable[[str], int | None]
@@ -37,8 +42,9 @@ class Candidate:
     """A due message whose row is locked: `groups` are its due recipients by destination.
 
     `numbers` are the destinations of all its open recipients. `is_over`: it needs no server, only a
-    settlement. `unknown` are domains whose destination is not known yet, `next_attempt_at` is when
-    the first of the other recipients is due.
+    settlement. `unknown` are domains whose destination is not known yet; with `is_guess`, the DNS
+    did not answer for another one. `next_attempt_at` is when the first of the other recipients is
+    due.
     """
 
     row: Any
@@ -47,6 +53,7 @@ class Candidate:
     unknown: frozenset[str]
     next_attempt_at: datetime | None
     is_over: bool
+    is_guess: bool = False
 
 
 def build_candidate(
@@ -54,14 +61,16 @@ def build_candidate(
     recipients: Sequence[ClaimedRecipient],
     find_number: FindNumber,
     now: datetime,
+    is_unresolved: Callable[[str], bool] = lambda _: False,
 ) -> Candidate:
     """Group the recipients of a message by destination."""
     groups: dict[int, list[int]] = {}
-    numbers, unknown, later = set[int](), set[str](), list[datetime]()
+    numbers, unknown, later, is_guess = set[int](), set[str](), list[datetime](), False
     for recipient in recipients:
         if not recipient.is_open:
             continue
         domain = find_domain(recipient.address)
+        is_guess |= is_unresolved(domain)
         number = find_number(domain)
         if number is None:
             unknown.add(domain)
@@ -78,6 +87,7 @@ def build_candidate(
         unknown=frozenset(unknown),
         next_attempt_at=min(later, default=None),
         is_over=not (groups or unknown) or row.expires_at <= now,
+        is_guess=is_guess,
     )
 
 
@@ -174,12 +184,13 @@ class Planner:
         row = candidate.row
         if candidate.unknown:
             self.plan.delays[row.id] = self.now + LOOKUP_WAIT
-        elif self.has_queues and len(candidate.numbers) == 1:
+        elif self.has_queues and len(candidate.numbers) == 1 and not candidate.is_guess:
             (number,) = candidate.numbers
             if number != row.destination:
                 self.plan.moves[row.id] = number
-        elif candidate.groups and (moment := self._next_permit_at(candidate)) > self.now:
-            self.plan.delays[row.id] = moment
+        elif candidate.groups and not self._is_full:
+            moment = self._next_permit_at(candidate)
+            self.plan.delays[row.id] = min(max(moment, self.now + MIN_WAIT), self.now + MAX_WAIT)
 
     def _next_permit_at(self, candidate: Candidate) -> datetime:
         """Return when the first destination of a message should have a permit for it.

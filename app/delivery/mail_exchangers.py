@@ -42,6 +42,10 @@ class MailExchangers:
         entry = self._entries.get(domain)
         return None if entry is None or entry.expires_at <= self._seconds() else entry.hosts
 
+    def is_unresolved(self, domain: str) -> bool:
+        """Whether the DNS did not answer for a domain a moment ago."""
+        return self.find(domain) is UNRESOLVED
+
     def look_up(self, domains: Iterable[str]) -> None:
         """Begin the lookups of domains that are not known; the excess waits for a later call."""
         for domain in domains:

@@ -72,13 +72,18 @@ def _index_due(columns: list[str]) -> None:
     )
 
 
+def _build_destination() -> sa.Column[int]:
+    """Build the column; its default is for workers of the former version, until they stop."""
+    return sa.Column("destination", sa.Integer(), server_default="0", nullable=False)
+
+
 def _recreate_permits(key: tuple[str, ...]) -> None:
     """Create the table anew: workers write their permits again at their next claim."""
     op.drop_table("connection_permits")
     op.create_table(
         "connection_permits",
         sa.Column("profile_id", Id, nullable=False),
-        *([sa.Column("destination", sa.Integer(), nullable=False)] if "destination" in key else []),
+        *([_build_destination()] if "destination" in key else []),
         sa.Column("worker_id", Id, nullable=False),
         sa.Column("permits", sa.Integer(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),

@@ -232,9 +232,12 @@ async def test_a_message_to_several_destinations_goes_where_it_may(
 
 
 async def test_a_message_that_no_destination_takes_waits_for_the_first_permit(
-    database: Database, profile: Profile
+    database: Database,
 ) -> None:
-    """No attempt is used, and the messages of one claim spread out."""
+    """No attempt is used. Those of a claim spread out, and none waits longer than 50 seconds."""
+    limit = RateLimit(1, 20)
+    changed = tuple(replace(destination, rate_limit=limit) for destination in (GMAIL, OUTLOOK))
+    profile = await sandbox(database, destinations=changed)
     worker = worker_of(database, profile)
     await queued(database, profile, "gmail.com", "outlook.com")
     await worker.claim_all()
@@ -246,7 +249,7 @@ async def test_a_message_that_no_destination_takes_waits_for_the_first_permit(
     async with database.reading() as connection:
         query = select(messages.c.due_at).where(messages.c.id.in_([message.id for message in both]))
         moments = sorted((await connection.execute(query)).scalars())
-    assert moments == [NOW + timedelta(minutes=minutes) for minutes in (1, 2, 3)]
+    assert moments == [NOW + timedelta(seconds=seconds) for seconds in (20, 40, 50)]
 
 
 async def test_a_limit_on_recipients_divides_a_message(database: Database) -> None:

@@ -86,9 +86,9 @@ async def load_waiting(connection: AsyncConnection, *, now: datetime) -> list[Wa
 
 
 async def find(connection: AsyncConnection, *, profile_id: str, now: datetime) -> WaitingLane:
-    """Load a lane; without messages it is due now."""
+    """Load a lane for the messages of another profile: it is due whatever its own are."""
     row = (await connection.execute(_QUERY.where(profiles.c.id == profile_id))).one()
-    return _lane(row, now)
+    return _lane(row, now, has_own_messages=False)
 
 
 _SOONEST: Final = (
@@ -152,7 +152,11 @@ _WAITING: Final = _QUERY.join(_AT_WORK, _AT_WORK.c.profile_id == profiles.c.id)
 
 
 def _lane(
-    row: Row[*tuple[Any, ...]], now: datetime, queues: Sequence[WaitingQueue] = ()
+    row: Row[*tuple[Any, ...]],
+    now: datetime,
+    queues: Sequence[WaitingQueue] = (),
+    *,
+    has_own_messages: bool = True,
 ) -> WaitingLane:
     # With ten thousand lanes, unpacking a row costs a tenth of access by name.
     profile_id, tenant_id, revision, paused_at, deleted_at, *health, soonest = row[:_OF_LANE]
@@ -162,7 +166,7 @@ def _lane(
     fallback_at = None
     if failing_since is not None and fallback_profile_id is not None:
         fallback_at = failing_since + timedelta(seconds=fallback_after_seconds)
-    moments: list[datetime] = [soonest or now]
+    moments: list[datetime] = [soonest if has_own_messages and soonest else now]
     if queues:
         soonest = min(queue.message_due_at for queue in queues)
         moments = [min(queue.due_at for queue in queues)]

@@ -35,6 +35,9 @@ async def write_destinations(connection: AsyncConnection, *, profile: Profile) -
     Takes their locks: a claim that knows the profile's former destinations ends before, or sees
     the new revision.
     """
+    # In the order of claims, which would deadlock otherwise.
+    lane = select(lanes.c.profile_id).where(lanes.c.profile_id == profile.id)
+    await connection.execute(lane.with_for_update())
     of_profile = destination_buckets.c.profile_id == profile.id
     query = select(destination_buckets.c.number).where(of_profile).with_for_update()
     numbers = set((await connection.execute(query)).scalars())

@@ -375,7 +375,7 @@ connection_permits = Table(
     "connection_permits",
     metadata,
     Column("profile_id", Id, ForeignKey("profiles.id", ondelete="CASCADE"), nullable=False),
-    Column("destination", Integer, nullable=False),
+    Column("destination", Integer, nullable=False, server_default="0"),
     Column("worker_id", Id, nullable=False),
     Column("permits", Integer, nullable=False),
     Column("expires_at", Instant, nullable=False),
