@@ -35,7 +35,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._network = network
         self._max_bytes = max_bytes
         self._cuts_answers = cuts_answers
-        self._inner = httpx2.AsyncHTTPTransport(verify=context, trust_env=False)
+        # The pool knows connections by address, so another name of that address would get one whose
+        # certificate was checked for the first name.
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        self._inner = httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
 
     @classmethod
     async def made(

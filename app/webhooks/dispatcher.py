@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.clock import Clock, monotonic_seconds
 from app.domain.errors import NotFound, SealError, Unavailable
+from app.domain.resend_events import RESEND_TYPES
 from app.domain.webhooks import (
     RESPONSE_TIMEOUT_SECONDS,
     WebhookFormat,
@@ -218,7 +219,9 @@ class Dispatcher:
                     connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id
                 )
                 message = None
-                if event is not None and due.webhook.format is WebhookFormat.RESEND:
+                # After a change of format, events may wait that have no name at Resend.
+                is_resend = due.webhook.format is WebhookFormat.RESEND
+                if event is not None and is_resend and event.type in RESEND_TYPES:
                     message = await messages.get(
                         connection, tenant_id=delivery.tenant_id, message_id=event.message_id or ""
                     )
