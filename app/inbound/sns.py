@@ -4,6 +4,8 @@ import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from cryptography.x509 import load_pem_x509_certificates
+
 from app.domain.errors import Unavailable
 from app.smtp.resolve import Network
 
@@ -36,6 +38,10 @@ class SnsClient:
         certificate = self._certificates.get(url)
         if certificate is None:
             certificate = (await self._get(url)).content
+            try:
+                load_pem_x509_certificates(certificate)
+            except ValueError:  # an answer that was cut short must not be kept
+                raise _unavailable("its certificate cannot be read") from None
             while len(self._certificates) >= MAX_CERTIFICATES:
                 del self._certificates[next(iter(self._certificates))]
             self._certificates[url] = certificate

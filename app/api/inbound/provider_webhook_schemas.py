@@ -74,6 +74,7 @@ Name = Annotated[Line, Field(min_length=1, max_length=100, examples=["ses"])]
 ProviderSecret = Annotated[
     Secret,
     Field(
+        min_length=1,
         max_length=1000,
         description="Mailgun: the HTTP webhook signing key (required). Postmark and Brevo: the"
         " password of basic authentication, or the bearer token. Write-only: stored encrypted,"

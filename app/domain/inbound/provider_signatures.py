@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
@@ -38,6 +38,7 @@ SIGNED_FIELDS: Final = {
     "SubscriptionConfirmation": CONFIRMATION_FIELDS,
     "UnsubscribeConfirmation": CONFIRMATION_FIELDS,
 }
+FREE_TEXT: Final = frozenset({"Message", "Subject"})
 SNS_HASHES: Final[Mapping[object, hashes.HashAlgorithm]] = {
     "1": hashes.SHA1(),  # noqa: S303 - SNS signs with it unless the topic has SignatureVersion 2
     "2": hashes.SHA256(),
@@ -111,7 +112,10 @@ def check_sendgrid(
 def load_public_key(text: str) -> ec.EllipticCurvePublicKey:
     """Load a verification key of SendGrid, in Base64 or PEM; raise ValueError."""
     lines = [line.strip() for line in text.split("\n") if not line.startswith("-----")]
-    key = serialization.load_der_public_key(b64decode("".join(lines), validate=True))
+    try:
+        key = serialization.load_der_public_key(b64decode("".join(lines), validate=True))
+    except UnsupportedAlgorithm:
+        raise ValueError("not a key of a known algorithm") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise ValueError("not a key of an elliptic curve")  # noqa: TRY004 - a wrong value
     return key
@@ -173,6 +177,9 @@ def _build_signed_text(message: Mapping[str, Any]) -> bytes:
     https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
     """
     fields = SIGNED_FIELDS[str(message.get("Type"))]
+    # A line break could move the border between two fields.
+    if any("\n" in str(message.get(name)) for name in fields if name not in FREE_TEXT):
+        raise ValueError("a line break")
     lines = [line for name in fields if name in message for line in (name, str(message[name]))]
     return "".join(f"{line}\n" for line in lines).encode()
 

@@ -57,6 +57,7 @@ async def test_it_is_read_without_its_token_and_its_secret(api: Api, acme: Calle
         ({"provider": "sendgrid", "public_key": "no key"}, "public_key"),
         ({"provider": "sendgrid", "public_key": sendgrid_public_key()[:-8]}, "public_key"),
         ({"provider": "mailgun"}, "secret"),
+        ({"provider": "mailgun", "secret": ""}, "secret"),
         ({"provider": "mailgun", "secret": "x", "public_key": "y"}, "public_key"),
         ({"provider": "brevo", "topic_arn": TOPIC}, "topic_arn"),
         ({"provider": "postmark", "networks": ["x"]}, "networks"),
