@@ -1,6 +1,5 @@
 """Define the services that handlers use, in `app.state.services`."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,6 +8,7 @@ from typing import Annotated, Final, Protocol
 from fastapi import Depends, Request
 
 from app.accept.batch import Submission
+from app.api.http.fetch_slots import FetchSlots
 from app.auth.authentication import Authenticator
 from app.auth.tenant_cache import TenantCache
 from app.diagnostics.verifier import Verifier
@@ -30,7 +30,6 @@ from app.templating.renderer import Renderer
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
 JSON_ESCAPE_FACTOR: Final = 2
 SIGNING_SECONDS: Final = 3.0
-MAX_FETCHES: Final = 4
 
 
 class MessageCommitter(Protocol):
@@ -91,8 +90,7 @@ class Services:
     verify_per_minute: int
     local_address: Callable[[Profile], str | None]
     fetch_file: Callable[[str], Awaitable[bytes]] = _fetch_nothing  # raises FetchError
-    # Requests that download files at a time.
-    fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_FETCHES))
+    fetch_slots: FetchSlots = field(default_factory=FetchSlots)
     look_up_txt: Callable[[str], Awaitable[list[str] | Failure]]
     sns: SnsClient
     readiness: Callable[[], Awaitable[list[str]]]

@@ -67,6 +67,7 @@ async def _replay(item: BatchItem, earlier: KeyedRequest) -> None:
     assert item.keyed is not None  # noqa: S101 - or it had no earlier one
     try:
         item.response, item.is_replayed = await item.keyed.replay_body(earlier), True
+        item.problem = None  # what forbids it now came after it was accepted
     except Problem as problem:
         item.problem = problem
 

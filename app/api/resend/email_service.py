@@ -35,7 +35,7 @@ async def prepare_email(
     services: Services, caller: Caller, email: EmailCreate
 ) -> tuple[NewMessage, Profile]:
     """Download an email's files, translate it, and prepare it like every message."""
-    files = await _fetch_files(services, email)
+    files = await _fetch_files(services, caller.tenant_id, email)
     body = await translate(services, caller, email, files)
     return await prepare_send(services, caller, body)
 
@@ -62,7 +62,9 @@ async def translate(
     )
 
 
-async def _fetch_files(services: Services, email: EmailCreate) -> list[bytes | None]:
+async def _fetch_files(
+    services: Services, tenant_id: str, email: EmailCreate
+) -> list[bytes | None]:
     """Download the attachments that have only a URL, together within the size of a message."""
     urls = [
         attachment.path if attachment.content is None else None for attachment in email.attachments
@@ -74,8 +76,9 @@ async def _fetch_files(services: Services, email: EmailCreate) -> list[bytes | N
             "attachments", msg=f"{MAX_FILES} files at most may have a path; send the others inline"
         )
     try:
-        async with asyncio.timeout(FETCH_SECONDS), services.fetches:
-            return await _fetch_in_turn(services, urls)
+        with services.fetch_slots.reserve(tenant_id):
+            async with asyncio.timeout(FETCH_SECONDS):
+                return await _fetch_in_turn(services, urls)
     except TimeoutError:
         raise InvalidRequest.at(
             "attachments",
@@ -105,16 +108,15 @@ async def make_items(
     services: Services, caller: Caller, values: Sequence[Any], *, path: str, key: str | None
 ) -> list[BatchItem]:
     """Parse and translate the emails of a batch; an invalid one becomes an InvalidItem."""
+    fingerprint = fingerprint_value(path, list(values))  # a key stands for the whole batch
     items = [
         BatchItem(
             InvalidItem(()),
             None
             if key is None
-            else IdempotentRequest(
-                services, caller, build_item_key(key, number), fingerprint_value(path, value)
-            ),
+            else IdempotentRequest(services, caller, build_item_key(key, number), fingerprint),
         )
-        for number, value in enumerate(values)
+        for number, _ in enumerate(values)
     ]
     for item, value in zip(items, values, strict=True):
         try:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,6 +15,7 @@ from app.api.resend.email_schemas import EmailAttachment, EmailCreate, EmailTag
 from app.domain.address.parse import format_named_address
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.inbound.bounce_parser import ReportKind
+from app.domain.mime.attachment import MAX_FILENAME_CHARACTERS
 from app.domain.mime.custom_headers import parse_named_addresses
 from app.domain.mime.header_reader import TooComplexError
 from app.domain.mime.part_reader import Part, read_message
@@ -124,13 +126,18 @@ def _list_tags(email: EmailCreate) -> Iterator[str]:
     yield from (pair for pair in pairs if len(pair) <= MAX_TAG_CHARACTERS)
 
 
+def _find_filename(url: str) -> str:
+    """Return the last segment of a URL's path."""
+    return unquote(urlsplit(url).path.rpartition("/")[2])[-MAX_FILENAME_CHARACTERS:]
+
+
 def _build_attachment(
     number: int, attachment: EmailAttachment, file: bytes | None
 ) -> dict[str, Any]:
     content = attachment.content if file is None else file
     if content is None:
         raise InvalidRequest.at("attachments", number, "content", msg="set content or path")
-    filename = attachment.filename or (attachment.path or "").partition("?")[0]
+    filename = attachment.filename or _find_filename(attachment.path or "")
     values = {
         "filename": filename,
         "content": content,

@@ -51,9 +51,12 @@ def verify_webhook(
 
 def _decode_secret(secret: str) -> bytes:
     try:
-        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except binascii.Error:
         raise WebhookError(f"The secret is no base64; copy it whole: {SECRET_PREFIX}…") from None
+    if not key:  # anybody could sign with it
+        raise WebhookError(f"The secret is empty; copy it whole: {SECRET_PREFIX}…")
+    return key
 
 
 def _check_time(timestamp: str, now: float, tolerance_seconds: float) -> None:

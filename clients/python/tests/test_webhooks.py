@@ -76,3 +76,6 @@ def test_what_cannot_be_verified_is_refused() -> None:
             verify_webhook(BODY, headers, SECRET, now=now + skew)
     with pytest.raises(WebhookError, match="no base64"):
         verify_webhook(BODY, headers, "whsec_?", now=now)
+    for empty in ("", "whsec_"):  # a variable that is not set; anybody can sign with it
+        with pytest.raises(WebhookError, match="is empty"):
+            verify_webhook(BODY, headers, empty, now=now)
