@@ -156,7 +156,7 @@ async def _charge_quotas(
     refused = dict[str, QuotaError]()
     for tenant_id in sorted(submissions_by_tenant):
         tenant_submissions = submissions_by_tenant[tenant_id]
-        units = [list(unit) for _, unit in groupby(tenant_submissions, key=_get_unit)]
+        units = [list(unit) for _, unit in groupby(tenant_submissions, key=get_unit)]
         verdicts = await quota_usage.charge(
             connection,
             tenant_id=tenant_id,
@@ -170,5 +170,6 @@ async def _charge_quotas(
     return refused
 
 
-def _get_unit(submission: Submission) -> str:
+def get_unit(submission: Submission) -> str:
+    """Return what is accepted as a whole: the submission's unit, or else its message."""
     return submission.unit or submission.message.id

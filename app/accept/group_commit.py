@@ -5,9 +5,10 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
+from itertools import groupby
 from typing import Final, Protocol
 
-from app.accept.batch import Group, Submission
+from app.accept.batch import Group, Submission, get_unit
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.errors import Unavailable
 from app.domain.frozen_dataclass import frozen_dataclass
@@ -151,7 +152,7 @@ class Committer:
             self._queue.task_done()
 
     async def _commit(self, entries: Sequence[_Entry]) -> None:
-        """Store a group. If one message makes it fail, store each by itself."""
+        """Store a group. If one message makes it fail, store each unit by itself."""
         messages = [entry.submission.message for entry in entries]
         group = Group([entry.submission for entry in entries], self._reserve(messages))
         error = await self._write(group)
@@ -165,12 +166,14 @@ class Committer:
                     error or group.refused.get(message_id),
                     group.earlier_requests.get(message_id),
                 )
-        elif len(entries) == 1:
+            return
+        units = [list(unit) for _, unit in groupby(entries, lambda it: get_unit(it.submission))]
+        if len(units) == 1:
             log.error("could not store a message", exc_info=error)
             _answer(entries, error)
-        else:
-            for entry in entries:
-                await self._commit([entry])
+            return
+        for unit in units:
+            await self._commit(unit)
 
     async def _write(self, group: Group) -> Exception | None:
         """Store a group; return the error, or None."""

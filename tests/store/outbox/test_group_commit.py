@@ -1,0 +1,37 @@
+"""One message that cannot be stored keeps out no others, but those of its unit."""
+
+from app.accept.batch import Submission
+from app.accept.group_commit import Committer
+from app.metrics import Metrics
+from app.store.db.engine import Database
+from app.store.outbox import queries as outbox
+from tests.support.hand_clock import HandClock
+from tests.support.rows import NOW, a_message, made_profile, made_tenant
+
+
+async def test_a_unit_with_a_message_that_cannot_be_stored_is_not_stored(
+    database: Database,
+) -> None:
+    """The database refuses the message; a strict batch is accepted as a whole or not at all."""
+    clock = HandClock(NOW)
+    profile = await made_profile(database, await made_tenant(database))
+    alone, before, after = (a_message(profile) for _ in range(3))
+    taken = a_message(profile)
+    async with database.transaction() as connection:
+        await outbox.accept(connection, [taken])
+    committer = Committer(database, Metrics(database, clock), now=clock.now)
+    async with committer.running():
+        outcomes = await committer.accept_all(
+            [
+                Submission(alone),
+                *(Submission(message, unit="req_1") for message in (before, taken, after)),
+            ]
+        )
+    assert outcomes[0] is None
+    assert all(isinstance(outcome, Exception) for outcome in outcomes[1:])
+    async with database.transaction() as connection:
+        stored = [
+            await outbox.is_committed(connection, message_id=message.id)
+            for message in (alone, before, after)
+        ]
+    assert stored == [True, False, False]
