@@ -50,8 +50,17 @@ class Authenticator:
     profile_cache: TenantCache[Profile] = field(
         default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
     )
+    # Apart, because callers choose its names: many senders would drop every tenant's profiles.
+    sender_profile_cache: TenantCache[Profile] = field(
+        default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
+    )
     # The reason why the schema is unusable, or None. Runs at every request, so it must not query.
     schema_fault: Callable[[], str | None] = lambda: None
+
+    def forget_profiles(self, tenant_id: str) -> None:
+        """Drop the cached profiles of a tenant that this process has changed."""
+        self.profile_cache.invalidate(tenant_id)
+        self.sender_profile_cache.invalidate(tenant_id)
 
     def require_schema(self) -> None:
         """Raise Unavailable while the schema is unusable."""

@@ -97,11 +97,10 @@ async def find_profile_of_sender(
         return await find_sending_profile(auth, caller, caller.profiles[0])
     if sender is None:
         return None
-    # No name of a profile begins with NUL.
-    name = f"\0{sender.address.lower()} {','.join(caller.profiles or ())}"
+    name = f"{sender.address.lower()} {','.join(caller.profiles or ())}"
     read = partial(_read_profile_of_sender, auth, caller, sender)
     try:
-        return await auth.profile_cache.get(caller.tenant_id, name, read)
+        return await auth.sender_profile_cache.get(caller.tenant_id, name, read)
     except NotFound:
         return None
 

@@ -60,7 +60,7 @@ async def create_profile(
             guard=services.guard,
         )
         answer = await _read_again(connection, services, caller, profile)
-    services.auth.profile_cache.invalidate(caller.tenant_id)
+    services.auth.forget_profiles(caller.tenant_id)
     response.headers["Location"] = f"/profiles/{profile.id}"
     return answer
 
@@ -140,7 +140,7 @@ async def update_profile(
             caller_key=caller.key,
         )
         answer = await _read_again(connection, services, caller, before)
-    services.auth.profile_cache.invalidate(caller.tenant_id)
+    services.auth.forget_profiles(caller.tenant_id)
     return answer
 
 
@@ -174,7 +174,7 @@ async def delete_profile(
         await profile_actions.delete(
             connection, caller.audit_context(services.now()), row, cancel_pending=cancel_pending
         )
-    services.auth.profile_cache.invalidate(caller.tenant_id)
+    services.auth.forget_profiles(caller.tenant_id)
 
 
 @router.post(
@@ -195,7 +195,7 @@ async def pause_profile(
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.pause(connection, caller.audit_context(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
-    services.auth.profile_cache.invalidate(caller.tenant_id)
+    services.auth.forget_profiles(caller.tenant_id)
     return answer
 
 
@@ -217,7 +217,7 @@ async def resume_profile(
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.resume(connection, caller.audit_context(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
-    services.auth.profile_cache.invalidate(caller.tenant_id)
+    services.auth.forget_profiles(caller.tenant_id)
     return answer
 
 

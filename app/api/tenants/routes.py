@@ -119,7 +119,7 @@ async def update_tenant(
     async with services.database.transaction(announce=True) as connection:
         changed = await tenant_actions.update(connection, audit_context, tenant, body)
     services.auth.key_cache.invalidate_tenant(tenant_id=changed.id)
-    services.auth.profile_cache.invalidate(changed.id)
+    services.auth.forget_profiles(changed.id)
     return TenantRead.model_validate(changed)
 
 
@@ -138,4 +138,4 @@ async def delete_tenant(
     async with services.database.transaction() as connection:
         row = await tenant_actions.delete(connection, audit_context, tenant)
     services.auth.key_cache.invalidate_tenant(tenant_id=row.id)
-    services.auth.profile_cache.invalidate(row.id)
+    services.auth.forget_profiles(row.id)
