@@ -1,9 +1,9 @@
 """Encrypt stored secrets again with the newest key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import RowMapping, Table, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import SealError
@@ -81,70 +81,65 @@ def _reseal_columns(
 
 async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
     """Reseal the secrets of webhooks; return how many webhooks changed."""
-    query = select(webhooks).order_by(webhooks.c.id).with_for_update()
-    count = 0
-    for row in (await connection.execute(query)).mappings().all():
-        context = webhook_secret(build_webhook(row))
-        sealed = {name: row[name] for name in ("sealed_secret", "sealed_former_secret")}
-        if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
-            await connection.execute(
-                update(webhooks).where(webhooks.c.id == row["id"]).values(resealed)
-            )
-            count += 1
-    return count
+    columns = ("sealed_secret", "sealed_former_secret")
+    return await _reseal_rows(
+        connection, vault, webhooks, columns, lambda row: webhook_secret(build_webhook(row))
+    )
 
 
 async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
     """Reseal DKIM private keys; return how many changed."""
-    query = (
-        select(dkim_keys.c.id, dkim_keys.c.sealed_private_key)
-        .where(dkim_keys.c.sealed_private_key.is_not(None))
-        .order_by(dkim_keys.c.id)
-        .with_for_update()
+    return await _reseal_rows(
+        connection,
+        vault,
+        dkim_keys,
+        ["sealed_private_key"],
+        lambda row: dkim_private_key(row["id"]),
     )
-    count = 0
-    for row in (await connection.execute(query)).all():
-        context = dkim_private_key(row.id)
-        sealed = {"sealed_private_key": row.sealed_private_key}
-        if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
-            await connection.execute(
-                update(dkim_keys).where(dkim_keys.c.id == row.id).values(resealed)
-            )
-            count += 1
-    return count
 
 
 async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
     """Reseal the passwords of mailboxes; return how many changed."""
-    query = select(mailboxes).order_by(mailboxes.c.id).with_for_update()
-    count = 0
-    for row in (await connection.execute(query)).mappings().all():
-        context = mailbox_password(build_mailbox(row))
-        sealed = {"sealed_password": row["sealed_password"]}
-        if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
-            await connection.execute(
-                update(mailboxes).where(mailboxes.c.id == row["id"]).values(resealed)
-            )
-            count += 1
-    return count
+    return await _reseal_rows(
+        connection,
+        vault,
+        mailboxes,
+        ["sealed_password"],
+        lambda row: mailbox_password(build_mailbox(row)),
+    )
 
 
 async def reseal_provider_webhooks(connection: AsyncConnection, vault: Vault) -> int:
     """Reseal the secrets of provider webhooks; return how many changed."""
+    return await _reseal_rows(
+        connection,
+        vault,
+        provider_webhooks,
+        ["sealed_secret"],
+        lambda row: provider_webhook_secret(row["id"]),
+    )
+
+
+async def _reseal_rows(
+    connection: AsyncConnection,
+    vault: Vault,
+    table: Table,
+    columns: Sequence[str],
+    build_context: Callable[[RowMapping], SealContext],
+) -> int:
+    """Reseal columns of all rows that have one of them; return how many rows changed."""
     query = (
-        select(provider_webhooks.c.id, provider_webhooks.c.sealed_secret)
-        .where(provider_webhooks.c.sealed_secret.is_not(None))
-        .order_by(provider_webhooks.c.id)
+        select(table)
+        .where(or_(*(table.c[name].is_not(None) for name in columns)))
+        .order_by(table.c.id)
         .with_for_update()
     )
     count = 0
-    for row in (await connection.execute(query)).all():
-        context = provider_webhook_secret(row.id)
-        sealed = {"sealed_secret": row.sealed_secret}
-        if resealed := _reseal_columns(vault, sealed, dict.fromkeys(sealed, context)):
-            await connection.execute(
-                update(provider_webhooks).where(provider_webhooks.c.id == row.id).values(resealed)
-            )
+    for row in (await connection.execute(query)).mappings().all():
+        sealed = {name: row[name] for name in columns}
+        contexts = dict.fromkeys(columns, build_context(row))
+        if resealed := _reseal_columns(vault, sealed, contexts):
+            await connection.execute(update(table).where(table.c.id == row["id"]).values(resealed))
             count += 1
     return count
 
