@@ -5,14 +5,13 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Integer, Select, bindparam, cast, select, true
+from sqlalchemy import Integer, Select, bindparam, cast
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.db.array_params import unnest
 from app.store.db.bulk import Bulk, Write
-from app.store.db.clock import bind_now
-from app.store.outbox.queries import DUE_COLUMNS, has_unknown_outcome
-from app.store.tables.core import message_contents, messages
+from app.store.outbox.queries import DUE_COLUMNS, build_due_query
+from app.store.tables.core import messages
 
 
 async def find_due(
@@ -47,38 +46,22 @@ async def find_due(
 
 
 _NUMBERS: Final = unnest("numbers")
-_QUEUE_COLUMNS: Final = (*DUE_COLUMNS, "destination")
 
 
 @cache
 def _build_due_query(
     dialect: str, *, only_known_outcomes: bool, is_clock_checked: bool
 ) -> Select[Any]:
-    """Build the query for the first due messages of each queue; PostgreSQL skips locked rows."""
-    table = messages if dialect == "postgresql" else messages.alias()
-    due_query = (
-        select(*(table.c[name] for name in _QUEUE_COLUMNS))
-        .where(
-            table.c.profile_id == bindparam("profile_id"),
-            table.c.destination == cast(_NUMBERS.c.value, Integer),
-            table.c.due_at <= bind_now(is_clock_checked=is_clock_checked),
-        )
-        .order_by(table.c.due_at, table.c.id)
-        .limit(bindparam("limit"))
-        .correlate(_NUMBERS)
+    """Build the query for the first due messages of each queue of a profile."""
+    return build_due_query(
+        dialect,
+        _NUMBERS,
+        profile_id=bindparam("profile_id"),
+        destination=cast(_NUMBERS.c.value, Integer),
+        columns=(*DUE_COLUMNS, "destination"),
+        only_known_outcomes=only_known_outcomes,
+        is_clock_checked=is_clock_checked,
     )
-    if only_known_outcomes:
-        due_query = due_query.where(~has_unknown_outcome(table))
-    if dialect == "postgresql":
-        due = due_query.with_for_update(skip_locked=True).lateral()
-        query = select(*due.c, message_contents.c.size_bytes).join_from(_NUMBERS, due, true())
-        return query.join(message_contents, message_contents.c.message_id == due.c.id)
-    ids = due_query.with_only_columns(table.c.id)
-    columns = (messages.c[name] for name in _QUEUE_COLUMNS)
-    query = select(*columns, message_contents.c.size_bytes).join_from(
-        _NUMBERS, messages, messages.c.id.in_(ids)
-    )
-    return query.join(message_contents, message_contents.c.message_id == messages.c.id)
 
 
 async def move(connection: AsyncConnection, numbers: Mapping[str, int]) -> None:

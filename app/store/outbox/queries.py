@@ -451,36 +451,61 @@ _PROFILES: Final = unnest("profile_ids")
 def _build_due_query(
     dialect: str, *, only_known_outcomes: bool, is_clock_checked: bool
 ) -> Select[Any]:
-    """Build the query for the first due messages of each profile; PostgreSQL skips locked rows."""
+    """Build the query for the first due messages of each profile."""
+    return build_due_query(
+        dialect,
+        _PROFILES,
+        profile_id=_PROFILES.c.value,
+        destination=literal_column("0"),
+        columns=DUE_COLUMNS,
+        only_known_outcomes=only_known_outcomes,
+        is_clock_checked=is_clock_checked,
+    )
+
+
+def build_due_query(
+    dialect: str,
+    queues: FromClause,
+    *,
+    profile_id: ColumnElement[str],
+    destination: ColumnElement[int],
+    columns: Sequence[str],
+    only_known_outcomes: bool,
+    is_clock_checked: bool,
+) -> Select[Any]:
+    """Build the query for the first due messages of each queue; PostgreSQL skips locked rows.
+
+    `profile_id` and `destination` identify the queue of a row of `queues`.
+    """
     # SQLite has no LATERAL, and only one writer.
     table = messages if dialect == "postgresql" else messages.alias()
     due_query = (
-        select(*(table.c[name] for name in DUE_COLUMNS))
+        select(*(table.c[name] for name in columns))
         .where(
-            table.c.profile_id == _PROFILES.c.value,
-            table.c.destination == literal_column("0"),
+            table.c.profile_id == profile_id,
+            table.c.destination == destination,
             table.c.due_at <= bind_now(is_clock_checked=is_clock_checked),
         )
         .order_by(table.c.due_at, table.c.id)
         .limit(bindparam("limit"))
-        .correlate(_PROFILES)
+        .correlate(queues)
     )
     if only_known_outcomes:
-        due_query = due_query.where(~has_unknown_outcome(table))
+        due_query = due_query.where(~_has_unknown_outcome(table))
     if dialect == "postgresql":
         due: FromClause = due_query.with_for_update(skip_locked=True).lateral()
-        query = select(*due.c, message_contents.c.size_bytes).join_from(_PROFILES, due, true())
+        query = select(*due.c, message_contents.c.size_bytes).join_from(queues, due, true())
     else:
         due = messages
         ids = due_query.with_only_columns(table.c.id)
-        columns = (messages.c[name] for name in DUE_COLUMNS)
-        query = select(*columns, message_contents.c.size_bytes).join_from(
-            _PROFILES, messages, messages.c.id.in_(ids)
+        shown = (messages.c[name] for name in columns)
+        query = select(*shown, message_contents.c.size_bytes).join_from(
+            queues, messages, messages.c.id.in_(ids)
         )
     return query.join(message_contents, message_contents.c.message_id == due.c.id)
 
 
-def has_unknown_outcome(table: FromClause) -> ColumnElement[bool]:
+def _has_unknown_outcome(table: FromClause) -> ColumnElement[bool]:
     """Build the condition that an open recipient's last outcome is unknown."""
     return (
         select(recipients.c.message_id)
