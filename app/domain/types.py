@@ -428,9 +428,9 @@ class LaneHealth:
     recommendation: EhloRecommendation | None = None
 
 
-def profile_state(profile: Profile, health: LaneHealth) -> ProfileState:
-    """Return the profile's state; paused comes before failing, since nothing is tried."""
-    if profile.paused_at is not None:
+def profile_state(paused_at: datetime | None, health: LaneHealth) -> ProfileState:
+    """Return a profile's state; paused comes before failing, since nothing is tried."""
+    if paused_at is not None:
         return ProfileState.PAUSED
     if health.failing_since is not None:
         return ProfileState.FAILING

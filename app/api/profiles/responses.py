@@ -184,7 +184,7 @@ class ProfileRead(ResponseModel):
             default_from=format_named_address(sender) if sender else None,
             concurrency=min(health.concurrency or profile.max_connections, profile.max_connections),
             fallback_profile=fallback if fallback and can_reach(caller_key, fallback) else None,
-            state=profile_state(profile, health),
+            state=profile_state(profile.paused_at, health),
             failing_code=health.code,
             reason=describe_fault(health),
             recommended_ehlo_name=health.recommendation and health.recommendation.name,

@@ -4,12 +4,24 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, select, text, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    and_,
+    case,
+    func,
+    literal,
+    select,
+    text,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.types import MessageStatus, ProfileState
 from app.domain.webhooks import DeliveryStatus
-from app.store.tables.core import UNFINISHED, lanes, messages, profiles, tenants, workers
+from app.store.delivery.workers import build_count
+from app.store.tables.core import UNFINISHED, lanes, messages, profiles, tenants
 from app.store.tables.events import events, webhook_deliveries, webhooks
 
 
@@ -31,8 +43,7 @@ async def load_queue_depths(
     connection: AsyncConnection, *, now: datetime, by_profile: bool
 ) -> list[QueueDepth]:
     """Count the unfinished messages of all tenants by status; the deepest come first."""
-    is_scheduled = and_(messages.c.status == MessageStatus.QUEUED.value, messages.c.send_at > now)
-    status = case((is_scheduled, MessageStatus.SCHEDULED.value), else_=messages.c.status)
+    status = build_status(messages, now)
     groups: tuple[ColumnElement[str], ...] = (
         (messages.c.tenant_id, messages.c.profile_id) if by_profile else ()
     )
@@ -51,6 +62,12 @@ async def load_queue_depths(
     )
     rows = await connection.execute(query)
     return [QueueDepth(MessageStatus(name), *rest) for name, *rest in rows]
+
+
+def build_status(rows: FromClause, now: datetime) -> ColumnElement[str]:
+    """Build the status of messages, where one that waits for its time is scheduled."""
+    is_scheduled = and_(rows.c.status == MessageStatus.QUEUED.value, rows.c.send_at > now)
+    return case((is_scheduled, MessageStatus.SCHEDULED.value), else_=rows.c.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +116,7 @@ async def load_names(connection: AsyncConnection, ids: Collection[str]) -> dict[
 
 async def count_workers(connection: AsyncConnection, *, since: datetime) -> int:
     """Count the workers that gave a sign of life since a moment."""
-    query = select(func.count()).select_from(workers).where(workers.c.seen_at >= since)
-    return int((await connection.execute(query)).scalar_one())
+    return (await connection.execute(build_count(since=since))).scalar_one()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.ids import first_id
 from app.domain.outcome.outcome import Verdict
-from app.domain.types import LaneHealth, MessageStatus, ProfileState
+from app.domain.types import LaneHealth, MessageStatus, ProfileState, profile_state
 from app.store.delivery import lanes as waiting_lanes
+from app.store.delivery.gauges import build_status
+from app.store.delivery.workers import build_count
 from app.store.profiles.queries import HEALTH_COLUMNS, build_health
 from app.store.tables.core import (
     UNFINISHED,
@@ -38,7 +40,6 @@ from app.store.tables.core import (
     messages,
     profiles,
     tenants,
-    workers,
 )
 
 T = TypeVar("T")
@@ -111,12 +112,8 @@ class QueueProfile:
 
     @property
     def state(self) -> ProfileState:
-        """Return its state; paused comes before failing, since nothing is tried."""
-        if self.paused_at is not None:
-            return ProfileState.PAUSED
-        if self.health.failing_since is not None:
-            return ProfileState.FAILING
-        return ProfileState.STALLED if self.has_fault else ProfileState.ACTIVE
+        """Return its state."""
+        return profile_state(self.paused_at, self.health)
 
 
 class QueuePlace(NamedTuple):
@@ -135,8 +132,7 @@ async def load_depth(connection: AsyncConnection, scope: QueueScope, now: dateti
         .limit(MAX_MESSAGES)
         .subquery()
     )
-    is_scheduled = and_(rows.c.status == MessageStatus.QUEUED.value, rows.c.send_at > now)
-    status = case((is_scheduled, MessageStatus.SCHEDULED.value), else_=rows.c.status)
+    status = build_status(rows, now)
     due = func.count().filter(rows.c.due_at <= now)
     query = select(status, func.count(), due).group_by(status)
     found = (await connection.execute(query)).all()
@@ -151,10 +147,7 @@ async def load_moments(
     query = select(
         _find_oldest(scope),
         _find_next_attempt(scope, now),
-        select(func.count())
-        .select_from(workers)
-        .where(workers.c.seen_at >= alive_since)
-        .scalar_subquery(),
+        build_count(since=alive_since).scalar_subquery(),
     )
     oldest_at, next_attempt_at, alive = (await connection.execute(query)).one()
     return QueueMoments(oldest_at=oldest_at, next_attempt_at=next_attempt_at, workers=alive)
@@ -388,8 +381,7 @@ async def find_undelivered(
 
     Paused profiles do not count.
     """
-    alive = select(workers.c.id).where(workers.c.seen_at >= alive_since).limit(1)
-    if (await connection.execute(alive)).first() is not None:
+    if (await connection.execute(build_count(since=alive_since))).scalar_one():
         return None
     waiting = await waiting_lanes.load_waiting(connection, now=now)
     moments = (lane.message_due_at for lane in waiting if lane.is_open)

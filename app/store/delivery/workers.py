@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.tables.core import workers
@@ -33,6 +33,11 @@ async def list_hostnames(connection: AsyncConnection, *, since: datetime) -> lis
     """Return the hostnames of workers seen since a moment, one per worker."""
     query = select(workers.c.hostname).where(workers.c.seen_at >= since).order_by(workers.c.id)
     return list((await connection.execute(query)).scalars())
+
+
+def build_count(*, since: datetime) -> Select[int]:
+    """Build the query for how many workers were seen since a moment."""
+    return select(func.count()).select_from(workers).where(workers.c.seen_at >= since)
 
 
 async def deregister(connection: AsyncConnection, *, worker_id: str) -> None:
