@@ -23,11 +23,13 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
 
 from app import process, telemetry, worker
 from app.accept.group_commit import Committer
@@ -37,6 +39,7 @@ from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.key_cache import KeyCache
 from app.auth.throttle import AuthThrottle
+from app.console.surface import Console, ConsoleConfig
 from app.delivery.engine import Engine
 from app.diagnostics.dns_records import look_up_txt
 from app.domain.clock import Clock
@@ -77,10 +80,12 @@ def create_app(
     clock: Clock | None = None,
     hostname: str | None = None,
     listeners: Sequence[Listener] = (),
+    is_dev: bool = False,
 ) -> FastAPI:
     """Create the API, which also delivers if `settings.delivery` is set.
 
-    `hostname` replaces the machine's name. With `listeners` it serves SMTP submission on them.
+    `hostname` replaces the machine's name. With `is_dev`, the console works over HTTP. With
+    `listeners` it serves SMTP submission on them.
     Raises SettingsError if a required setting is missing. While the schema is not at head the app
     answers 503 and does not deliver; it starts by itself once `heloise migrate` has run.
     """
@@ -94,12 +99,28 @@ def create_app(
             yield {"stopping": asyncio.Event()}
 
     app: FastAPI = FastAPIOffline(**OPENAPI_KWARGS, lifespan=lifespan)
-    install(app, service.services, service.budget)
+    console = Middleware(
+        Console,
+        services=service.services,
+        config=_make_console_config(settings, is_secure=not is_dev),
+    )
+    install(app, service.services, service.budget, console)
     if settings.trusted_proxies:
         from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     return app
+
+
+def _make_console_config(settings: Settings, *, is_secure: bool) -> ConsoleConfig | None:
+    if not settings.console:
+        return None
+    return ConsoleConfig(
+        path=settings.console_path,
+        idle_time=timedelta(seconds=settings.console_idle_seconds),
+        session_time=timedelta(seconds=settings.console_session_seconds),
+        is_secure=is_secure,
+    )
 
 
 async def run_submission(settings: Settings, listeners: Sequence[Listener]) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware import Middleware
 from starlette.routing import compile_path
 
 from app.api.http.root_path import DocsRootPath, RootPath
@@ -23,10 +24,12 @@ from app.domain.audit import request_id
 __all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
 
 
-def install(app: FastAPI, services: Services, budget: Budget) -> None:
+def install(
+    app: FastAPI, services: Services, budget: Budget, console: Middleware | None = None
+) -> None:
     """Install the API into an app that was created with `OPENAPI_KWARGS`.
 
-    Request bodies count against `budget`.
+    Request bodies count against `budget`. `console` serves its own paths.
     """
     app.state.services = services
     if services.root_path:
@@ -46,6 +49,8 @@ def install(app: FastAPI, services: Services, budget: Budget) -> None:
             if isinstance(route, APIRoute) and "{" not in route.path
         },
     )
+    if console is not None:
+        app.add_middleware(console.cls, *console.args, **console.kwargs)
     app.add_middleware(ResendSurface)
     if services.root_path:
         app.add_middleware(RootPath, path=services.root_path)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
-from hashlib import sha256
 from typing import Final
 
 from app.auth.caller import Caller
@@ -19,6 +18,7 @@ from app.auth.tenant_cache import TenantCache
 from app.auth.throttle import AuthThrottle
 from app.domain.api_keys import build_hint, hash_secret, looks_like_key
 from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
+from app.domain.console_sessions import ConsoleSession
 from app.domain.errors import Forbidden, InvalidRequest, Problem, Unauthenticated, Unavailable
 from app.domain.ids import new_id
 from app.domain.networks import IPNetwork, contains
@@ -75,7 +75,8 @@ class Visitor:
     session stops working. `actor` is the name for the audit log if the request is refused; None
     without a key. `remedy` tells the sender how to present a key, and `proxies_setting` is the
     setting with the proxies that pass on its address. `message_source` is the protocol of its
-    messages.
+    messages. A `session` of the console, which must be valid, replaces the secret: it can do what
+    its key can do now.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class Visitor:
         remedy: str = "present one",
         proxies_setting: str = "HELOISE_TRUSTED_PROXIES",
         message_source: MessageSource = MessageSource.API,
+        session: ConsoleSession | None = None,
     ) -> None:
         self._auth = auth
+        self._session = session
         self._remedy = remedy
         self._proxies_setting = proxies_setting
         self._identity: Actor | Caller | None = None
@@ -145,7 +148,7 @@ class Visitor:
         """Raise Unauthenticated or TooManyRequests unless the visitor presents this secret."""
         if self.secret is None:
             raise Unauthenticated(f"This needs {name}: {self._remedy}.")
-        if find_secret_name(self.secret, {name: secret}) is None:
+        if find_secret_name(hash_secret(self.secret), {name: secret}) is None:
             self._auth.auth_throttle.record_failure(self.source)
             raise Unauthenticated(f"The token does not match {name}.")
 
@@ -177,11 +180,14 @@ class Visitor:
     async def _look_up(self) -> Actor | Caller:
         auth, secret, source = self._auth, self.secret, self.source
         auth.require_schema()
-        if secret is None:
+        if self._session is not None and self._session.key_hash is not None:
+            key_hash = self._session.key_hash
+        elif secret is not None:
+            key_hash = hash_secret(secret)
+        else:
             raise Unauthenticated(f"This request needs a key: {self._remedy}.")
-        key_hash = hash_secret(secret)
         cached_key = auth.key_cache.get(key_hash)
-        if cached_key is None and (name := find_secret_name(secret, auth.admin_keys)) is not None:
+        if cached_key is None and (name := find_secret_name(key_hash, auth.admin_keys)) is not None:
             self.actor = Actor(ActorKind.ADMIN, name=name, source=source)
             return self.actor
         cached_key = cached_key or await auth.key_cache.read(
@@ -189,8 +195,9 @@ class Visitor:
         )
         now = auth.now()
         if cached_key is None or not cached_key.key.is_valid(now):
-            auth.auth_throttle.record_failure(source)
-            hint = build_hint(secret) if looks_like_key(secret) else None
+            if secret is not None:
+                auth.auth_throttle.record_failure(source)
+            hint = build_hint(secret) if secret and looks_like_key(secret) else None
             self.actor = Actor(ActorKind.UNKNOWN, name=hint, source=source)
             raise Unauthenticated(
                 "This key is unknown, revoked or expired. Check that you copied it completely, or"
@@ -217,11 +224,11 @@ class Visitor:
         )
 
 
-def find_secret_name(token: str, secrets_by_name: Mapping[str, str]) -> str | None:
-    """Find the name of a secret, in constant time, or return None."""
-    digest, matched_name = sha256(token.encode()).digest(), None
+def find_secret_name(secret_hash: bytes, secrets_by_name: Mapping[str, str]) -> str | None:
+    """Find the name of the secret with this hash, in constant time, or return None."""
+    matched_name = None
     for name, secret in secrets_by_name.items():
-        if hmac.compare_digest(digest, sha256(secret.encode()).digest()):
+        if hmac.compare_digest(secret_hash, hash_secret(secret)):
             matched_name = name
     return matched_name
 

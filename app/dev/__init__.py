@@ -98,7 +98,7 @@ async def _run(
 ) -> None:
     await _prepare(settings, keys, smtp_port=smtp.getsockname()[1])
     inbox = Inbox(data_folder / "inbox")
-    app = create_app(settings, hostname=socket.gethostname(), listeners=[submission])
+    app = create_app(settings, hostname=socket.gethostname(), listeners=[submission], is_dev=True)
     routes.install(app, inbox, host=settings.host)
     catcher = Catcher(inbox, on_mail=screen.show_mail, max_message_bytes=settings.max_message_bytes)
     async with serve_catcher(catcher, smtp):

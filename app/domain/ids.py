@@ -30,6 +30,7 @@ Prefix = Literal[
     "mbx",  # mailbox
     "pwh",  # webhook of an email provider
     "sub",  # a session of the submission server
+    "ses",  # a session of the console
 ]
 
 _ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{32}")

@@ -135,6 +135,24 @@ class Settings(BaseSettings):
         description="The path of the endpoints that manage tenants and their keys, so that a proxy"
         " can keep them internal.",
     )
+    console: bool = Field(
+        default=True, description="Whether the API process serves the console, pages for a browser."
+    )
+    console_path: Annotated[
+        str, SettingInfo(expects="a path such as /console without a trailing slash")
+    ] = Field("/console", pattern=r"^(/[a-z0-9-]+)+$", description="The path of the console.")
+    console_idle_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
+        3600,
+        ge=60,
+        le=2_592_000,
+        description="How long a session of the console lasts without a request.",
+    )
+    console_session_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
+        43_200,
+        ge=60,
+        le=2_592_000,
+        description="How long a session of the console lasts after the sign-in.",
+    )
     resend_host: Annotated[
         MailDomain | None, SettingInfo(expects="a host name such as resend.example.com")
     ] = Field(

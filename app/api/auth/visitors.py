@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import Request
 from starlette.types import Scope
 
-from app.api.http.asgi_scope import SOURCE
+from app.api.http.asgi_scope import SESSION, SOURCE
 from app.auth.authentication import Authenticator, Visitor
 from app.auth.provider_visitor import ProviderVisitor
 from app.domain.address.parse import mask_addresses
@@ -26,8 +26,14 @@ def make_visitor(scope: Scope) -> Visitor | ProviderVisitor:
     auth: Authenticator = scope["app"].state.services.auth
     if (match := POST_PATH.fullmatch(scope["path"])) is not None:
         return ProviderVisitor(auth, Provider(match[1]), match[2], source)
-    message_source = scope.get(SOURCE, MessageSource.API)
-    return Visitor(auth, _read_key(scope), source, remedy=REMEDY, message_source=message_source)
+    return Visitor(
+        auth,
+        _read_key(scope),
+        source,
+        remedy=REMEDY,
+        message_source=scope.get(SOURCE, MessageSource.API),
+        session=scope.get(SESSION),
+    )
 
 
 def get_visitor(request: Request) -> Visitor:

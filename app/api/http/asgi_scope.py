@@ -8,3 +8,5 @@ IS_WHOLE: Final = "heloise.is_whole"
 SOURCE: Final = "heloise.source"
 # The slug of the problem that answers the request, for its log line.
 PROBLEM: Final = "heloise.problem"
+# The session of the console that sent the request within the process; a client cannot set it.
+SESSION: Final = "heloise.session"

@@ -1,0 +1,176 @@
+"""Ask the API in the same process, as the user of a session."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+
+from app.api.http.asgi_scope import IS_WHOLE, SESSION
+from app.console.surface import API
+from app.domain.console_sessions import ConsoleSession
+
+Params = Mapping[str, str | int | Sequence[str] | None]
+_NO_PARAMS: Final[Params] = {}
+_ERROR: Final = 400
+# What the API reads of a browser's request.
+_PASSED_HEADERS: Final = frozenset({b"host", b"user-agent", b"x-request-id", b"last-event-id"})
+
+
+class ApiError(Exception):
+    """The API refused a request; `body` is its problem document (RFC 9457)."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        super().__init__(body.get("detail", ""))
+        self.status: int = body["status"]
+        self.slug: str = str(body["type"]).rpartition("/")[2]
+        self.body = body
+
+    @property
+    def detail(self) -> str:
+        """What happened, and what to do about it."""
+        return str(self.body.get("detail", ""))
+
+    @property
+    def field_errors(self) -> dict[str, str]:
+        """The message of each invalid field, by its dotted path in the body or the query."""
+        return {
+            ".".join(map(str, error["loc"][1:])): error["msg"]
+            for error in self.body.get("errors") or ()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ApiClient:
+    """The API as one session sees it: the same scopes, walls, limits and audit entries.
+
+    `tenant` is the slug that an admin acts for; None for a tenant's key.
+    """
+
+    request: Request
+    session: ConsoleSession
+    tenant: str | None = None
+
+    async def get(self, path: str, params: Params = _NO_PARAMS) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON of a resource; raises ApiError."""
+        return await self.call("GET", path, params)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        params: Params = _NO_PARAMS,
+        *,
+        body: object = None,
+        headers: Mapping[str, str] = {},
+    ) -> Any:  # noqa: ANN401 - JSON
+        """Send a request, and return the JSON of the response, None if it is empty.
+
+        `body` is sent as JSON unless it is bytes. Raises ApiError.
+        """
+        content = b""
+        if isinstance(body, bytes):
+            content = body
+        elif body is not None:
+            content, headers = (
+                json.dumps(body).encode(),
+                {
+                    "content-type": "application/json",
+                    **headers,
+                },
+            )
+        scope = self._make_scope(method, path, params, headers, len(content))
+        collected = _Collector()
+        await self.request.scope[API](scope, _send_once(content), collected)
+        answer: Any = json.loads(collected.body) if collected.body else None
+        if collected.status >= _ERROR:
+            raise ApiError(answer)
+        return answer
+
+    def _make_scope(
+        self, method: str, path: str, params: Params, headers: Mapping[str, str], size: int
+    ) -> Scope:
+        outer = self.request.scope
+        raw_headers = [item for item in outer["headers"] if item[0] in _PASSED_HEADERS]
+        raw_headers += [(name.encode(), value.encode()) for name, value in headers.items()]
+        if size:
+            raw_headers.append((b"content-length", str(size).encode()))
+        if self.tenant is not None:
+            raw_headers.append((b"heloise-tenant", self.tenant.encode()))
+        given = {name: value for name, value in params.items() if value not in {None, ""}}
+        return {
+            "type": "http",
+            "asgi": outer["asgi"],
+            "http_version": outer["http_version"],
+            "method": method,
+            "scheme": outer["scheme"],
+            "path": path,
+            "raw_path": quote(path).encode(),
+            "query_string": urlencode(given, doseq=True).encode(),
+            "root_path": outer.get("root_path", ""),
+            "headers": raw_headers,
+            "client": outer.get("client"),
+            "server": outer.get("server"),
+            "app": outer["app"],
+            "state": dict(outer.get("state", {})),
+            IS_WHOLE: True,
+            SESSION: self.session,
+        }
+
+    def forward(
+        self, path: str, params: Params = _NO_PARAMS, headers: Mapping[str, str] = {}
+    ) -> "Forward":
+        """Return a response that passes a resource on as it is, with more headers."""
+        return Forward(self, self._make_scope("GET", path, params, {}, 0), headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A response that the API sends itself, such as a file or a stream."""
+
+    api: ApiClient
+    inner_scope: Scope
+    headers: Mapping[str, str]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        more = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        replaced = {name for name, _ in more}
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [item for item in message["headers"] if item[0].lower() not in replaced]
+                message = {**message, "headers": [*kept, *more]}
+            await send(message)
+
+        await scope[API](self.inner_scope, receive, send_with_headers)
+
+
+class _Collector:
+    """Collects a response."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.body += message.get("body", b"")
+
+
+def _send_once(content: bytes) -> Receive:
+    """Return a `receive` with the whole body, which then waits for a client that stays."""
+    parts = iter([content])
+
+    async def receive() -> Message:
+        for part in parts:
+            return {"type": "http.request", "body": part, "more_body": False}
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    return receive

@@ -1,0 +1,139 @@
+"""Sign in to the console, and find the session of a request."""
+
+import hmac
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.services import Services
+from app.auth.audit import AuditContext
+from app.auth.authentication import Visitor
+from app.console.errors import PageError
+from app.console.surface import ConsoleConfig
+from app.domain.audit import Actor
+from app.domain.console_sessions import USE_INTERVAL, ConsoleSession, generate_token
+from app.domain.ids import new_id
+from app.store import console_sessions
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+MAX_TOKEN_CHARACTERS: Final = 64
+
+
+def cookie_name(config: ConsoleConfig) -> str:
+    """Return the name of the session's cookie (RFC 6265bis section 4.1.3.2)."""
+    return "__Host-heloise" if config.is_secure else "heloise"
+
+
+def set_cookie(response: Response, config: ConsoleConfig, token: str) -> None:
+    """Give the session's token to the browser, until the browser ends."""
+    response.set_cookie(
+        cookie_name(config),
+        token,
+        path="/",
+        secure=config.is_secure,
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def find_source(request: Request) -> str | None:
+    """Return the IP address of the client."""
+    return request.client.host if request.client else None
+
+
+async def sign_in_with_key(
+    services: Services, config: ConsoleConfig, request: Request, key: str
+) -> str:
+    """Exchange a key for a session, and return its token.
+
+    Raises Unauthenticated, TooManyRequests, Forbidden or Unavailable.
+    """
+    visitor = Visitor(services.auth, key, find_source(request), remedy="enter one")
+    identity = await visitor.identify()
+    actor = identity if isinstance(identity, Actor) else identity.actor
+    now = services.now()
+    session = ConsoleSession(
+        id=new_id("ses"),
+        tenant_id=None if isinstance(identity, Actor) else identity.tenant_id,
+        name=actor.name or "",
+        key_hash=hash_token(key),
+        scopes=None,
+        source=find_source(request),
+        created_at=now,
+        last_used_at=now,
+        expires_at=now + config.session_time,
+    )
+    return await start_session(services, session, actor)
+
+
+async def start_session(services: Services, session: ConsoleSession, actor: Actor) -> str:
+    """Store a session with an audit entry, and return its token."""
+    token = generate_token()
+    context = AuditContext(actor=actor, now=session.created_at, tenant_id=session.tenant_id)
+    async with services.database.transaction() as connection:
+        await console_sessions.create(connection, session, token_hash=hash_token(token))
+        await context.record(connection, "console_sign_in", object_id=session.id)
+    return token
+
+
+async def find_session(
+    services: Services, config: ConsoleConfig, request: Request
+) -> ConsoleSession | None:
+    """Return the valid session of a request, or None. Raises Unavailable."""
+    token = request.cookies.get(cookie_name(config))
+    if token is None or len(token) > MAX_TOKEN_CHARACTERS:
+        return None
+    async with services.auth.token_slots, services.database.reading() as connection:
+        session = await console_sessions.find_by_token(connection, token_hash=hash_token(token))
+    now = services.now()
+    if session is None or not session.is_valid(now, config.idle_time):
+        return None
+    if now >= session.last_used_at + USE_INTERVAL:
+        async with services.database.transaction() as connection:
+            await console_sessions.record_use(connection, session_id=session.id, now=now)
+        session = replace(session, last_used_at=now)
+    return session
+
+
+async def sign_out(services: Services, session: ConsoleSession) -> None:
+    """End a session."""
+    async with services.database.transaction() as connection:
+        await console_sessions.remove(
+            connection, tenant_id=session.tenant_id, session_id=session.id
+        )
+
+
+def hash_token(token: str) -> bytes:
+    """Return what is stored in place of a token."""
+    return sha256(token.encode()).digest()
+
+
+def derive_csrf_token(request: Request, config: ConsoleConfig) -> str:
+    """Derive the token that each form of a session carries."""
+    token = request.cookies.get(cookie_name(config), "")
+    return sha256(b"csrf " + token.encode()).hexdigest()
+
+
+def require_same_origin(request: Request) -> None:
+    """Raise PageError if another site's page sent the request (Fetch Metadata, RFC 6454)."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        is_own = site in {"same-origin", "none"}
+    else:
+        origin = request.headers.get("origin")
+        is_own = origin is None or origin.partition("://")[2] == request.headers.get("host")
+    if not is_own:
+        raise PageError(
+            403, "Form of another site", "Another site sent this form. Send it again here."
+        )
+
+
+def require_csrf_token(request: Request, config: ConsoleConfig, token: str) -> None:
+    """Raise PageError unless a form of the same session sent the request."""
+    if not hmac.compare_digest(derive_csrf_token(request, config).encode(), token.encode()):
+        raise PageError(
+            403, "Form of another session", "You signed in again since. Load the page again."
+        )

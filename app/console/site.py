@@ -1,0 +1,162 @@
+"""Build the console: its routes, and the headers of every answer."""
+
+import logging
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.http.root_path import root_path
+from app.api.services import Services
+from app.auth.caller import Caller
+from app.console import sessions
+from app.console.errors import PageError
+from app.console.page import (
+    HEADERS,
+    MAX_SIGN_IN_BYTES,
+    PageRoutes,
+    Visit,
+    make_asset_link,
+    read_form,
+)
+from app.console.pages import messages
+from app.console.rendering import read_static_files, render
+from app.console.surface import ConsoleConfig
+from app.domain.errors import Problem
+
+log = logging.getLogger(__name__)
+
+# The modules of the pages, in the order of the navigation.
+MODULES: Final = (messages,)
+
+
+def build_site(services: Services, config: ConsoleConfig) -> ASGIApp:
+    """Build the ASGI app of the console."""
+    tabs = [tab for module in MODULES for tab in module.TABS]
+    pages = PageRoutes(services, config, tabs)
+    site = _Site(pages)
+    routes = [
+        Route(f"{config.path}/static/{{name}}", _serve_static),
+        Route(f"{config.path}/sign-in", site.show_sign_in, methods=["GET"]),
+        Route(f"{config.path}/sign-in", site.sign_in, methods=["POST"]),
+        pages.route("/sign-out", _sign_out, "POST"),
+        pages.route("/", _lead_home),
+        pages.route("", _lead_home),
+    ]
+    routes += [
+        pages.route(path, page, method) for module in MODULES for method, path, page in module.PAGES
+    ]
+    routes.append(Route(f"{config.path}/{{path:path}}", site.show_nothing))
+    return _Frame(Router(routes), pages)
+
+
+class _Site:
+    """The pages for users who have not signed in."""
+
+    def __init__(self, pages: PageRoutes) -> None:
+        self._pages = pages
+
+    async def show_sign_in(self, request: Request) -> Response:
+        """Show the form."""
+        return self._render(request.query_params.get("next", ""))
+
+    async def sign_in(self, request: Request) -> Response:
+        """Exchange a key for a session."""
+        services, config = self._pages.services, self._pages.config
+        target = ""
+        try:
+            sessions.require_same_origin(request)
+            form = await read_form(request, MAX_SIGN_IN_BYTES)
+            target = form.get("next", "")
+            token = await sessions.sign_in_with_key(
+                services, config, request, form.get("key", "").strip()
+            )
+        except (Problem, PageError) as error:
+            return self._render(target, error.detail)
+        if not target.startswith(f"{config.path}/"):
+            target = f"{config.path}/"
+        response = RedirectResponse(target, 303)
+        sessions.set_cookie(response, config, token)
+        return response
+
+    async def show_nothing(self, request: Request) -> Response:
+        """Say that there is no such page."""
+        detail = f"There is no page at {request.url.path}."
+        return self._pages.render_error(PageError(404, "No such page", detail))
+
+    def _render(self, target: str, error: str | None = None) -> Response:
+        config = self._pages.config
+        text = render(
+            "sign_in.html",
+            visit=None,
+            asset=make_asset_link(config),
+            action=f"{root_path.get()}{config.path}/sign-in",
+            target=target,
+            error=error,
+            notice=None,
+        )
+        return HTMLResponse(text, 200 if error is None else 401)
+
+
+async def _lead_home(visit: Visit) -> Response:
+    if isinstance(visit.identity, Caller):
+        visit.tenant = visit.identity.tenant.slug
+        return visit.redirect("/messages")
+    return visit.site_redirect("/queue")
+
+
+async def _sign_out(visit: Visit) -> Response:
+    await sessions.sign_out(visit.services, visit.session)
+    response = visit.site_redirect("/sign-in")
+    response.delete_cookie(
+        sessions.cookie_name(visit.config), path="/", secure=visit.config.is_secure, httponly=True
+    )
+    return response
+
+
+async def _serve_static(request: Request) -> Response:
+    file = read_static_files().get(request.path_params["name"])
+    if file is None:
+        return Response(status_code=404)
+    content, media_type, _ = file
+    lasting = {"cache-control": "public, max-age=31536000, immutable"}
+    return Response(content, media_type=media_type, headers=lasting)
+
+
+class _Frame:
+    """ASGI app around all pages: adds the security headers that a response does not set itself.
+
+    Answers unexpected errors with a page.
+    """
+
+    _headers: Final = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
+    def __init__(self, app: ASGIApp, pages: PageRoutes) -> None:
+        self._app = app
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal is_started
+            if message["type"] == "http.response.start":
+                is_started = True
+                headers = list(message.get("headers", ()))
+                set_names = {name.lower() for name, _ in headers}
+                headers += [item for item in self._headers if item[0] not in set_names]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("could not show a page of the console", extra={"path": scope["path"]})
+            if is_started:
+                raise
+            error = PageError(
+                500, "Unexpected error", "The log of the service tells what happened. Try again."
+            )
+            await self._pages.render_error(error)(scope, receive, send_with_headers)
