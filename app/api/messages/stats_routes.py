@@ -134,7 +134,7 @@ async def get_stats(
         msg = "write created_after before created_before, at most 366 days apart"
         error = FieldError(("query", "created_after"), msg)
         raise InvalidRequest(f"query.created_after: {msg}", [error])
-    async with services.database.reading() as connection:
+    async with services.database.reading(is_analytic=True) as connection:
         profile_id = None
         if query.profile is not None:
             profile_id = await resolve_profile_id(connection, caller, query.profile)

@@ -39,7 +39,20 @@ WAKE_CHANNEL: Final = "heloise_wake"
 IS_WRITABLE: Final = (
     "SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)"
 )
+# Every statement of the queue finds its rows by index. While tables are small and never analyzed,
+# the planner prefers to scan and hash them, and keeps that plan when they have grown. Ways that are
+# off have such a high estimate that it would compile the statement.
+PLANNER_SETTINGS: Final[Mapping[str, str]] = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
 _NOTIFY: Final = text(f"NOTIFY {WAKE_CHANNEL}")
+_ALLOW_SCANS: Final = text(
+    "SELECT "
+    + ", ".join(f"set_config('{name}', 'on', true)" for name in PLANNER_SETTINGS if name != "jit")
+)
 _SIZE_POSTGRESQL: Final = text("SELECT pg_database_size(current_database())")
 _SIZE_SQLITE: Final = text(
     "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
@@ -166,13 +179,18 @@ class Database:
             return await work(connection)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self, *, is_analytic: bool = False) -> AsyncIterator[AsyncConnection]:
         """Open a connection for reads; on SQLite it waits for no writer.
 
         On PostgreSQL each statement sees the latest commits, on SQLite all see those of the first.
+        With `is_analytic`, PostgreSQL may scan and hash whole tables.
         """
+        is_analytic = is_analytic and self.is_postgresql
+        engine = self._writer if is_analytic else self._reader  # settings need a transaction
         with self._counting_faults(), database_faults():
-            async with self._reader.begin() as connection:
+            async with engine.begin() as connection:
+                if is_analytic:
+                    await connection.execute(_ALLOW_SCANS)
                 yield connection
 
     async def is_pooled(self) -> bool:
@@ -332,11 +350,13 @@ def _postgresql_engine(
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")
-    def prepare_nothing_behind_a_pooler(
+    def set_up(
         _dialect: Dialect, _record: ConnectionPoolEntry, _words: list[Any], named: dict[str, Any]
     ) -> None:
-        if await_only(is_pooled()):
+        if await_only(is_pooled()):  # it refuses settings, and prepared statements do not work
             named |= UNNAMED
+        else:
+            named["server_settings"] = PLANNER_SETTINGS
 
     @event.listens_for(engine.sync_engine, "checkout")
     def replace_dead(connection: Any, *_: object) -> None:  # noqa: ANN401 - the adapter has no public type
