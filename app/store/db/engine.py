@@ -19,6 +19,7 @@ from sqlalchemy.util import await_only
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import SettingsError, Unavailable
 from app.store.db import postgresql_driver, sqlite_driver
+from app.store.db.announcer import Announcer
 from app.store.db.errors import (
     DISCONNECTED,
     CommitUnknown,
@@ -84,6 +85,7 @@ class Database:
         self._url = parse_database_url(url)
         self.observer: DatabaseObserver = NoObserver()
         self._listeners: list[Callable[[], None]] = []
+        self._announcer = Announcer(self._notify)
         self._is_pooled: bool | None = None
         self._connect_seconds = answer_seconds or CONNECT_SECONDS
         if isinstance(self._url, PostgresqlUrl):
@@ -112,8 +114,8 @@ class Database:
     ) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that commits at the block's end, or rolls back on errors.
 
-        With `announce`, wakes all delivering processes after the commit: others by NOTIFY
-        (PostgreSQL), this one directly. With `autocommit`, each statement is its own transaction,
+        With `announce`, wakes all delivering processes after the commit: this one directly, others
+        by NOTIFY (PostgreSQL), soon. With `autocommit`, each statement is its own transaction,
         which saves the round trips of BEGIN and COMMIT.
 
         Raises Unavailable if the database is locked, full or away; nothing is half done. Raises
@@ -127,8 +129,6 @@ class Database:
                 await connection.begin()
                 with self._committing() if autocommit else nullcontext():
                     yield connection
-                    if announce and self.is_postgresql:
-                        await connection.execute(_NOTIFY)
                 with self._committing():
                     await connection.commit()
                 if finished := take_finished(connection):
@@ -136,6 +136,13 @@ class Database:
         self.observer.record_transaction(monotonic_seconds() - started_seconds)
         if announce:
             self.wake()
+            if self.is_postgresql:
+                self._announcer.announce()
+
+    async def _notify(self) -> None:
+        with database_faults():
+            async with self._autocommit.begin() as connection:
+                await connection.execute(_NOTIFY)
 
     @contextmanager
     def _counting_faults(self) -> Iterator[None]:
@@ -323,7 +330,8 @@ class Database:
         return int((await connection.execute(statement)).scalar_one())
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Announce what is due, and close every connection."""
+        await self._announcer.close()
         await self._writer.dispose()
         if not self.is_postgresql:  # otherwise both are one pool
             await self._reader.dispose()
