@@ -33,11 +33,11 @@ USER 10001
 # names another database.)
 WORKDIR /data
 VOLUME /data
-EXPOSE 8025
+EXPOSE 8000
 STOPSIGNAL SIGTERM
 # The certificate is for the public name, not for loopback. With HELOISE_TLS_CLIENT_CA, replace this
 # check by one with a client certificate.
 HEALTHCHECK --interval=15s --timeout=4s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, ssl, urllib.request; scheme = 'https' if os.environ.get('HELOISE_TLS_CERTIFICATE') else 'http'; urllib.request.urlopen(scheme + '://127.0.0.1:' + os.environ.get('HELOISE_PORT', '8025') + '/healthz', timeout=3, context=ssl._create_unverified_context())"]
+    CMD ["python", "-c", "import os, ssl, urllib.request; scheme = 'https' if os.environ.get('HELOISE_TLS_CERTIFICATE') else 'http'; urllib.request.urlopen(scheme + '://127.0.0.1:' + os.environ.get('HELOISE_PORT', '8000') + '/healthz', timeout=3, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["heloise"]
 CMD ["serve"]

@@ -17,7 +17,7 @@ def dev(
         "heloise-data"
     ),
     host: Annotated[str, typer.Option(help="The address that the API listens on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the API.")] = 8025,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the API.")] = 8000,
     smtp_port: Annotated[
         int, typer.Option(min=1, max=65535, help="The TCP port of the SMTP inbox.")
     ] = 2525,

@@ -299,7 +299,7 @@ class Settings(BaseSettings):
     host: Annotated[str, SettingInfo(expects="an address or host name of this machine")] = Field(
         "127.0.0.1", min_length=1, description="The address that the API listens on."
     )
-    port: int = Field(8025, ge=1, le=65535, description="The TCP port that the API listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="The TCP port that the API listens on.")
     tls_certificate: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
         None,
         description="A PEM file with the API's TLS certificate and its intermediate certificates."

@@ -23,7 +23,7 @@ from tests.support.terminal import ROOT, Terminal
 # All of them speak to one `heloise dev`.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.one_database]
 
-API = "http://localhost:8025"
+API = "http://localhost:8000"
 DOCS = ROOT / "docs"
 PAGES = {
     path.relative_to(DOCS).as_posix(): list(blocks(path.read_text()))

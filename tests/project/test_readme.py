@@ -22,7 +22,7 @@ from tests.support.terminal import ROOT, NearTerminal, Terminal
 
 README = (ROOT / "README.md").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-API = "http://localhost:8025"
+API = "http://localhost:8000"
 SUBMISSION = "smtp://localhost:2587"
 DATABASE = "postgresql://heloise:secret@localhost/heloise"
 

@@ -240,7 +240,7 @@ def test_what_looks_like_a_setting_and_is_none_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the environment, in `.env` and in the secrets folder, each with what was meant."""
-    monkeypatch.setenv("HELOISE_PROT", "8025")
+    monkeypatch.setenv("HELOISE_PROT", "8000")
     (tmp_path / ".env").write_text("HELOISE_DATABSE_URL=sqlite:///x.db\nOTHER=1\n")
     (tmp_path / "heloise_xyzzy").write_text("1")
     monkeypatch.setenv("HELOISE_SECRETS_DIR", str(tmp_path))

@@ -22,7 +22,7 @@ from tests.support.terminal import ROOT
 PACKAGE: Final = ROOT / "clients" / "python"
 GUIDE: Final = ROOT / "docs" / "guide" / "client.md"
 MAX_PACKAGES: Final = 10
-URL: Final = "http://localhost:8025"
+URL: Final = "http://localhost:8000"
 
 
 def _run(*command: object, cwd: Path = ROOT, check: bool = True) -> str:

@@ -24,7 +24,7 @@ async def test_the_prefix_with_any_slashes(acme: Caller, profile: Any, path: str
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("host", ["resend.example.com", "RESEND.example.com:8025"])
+@pytest.mark.parametrize("host", ["resend.example.com", "RESEND.example.com:8000"])
 async def test_a_host_name_of_its_own(api: Api, resend: ResendCaller, host: str) -> None:
     """Its root is the API, and the native API is not there; elsewhere nothing changes."""
     use(api, resend_host="resend.example.com")
