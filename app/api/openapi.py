@@ -72,6 +72,8 @@ OPENAPI_KWARGS: Final[dict[str, Any]] = {
     "swagger_ui_parameters": {
         "tryItOutEnabled": True,
         "displayRequestDuration": True,
+        "persistAuthorization": True,
+        "filter": True,
         "docExpansion": "list",
         "defaultModelsExpandDepth": 0,
         "validatorUrl": None,
@@ -246,10 +248,22 @@ def build_document(app: FastAPI) -> dict[str, Any]:
     components |= schemas["$defs"]
     for unused in FRAMEWORK_SCHEMAS:
         components.pop(unused, None)
+    document["paths"] = _sort_paths(document["paths"])
     for path in document["paths"].values():
         for operation in path.values():
             _complete(operation["responses"])
     return document
+
+
+def _sort_paths(paths: dict[str, Any]) -> dict[str, Any]:
+    """Put each collection before its items: `/docs` and `/redoc` keep the document's order."""
+    collections = list(dict.fromkeys(path.split("/")[1] for path in paths))
+    return dict(
+        sorted(
+            paths.items(),
+            key=lambda item: (collections.index(item[0].split("/")[1]), item[0].count("/")),
+        )
+    )
 
 
 def _complete(responses: dict[str, Any]) -> None:

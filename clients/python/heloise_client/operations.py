@@ -19,6 +19,23 @@ from heloise_client.listings import (
 class Heloise(Connection):
     """The client of a service."""
 
+    def send_message(
+        self, body: types.MessageCreate, *, idempotency_key: str | None = None
+    ) -> types.MessageRead:
+        """Accept a message for delivery."""
+        return self.call(
+            Call(
+                method="POST",
+                path="/messages",
+                json=body,
+                idempotency_key=make_key(idempotency_key),
+            )
+        )
+
+    def list_messages(self, **query: Unpack[types.ListMessagesQuery]) -> Listing[types.MessageRead]:
+        """List the messages that match all filters, newest first."""
+        return Listing(self, Call(method="GET", path="/messages", query=query))
+
     def send_batch(
         self, body: types.BatchCreate, *, idempotency_key: str | None = None
     ) -> types.BatchRead:
@@ -71,23 +88,6 @@ class Heloise(Connection):
     def export_messages(self, **query: Unpack[types.ExportMessagesQuery]) -> Lines:
         """Export all messages that match the filters."""
         return Lines(self, Call(method="GET", path="/messages/export", query=query))
-
-    def send_message(
-        self, body: types.MessageCreate, *, idempotency_key: str | None = None
-    ) -> types.MessageRead:
-        """Accept a message for delivery."""
-        return self.call(
-            Call(
-                method="POST",
-                path="/messages",
-                json=body,
-                idempotency_key=make_key(idempotency_key),
-            )
-        )
-
-    def list_messages(self, **query: Unpack[types.ListMessagesQuery]) -> Listing[types.MessageRead]:
-        """List the messages that match all filters, newest first."""
-        return Listing(self, Call(method="GET", path="/messages", query=query))
 
     def get_message(self, message: str) -> types.MessageRead:
         """Get a message with the status of each recipient."""
@@ -192,16 +192,6 @@ class Heloise(Connection):
             Call(method="POST", path=f"/templates/{quote_path(template)}/test", json=body)
         )
 
-    def export_suppressions(self) -> Lines:
-        """Export all suppressions as CSV, in the format of `/suppressions/import`."""
-        return Lines(self, Call(method="GET", path="/suppressions/export"))
-
-    def import_suppressions(self, body: bytes) -> types.SuppressionsImported:
-        """Suppress every address and pattern in a CSV file."""
-        return self.call(
-            Call(method="POST", path="/suppressions/import", content=body, content_type="text/csv")
-        )
-
     def create_suppression(self, body: types.SuppressionCreate) -> types.SuppressionRead:
         """Create a suppression."""
         return self.call(Call(method="POST", path="/suppressions", json=body))
@@ -211,6 +201,16 @@ class Heloise(Connection):
     ) -> Listing[types.SuppressionRead]:
         """List the tenant's suppressions, newest first."""
         return Listing(self, Call(method="GET", path="/suppressions", query=query))
+
+    def export_suppressions(self) -> Lines:
+        """Export all suppressions as CSV, in the format of `/suppressions/import`."""
+        return Lines(self, Call(method="GET", path="/suppressions/export"))
+
+    def import_suppressions(self, body: bytes) -> types.SuppressionsImported:
+        """Suppress every address and pattern in a CSV file."""
+        return self.call(
+            Call(method="POST", path="/suppressions/import", content=body, content_type="text/csv")
+        )
 
     def delete_suppression(self, suppression: str) -> None:
         """Delete a suppression."""
@@ -231,6 +231,18 @@ class Heloise(Connection):
                 content=body,
                 content_type="message/rfc822",
                 query=query,
+            )
+        )
+
+    def receive_provider_events(
+        self, provider: str, token: str, body: object
+    ) -> types.ProviderEventsRead:
+        """Process bounces, complaints, delays and deliveries like `POST /inbound/bounces`."""
+        return self.call(
+            Call(
+                method="POST",
+                path=f"/inbound/{quote_path(provider)}/{quote_path(token)}",
+                json=body,
             )
         )
 
@@ -302,18 +314,6 @@ class Heloise(Connection):
             Call(
                 method="POST",
                 path=f"/provider-webhooks/{quote_path(provider_webhook)}/rotate",
-                json=body,
-            )
-        )
-
-    def receive_provider_events(
-        self, provider: str, token: str, body: object
-    ) -> types.ProviderEventsRead:
-        """Process bounces, complaints, delays and deliveries like `POST /inbound/bounces`."""
-        return self.call(
-            Call(
-                method="POST",
-                path=f"/inbound/{quote_path(provider)}/{quote_path(token)}",
                 json=body,
             )
         )
@@ -393,18 +393,6 @@ class Heloise(Connection):
         """Count recipients by current status, grouped by profile, tag, domain, hour or day."""
         return self.call(Call(method="GET", path="/stats", query=query))
 
-    def verify_unsaved_profile(self, body: types.UnsavedVerify) -> types.VerifyRead:
-        """Test a profile's settings on its server without saving them."""
-        return self.call(Call(method="POST", path="/profiles/verify", json=body))
-
-    def verify_profile(
-        self, profile: str, body: types.ProfileVerify | None = None
-    ) -> types.VerifyRead:
-        """Test a profile on its real server, without sending, and say what to change."""
-        return self.call(
-            Call(method="POST", path=f"/profiles/{quote_path(profile)}/verify", json=body)
-        )
-
     def create_profile(self, body: types.ProfileCreate) -> types.ProfileRead:
         """Create a profile."""
         return self.call(Call(method="POST", path="/profiles", json=body))
@@ -412,6 +400,10 @@ class Heloise(Connection):
     def list_profiles(self, **query: Unpack[types.PageQuery]) -> Listing[types.ProfileRead]:
         """List the tenant's profiles, oldest first."""
         return Listing(self, Call(method="GET", path="/profiles", query=query))
+
+    def verify_unsaved_profile(self, body: types.UnsavedVerify) -> types.VerifyRead:
+        """Test a profile's settings on its server without saving them."""
+        return self.call(Call(method="POST", path="/profiles/verify", json=body))
 
     def get_profile(self, profile: str) -> types.ProfileRead:
         """Get a profile with its effective EHLO name and its state."""
@@ -427,6 +419,14 @@ class Heloise(Connection):
             Call[None](
                 method="DELETE", path=f"/profiles/{quote_path(profile)}", query=query, answer="none"
             )
+        )
+
+    def verify_profile(
+        self, profile: str, body: types.ProfileVerify | None = None
+    ) -> types.VerifyRead:
+        """Test a profile on its real server, without sending, and say what to change."""
+        return self.call(
+            Call(method="POST", path=f"/profiles/{quote_path(profile)}/verify", json=body)
         )
 
     def pause_profile(self, profile: str) -> types.ProfileRead:
@@ -469,13 +469,13 @@ class Heloise(Connection):
         """List the tenant's keys, oldest first, revoked ones included."""
         return Listing(self, Call(method="GET", path="/keys", query=query))
 
-    def rotate_own_key(self, key: str, body: types.KeyRotate | None = None) -> types.KeyCreated:
-        """Create a key with the same rights."""
-        return self.call(Call(method="POST", path=f"/keys/{quote_path(key)}/rotate", json=body))
-
     def revoke_own_key(self, key: str) -> None:
         """Revoke a key: at once in this process, within five seconds in all others."""
         self.call(Call[None](method="DELETE", path=f"/keys/{quote_path(key)}", answer="none"))
+
+    def rotate_own_key(self, key: str, body: types.KeyRotate | None = None) -> types.KeyCreated:
+        """Create a key with the same rights."""
+        return self.call(Call(method="POST", path=f"/keys/{quote_path(key)}/rotate", json=body))
 
     def list_audit_log(self, **query: Unpack[types.ListAuditLogQuery]) -> Listing[types.AuditRead]:
         """List changes to the tenant's keys and profiles, and refused requests of its keys."""
@@ -531,6 +531,16 @@ class Heloise(Connection):
             self, Call(method="GET", path=f"/tenants/{quote_path(tenant)}/keys", query=query)
         )
 
+    def revoke_key(self, tenant: str, key_id: str) -> None:
+        """Revoke a key: at once in this process, within five seconds in all others."""
+        self.call(
+            Call[None](
+                method="DELETE",
+                path=f"/tenants/{quote_path(tenant)}/keys/{quote_path(key_id)}",
+                answer="none",
+            )
+        )
+
     def rotate_key(
         self, tenant: str, key_id: str, body: types.KeyRotate | None = None
     ) -> types.KeyCreated:
@@ -543,19 +553,28 @@ class Heloise(Connection):
             )
         )
 
-    def revoke_key(self, tenant: str, key_id: str) -> None:
-        """Revoke a key: at once in this process, within five seconds in all others."""
-        self.call(
-            Call[None](
-                method="DELETE",
-                path=f"/tenants/{quote_path(tenant)}/keys/{quote_path(key_id)}",
-                answer="none",
-            )
-        )
-
 
 class AsyncHeloise(AsyncConnection):
     """The client of a service, for asyncio."""
+
+    async def send_message(
+        self, body: types.MessageCreate, *, idempotency_key: str | None = None
+    ) -> types.MessageRead:
+        """Accept a message for delivery."""
+        return await self.call(
+            Call(
+                method="POST",
+                path="/messages",
+                json=body,
+                idempotency_key=make_key(idempotency_key),
+            )
+        )
+
+    def list_messages(
+        self, **query: Unpack[types.ListMessagesQuery]
+    ) -> AsyncListing[types.MessageRead]:
+        """List the messages that match all filters, newest first."""
+        return AsyncListing(self, Call(method="GET", path="/messages", query=query))
 
     async def send_batch(
         self, body: types.BatchCreate, *, idempotency_key: str | None = None
@@ -609,25 +628,6 @@ class AsyncHeloise(AsyncConnection):
     def export_messages(self, **query: Unpack[types.ExportMessagesQuery]) -> AsyncLines:
         """Export all messages that match the filters."""
         return AsyncLines(self, Call(method="GET", path="/messages/export", query=query))
-
-    async def send_message(
-        self, body: types.MessageCreate, *, idempotency_key: str | None = None
-    ) -> types.MessageRead:
-        """Accept a message for delivery."""
-        return await self.call(
-            Call(
-                method="POST",
-                path="/messages",
-                json=body,
-                idempotency_key=make_key(idempotency_key),
-            )
-        )
-
-    def list_messages(
-        self, **query: Unpack[types.ListMessagesQuery]
-    ) -> AsyncListing[types.MessageRead]:
-        """List the messages that match all filters, newest first."""
-        return AsyncListing(self, Call(method="GET", path="/messages", query=query))
 
     async def get_message(self, message: str) -> types.MessageRead:
         """Get a message with the status of each recipient."""
@@ -738,16 +738,6 @@ class AsyncHeloise(AsyncConnection):
             Call(method="POST", path=f"/templates/{quote_path(template)}/test", json=body)
         )
 
-    def export_suppressions(self) -> AsyncLines:
-        """Export all suppressions as CSV, in the format of `/suppressions/import`."""
-        return AsyncLines(self, Call(method="GET", path="/suppressions/export"))
-
-    async def import_suppressions(self, body: bytes) -> types.SuppressionsImported:
-        """Suppress every address and pattern in a CSV file."""
-        return await self.call(
-            Call(method="POST", path="/suppressions/import", content=body, content_type="text/csv")
-        )
-
     async def create_suppression(self, body: types.SuppressionCreate) -> types.SuppressionRead:
         """Create a suppression."""
         return await self.call(Call(method="POST", path="/suppressions", json=body))
@@ -757,6 +747,16 @@ class AsyncHeloise(AsyncConnection):
     ) -> AsyncListing[types.SuppressionRead]:
         """List the tenant's suppressions, newest first."""
         return AsyncListing(self, Call(method="GET", path="/suppressions", query=query))
+
+    def export_suppressions(self) -> AsyncLines:
+        """Export all suppressions as CSV, in the format of `/suppressions/import`."""
+        return AsyncLines(self, Call(method="GET", path="/suppressions/export"))
+
+    async def import_suppressions(self, body: bytes) -> types.SuppressionsImported:
+        """Suppress every address and pattern in a CSV file."""
+        return await self.call(
+            Call(method="POST", path="/suppressions/import", content=body, content_type="text/csv")
+        )
 
     async def delete_suppression(self, suppression: str) -> None:
         """Delete a suppression."""
@@ -777,6 +777,18 @@ class AsyncHeloise(AsyncConnection):
                 content=body,
                 content_type="message/rfc822",
                 query=query,
+            )
+        )
+
+    async def receive_provider_events(
+        self, provider: str, token: str, body: object
+    ) -> types.ProviderEventsRead:
+        """Process bounces, complaints, delays and deliveries like `POST /inbound/bounces`."""
+        return await self.call(
+            Call(
+                method="POST",
+                path=f"/inbound/{quote_path(provider)}/{quote_path(token)}",
+                json=body,
             )
         )
 
@@ -850,18 +862,6 @@ class AsyncHeloise(AsyncConnection):
             Call(
                 method="POST",
                 path=f"/provider-webhooks/{quote_path(provider_webhook)}/rotate",
-                json=body,
-            )
-        )
-
-    async def receive_provider_events(
-        self, provider: str, token: str, body: object
-    ) -> types.ProviderEventsRead:
-        """Process bounces, complaints, delays and deliveries like `POST /inbound/bounces`."""
-        return await self.call(
-            Call(
-                method="POST",
-                path=f"/inbound/{quote_path(provider)}/{quote_path(token)}",
                 json=body,
             )
         )
@@ -945,18 +945,6 @@ class AsyncHeloise(AsyncConnection):
         """Count recipients by current status, grouped by profile, tag, domain, hour or day."""
         return await self.call(Call(method="GET", path="/stats", query=query))
 
-    async def verify_unsaved_profile(self, body: types.UnsavedVerify) -> types.VerifyRead:
-        """Test a profile's settings on its server without saving them."""
-        return await self.call(Call(method="POST", path="/profiles/verify", json=body))
-
-    async def verify_profile(
-        self, profile: str, body: types.ProfileVerify | None = None
-    ) -> types.VerifyRead:
-        """Test a profile on its real server, without sending, and say what to change."""
-        return await self.call(
-            Call(method="POST", path=f"/profiles/{quote_path(profile)}/verify", json=body)
-        )
-
     async def create_profile(self, body: types.ProfileCreate) -> types.ProfileRead:
         """Create a profile."""
         return await self.call(Call(method="POST", path="/profiles", json=body))
@@ -964,6 +952,10 @@ class AsyncHeloise(AsyncConnection):
     def list_profiles(self, **query: Unpack[types.PageQuery]) -> AsyncListing[types.ProfileRead]:
         """List the tenant's profiles, oldest first."""
         return AsyncListing(self, Call(method="GET", path="/profiles", query=query))
+
+    async def verify_unsaved_profile(self, body: types.UnsavedVerify) -> types.VerifyRead:
+        """Test a profile's settings on its server without saving them."""
+        return await self.call(Call(method="POST", path="/profiles/verify", json=body))
 
     async def get_profile(self, profile: str) -> types.ProfileRead:
         """Get a profile with its effective EHLO name and its state."""
@@ -981,6 +973,14 @@ class AsyncHeloise(AsyncConnection):
             Call[None](
                 method="DELETE", path=f"/profiles/{quote_path(profile)}", query=query, answer="none"
             )
+        )
+
+    async def verify_profile(
+        self, profile: str, body: types.ProfileVerify | None = None
+    ) -> types.VerifyRead:
+        """Test a profile on its real server, without sending, and say what to change."""
+        return await self.call(
+            Call(method="POST", path=f"/profiles/{quote_path(profile)}/verify", json=body)
         )
 
     async def pause_profile(self, profile: str) -> types.ProfileRead:
@@ -1025,6 +1025,10 @@ class AsyncHeloise(AsyncConnection):
         """List the tenant's keys, oldest first, revoked ones included."""
         return AsyncListing(self, Call(method="GET", path="/keys", query=query))
 
+    async def revoke_own_key(self, key: str) -> None:
+        """Revoke a key: at once in this process, within five seconds in all others."""
+        await self.call(Call[None](method="DELETE", path=f"/keys/{quote_path(key)}", answer="none"))
+
     async def rotate_own_key(
         self, key: str, body: types.KeyRotate | None = None
     ) -> types.KeyCreated:
@@ -1032,10 +1036,6 @@ class AsyncHeloise(AsyncConnection):
         return await self.call(
             Call(method="POST", path=f"/keys/{quote_path(key)}/rotate", json=body)
         )
-
-    async def revoke_own_key(self, key: str) -> None:
-        """Revoke a key: at once in this process, within five seconds in all others."""
-        await self.call(Call[None](method="DELETE", path=f"/keys/{quote_path(key)}", answer="none"))
 
     def list_audit_log(
         self, **query: Unpack[types.ListAuditLogQuery]
@@ -1101,6 +1101,16 @@ class AsyncHeloise(AsyncConnection):
             self, Call(method="GET", path=f"/tenants/{quote_path(tenant)}/keys", query=query)
         )
 
+    async def revoke_key(self, tenant: str, key_id: str) -> None:
+        """Revoke a key: at once in this process, within five seconds in all others."""
+        await self.call(
+            Call[None](
+                method="DELETE",
+                path=f"/tenants/{quote_path(tenant)}/keys/{quote_path(key_id)}",
+                answer="none",
+            )
+        )
+
     async def rotate_key(
         self, tenant: str, key_id: str, body: types.KeyRotate | None = None
     ) -> types.KeyCreated:
@@ -1110,15 +1120,5 @@ class AsyncHeloise(AsyncConnection):
                 method="POST",
                 path=f"/tenants/{quote_path(tenant)}/keys/{quote_path(key_id)}/rotate",
                 json=body,
-            )
-        )
-
-    async def revoke_key(self, tenant: str, key_id: str) -> None:
-        """Revoke a key: at once in this process, within five seconds in all others."""
-        await self.call(
-            Call[None](
-                method="DELETE",
-                path=f"/tenants/{quote_path(tenant)}/keys/{quote_path(key_id)}",
-                answer="none",
             )
         )

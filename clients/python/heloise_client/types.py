@@ -2136,6 +2136,32 @@ class PageQuery(TypedDict, total=False):
     cursor: str | None
 
 
+class ListMessagesQuery(PageQuery, total=False):
+    """Parameters of `list_messages`."""
+
+    status: MessageStatus | Sequence[MessageStatus]
+    """Only messages with one of these statuses."""
+    profile: str
+    """The profile's id or name."""
+    tag: str
+    recipient: str
+    """An address in to, cc or bcc."""
+    key: str
+    """The id of the API key that sent it, or `admin:` and the name of an admin key."""
+    source: MessageSource
+    """Only messages that reached Heloise in this way."""
+    message_id: str
+    """The header Message-ID, with or without brackets."""
+    created_after: str | datetime
+    """Only messages created at this time or later (RFC 3339, with an offset)."""
+    created_before: str | datetime
+    """Only messages created before this time."""
+    subject: str
+    """Words or beginnings of words in the subject, in any order and case."""
+    metadata: Sequence[str]
+    """`key:value` in the metadata, or a key with any value."""
+
+
 class SendRawMessageQuery(TypedDict, total=False):
     """Parameters of `send_raw_message`."""
 
@@ -2182,32 +2208,6 @@ class ExportMessagesQuery(TypedDict, total=False):
     """Only messages created before this time."""
     format: Format
     """`jsonl`: one message per line, as `GET /messages/{id}` returns it."""
-
-
-class ListMessagesQuery(PageQuery, total=False):
-    """Parameters of `list_messages`."""
-
-    status: MessageStatus | Sequence[MessageStatus]
-    """Only messages with one of these statuses."""
-    profile: str
-    """The profile's id or name."""
-    tag: str
-    recipient: str
-    """An address in to, cc or bcc."""
-    key: str
-    """The id of the API key that sent it, or `admin:` and the name of an admin key."""
-    source: MessageSource
-    """Only messages that reached Heloise in this way."""
-    message_id: str
-    """The header Message-ID, with or without brackets."""
-    created_after: str | datetime
-    """Only messages created at this time or later (RFC 3339, with an offset)."""
-    created_before: str | datetime
-    """Only messages created before this time."""
-    subject: str
-    """Words or beginnings of words in the subject, in any order and case."""
-    metadata: Sequence[str]
-    """`key:value` in the metadata, or a key with any value."""
 
 
 class ListAttemptsQuery(PageQuery, total=False):

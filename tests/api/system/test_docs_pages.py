@@ -64,6 +64,28 @@ async def test_the_authorize_button_has_what_it_needs(document: dict[str, Any]) 
     assert document["paths"]["/messages"]["post"]["security"] == [{"key": []}]
 
 
+async def test_docs_keep_the_key_and_have_a_filter(api: Api) -> None:
+    """A reload does not log the reader out, and a word selects its sections."""
+    page = (await api.nobody("GET", "/docs")).text
+    assert '"persistAuthorization": true' in page
+    assert '"filter": true' in page
+
+
+async def test_sending_a_message_comes_first(document: dict[str, Any]) -> None:
+    """In /docs and /redoc, which list tags, paths and methods in the document's order."""
+    first_path, operations = next(iter(document["paths"].items()))
+    assert (first_path, next(iter(operations))) == ("/messages", "post")
+    assert operations["post"]["tags"] == [document["tags"][0]["name"]]
+
+
+async def test_each_collection_comes_before_its_items(document: dict[str, Any]) -> None:
+    """So that a section begins with what creates and lists its objects."""
+    paths = list(document["paths"])
+    for number, path in enumerate(paths):
+        parents = {other for other in paths if path.startswith(f"{other}/")}
+        assert parents <= set(paths[:number]), path
+
+
 async def test_the_document_is_written_once(api: Api) -> None:
     """It takes seconds, and nobody needs a key for it."""
     made = list[threading.Thread]()
