@@ -18,9 +18,17 @@ from app import telemetry
 from app.api.http.server_protocol import BoundedProtocol
 from app.dev import first_run, routes
 from app.dev.catcher import Catcher, serve_catcher
-from app.dev.first_run import LOOPBACK, Keys
+from app.dev.data_folder import (
+    Keys,
+    load_or_create_keys,
+    make_settings,
+    save_keys,
+    write_environment,
+)
+from app.dev.first_run import LOOPBACK, Start
 from app.dev.inbox import Inbox
 from app.dev.screen import Screen
+from app.domain.ehlo import EhloNames
 from app.domain.errors import SettingsError
 from app.domain.networks import is_loopback
 from app.main import create_app
@@ -47,8 +55,8 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int, submission_
         smtp = stack.enter_context(listen(LOOPBACK, smtp_port, "--smtp-port"))
         # Only on loopback, because logins there are not encrypted.
         submission = stack.enter_context(listen(LOOPBACK, submission_port, "--submission-port"))
-        keys = first_run.load_or_create_keys(data_folder)
-        settings = first_run.make_settings(data_folder, keys, host=host, port=port)
+        keys = load_or_create_keys(data_folder)
+        settings = make_settings(data_folder, keys, host=host, port=port)
         telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
         screen = Screen(
             url=f"http://{_format_host(host)}:{port}",
@@ -96,22 +104,28 @@ async def _run(
     smtp: socket.socket,
     submission: Listener,
 ) -> None:
-    await _prepare(settings, keys, smtp_port=smtp.getsockname()[1])
+    hostname = socket.gethostname()
+    start = await _prepare(settings, keys, hostname, smtp_port=smtp.getsockname()[1])
+    if start.keys != keys:
+        save_keys(data_folder, start.keys)
+    environment_file = write_environment(data_folder, settings, start.keys)
     inbox = Inbox(data_folder / "inbox")
-    app = create_app(settings, hostname=socket.gethostname(), listeners=[submission], is_dev=True)
+    app = create_app(settings, hostname=hostname, listeners=[submission], is_dev=True)
     routes.install(app, inbox, host=settings.host)
     catcher = Catcher(inbox, on_mail=screen.show_mail, max_message_bytes=settings.max_message_bytes)
     async with serve_catcher(catcher, smtp):
-        await _serve(app, http, settings, on_started=partial(screen.show_start, keys))
+        show_start = partial(screen.show_start, start, environment_file)
+        await _serve(app, http, settings, on_started=show_start)
 
 
-async def _prepare(settings: Settings, keys: Keys, *, smtp_port: int) -> None:
+async def _prepare(settings: Settings, keys: Keys, hostname: str, *, smtp_port: int) -> Start:
+    names = EhloNames(service=settings.ehlo_name, hostname=hostname)
     database = Database(settings.database_url)
     try:
         await migrating.migrate(database)
         vault = Vault(settings.load_encryption_keys())
         async with database.transaction() as connection:
-            await first_run.prepare(connection, vault, keys, smtp_port=smtp_port)
+            return await first_run.prepare(connection, vault, keys, names, smtp_port=smtp_port)
     finally:
         await database.close()
 

@@ -1,39 +1,38 @@
-"""Create the keys, tenant and profiles of `heloise dev` at its first start."""
+"""Create the tenant, the key and the profiles of `heloise dev`, and read what became of them."""
 
-import json
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import KeyCreate
 from app.api.profiles.builder import build_new_profile
+from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate
 from app.api.profiles.secrets import seal_secrets
+from app.api.profiles.service import read_all
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate
 from app.auth.audit import AuditContext
+from app.dev.data_folder import Keys
 from app.domain.api_keys import generate_secret, hash_secret
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
-from app.domain.errors import SettingsError
-from app.domain.secret_keys import generate_key
-from app.domain.types import Scope
-from app.settings import Settings, Source, list_settings, read_settings, variable_name
+from app.domain.ehlo import EhloNames
+from app.domain.types import Scope, Tenant
+from app.smtp.outgoing import local_address
 from app.store import api_keys
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import Vault
+from app.store.tenants import queries as tenants
 
 LOOPBACK: Final = "127.0.0.1"
 TENANT: Final = "dev"
-KEYS_FILE: Final = "keys.json"
-DATABASE_FILE: Final = "heloise.db"
+MAX_SHOWN_PROFILES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,93 +55,53 @@ PROFILES: Final[Sequence[DevProfile]] = (
 )
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The keys of a data folder."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the database holds when the server starts."""
 
-    secret_key: str
-    admin_key: str
-    api_key: str
+    keys: Keys
+    tenant: Tenant
+    profiles: Sequence[ProfileRead]  # the oldest
 
 
-def load_or_create_keys(folder: Path) -> Keys:
-    """Load the keys of the folder, or create them, readable only by this user.
+async def prepare(
+    connection: AsyncConnection, vault: Vault, keys: Keys, names: EhloNames, *, smtp_port: int
+) -> Start:
+    """Create tenant, key and profiles at the first start; later, update the inbox's port.
 
-    Raises SettingsError if they cannot be read.
+    If the key is revoked or expired, a new one replaces it.
     """
-    path = folder / KEYS_FILE
-    remedy = f"delete {folder} to start over, or set --data to another folder"
-    try:
-        return Keys(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        if (folder / DATABASE_FILE).exists():
-            raise SettingsError(
-                f"{path} with the keys of the database is missing; {remedy}"
-            ) from None
-    except (OSError, ValueError, TypeError):
-        raise SettingsError(f"cannot read {path}; {remedy}") from None
-    keys = Keys(secret_key=generate_key(), admin_key=generate_key(), api_key=generate_secret())
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(keys), file, indent=2)
-    return keys
-
-
-def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings:
-    """Build the settings of `heloise dev`.
-
-    Database and keys are always those of the folder, never those of HELOISE_DATABASE_URL. SMTP
-    submission has no TLS, so that the printed settings work with any client. Other settings can
-    come from the environment.
-    """
-    defaults: dict[str, Any] = {
-        "allowed_ports": "1-65535",
-        "log_level": "warning",
-        "log_format": "console",
-        "shutdown_grace_seconds": 5,
-    }
-    set_variables = {
-        setting.name
-        for setting in list_settings(read_settings())
-        if setting.source is not Source.DEFAULT
-    }
-    fixed: dict[str, Any] = {
-        "database_url": f"sqlite:///{folder.absolute() / DATABASE_FILE}",
-        "secret_keys": keys.secret_key,
-        "admin_key": keys.admin_key,
-        "allow_private_hosts": True,
-        "delivery": True,
-        "host": host,
-        "port": port,
-        "submission_allow_plaintext_auth": True,
-        "submission_tls_certificate": None,
-        "submission_tls_key": None,
-    }
-    return Settings(
-        **{
-            field: value
-            for field, value in defaults.items()
-            if variable_name(field) not in set_variables
-        },
-        **fixed,
-    )
-
-
-async def prepare(connection: AsyncConnection, vault: Vault, keys: Keys, *, smtp_port: int) -> None:
-    """Create tenant, key and profiles at the first start; later, update the inbox's port."""
     now = SystemClock().now()
-    key = await api_keys.find_by_hash(connection, hash=hash_secret(keys.api_key))
-    if key is not None:
-        await _update_port(connection, vault, key.tenant_id, smtp_port, now)
-        return
     audit_context = AuditContext(actor=Actor(ActorKind.COMMAND_LINE, name="heloise dev"), now=now)
-    tenant = await tenant_actions.create(
-        connection, audit_context, TenantCreate(slug=TENANT, name="Trying Heloise out")
+    key = await api_keys.find_by_hash(connection, hash=hash_secret(keys.api_key))
+    if key is None:
+        tenant = await tenant_actions.create(
+            connection, audit_context, TenantCreate(slug=TENANT, name="Trying Heloise out")
+        )
+        for profile in PROFILES:
+            await _make_profile(connection, vault, tenant.id, profile, smtp_port, now)
+    else:
+        tenant = await tenants.get(connection, tenant=key.tenant_id)
+        await _update_port(connection, vault, tenant.id, smtp_port, now)
+        if not key.is_valid(now):
+            key, keys = None, replace(keys, api_key=generate_secret())
+    if key is None:
+        body = KeyCreate(name="heloise dev", scopes=list(Scope))
+        await key_actions.create(
+            connection, audit_context, body, tenant=tenant.id, secret=keys.api_key
+        )
+    return Start(keys, tenant, await _read_profiles(connection, tenant, names, now))
+
+
+async def _read_profiles(
+    connection: AsyncConnection, tenant: Tenant, names: EhloNames, now: datetime
+) -> list[ProfileRead]:
+    rows = await profiles.page(
+        connection, tenant_id=tenant.id, limit=MAX_SHOWN_PROFILES, after=None
     )
-    body = KeyCreate(name="heloise dev", scopes=list(Scope))
-    await key_actions.create(connection, audit_context, body, tenant=tenant.id, secret=keys.api_key)
-    for profile in PROFILES:
-        await _make_profile(connection, vault, tenant.id, profile, smtp_port, now)
+    return await read_all(
+        connection, tenant, rows, now=now, names=names, local_address=local_address
+    )
 
 
 async def _make_profile(

@@ -21,12 +21,17 @@ import httpx
 import pytest
 import trustme
 
+from app.dev.data_folder import Keys
+from app.dev.first_run import Start
+from app.dev.screen import Screen
 from benchmarks.trial.processes import held_port
 from tests.support.dev_process import Dev, developing
+from tests.support.rows import a_tenant
 from tests.support.terminal import Ended, NearTerminal, Terminal
 
 # Two starts, one after another, on a machine that may be busy.
 pytestmark = pytest.mark.timeout(600)
+NEW_NAME: Final = "new.dev.example"
 INBOX: Final = ("/inbox", "/inbox/cap_1", "/inbox/cap_1/raw")
 
 
@@ -60,10 +65,12 @@ def dev(folder: Path) -> Iterator[Dev]:
 
 @dataclass(frozen=True)
 class Lived:
-    """What came of two runs in one folder, the first on a database of the settings."""
+    """What came of three runs in one folder, the first on a database of the settings."""
 
     first: Dev
     second: Dev
+    changed: Dev
+    new_key_status: int
     too_long: httpx.Response
     mails: list[list[str]]
     refused: dict[str, httpx.Response]
@@ -76,7 +83,7 @@ class Lived:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
-    """It ran, was stopped, ran again off loopback, was stopped, lost its keys, and was started."""
+    """It ran, ran off loopback, was changed, ran again, lost its keys, and was started."""
     terminal = Terminal(tmp_path_factory.mktemp("lived"))
     other = terminal.folder / "real.db"
     certificate = terminal.folder / "tls.pem"
@@ -106,11 +113,14 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         second.read_until("EHLO ")
         mails.append([mail["subject"] for mail in second.mails()])
         codes[signal.SIGINT] = second.stop(signal.SIGINT)
+    changed, new_key_status = run_changed(terminal, second)
     (terminal.folder / "heloise-data" / "keys.json").unlink()
     without_keys = NearTerminal(terminal.folder).run("dev")
     return Lived(
         first,
         second,
+        changed,
+        new_key_status,
         too_long,
         mails,
         refused,
@@ -120,6 +130,27 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         extensions,
         elsewhere,
     )
+
+
+def operator(terminal: Terminal, dev: Dev) -> NearTerminal:
+    """Someone who pasted the printed line."""
+    operator = NearTerminal(terminal.folder)
+    operator.environment |= dev.sourced()
+    return operator
+
+
+def run_changed(terminal: Terminal, before: Dev) -> tuple[Dev, int]:
+    """Another run, once profiles, tenant and key are others; and what its key is answered."""
+    commands = operator(terminal, before)
+    server = ("--host", "smtp.example.com", "--port", "587", "--password-file", "-")
+    commands.done("profile", "update", "transactional", "-t", "dev", "--ehlo-name", NEW_NAME)
+    commands.done("profile", "update", "marketing", "-t", "dev", *server, stdin="secret")
+    commands.done("profile", "pause", "marketing", "-t", "dev")
+    commands.done("tenant", "update", "dev", "--slug", "acme")
+    [key] = commands.done("key", "list", "-t", "acme", "--json").json
+    commands.done("key", "revoke", key["id"], "-t", "acme", "--yes")
+    with developing(terminal) as changed, changed.http() as http:
+        return changed, http.get("/messages").status_code
 
 
 def test_the_printed_curl_brings_a_mail(dev: Dev) -> None:
@@ -187,6 +218,79 @@ def test_a_restart_finds_keys_and_mails_again(lived: Lived) -> None:
     assert second.printed("key") == first.printed("key")
     assert second.printed("admin key") == first.printed("admin key")
     assert lived.mails == [["Hello"], ["Hello", "Hello"]]
+
+
+def test_the_start_tells_what_was_changed_since(lived: Lived) -> None:
+    """Profiles, tenant and key as they are now, not as the first start made them."""
+    changed = lived.changed
+    shown = [line.strip() for line in changed.lines if line.strip().startswith("profile ")]
+    assert shown == [
+        f"profile      transactional (EHLO {NEW_NAME}) → the inbox",
+        "profile      marketing (EHLO news.dev.example) → smtp.example.com:587, paused",
+    ]
+    assert changed.printed("tenant") == "acme"
+    assert changed.printed("key") != lived.second.printed("key")
+    assert changed.printed("password") == changed.printed("key")
+    assert changed.sourced()["KEY"] == changed.printed("key")
+    assert lived.new_key_status == 200
+
+
+def test_without_a_profile_nothing_is_offered_to_paste(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A request that fails would be no help."""
+    screen = Screen(
+        url="http://127.0.0.1:8000",
+        smtp_port=2525,
+        submission_port=2587,
+        data_folder=tmp_path,
+        inbox_needs_key=False,
+    )
+    start = Start(Keys("secret key", "admin key", "key"), a_tenant(), profiles=[])
+    screen.show_start(start, tmp_path / "env.sh")
+    printed = capsys.readouterr().out
+    assert "No profile" in printed
+    assert "curl" not in printed
+    assert "password" not in printed
+
+
+COMMANDS: Final = (
+    "doctor",
+    "queue",
+    "message list --tenant dev",
+    "profile list --tenant dev",
+    "profile verify transactional --tenant dev",
+    "send ann@example.org --tenant dev",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_printed_line_lets_commands_see_the_same(dev: Dev, folder: Path, command: str) -> None:
+    """Database, keys and addresses, wherever the other terminal is."""
+    commands = operator(Terminal(folder), dev)
+    commands.done(*command.split())
+
+
+def test_the_file_of_the_printed_line_holds_the_key(dev: Dev) -> None:
+    """So that commands with `$KEY` can be pasted as they are."""
+    sourced = dev.sourced()
+    assert sourced["KEY"] == dev.printed("key")
+    assert sourced["HELOISE_ADMIN_KEY"] == dev.printed("admin key")
+    assert sourced["HELOISE_PORT"] == dev.url.rpartition(":")[2]
+
+
+def test_a_file_of_somebody_else_stays(tmp_path: Path) -> None:
+    """Who points `--data` to a folder of theirs loses nothing."""
+    path = tmp_path / "env.sh"
+    path.write_text("export MINE=1\n")
+    with ExitStack() as stack:
+        options = ("--port", "--smtp-port", "--submission-port")
+        ports = [(name, str(stack.enter_context(held_port()))) for name in options]
+        words = [word for pair in ports for word in pair]
+        ended = NearTerminal(tmp_path).run("dev", "--data", str(tmp_path), *words)
+    assert ended.code == 2
+    assert str(path) in ended.err
+    assert path.read_text() == "export MINE=1\n"
 
 
 def test_the_keys_are_for_the_users_eyes_alone(dev: Dev, folder: Path) -> None:

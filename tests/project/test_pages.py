@@ -99,12 +99,7 @@ def dev(terminal: Terminal) -> Iterator[Dev]:
     with DnsServer() as dns:
         terminal.environment["HELOISE_DNS_SERVERS"] = dns.setting
         with developing(terminal) as running:
-            data = terminal.folder / running.printed("data folder")
-            keys = json.loads((data / "keys.json").read_text())
-            terminal.environment |= {
-                "HELOISE_DATABASE_URL": f"sqlite:///{data / 'heloise.db'}",
-                "HELOISE_SECRET_KEYS": keys["secret_key"],
-            }
+            terminal.environment |= running.sourced()
             terminal.done("tenant", "create", "acme")
             yield running
 

@@ -23,14 +23,14 @@ class Dev:
     url: str
     lines: list[str] = field(default_factory=list)
 
-    def read_until(self, text: str) -> str:
-        """Read what it prints up to a line that holds the text, and answer that line."""
+    def read_until(self, *texts: str) -> str:
+        """Read what it prints up to a line that holds one of the texts, and answer that line."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line)
-            if text in line:
+            if any(text in line for text in texts):
                 return line
-        raise AssertionError(f"it ended without {text!r}: {self.lines} {self.errors()}")
+        raise AssertionError(f"it ended without {texts}: {self.lines} {self.errors()}")
 
     def errors(self) -> str:
         """All that it wrote to stderr, once it has ended."""
@@ -44,6 +44,17 @@ class Dev:
     @property
     def first_request(self) -> str:
         return next(line for line in self.lines if line.startswith("curl "))
+
+    def sourced(self) -> dict[str, str]:
+        """The variables that a shell has once the printed line was pasted into it."""
+        line = next(line for line in self.lines if line.startswith(". "))
+        done = subprocess.run(  # noqa: S603 - the line that we printed
+            ["env", "-i", "sh", "-euc", f"{line}env"],  # noqa: S607 - as any shell would
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return dict(variable.split("=", 1) for variable in done.stdout.splitlines())
 
     def http(self) -> httpx.Client:
         """A client with the printed key."""
@@ -72,7 +83,7 @@ def developing(terminal: Terminal, *words: str, **variables: str) -> Iterator[De
         process = terminal.start("dev", *arguments, *words, **variables)
         dev = Dev(process, smtp_port, submission_port, f"http://127.0.0.1:{port}")
         try:
-            dev.read_until("password ")  # the last of what it prints at its start
+            dev.read_until("password ", "No profile ")  # the last of what it prints at its start
             yield dev
         finally:
             if process.poll() is None:
