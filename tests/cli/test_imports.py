@@ -3,13 +3,19 @@
 No time is measured here: where one of these modules comes in again, the test names it.
 """
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from app.cli import COMMANDS
+from tests.support.terminal import ROOT
 
 SHOW = "import sys; print(*sys.modules, file=sys.stderr)"
 RUN = """
@@ -68,3 +74,72 @@ def test_nothing_is_imported_that_is_not_needed(
         text=True,
     )
     assert not WITHOUT[what] & set(done.stderr.split())
+
+
+def modules() -> dict[str, Path]:
+    """Each module of the service by its name; that of a package is its `__init__`."""
+    paths = {path.relative_to(ROOT): path for path in (ROOT / "app").rglob("*.py")}
+    return {
+        ".".join(short.with_suffix("").parts).removesuffix(".__init__"): path
+        for short, path in paths.items()
+    }
+
+
+def imports_at_once(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """What is imported when a module is, and not when one of its functions is called."""
+    for statement in body:
+        match statement:
+            case ast.Import(names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names):
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case ast.If(test=ast.Name("TYPE_CHECKING")):
+                pass
+            case ast.If() | ast.Try() | ast.With():
+                yield from imports_at_once(statement.body)
+
+
+def with_parents(name: str) -> set[str]:
+    """A module and the packages that are imported before it."""
+    parts = name.split(".")
+    return {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+
+
+def import_graph(paths: Mapping[str, Path]) -> dict[str, set[str]]:
+    """What has to be imported before each module is complete."""
+    graph = {}
+    for name, path in paths.items():
+        before = [
+            with_parents(other)
+            for other in imports_at_once(ast.parse(path.read_text()).body)
+            if other in paths
+        ]
+        graph[name] = set().union(*before) - with_parents(name)
+    return graph
+
+
+def test_every_module_can_be_imported_first() -> None:
+    """No imports go round in a circle: each command, and each process, begins with another one."""
+    order = set(TopologicalSorter(import_graph(modules())).static_order())
+    assert {module for module, _ in COMMANDS.values()} <= order
+
+
+def test_a_circle_of_imports_is_seen(tmp_path: Path) -> None:
+    """Through a package's `__init__` too, but not through a function."""
+    contents = {
+        "app": "",
+        "app.a": "from app.a.first import x",
+        "app.a.first": "from app.b import y",
+        "app.a.second": "",
+        "app.b": "from app.a.second import z",
+        "app.c": "def later():\n    from app.d import f",
+        "app.d": "import app.c",
+    }
+    paths = {name: tmp_path / name for name in contents}
+    for name, content in contents.items():
+        paths[name].write_text(content)
+    with pytest.raises(CycleError):
+        list(TopologicalSorter(import_graph(paths)).static_order())
+    del paths["app.a"]
+    list(TopologicalSorter(import_graph(paths)).static_order())
