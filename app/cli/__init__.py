@@ -33,6 +33,11 @@ COMMANDS: Final = {
     "submission": ("app.cli.submission", "Accept messages over SMTP, without the HTTP API."),
     "worker": ("app.cli.worker", "Deliver messages without the HTTP API."),
     "migrate": ("app.cli.migrate", "Create or upgrade the database schema."),
+    "backup": (
+        "app.cli.backup",
+        "Copy the SQLite database to a new file, while Heloise runs.",
+    ),
+    "hold": ("app.cli.hold", "Hold all unfinished messages after you restored a backup."),
     "queue": ("app.cli.queue", "Show what waits, and which profiles hold it up."),
     "message": ("app.cli.messages", "List, show, cancel, retry and resolve messages."),
     "send": ("app.cli.send", "Send a test mail through a profile, and print its SMTP dialogue."),

@@ -52,6 +52,7 @@ RUN_ELSEWHERE = {
         ("guide/smtp.md", language): "tests/project/test_smtp_page.py"
         for language in ("ini", "js", "python")
     },
+    ("operations/backup.md", "sh"): "tests/project/test_backup_page.py",
     ("operations/deploy.md", "sh"): "tests/project/test_readme.py",
 }
 # Settings of programs that the tests do not install: Go, Loco, Nextcloud, Rails and GitLab.

@@ -1,10 +1,10 @@
-"""Cancel messages and resolve uncertain recipients."""
+"""Cancel messages, hold them after a restore, and resolve uncertain recipients."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import case, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.folding import fold
@@ -16,7 +16,7 @@ from app.domain.types import MessageStatus, Priority, RecipientStatus
 from app.store import events
 from app.store.outbox.queries import ClaimedRecipient, load_recipients
 from app.store.outbox.results import close, finish_open
-from app.store.tables.core import messages, recipients
+from app.store.tables.core import IS_TO_SEND, messages, recipients
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,33 @@ async def _lock_free(connection: AsyncConnection, tenant_id: str, message_id: st
         )
 
 
+async def hold(connection: AsyncConnection, *, before: datetime, now: datetime, limit: int) -> int:
+    """Make the open recipients of up to `limit` messages uncertain; return how many messages.
+
+    For unfinished messages of all tenants from before a moment, leased ones too.
+    """
+    query = (
+        select(messages.c.id)
+        .where(messages.c.due_at.is_not(None), messages.c.created_at < before)
+        .limit(limit)
+        .with_for_update()
+    )
+    message_ids = list((await connection.execute(query)).scalars())
+    if not message_ids:
+        return 0
+    status = next_status(RecipientStatus.QUEUED, RecipientEvent.MARK)
+    statement = (
+        update(recipients)
+        .where(recipients.c.message_id.in_(message_ids), IS_TO_SEND)
+        .values(status=status.value, next_attempt_at=None, updated_at=now)
+        .returning(recipients.c.message_id, recipients.c.position)
+    )
+    places = [(row.message_id, row.position) for row in await connection.execute(statement)]
+    await events.append_recipient_events(connection, places, status, now)
+    await close(connection, message_ids=message_ids, now=now)
+    return len(message_ids)
+
+
 async def resolve(
     connection: AsyncConnection,
     *,
@@ -142,7 +169,14 @@ async def resolve(
         await connection.execute(
             update(messages)
             .where(messages.c.id == message_id)
-            .values(status=MessageStatus.QUEUED.value, due_at=messages.c.turn_at, updated_at=now)
+            .values(
+                status=MessageStatus.QUEUED.value,
+                # A message that was held before its time still waits for it.
+                due_at=case(
+                    (messages.c.send_at > now, messages.c.send_at), else_=messages.c.turn_at
+                ),
+                updated_at=now,
+            )
         )
     await close(connection, message_ids=[message_id], now=now)
 

@@ -1,0 +1,99 @@
+"""Copy a SQLite database while other processes read and write it."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from app.domain.errors import SettingsError, Unavailable
+from app.store.db.sqlite_driver import PRIVATE_MODE
+
+PAGES_PER_STEP: Final = 2048
+PARTIAL_SUFFIX: Final = ".partial"
+# Shows how many pages are copied, and of how many.
+ShowProgress = Callable[[int, int | None], None]
+
+
+def copy_database(source: Path, target: Path, show: ShowProgress) -> None:
+    """Copy a SQLite database to a new file that only its owner can read.
+
+    The copy contains every transaction that was committed before the call, and none in part. The
+    target appears at the end, checked and on the disk, or not at all.
+
+    Raises SettingsError if the target exists or cannot be created, Unavailable if the copy fails.
+    """
+    _require_absent(target)
+    with _partial_file(target) as partial:
+        try:
+            _copy(source, partial, show)
+            _check(partial)
+        except sqlite3.Error as error:
+            raise Unavailable(
+                "database-unavailable", f"{source} cannot be copied: {error}."
+            ) from error
+        _sync(partial)
+        _require_absent(target)
+        partial.rename(target)
+    _sync(target.parent)
+
+
+def _require_absent(target: Path) -> None:
+    if target.exists():
+        raise SettingsError(f"{target} exists: name a new file, or remove it first")
+
+
+@contextmanager
+def _partial_file(target: Path) -> Iterator[Path]:
+    """Create the file that becomes the target; delete it if it does not."""
+    partial = target.with_name(target.name + PARTIAL_SUFFIX)
+    try:
+        os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_MODE))
+    except FileExistsError:
+        raise SettingsError(
+            f"{partial} exists: another backup writes it, or left it behind; name another target,"
+            " or remove it"
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"{target} cannot be created: {error.strerror}; name a file in an existing folder that"
+            " you may write to"
+        ) from None
+    try:
+        yield partial
+    finally:
+        with suppress(FileNotFoundError):  # it has become the target
+            partial.unlink()
+
+
+def _copy(source: Path, partial: Path, show: ShowProgress) -> None:
+    reader = sqlite3.connect(f"{source.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)
+    writer = sqlite3.connect(partial, isolation_level=None)
+    with closing(reader), closing(writer):
+        # Steps of one read transaction copy one snapshot. Without it, each commit of another
+        # process would start the copy again.
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        reader.backup(
+            writer,
+            pages=PAGES_PER_STEP,
+            progress=lambda _, remaining, total: show(total - remaining, total),
+        )
+        # The copy is one file. Heloise turns the write-ahead log on again when it opens it.
+        writer.execute("PRAGMA journal_mode = DELETE")
+
+
+def _check(partial: Path) -> None:
+    with closing(sqlite3.connect(partial)) as connection:
+        [first_line] = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if first_line != "ok":
+        raise sqlite3.DatabaseError(f"the integrity check of the copy says: {first_line}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

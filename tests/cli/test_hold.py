@@ -1,0 +1,116 @@
+"""`heloise hold`: after a restore, nothing is sent again without a decision."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.store.db.engine import Database
+from app.store.delivery import workers
+from app.store.outbox import queries as outbox
+from app.store.tables.core import messages
+from tests.cli.test_message_commands import acme, list_actions, send
+from tests.cli.test_profile_commands import with_database
+from tests.support.rows import MINUTE, PLENTY
+from tests.support.terminal import Terminal
+
+__all__ = ["acme"]
+
+
+def show(acme: Terminal, message: dict[str, Any]) -> dict[str, Any]:
+    """The message as it is now."""
+    shown: dict[str, Any] = acme.done("message", "show", message["id"], "-t", "acme", "--json").json
+    return shown
+
+
+def lease(acme: Terminal, message: dict[str, Any]) -> None:
+    """Let a worker take the message, as one that stopped with the lost database."""
+
+    async def claim(database: Database) -> None:
+        now = datetime.now(UTC)
+        async with database.transaction() as connection:
+            await outbox.claim(
+                connection,
+                profile_id=message["profile_id"],
+                owner="wrk_lost",
+                limit=1,
+                now=now,
+                lease_until=now + MINUTE,
+                max_bytes=PLENTY,
+            )
+
+    with_database(acme, claim)
+
+
+def schedule(acme: Terminal, message: dict[str, Any], send_at: datetime) -> None:
+    """Let the message be one for later."""
+
+    async def write(database: Database) -> None:
+        values = {"send_at": send_at, "due_at": send_at, "turn_at": send_at - MINUTE}
+        async with database.transaction() as connection:
+            await connection.execute(
+                update(messages).where(messages.c.id == message["id"]).values(values)
+            )
+
+    with_database(acme, write)
+
+
+def test_all_that_waits_is_held(acme: Terminal) -> None:
+    """Queued, in transmission or scheduled; what is finished stays as it is."""
+    cancelled = send(acme)
+    acme.done("message", "cancel", cancelled["id"], "-t", "acme", "--yes")
+    leased = send(acme)
+    lease(acme, leased)
+    assert show(acme, leased)["status"] == "sending"
+    queued, scheduled = send(acme), send(acme)
+    schedule(acme, scheduled, datetime.now(UTC) + timedelta(days=1))
+    assert acme.done("hold", "--json").json == {"messages": 3}
+    for message in (leased, queued, scheduled):
+        held = show(acme, message)
+        assert (held["status"], held["recipients"][0]["status"]) == ("held", "uncertain")
+    assert show(acme, cancelled)["status"] == "cancelled"
+    assert acme.done("hold").out.startswith("Held 0 messages.")
+    assert list_actions(acme)[-2:] == [("messages.hold", "command_line")] * 2
+
+
+def test_an_operator_decides(acme: Terminal) -> None:
+    """What was sent is sent; what is to be sent waits again, and for its time if it has one."""
+    first, second, later = send(acme), send(acme), send(acme)
+    send_at = datetime.now(UTC) + timedelta(days=1)
+    schedule(acme, later, send_at)
+    acme.done("hold")
+    tail = ("event", "tail", "-t", "acme", "--from-start", "--count", "2", "--json")
+    events = acme.done(*tail, "--type", "message.held", "--type", "recipient.uncertain").out
+    assert events.count("\n") == 2
+    words = ("-t", "acme", "--yes", "--json", "--as")
+    assert acme.done("message", "resolve", first["id"], *words, "sent").json["status"] == "sent"
+    assert acme.done("message", "resolve", second["id"], *words, "retry").json["status"] == "queued"
+    resolved = acme.done("message", "resolve", later["id"], *words, "retry").json
+    assert resolved["status"] == "scheduled"
+    assert datetime.fromisoformat(resolved["waiting"]["until"]) == send_at
+
+
+def test_nothing_is_held_under_a_process_that_delivers(acme: Terminal) -> None:
+    """It could send the message meanwhile."""
+    message = send(acme)
+
+    async def beat(database: Database) -> None:
+        now = datetime.now(UTC)
+        async with database.transaction() as connection:
+            await workers.record_heartbeat(
+                connection, worker_id="wrk_1", hostname="mail-1", pid=1, started_at=now, now=now
+            )
+
+    with_database(acme, beat)
+    ended = acme.run("hold")
+    assert (ended.code, "processes deliver (mail-1)" in ended.err) == (2, True)
+    assert show(acme, message)["status"] == "queued"
+    assert ("messages.hold", "command_line") not in list_actions(acme)
+
+
+@pytest.mark.one_database
+def test_the_schema_must_be_current(terminal: Terminal) -> None:
+    """A backup may be older than the version that restores it."""
+    ended = terminal.run("hold")
+    assert (ended.code, "run heloise migrate" in ended.err) == (2, True)
