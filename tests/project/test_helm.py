@@ -71,7 +71,7 @@ def containers(objects: Objects) -> dict[str, dict[str, Any]]:
     found = dict[str, dict[str, Any]]()
     for component, template in pods(objects).items():
         [found[component]] = template["spec"]["containers"]
-        for container in template["spec"]["initContainers"]:
+        for container in template["spec"].get("initContainers", ()):
             found[f"{component}/{container['name']}"] = container
     return found
 
@@ -158,7 +158,7 @@ def test_a_pod_may_do_as_little_as_it_can(rendered: dict[str, Objects], values: 
 def test_each_container_runs_a_command_that_there_is(
     rendered: dict[str, Objects], values: str
 ) -> None:
-    """After `heloise`, with options of its own; before it the schema is migrated."""
+    """After `heloise`, with options of its own. What delivers migrates before, and nothing else."""
     commands = dict[str, list[str]]()
     for name, container in containers(rendered[values]).items():
         command, *options = commands[name] = container["args"]
@@ -173,7 +173,19 @@ def test_each_container_runs_a_command_that_there_is(
         expected = {"api": ["serve", "--no-delivery"], "worker": ["worker"]}
     if values == "full":
         expected["submission"] = ["submission"]
-    assert commands == expected | {f"{name}/migrate": ["migrate"] for name in expected}
+    delivering = "heloise" if values == "sqlite" else "worker"
+    assert commands == expected | {f"{delivering}/migrate": ["migrate"]}
+
+
+def test_old_workers_end_before_new_ones_migrate(helm: Helm, rendered: dict[str, Objects]) -> None:
+    """They do not know the new schema. The API waits for it, and its old pods for the new ones."""
+    deployments = select(rendered["full"], "Deployment")
+    assert deployments["heloise-worker"]["spec"]["strategy"] == {"type": "Recreate"}
+    for name in ("heloise-api", "heloise-submission"):
+        strategy = deployments[name]["spec"]["strategy"]
+        assert strategy == {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    by_hand = helm.render("full", "--set", "migrate=false")
+    assert not [name for name in containers(by_hand) if "/" in name]
 
 
 @pytest.mark.parametrize("values", VALUES)

@@ -109,7 +109,7 @@ def test_the_dashboard_shows_each_metric() -> None:
 def test_the_page_explains_each_alert() -> None:
     """Under its name."""
     alerts = {rule["alert"] for rule in rules() if "alert" in rule}
-    assert set(re.findall(r"^\| `(Heloise\w+)` \|", PAGE, re.MULTILINE)) == alerts
+    assert set(re.findall(r"^\| \[`(Heloise\w+)`\]", PAGE, re.MULTILINE)) == alerts
 
 
 def promtool(*words: str, folder: Path = FOLDER) -> None:

@@ -171,7 +171,7 @@ volumeMounts:
 
 {{/*
 A pod of one container: (dict "root" $ "component" "api" "args" (list …) "env" text "ports" text "probes" port
-"readiness" path "resources" dict "certificates" bool)
+"readiness" path "resources" dict "certificates" bool "migrates" bool)
 */}}
 {{- define "heloise.pod" -}}
 metadata:
@@ -202,7 +202,7 @@ spec:
   {{- with .root.Values.image.pullSecrets }}
   imagePullSecrets: {{ toYaml . | nindent 4 }}
   {{- end }}
-  {{- if .root.Values.migrate }}
+  {{- if and .migrates .root.Values.migrate }}
   initContainers:
     - name: migrate
       args: [migrate]
@@ -221,6 +221,7 @@ spec:
         timeoutSeconds: 4
       readinessProbe:
         httpGet: { path: {{ .readiness | quote }}, port: {{ .probes }} }
+        periodSeconds: 5
         timeoutSeconds: 6
       {{- if ne .component "worker" }}
       # Load balancers learn that the pod goes while it still accepts.
