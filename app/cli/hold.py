@@ -13,6 +13,7 @@ from app.cli.printing import AsJson, print_json
 from app.cli.progress import ShowProgress, progress_bar
 from app.domain.errors import SettingsError
 from app.settings import Settings
+from app.store.db import backup
 from app.store.delivery import workers
 from app.store.messages import status_changes
 
@@ -57,6 +58,8 @@ async def _hold(settings: Settings, show: ShowProgress) -> int:
 
         async def hold_batch(connection: AsyncConnection) -> int:
             held = await status_changes.hold(connection, before=now, now=now, limit=BATCH_MESSAGES)
+            if held == 0:
+                await backup.remove_mark(connection)
             await audit_entry.update(connection, messages=count + held, finished=held == 0)
             return held
 

@@ -25,7 +25,7 @@ def select(path: Path, query: str) -> list[Any]:
 
 async def hold(launch: Any, url: str) -> None:
     """Run `heloise hold` on a copy, once the worker of the backup counts as dead."""
-    refused: Process = launch("hold", database_url=url)
+    refused: Process = launch("hold", database_url=url, lease_seconds=3600)
     assert await refused.ended() == 2
     assert "processes deliver" in refused.log.read_text()
 
@@ -43,8 +43,8 @@ async def test_a_backup_of_a_busy_service_can_be_restored(
 ) -> None:
     """Every message that was accepted before it began is in it, and no message is there in part.
 
-    The restored service sends none of them again by itself: not those that were sent after the
-    backup. Those are held until somebody decides (invariant 5).
+    The restored service sends none again that was sent after the backup: it does not start before
+    they are held, and then somebody decides (invariant 5).
     """
     process: Process = launch("serve", port=(port := unused_port()))
     await process.wait_ready()
@@ -77,6 +77,9 @@ async def test_a_backup_of_a_busy_service_can_be_restored(
     assert not select(target, "PRAGMA foreign_key_check")
 
     restored = f"sqlite:///{target}"
+    hasty: Process = launch("worker", database_url=restored)
+    assert await hasty.ended() == 2
+    assert "run `heloise hold`" in hasty.log.read_text()
     await hold(launch, restored)
     second = await start(database_url=restored)
     tenant = Tenant(second.http, acme.headers)

@@ -18,7 +18,7 @@ class RecipientEvent(StrEnum):
     EXPIRE = "expire"
     CANCEL = "cancel"
     SUPPRESS = "suppress"
-    # The durable mark of `at_most_once`, before the body is sent.
+    # The durable mark of `at_most_once`, before the body is sent; or `heloise hold`.
     MARK = "mark"
     # A caller has found out that the message was never sent.
     REQUEUE = "requeue"

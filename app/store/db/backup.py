@@ -1,4 +1,8 @@
-"""Copy a SQLite database while other processes read and write it."""
+"""Copy a SQLite database while other processes read and write it.
+
+A copy carries a mark in its header. Nothing delivers from it until `heloise hold` removes the mark:
+what waits in the copy may have been sent since.
+"""
 
 import os
 import sqlite3
@@ -7,11 +11,15 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from app.domain.errors import SettingsError, Unavailable
 from app.store.db.sqlite_driver import PRIVATE_MODE
 
 PAGES_PER_STEP: Final = 2048
 PARTIAL_SUFFIX: Final = ".partial"
+BACKUP: Final = 1
 # Shows how many pages are copied, and of how many.
 ShowProgress = Callable[[int, int | None], None]
 
@@ -37,6 +45,19 @@ def copy_database(source: Path, target: Path, show: ShowProgress) -> None:
         _require_absent(target)
         partial.rename(target)
     _sync(target.parent)
+
+
+def is_backup(path: Path) -> bool:
+    """Whether a SQLite database is a copy that nobody has held yet."""
+    with closing(sqlite3.connect(path)) as connection:
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version == BACKUP)
+
+
+async def remove_mark(connection: AsyncConnection) -> None:
+    """Let processes deliver from this database; on PostgreSQL there is no mark."""
+    if connection.dialect.name == "sqlite":
+        await connection.execute(text("PRAGMA user_version = 0"))
 
 
 def _require_absent(target: Path) -> None:
@@ -80,6 +101,7 @@ def _copy(source: Path, partial: Path, show: ShowProgress) -> None:
             pages=PAGES_PER_STEP,
             progress=lambda _, remaining, total: show(total - remaining, total),
         )
+        writer.execute(f"PRAGMA user_version = {BACKUP}")
         # The copy is one file. Heloise turns the write-ahead log on again when it opens it.
         writer.execute("PRAGMA journal_mode = DELETE")
 

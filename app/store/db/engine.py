@@ -20,6 +20,7 @@ from app.domain.clock import monotonic_seconds
 from app.domain.errors import SettingsError, Unavailable
 from app.store.db import postgresql_driver, sqlite_driver
 from app.store.db.announcer import Announcer
+from app.store.db.backup import is_backup
 from app.store.db.errors import (
     DISCONNECTED,
     CommitUnknown,
@@ -289,7 +290,8 @@ class Database:
         """Keep other processes from delivering from this SQLite file, while the block runs.
 
         Yields False for PostgreSQL, which allows any number of delivering processes. Raises
-        SettingsError if another process has the lock; a dead process holds none.
+        SettingsError if another process has the lock; a dead process holds none. Raises it too if
+        the file is a backup whose messages nobody has held.
         """
         if not isinstance(self._url, SqliteUrl):
             yield False
@@ -297,6 +299,11 @@ class Database:
         from filelock import FileLock, Timeout
 
         path = self._url.path
+        if is_backup(path):
+            raise SettingsError(
+                f"{path} is a backup, and what waits in it may have been sent since: run `heloise"
+                " hold` before anything delivers from it"
+            )
         lock = FileLock(f"{path}.delivery", mode=sqlite_driver.PRIVATE_MODE, blocking=False)
         try:
             lock.acquire()
