@@ -35,3 +35,17 @@ document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !confirm(question)) event.preventDefault();
 });
+
+// A button with `data-copy` copies the text of the element with that id.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+  button.textContent = "Copied";
+});
+
+// A file chosen in an input with `data-fill` fills the textarea with that id.
+document.addEventListener("change", async (event) => {
+  const { fill } = event.target.dataset;
+  if (fill) document.getElementById(fill).value = await event.target.files[0].text();
+});

@@ -1,0 +1,142 @@
+"""Turn forms into JSON of the API, and the API's answers into forms."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Literal, Self
+
+from app.console.api_client import ApiClient, ApiError
+from app.console.page import Visit
+
+Kind = Literal["text", "number", "password", "checkbox", "textarea", "lines", "json"]
+ANY: Final = ("", "any")
+INVALID: Final = 422
+# How the API refuses the filters of a list.
+_REFUSED_FILTERS: Final = frozenset({"invalid-request", "profile-not-found"})
+
+
+def list_choices(values: Iterable[StrEnum]) -> list[tuple[str, str]]:
+    """Return the options of a `select`, with their texts."""
+    return [(value.value, value.value.replace("_", " ")) for value in values]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a form, named as in the API.
+
+    Without a text, a required field is an empty string, a password is left out, and any other
+    field is null. `lines` are a list of strings; `json` is for nested values.
+    """
+
+    name: str
+    label: str
+    kind: Kind = "text"
+    hint: str = ""
+    options: Sequence[tuple[str, str]] | None = None
+    is_required: bool = False
+    default: object = None
+
+    def format_value(self, value: object) -> str:
+        """Return a value of the API as the text of the field; a checked checkbox has a text."""
+        if value is None or value is False or self.kind == "password":
+            return ""
+        if self.kind == "lines" and isinstance(value, list):
+            return "\n".join(map(str, value))
+        return (
+            json.dumps(value, indent=2, ensure_ascii=False) if self.kind == "json" else str(value)
+        )
+
+    def parse_text(self, text: str) -> object:
+        """Return the value for the API. Raises ValueError."""
+        if self.kind == "checkbox":
+            return bool(text)
+        if self.kind == "lines":
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        if not text.strip():
+            return "" if self.is_required else None
+        if self.kind == "json":
+            try:
+                return json.loads(text)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"write JSON: line {error.lineno}: {error.msg}") from None
+        if self.kind == "number":
+            return int(text) if text.strip().isdecimal() else text.strip()
+        return text if self.kind in {"textarea", "password"} else text.strip()
+
+
+@dataclass
+class Form:
+    """A form with what is in it, and what the API says about it."""
+
+    fields: Sequence[Field]
+    values: dict[str, str]
+    errors: dict[str, str] = field(default_factory=dict)
+    problem: str | None = None
+    status: int = 200
+
+    @classmethod
+    def show(cls, fields: Sequence[Field], resource: Mapping[str, Any] | None = None) -> Self:
+        """Make a form for a resource of the API, or one with the fields' defaults."""
+        values = {item.name: item.default for item in fields} | dict(resource or {})
+        return cls(fields, {item.name: item.format_value(values[item.name]) for item in fields})
+
+    @classmethod
+    def read(cls, fields: Sequence[Field], sent: Mapping[str, str]) -> Self:
+        """Read a form that a user sent."""
+        return cls(fields, {item.name: sent.get(item.name, "") for item in fields})
+
+    def build_body(self) -> dict[str, object]:
+        """Return the JSON for the API, and set `problem` if a field is not JSON."""
+        body = dict[str, object]()
+        for item in self.fields:
+            text = self.values[item.name]
+            if item.kind == "password" and not text:
+                continue
+            try:
+                body[item.name] = item.parse_text(text)
+            except ValueError as error:
+                self.errors[item.name] = str(error)
+                self.problem, self.status = f"{item.label}: {error}", INVALID
+        return body
+
+    async def send(self, api: ApiClient, method: str, path: str, **more: object) -> Any:  # noqa: ANN401 - JSON
+        """Send the form and `more` fields to the API. A refusal is in `problem`; returns None."""
+        body = self.build_body() | more
+        if self.problem is None:
+            try:
+                return await api.call(method, path, body=body)
+            except ApiError as error:
+                self.refuse(error)
+        return None
+
+    def refuse(self, error: ApiError) -> None:
+        """Keep what the API says, at the field that it is about."""
+        self.problem, self.status = error.detail, error.status
+        for place, msg in error.field_errors.items():
+            name, _, inner = place.partition(".")
+            text = f"{inner}: {msg}" if inner else msg
+            self.errors[name] = f"{self.errors[name]}; {text}" if name in self.errors else text
+
+    def render(self, visit: Visit, **values: Any) -> Any:  # noqa: ANN401 - what the template shows
+        """Render the page of the form: `title`, `submit`, `back`, `hint`."""
+        # A secret is never sent back.
+        for item in self.fields:
+            if item.kind == "password":
+                self.values[item.name] = ""
+        return visit.render("form.html", status=self.status, form=self, **values)
+
+
+async def read_list(visit: Visit, path: str, filters: Sequence[Field] = ()) -> tuple[Any, Form]:
+    """Return a page of a list, by the filters and the cursor of the URL, and its form."""
+    query = visit.request.query_params
+    form = Form.read(filters, query)
+    params = {name: value.strip() for name, value in form.values.items()}
+    try:
+        page = await visit.api.get(path, {**params, "cursor": query.get("cursor")})
+    except ApiError as error:
+        if error.slug not in _REFUSED_FILTERS:
+            raise
+        form.refuse(error)
+        page = {"items": [], "next_cursor": None}
+    return page, form
