@@ -1,11 +1,10 @@
 """Serve `/templates`: versioned templates for messages."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi import Body as JsonBody
 
 from app.api.auth.dependencies import TemplateManager
@@ -147,12 +146,17 @@ async def get_template(
     "/templates/{template}/versions",
     operation_id="list_template_versions",
     summary="List a template's versions",
-    responses=tenant_problems(*NOUN),
+    responses=tenant_problems(*NOUN, "invalid-request"),
 )
 async def list_template_versions(
-    template: InPath, caller: TemplateManager, services: ReadyServices
+    template: InPath,
+    caller: TemplateManager,
+    services: ReadyServices,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_VERSIONS, description="How many versions to return.")
+    ] = MAX_VERSIONS,
 ) -> TemplateVersions:
-    """List a template's last 200 versions, newest first. The first may be a draft.
+    """List a template's last versions, newest first. The first may be a draft.
 
     Requires the scope `templates:manage`.
     """
@@ -162,7 +166,7 @@ async def list_template_versions(
             connection, tenant_id=caller.tenant_id, template=template
         )
         rows = await templates.list_versions(
-            connection, tenant_id=caller.tenant_id, template=template_row, limit=MAX_VERSIONS
+            connection, tenant_id=caller.tenant_id, template=template_row, limit=limit
         )
     return TemplateVersions(items=[TemplateVersionRead.of(row) for row in rows])
 
@@ -237,8 +241,10 @@ def _apply_update(before: TemplateContent, body: TemplateUpdate) -> TemplateCont
         )
     changes: dict[str, Any] = {"parts": {name: parts[name] for name in PARTS if name in parts}}
     if "locales" in set_fields:
-        locales: Mapping[str, Any] = body.locales or {}
-        changes["locales"] = {name: locale_parts.parts() for name, locale_parts in locales.items()}
+        locales = body.locales or {}
+        changes["locales"] = {
+            name: locale_parts.to_parts() for name, locale_parts in locales.items()
+        }
     if "variables_schema" in set_fields:
         changes["variables_schema"] = body.variables_schema
     if body.inline_css is not None:

@@ -166,9 +166,13 @@ class Heloise(Connection):
             Call[None](method="DELETE", path=f"/templates/{quote_path(template)}", answer="none")
         )
 
-    def list_template_versions(self, template: str) -> types.TemplateVersions:
-        """List a template's last 200 versions, newest first."""
-        return self.call(Call(method="GET", path=f"/templates/{quote_path(template)}/versions"))
+    def list_template_versions(
+        self, template: str, **query: Unpack[types.ListTemplateVersionsQuery]
+    ) -> types.TemplateVersions:
+        """List a template's last versions, newest first."""
+        return self.call(
+            Call(method="GET", path=f"/templates/{quote_path(template)}/versions", query=query)
+        )
 
     def publish_template(
         self, template: str, body: types.TemplatePublish | None = None
@@ -710,10 +714,12 @@ class AsyncHeloise(AsyncConnection):
             Call[None](method="DELETE", path=f"/templates/{quote_path(template)}", answer="none")
         )
 
-    async def list_template_versions(self, template: str) -> types.TemplateVersions:
-        """List a template's last 200 versions, newest first."""
+    async def list_template_versions(
+        self, template: str, **query: Unpack[types.ListTemplateVersionsQuery]
+    ) -> types.TemplateVersions:
+        """List a template's last versions, newest first."""
         return await self.call(
-            Call(method="GET", path=f"/templates/{quote_path(template)}/versions")
+            Call(method="GET", path=f"/templates/{quote_path(template)}/versions", query=query)
         )
 
     async def publish_template(

@@ -2217,6 +2217,13 @@ class ListAttemptsQuery(PageQuery, total=False):
     """Whether to include the SMTP dialogue of each attempt, without secrets."""
 
 
+class ListTemplateVersionsQuery(TypedDict, total=False):
+    """Parameters of `list_template_versions`."""
+
+    limit: int
+    """How many versions to return."""
+
+
 class ListSuppressionsQuery(PageQuery, total=False):
     """Parameters of `list_suppressions`."""
 

@@ -50,11 +50,25 @@ async def test_a_draft_becomes_a_version(acme: Caller) -> None:
         (1, "Receipt {{ number }}", False),
     ]
     assert versions[0]["html"] == RECEIPT["html"]
+    latest = await acme.read("/templates/receipt/versions?limit=1")
+    assert latest["items"] == versions[:1]
     assert (await preview(acme))["subject"] == "Newer 42"
     assert (await preview(acme, version=1))["subject"] == "Receipt 42"
     assert (await publish(acme))["published"] == 2
     assert (await publish(acme, version=1))["published"] == 1
     assert (await acme("POST", "/templates/receipt/publish", {"version": 9})).status_code == 404
+
+
+async def test_a_draft_has_other_languages(acme: Caller) -> None:
+    """The languages of a change replace those of the draft; none removes them."""
+    await acme.made("/templates", RECEIPT)
+    french = {"fr": {"subject": "Facture {{ number }}"}}
+    changed = await acme("PATCH", "/templates/receipt", {"locales": french})
+    assert changed.status_code == 200, changed.text
+    assert (await preview(acme, locale="fr"))["subject"] == "Facture 42"
+    assert (await preview(acme, locale="de"))["subject"] == "Receipt 42"
+    changed = await acme("PATCH", "/templates/receipt", {"locales": {}})
+    assert changed.json()["locales"] == {}
 
 
 async def test_a_message_is_made_from_what_is_published(acme: Caller) -> None:
