@@ -106,7 +106,7 @@ class Visit:
         path = f"{root_path.get()}{self.request.url.path}"
         return path + (_build_query(params) or "?")
 
-    def render(self, template: str, *, status: int = 200, **values: Any) -> Response:  # noqa: ANN401 - what the templates show
+    def render(self, template: str, /, *, status: int = 200, **values: Any) -> Response:  # noqa: ANN401 - what the templates show
         """Render a page."""
         now = self.services.now()
         text = render(

@@ -83,6 +83,6 @@ def read_static_files() -> dict[str, tuple[bytes, str, str]]:
     }
 
 
-def render(template: str, **values: Any) -> str:  # noqa: ANN401 - what the templates show
+def render(template: str, /, **values: Any) -> str:  # noqa: ANN401 - what the templates show
     """Render a template."""
     return make_environment().get_template(template).render(**values)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, Page, Request, async_playwright
 
 from tests.support.waiting import until
 
@@ -91,6 +91,13 @@ async def window(port_file: Path, **options: Any) -> AsyncIterator[Window]:
             lambda message: opened.errors.append(message.text) if message.type == "error" else None,
         )
         context.on("request", lambda request: opened.requests.append(request.url))
+
+        def fail(request: Request) -> None:
+            # Chromium tells of a request before the page's policy stops it: it did not leave.
+            if request.failure == "csp":
+                opened.requests.remove(request.url)
+
+        context.on("requestfailed", fail)
 
         async def accept(dialog: Any) -> None:
             opened.dialogs.append(dialog.message)

@@ -29,6 +29,8 @@ const { events, eventTypes } = document.body.dataset;
 if (events && document.querySelector("[data-live]")) {
   const source = new EventSource(events);
   for (const type of eventTypes.split(" ")) source.addEventListener(type, schedule);
+  // The stream begins when it opens: what happened since the page was built is not in it.
+  source.addEventListener("open", schedule, { once: true });
 }
 
 document.addEventListener("submit", (event) => {

@@ -1,0 +1,204 @@
+"""Show templates: edit drafts, preview, publish, and send tests."""
+
+from typing import Any, Final
+
+from app.console.api_client import ApiError
+from app.console.forms import Field, Form, read_list
+from app.console.page import Visit
+from app.console.sandbox import respond_with_html
+from app.domain.types import Scope
+
+VERSIONS_SHOWN: Final = 20
+FIELDS: Final = (
+    Field(
+        "name",
+        "Name",
+        hint="Messages and other templates name it, such as receipt.",
+        is_required=True,
+    ),
+    Field("subject", "Subject", hint="Jinja, as in all parts: Your receipt {{ number }}"),
+    Field("html", "HTML", "textarea", hint="Heloise escapes variables. Alternative: MJML."),
+    Field("mjml", "MJML", "textarea", hint="Heloise turns it into HTML. Alternative: HTML."),
+    Field("text", "Text", "textarea", hint="Empty: Heloise derives it from the HTML."),
+    Field(
+        "inline_css", "Copy the rules of <style> into the elements too", "checkbox", default=True
+    ),
+    Field(
+        "locales",
+        "Languages",
+        "json",
+        hint='Parts by language: {"de": {"subject": "…", "html": "…"}}. Missing parts of de-AT'
+        " come from de, then from the parts above.",
+    ),
+    Field("variables_schema", "Schema of the variables", "json", hint="A JSON Schema."),
+)
+PREVIEW: Final = (
+    Field("variables", "Variables", "json", hint='{"name": "Ann", "number": 42}'),
+    Field("locale", "Language", hint="Such as de-AT. Empty: the parts without a language."),
+    Field("version", "Version", "number", hint="Empty: the latest, which may be a draft."),
+)
+TEST: Final = (
+    Field("to", "To", "lines", hint="At most ten addresses, one per line.", is_required=True),
+    Field("from", "From", hint="Empty: the default of the profile."),
+    Field("profile", "Profile", hint="Empty: the default profile."),
+    *PREVIEW,
+)
+
+
+async def list_templates(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """List templates."""
+    page, _ = await read_list(visit, "/templates")
+    return visit.render("templates/list.html", page=page)
+
+
+async def show_new(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show the form of a new template."""
+    return _render_new(visit, Form.show(FIELDS))
+
+
+async def create(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Create a template as a draft."""
+    form = Form.read(FIELDS, visit.form)
+    made = await form.send(visit.api, "POST", "/templates")
+    if form.problem:
+        return _render_new(visit, form)
+    return visit.redirect(f"/templates/{made['id']}", "The draft is saved. Publish it to send it.")
+
+
+def _render_new(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
+    return form.render(
+        visit, title="Create a template", submit="Save draft", back=visit.link("/templates")
+    )
+
+
+async def show(visit: Visit, error: ApiError | None = None) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show a template and its versions."""
+    path = _find_path(visit)
+    template = await visit.api.get(path)
+    versions = await visit.api.get(f"{path}/versions", {"limit": VERSIONS_SHOWN})
+    return visit.render(
+        "templates/template.html",
+        status=error.status if error else 200,
+        problem=error and error.detail,
+        template=template,
+        versions=versions["items"],
+    )
+
+
+async def show_edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show the latest version as a form."""
+    path = _find_path(visit)
+    template = await visit.api.get(path)
+    [latest] = (await visit.api.get(f"{path}/versions", {"limit": 1}))["items"]
+    locales = {
+        language: {name: part for name, part in parts.items() if part is not None}
+        for language, parts in latest["locales"].items()
+    }
+    resource = latest | {"name": template["name"], "locales": locales or None}
+    return _render_edit(visit, Form.show(FIELDS, resource))
+
+
+async def edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Save the draft."""
+    form = Form.read(FIELDS, visit.form)
+    await form.send(visit.api, "PATCH", _find_path(visit))
+    if form.problem:
+        return _render_edit(visit, form)
+    return visit.redirect(_find_path(visit), "The draft is saved. Publish it to send it.")
+
+
+def _render_edit(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
+    return form.render(
+        visit,
+        title="Edit the draft",
+        submit="Save draft",
+        hint="The published version does not change. A new name applies at once.",
+        back=visit.link(_find_path(visit)),
+    )
+
+
+async def publish(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Publish a version."""
+    form = Form.read([Field("version", "Version", "number")], visit.form)
+    try:
+        template = await visit.api.call(
+            "POST", f"{_find_path(visit)}/publish", body=form.build_body()
+        )
+    except ApiError as error:
+        return await show(visit, error)
+    return visit.redirect(
+        f"/templates/{template['id']}", f"New messages use version {template['published']}."
+    )
+
+
+async def delete(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Delete a template and its versions."""
+    await visit.api.call("DELETE", _find_path(visit))
+    return visit.redirect("/templates", "The template is deleted.")
+
+
+async def preview(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Render a version with the variables of the URL."""
+    path, query = _find_path(visit), visit.request.query_params
+    template = await visit.api.get(path)
+    form = Form.read(PREVIEW, query)
+    rendered = None
+    if "variables" in query:
+        rendered = await form.send(visit.api, "POST", f"{path}/preview")
+    return visit.render(
+        "templates/preview.html",
+        status=form.status,
+        template=template,
+        form=form,
+        rendered=rendered,
+        document=visit.link(f"{path}/preview/document", **form.values),
+        test=visit.link(f"{path}/test", **form.values),
+    )
+
+
+async def show_document(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Serve the HTML of a preview, for its frame."""
+    form = Form.read(PREVIEW, visit.request.query_params)
+    rendered = await visit.api.call("POST", f"{_find_path(visit)}/preview", body=form.build_body())
+    return respond_with_html(rendered["html"] or "", allow_remote=False)
+
+
+async def show_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show the form of a test message."""
+    return _render_test(visit, Form.read(TEST, visit.request.query_params))
+
+
+async def send_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Send a version as a test message."""
+    form = Form.read(TEST, visit.form)
+    message = await form.send(visit.api, "POST", f"{_find_path(visit)}/test")
+    if form.problem:
+        return _render_test(visit, form)
+    return visit.redirect(f"/messages/{message['id']}", "Heloise sends the test message.")
+
+
+def _render_test(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
+    return form.render(
+        visit, title="Send a test message", submit="Send", back=visit.link(_find_path(visit))
+    )
+
+
+def _find_path(visit: Visit) -> str:
+    return f"/templates/{visit.request.path_params['template']}"
+
+
+PAGES: Final = (
+    ("GET", "/t/{tenant}/templates", list_templates),
+    ("GET", "/t/{tenant}/templates/new", show_new),
+    ("POST", "/t/{tenant}/templates/new", create),
+    ("GET", "/t/{tenant}/templates/{template}", show),
+    ("GET", "/t/{tenant}/templates/{template}/edit", show_edit),
+    ("POST", "/t/{tenant}/templates/{template}/edit", edit),
+    ("POST", "/t/{tenant}/templates/{template}/publish", publish),
+    ("POST", "/t/{tenant}/templates/{template}/delete", delete),
+    ("GET", "/t/{tenant}/templates/{template}/preview", preview),
+    ("GET", "/t/{tenant}/templates/{template}/preview/document", show_document),
+    ("GET", "/t/{tenant}/templates/{template}/test", show_test),
+    ("POST", "/t/{tenant}/templates/{template}/test", send_test),
+)
+TABS: Final = (("/templates", "Templates", Scope.TEMPLATES_MANAGE),)
