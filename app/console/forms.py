@@ -25,8 +25,8 @@ def list_choices(values: Iterable[StrEnum]) -> list[tuple[str, str]]:
 class Field:
     """A field of a form, named as in the API.
 
-    Without a text, a required field is an empty string, a password is left out, and any other
-    field is null. `lines` are a list of strings; `json` is for nested values.
+    Without a text, a required field is an empty string, a password is left out, `lines`, a list of
+    strings, are the default, and any other field is null. `json` is for nested values.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Field:
         """Return a value of the API as the text of the field; a checked checkbox has a text."""
         if value is None or value is False or self.kind == "password":
             return ""
-        if self.kind == "lines" and isinstance(value, list):
+        if self.kind == "lines" and isinstance(value, list | tuple):
             return "\n".join(map(str, value))
         return (
             json.dumps(value, indent=2, ensure_ascii=False) if self.kind == "json" else str(value)
@@ -52,7 +52,7 @@ class Field:
         if self.kind == "checkbox":
             return bool(text)
         if self.kind == "lines":
-            return [line.strip() for line in text.splitlines() if line.strip()]
+            return [line.strip() for line in text.splitlines() if line.strip()] or self.default
         if not text.strip():
             return "" if self.is_required else None
         if self.kind == "json":

@@ -21,7 +21,7 @@ from app.console.page import (
     make_asset_link,
     read_form,
 )
-from app.console.pages import domains, messages, suppressions, templates
+from app.console.pages import domains, messages, suppressions, templates, webhooks
 from app.console.rendering import read_static_files, render
 from app.console.surface import ConsoleConfig
 from app.domain.errors import Problem
@@ -29,7 +29,7 @@ from app.domain.errors import Problem
 log = logging.getLogger(__name__)
 
 # The modules of the pages, in the order of the navigation.
-MODULES: Final = (messages, templates, suppressions, domains)
+MODULES: Final = (messages, templates, suppressions, domains, webhooks)
 
 
 def build_site(services: Services, config: ConsoleConfig) -> ASGIApp:

@@ -4,6 +4,7 @@
 // An element with `data-live` is loaded anew from that URL when an event of the tenant arrives, at
 // most twice a second, and not while somebody types or selects in it.
 const PAUSE_MS = 500;
+const POLL_MS = 5000;
 let isDue = false;
 let timer = null;
 let refreshedAt = -PAUSE_MS;
@@ -32,6 +33,9 @@ if (events && document.querySelector("[data-live]")) {
   // The stream begins when it opens: what happened since the page was built is not in it.
   source.addEventListener("open", schedule, { once: true });
 }
+
+// Some facts, such as the answers of webhooks, change without an event.
+if (document.querySelector("[data-poll]")) setInterval(schedule, POLL_MS);
 
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
