@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 
 from pydantic_core import to_json
 
+from app.domain.trace_context import read_trace_id
 from app.domain.types import NewMessage
 
 FLUSH_SECONDS: Final = 0.1
@@ -39,6 +40,7 @@ class MessageLog:
             "profile": message.profile_name,
             "key_id": origin.key_id,
             "request_id": origin.request_id,
+            "trace_id": read_trace_id(origin.traceparent),
             "source": origin.source.value,
             "recipients": len(message.recipients),
             "size_bytes": len(message.mime),
@@ -51,6 +53,8 @@ class MessageLog:
             "message_id": row["message_id"],
             "attempt_id": row["id"],
             "tenant_id": row["tenant_id"],
+            "request_id": row["request_id"],
+            "trace_id": read_trace_id(row["traceparent"]),
             "profile_id": row["profile_id"],
             "profile": profile_name,
             "stage": row["stage"],

@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 
 from app.domain.address.parse import mask_addresses
 from app.domain.audit import request_id
+from app.domain.trace_context import read_trace_id, traceparent
 
 MASK: Final = "***"
 MASKED: Final = "masked"
@@ -54,6 +55,8 @@ _NO_EXTRA: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
     "color_message",
 }
+# Colours and movements of a terminal, in texts of others: a path, a server's reply.
+_ANSI: Final = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]?|.)?|\x9b[0-?]*[ -/]*[@-~]?", re.DOTALL)
 _COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _PLAIN: Final = "\x1b[0m"
 
@@ -134,8 +137,10 @@ def _make_event(record: logging.LogRecord) -> Event:
         "logger": record.name,
         "timestamp": at.replace("+00:00", "Z"),
     }
-    if (current := request_id.get(None)) is not None:
+    if (current := request_id.get()) is not None:
         event.setdefault("request_id", current)
+    if (trace_id := read_trace_id(traceparent.get())) is not None:
+        event.setdefault("trace_id", trace_id)
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         event["error"] = f"{type(error).__name__}: {error}"
@@ -172,6 +177,8 @@ def _cut(text: str) -> str:
 
 
 def _redact(value: object) -> object:
+    if isinstance(value, str):
+        return _ANSI.sub("", value)
     if isinstance(value, Mapping):
         return {
             key: MASK
@@ -179,7 +186,7 @@ def _redact(value: object) -> object:
             else _redact(item)
             for key, item in value.items()
         }
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [_redact(item) for item in value]
     return value
 

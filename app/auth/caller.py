@@ -8,6 +8,7 @@ from app.auth.reach import Object, TenantObject, can_reach, require_reachable, r
 from app.domain.audit import Actor, request_id
 from app.domain.errors import Forbidden
 from app.domain.frozen_dataclass import frozen_dataclass
+from app.domain.trace_context import traceparent
 from app.domain.types import ApiKey, MessageSource, Origin, Scope, Tenant
 
 
@@ -32,7 +33,7 @@ class Caller:
     def origin(self) -> Origin:
         """Return the origin of the caller's messages."""
         key_id = f"admin:{self.actor.name}" if self.key is None else self.key.id
-        return Origin(self.message_source, key_id, request_id.get())
+        return Origin(self.message_source, key_id, request_id.get(), traceparent.get())
 
     @property
     def profiles(self) -> tuple[str, ...] | None:

@@ -26,6 +26,8 @@ FIELDS: Final = (
     "retry_of",
     "source",
     "key_id",
+    "request_id",
+    "trace_id",
 )
 
 

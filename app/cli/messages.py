@@ -48,13 +48,22 @@ def list_page(
     profile: Annotated[str | None, typer.Option(help="A profile's name or id.")] = None,
     tag: Annotated[str | None, typer.Option(help="A tag.")] = None,
     recipient: Annotated[str | None, typer.Option(help="A recipient's address.")] = None,
+    request_id: Annotated[
+        str | None, typer.Option(help="The id of the request that sent it (X-Request-ID).")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many messages.")] = 20,
     *,
     as_json: AsJson = False,
 ) -> None:
     """List the newest messages of a tenant, and why they wait."""
     settings, now = load_settings(), SystemClock().now()
-    fields = {"status": status or [], "profile": profile, "tag": tag, "recipient": recipient}
+    fields = {
+        "status": status or [],
+        "profile": profile,
+        "tag": tag,
+        "recipient": recipient,
+        "request_id": request_id,
+    }
     filters = validate_body(
         MessageFilters, {name: value for name, value in fields.items() if value}
     )

@@ -63,6 +63,8 @@ class Recorder:
             **_reply_columns(main.reply),
             "detail": main.detail or None,
             "outcome_unknown": main.outcome_unknown,
+            "request_id": message.request_id,
+            "traceparent": message.traceparent,
             "recipients": [
                 _recipient_entry(address, outcome) for address, outcome in result.outcomes.items()
             ],

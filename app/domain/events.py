@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.inbound.bounce_parser import ReportKind
+from app.domain.trace_context import read_trace_id
 from app.domain.types import (
     MessageSource,
     MessageStatus,
@@ -122,6 +123,8 @@ class EventMessage:
     metadata: Mapping[str, str]
     source: MessageSource | None
     key_id: str | None
+    request_id: str | None
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +187,8 @@ def build_payload(event: Event) -> dict[str, Any]:
                 "metadata": dict(event.message.metadata),
                 "source": event.message.source,
                 "key_id": event.message.key_id,
+                "request_id": event.message.request_id,
+                "trace_id": read_trace_id(event.message.traceparent),
             },
             "recipient": event.recipient and _describe_recipient(event, event.recipient),
             "webhook": event.data.get("webhook"),

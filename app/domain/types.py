@@ -457,12 +457,14 @@ class SealedContent:
 class Origin:
     """Who sent a message: the way in, and the id of the key; of an admin key `admin:` its name.
 
-    `request_id` is the id of the HTTP request, which is not stored.
+    `request_id` is the id of the HTTP request or the SMTP session. `traceparent` is the span that
+    the message's spans follow.
     """
 
     source: MessageSource
     key_id: str
     request_id: str | None = None
+    traceparent: str | None = None
 
 
 @frozen_dataclass(kw_only=True)

@@ -242,6 +242,8 @@ _QUERY: Final[Select[Any]] = (
         message_contents.c.metadata.label("message_metadata"),
         messages.c.source,
         message_contents.c.key_id,
+        message_contents.c.request_id,
+        message_contents.c.traceparent,
         recipients.c.address,
         recipients.c.name.label("recipient_name"),
         recipients.c.kind,
@@ -291,6 +293,8 @@ def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
             metadata=row["message_metadata"],
             source=row["source"] and MessageSource(row["source"]),
             key_id=row["key_id"],
+            request_id=row["request_id"],
+            traceparent=row["traceparent"],
         )
     if row["address"] is not None:
         named_address = NamedAddress(row["address"], row["recipient_name"])

@@ -27,6 +27,7 @@ from app.domain.dsn_request import RecipientDsn
 from app.domain.errors import Forbidden, Problem, Unauthenticated
 from app.domain.mime.header_reader import Header
 from app.domain.mime.raw import is_message_id
+from app.domain.trace_context import traceparent
 from app.domain.types import (
     MessageSource,
     NamedAddress,
@@ -147,6 +148,7 @@ class Account:
         del content  # `build_mime` releases it
         if message.options.profile not in {None, self._profile.id, self._profile.name}:
             self._has_other_profiles = True
+        traceparent.set(message.options.traceparent)
         key = message.options.idempotency_key
         # A malformed Message-ID may not be unique, so it identifies no message.
         has_identity = is_message_id(message.header.get("message-id") or "")

@@ -14,6 +14,7 @@ from app.api.messages.idempotency import MAX_CHARACTERS, PATTERN
 from app.api.messages.schemas import MAX_TAGS, Metadata, Tag, Variables
 from app.domain.errors import InvalidRequest
 from app.domain.mime.header_reader import Header, decode_words
+from app.domain.trace_context import parse_traceparent
 from app.domain.types import Guarantee, Priority
 
 PREFIX: Final = "x-heloise-"
@@ -34,6 +35,15 @@ def _parse_json(value: object) -> object:
     return parsed
 
 
+def _parse_traceparent(value: object) -> object:
+    """Ignore a malformed value, as over HTTP: a trace holds no mail up."""
+    return (
+        parse_traceparent(value.strip().encode("ascii", "replace"))
+        if isinstance(value, str)
+        else value
+    )
+
+
 class Options(RequestModel):
     """The options of one message, by the name of their header field in lower case."""
 
@@ -52,6 +62,9 @@ class Options(RequestModel):
         default_factory=dict, alias="x-heloise-metadata"
     )
     send_at: Instant | None = Field(default=None, alias="x-heloise-send-at")
+    traceparent: Annotated[str | None, BeforeValidator(_parse_traceparent)] = Field(
+        default=None, alias="x-heloise-traceparent"
+    )
     priority: Priority = Field(default=Priority.NORMAL, alias="x-heloise-priority")
     guarantee: Guarantee = Field(default=Guarantee.AT_LEAST_ONCE, alias="x-heloise-guarantee")
     sensitive: bool = Field(default=False, alias="x-heloise-sensitive")

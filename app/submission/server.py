@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from app.domain.audit import request_id
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.networks import IPNetwork, contains, unmap_ipv4
 from app.submission import replies
@@ -145,6 +146,7 @@ class Server:
         self, connection: socket.socket, listener: Listener, client: Address | None
     ) -> None:
         journal = self._config.new_journal(*(client or (None, None)))
+        request_id.set(journal.id)  # of the connection's task
         context = self._config.session.context() if listener.is_implicit_tls else None
         stream = ClientStream()
         try:

@@ -199,11 +199,42 @@ def test_several_processes_serve_one_port(operator: Terminal) -> None:
     """On PostgreSQL; their lines are JSON too."""
     # uvicorn's parent process leaves the socket that it shares to the end of the process.
     operator.environment["PYTHONWARNINGS"] += ",ignore::ResourceWarning"
-    with serving(operator, "--workers", "2", "--no-delivery") as (address, lines):
+    with serving(operator, "--workers", "2", "--no-delivery", LOG_LEVEL="debug") as served:
+        address, lines = served
         transport = httpx.HTTPTransport(retries=20)
         with httpx.Client(base_url=address, transport=transport, timeout=60) as client:
             assert client.get("/healthz").status_code == 200
     assert all(json.loads(line) for line in lines)
+    assert not has_ansi(lines)
+
+
+def has_ansi(lines: list[str]) -> bool:
+    """Whether a line holds an escape sequence, as it is or as JSON writes it."""
+    return any(escape in line for line in lines for escape in ("\x1b", "\\u001b", "\x9b"))
+
+
+@pytest.mark.one_database
+def test_lines_in_json_have_no_colours(operator: Terminal) -> None:
+    """Neither uvicorn's, which it writes even without a terminal, nor those of a path."""
+    operator.environment["FORCE_COLOR"] = "1"
+    with serving(operator, LOG_LEVEL="debug", LOG_FORMAT="json") as (address, lines):
+        httpx.get(f"{address}/%1b[31mred%1b[0m/%c2%9b2Jgone?x=%1b]0;title%07", timeout=60)
+    events = [json.loads(line) for line in lines]
+    paths = [event["path"] for event in events if event["event"] == "request"]
+    assert "/red/gone" in paths
+    assert any(event["logger"].startswith("uvicorn") for event in events)
+    assert not has_ansi(lines)
+
+
+@pytest.mark.one_database
+def test_a_workers_lines_have_no_colours(operator: Terminal) -> None:
+    """Its probe's server is uvicorn too."""
+    process = operator.start("worker", LOG_LEVEL="debug", LOG_FORMAT="json")
+    assert process.stderr is not None
+    lines = [process.stderr.readline()]
+    lines += stopped(process).splitlines()
+    assert all(json.loads(line) for line in lines)
+    assert not has_ansi(lines)
 
 
 @pytest.mark.one_database

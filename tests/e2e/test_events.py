@@ -96,6 +96,8 @@ async def test_the_story_of_a_message(start: Start, server: SmtpServer) -> None:
             "metadata": {"order": "42"},
             "source": "api",
             "key_id": sent["key_id"],
+            "request_id": sent["request_id"],
+            "trace_id": None,
         }
         assert await acme.read(f"/events/{event['id']}") == event
 

@@ -16,6 +16,7 @@ from tests.support.servers.token_server import TokenServer
 pytestmark = pytest.mark.one_database
 
 # Not the one that is looked for in the database too, where a URL stands as it was given.
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 CANARY = "pelican-4b1d-over-the-coal-mine"
 
 
@@ -42,11 +43,12 @@ class ImapLogin:
 async def test_a_message_is_told_from_request_to_reply(
     start: Start, server: SmtpServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line when it is accepted, with the request's id, and one for the attempt that sent it."""
+    """A line when it is accepted and one for the attempt that sent it, with the request's ids."""
     acme = await (await start(log_level="info")).tenant()
     profile = await acme.profile("main", server.port)
     body = {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}
-    answer = await acme("POST", "/messages", body, headers={"X-Request-ID": "order-42"})
+    headers = {"X-Request-ID": "order-42", "traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
+    answer = await acme("POST", "/messages", body, headers=headers)
     message_id = answer.json()["id"]
     lines = list[dict[str, Any]]()
 
@@ -57,7 +59,7 @@ async def test_a_message_is_told_from_request_to_reply(
 
     await until(both)
     accepted, attempt = lines
-    assert (accepted["event"], accepted["request_id"]) == ("message accepted", "order-42")
+    assert accepted["event"] == "message accepted"
     assert accepted["key_id"].startswith("key_")
     assert (attempt["event"], attempt["verdict"], attempt["code"]) == (
         "attempt ended",
@@ -67,6 +69,7 @@ async def test_a_message_is_told_from_request_to_reply(
     for line in lines:
         assert (line["profile"], line["profile_id"]) == ("main", profile["id"])
         assert line["tenant_id"] == acme.tenant_id
+        assert (line["request_id"], line["trace_id"]) == ("order-42", TRACE_ID)
         assert "ann@" not in str(line)
 
 

@@ -12,6 +12,7 @@ from tests.support.api_client import PROFILE, Caller
 from tests.support.submission import Submission, message_id_of
 
 FROM = b"From: billing@example.com\r\n"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OF_TEMPLATE = (
     b'X-Heloise-Template: receipt\r\nX-Heloise-Variables: {"number": 7, "name": "Ann"}\r\n'
 )
@@ -40,6 +41,23 @@ async def test_options_are_those_of_the_api(submission: Submission, sender: Call
     assert (message["metadata"], message["priority"]) == ({"order": "42"}, "high")
     assert (message["send_at"], message["guarantee"]) == ("2027-01-16T08:30:00Z", "at_most_once")
     assert b"heloise-" not in (await submission.content(sender, reply)).lower()
+
+
+@pytest.mark.parametrize("value", [TRACEPARENT, "tomorrow", TRACEPARENT.upper()])
+async def test_a_message_belongs_to_its_session_and_trace(
+    submission: Submission, sender: Caller, value: str
+) -> None:
+    """The session is the request. A malformed trace is ignored, as over HTTP."""
+    option = f"X-Heloise-Traceparent: {value}\r\n".encode()
+    async with submission.login(sender) as client:
+        replies = [await client.submit(FROM + field + b"\r\nHi\r\n") for field in (option, b"")]
+    traced, untraced = [await submission.stored(sender, reply) for reply in replies]
+    session_id = (await submission.journal()).id
+    assert traced["request_id"] == untraced["request_id"] == session_id
+    expected = TRACEPARENT[3:35] if value == TRACEPARENT else None
+    assert (traced["trace_id"], untraced["trace_id"]) == (expected, None)
+    found = (await sender.read(f"/messages?request_id={session_id}"))["items"]
+    assert {message["id"] for message in found} == {traced["id"], untraced["id"]}
 
 
 async def test_options_are_read_as_libraries_write_them(

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from app import telemetry
 from app.api.app import request_id
+from app.domain.trace_context import traceparent
 
 CANARY = "canary-3f9c-in-the-coal-mine"
 
@@ -117,12 +118,16 @@ def test_all_loggers_write_through_one_formatter_to_stderr() -> None:
 
 
 def test_a_line_names_the_request_it_was_written_in() -> None:
-    """The id that the response carries as X-Request-ID."""
+    """The id that the response carries as X-Request-ID, and that of its trace."""
     log = Written()
     token = request_id.set("req_7")
+    trace_token = traceparent.set("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     log.info("seen")
     request_id.reset(token)
-    assert log.one()["request_id"] == "req_7"
+    traceparent.reset(trace_token)
+    line = log.one()
+    assert line["request_id"] == "req_7"
+    assert line["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.mark.parametrize(

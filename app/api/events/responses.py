@@ -5,7 +5,15 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import KEY_ID, SOURCE, Instant, ResponseModel, Text
+from app.api.http.fields import (
+    KEY_ID,
+    REQUEST_ID,
+    SOURCE,
+    TRACE_ID,
+    Instant,
+    ResponseModel,
+    Text,
+)
 from app.api.http.pagination import MAX_CURSOR_CHARACTERS, Paging
 from app.domain.events import Event, EventType, build_payload
 from app.domain.types import MessageSource, RecipientKind, RecipientStatus
@@ -24,6 +32,8 @@ EXAMPLE: Final[dict[str, Any]] = {
             "metadata": {"order": "42"},
             "source": "api",
             "key_id": "key_0198c5a2d3f07b6e8a4c1d2e3f405162",
+            "request_id": "req_0198c5a2d3f07b6e8a4c1d2e3f405162",
+            "trace_id": "0af7651916cd43dd8448eb211c80319c",
         },
         "recipient": {
             "address": "ann@example.org",
@@ -64,6 +74,8 @@ class EventMessage(ResponseModel):
     metadata: dict[str, str]
     source: MessageSource | None = Field(description=SOURCE)
     key_id: str | None = Field(description=KEY_ID)
+    request_id: str | None = Field(description=REQUEST_ID)
+    trace_id: str | None = Field(description=TRACE_ID)
 
 
 class EventReply(ResponseModel):

@@ -45,6 +45,14 @@ KEY_ID: Final = (
     "The id of the API key that sent it, or `admin:` and the name of an admin key. It stays after"
     " the key is revoked. Null like `source`."
 )
+REQUEST_ID: Final = (
+    "The id of the request that sent it, as in the header `X-Request-ID`, or of the SMTP session."
+    " Null like `source`, and for a message of the command line."
+)
+TRACE_ID: Final = (
+    "The id of its trace, from the header `traceparent` of the request or from Heloise's own"
+    " tracing. Null without a trace."
+)
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # An unescaped + in a URL becomes a blank.

@@ -52,6 +52,7 @@ async def build_filter(
         recipient=filters.recipient,
         key_id=filters.key,
         source=filters.source,
+        request_id=filters.request_id,
         message_id=filters.message_id and f"<{filters.message_id.strip().strip('<>')}>",
         created_after=filters.created_after,
         created_before=filters.created_before,

@@ -102,6 +102,8 @@ MESSAGE: Final[dict[str, Any]] = {
     "retry_of": None,
     "source": "api",
     "key_id": "key_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "request_id": "req_0198c5a2d3f07b6e8a4c1d2e3f405162",
+    "trace_id": "0af7651916cd43dd8448eb211c80319c",
     "waiting": None,
 }
 

@@ -36,6 +36,8 @@ COLUMNS: Final = (
     "tags",
     "source",
     "key_id",
+    "request_id",
+    "trace_id",
     "recipient",
     "kind",
     "recipient_status",
@@ -139,6 +141,8 @@ def _build_rows(message: MessageRead) -> Iterator[Sequence[str]]:
         " ".join(message.tags),
         message.source or "",
         message.key_id or "",
+        message.request_id or "",
+        message.trace_id or "",
     )
     for recipient in message.recipients:
         reply = recipient.last_reply

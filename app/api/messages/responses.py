@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.http.fields import KEY_ID, SOURCE, ResponseModel
+from app.api.http.fields import KEY_ID, REQUEST_ID, SOURCE, TRACE_ID, ResponseModel
 from app.api.http.pagination import Page
 from app.api.messages.examples import ATTEMPT, MESSAGE
 from app.domain.address.parse import format_named_address
@@ -18,6 +18,7 @@ from app.domain.ehlo import EhloSource
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.outcome.dialogue import parse_dialogue
 from app.domain.outcome.outcome import FailureScope, Stage, Verdict
+from app.domain.trace_context import read_trace_id
 from app.domain.types import (
     Guarantee,
     MessageSource,
@@ -156,6 +157,8 @@ class MessageRead(ResponseModel):
     retry_of: str | None = Field(description="The message that this one retries.")
     source: MessageSource | None = Field(description=SOURCE)
     key_id: str | None = Field(description=KEY_ID)
+    request_id: str | None = Field(description=REQUEST_ID)
+    trace_id: str | None = Field(description=TRACE_ID)
     waiting: WaitingRead | None = Field(
         description="Why the message waits. Null if it does not wait, and in the answer to the"
         " request that sends it."
@@ -252,6 +255,8 @@ def dump_new_message(message: NewMessage, profile: Profile) -> str:
         "retry_of": message.retry_of,
         "source": message.origin.source,
         "key_id": message.origin.key_id,
+        "request_id": message.origin.request_id,
+        "trace_id": read_trace_id(message.origin.traceparent),
         "waiting": None,
     }
     return to_json(read).decode()

@@ -369,6 +369,12 @@ class MessageFilters(RequestModel):
     source: MessageSource | None = Field(
         default=None, description="Only messages that reached Heloise in this way."
     )
+    request_id: Text | None = Field(
+        default=None,
+        max_length=128,
+        description="The id of the request that sent it (`X-Request-ID`), or of the SMTP session.",
+        examples=["req_0198c5a2d3f07b6e8a4c1d2e3f405162"],
+    )
     message_id: Text | None = Field(
         default=None,
         max_length=512,

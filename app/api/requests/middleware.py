@@ -16,6 +16,7 @@ from app.domain.audit import request_id
 from app.domain.clock import monotonic_seconds
 from app.domain.ids import new_id
 from app.domain.inbound.provider import hide_token
+from app.domain.trace_context import parse_traceparent, traceparent
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ OTHER: Final = "other"
 # Browsers must not guess the type and run a response as a script.
 NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
 _HEADER: Final = b"x-request-id"
+_TRACEPARENT: Final = b"traceparent"
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -46,12 +48,13 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        identifier = _read_request_id(scope)
-        token = request_id.set(identifier)
+        identifier, parent = _read_ids(scope)
+        request_token, trace_token = request_id.set(identifier), traceparent.set(parent)
         try:
             await self._answer(scope, receive, send, identifier.encode("ascii"))
         finally:
-            request_id.reset(token)
+            request_id.reset(request_token)
+            traceparent.reset(trace_token)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, identifier: bytes) -> None:
         is_started = False
@@ -114,9 +117,17 @@ def _describe_sender(scope: Scope) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _read_request_id(scope: Scope) -> str:
-    """Return the client's `X-Request-ID` if it is well-formed, else a new id."""
+def _read_ids(scope: Scope) -> tuple[str, str | None]:
+    """Return the client's `X-Request-ID` or a new id, and its `traceparent`, if well-formed.
+
+    Several `traceparent` name no parent.
+    """
+    identifier: str | None = None
+    parents = list[bytes]()
     for name, value in scope["headers"]:
-        if name == _HEADER and _WELL_FORMED.fullmatch(value):
-            return str(value, "ascii")
-    return new_id("req")
+        if name == _HEADER and identifier is None and _WELL_FORMED.fullmatch(value):
+            identifier = str(value, "ascii")
+        elif name == _TRACEPARENT:
+            parents.append(value)
+    parent = parse_traceparent(parents[0]) if len(parents) == 1 else None
+    return identifier or new_id("req"), parent

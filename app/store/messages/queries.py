@@ -90,6 +90,8 @@ _COLUMNS: Final = (
     messages.c.retry_of,
     messages.c.source,
     message_contents.c.key_id,
+    message_contents.c.request_id,
+    message_contents.c.traceparent,
 )
 
 
@@ -108,6 +110,7 @@ class MessageFilter:
     recipient: str | None = None
     key_id: str | None = None
     source: MessageSource | None = None
+    request_id: str | None = None
     message_id: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
@@ -285,7 +288,7 @@ def _partial(message_filter: MessageFilter) -> Iterator[TextClause]:
 def _build_id_query(
     tenant_id: str, message_filter: MessageFilter
 ) -> tuple[Select[str], ColumnElement[str]]:
-    """Build the query for ids by recipient, tag and key; return it with their column.
+    """Build the query for ids by recipient, tag, key and request; return it with their column.
 
     Selects ids in the order of an index, and their content later. So a page costs a page on SQLite
     too, which would otherwise read everything and sort it.
@@ -300,9 +303,13 @@ def _build_id_query(
     if message_filter.tag is not None:
         of_tag = (message_tags.c.tenant_id == tenant_id, message_tags.c.tag == message_filter.tag)
         tables_and_conditions.append((message_tags, of_tag))
+    of_content = list[ColumnElement[bool]]()
     if message_filter.key_id is not None:
-        of_key = (message_contents.c.key_id == message_filter.key_id,)
-        tables_and_conditions.append((message_contents, of_key))
+        of_content.append(message_contents.c.key_id == message_filter.key_id)
+    if message_filter.request_id is not None:
+        of_content.append(message_contents.c.request_id == message_filter.request_id)
+    if of_content:
+        tables_and_conditions.append((message_contents, of_content))
     if not tables_and_conditions:
         return select(messages.c.id).where(messages.c.tenant_id == tenant_id), messages.c.id
     (first_table, conditions), *others = tables_and_conditions

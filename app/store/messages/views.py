@@ -9,6 +9,7 @@ from sqlalchemy import RowMapping
 
 from app.domain.delivery.status import TO_SEND
 from app.domain.inbound.bounce_parser import ReportKind
+from app.domain.trace_context import read_trace_id
 from app.domain.types import (
     Guarantee,
     MessageSource,
@@ -76,6 +77,13 @@ class MessageView:
     retry_of: str | None
     source: MessageSource | None
     key_id: str | None
+    request_id: str | None
+    traceparent: str | None
+
+    @property
+    def trace_id(self) -> str | None:
+        """Return the id of the message's trace."""
+        return read_trace_id(self.traceparent)
 
     def status_at(self, now: datetime) -> MessageStatus:
         """Return the status: a queued message is `scheduled` until `send_at`."""

@@ -90,9 +90,10 @@ class ClaimedMessage:
 
     `former_owner` is the worker whose lease expired: it may have sent the message. `sendable_at` is
     when it was accepted, or the later time that the caller has set. `mime` is encrypted if there is
-    a `sealed_key`; `unreadable_reason` says why decryption failed. With limits by destination,
-    `allowed` maps the positions of the recipients that may get the message now to the numbers of
-    their destinations, and `limited_destination` is the one among them that limits connections.
+    a `sealed_key`; `unreadable_reason` says why decryption failed. `request_id` and `traceparent`
+    are those of its origin. With limits by destination, `allowed` maps the positions of the
+    recipients that may get the message now to the numbers of their destinations, and
+    `limited_destination` is the one among them that limits connections.
     """
 
     id: str
@@ -110,6 +111,8 @@ class ClaimedMessage:
     has_verp: bool = False
     sealed_key: bytes | None = field(default=None, repr=False)
     unreadable_reason: str | None = None
+    request_id: str | None = None
+    traceparent: str | None = None
     allowed: Mapping[int, int] | None = field(default=None, hash=False)
     limited_destination: int = 0
 
@@ -154,6 +157,8 @@ class ClaimedMessage:
             mime=message.mime,
             dsn=message.dsn,
             has_verp=message.has_verp,
+            request_id=message.origin.request_id,
+            traceparent=message.origin.traceparent,
         )
 
 
@@ -279,6 +284,8 @@ def _content_row(message: NewMessage) -> dict[str, Any]:
         "size_bytes": len(message.mime),
         "mime": message.mime if sealed is None else sealed.content,
         "key_id": message.origin.key_id,
+        "request_id": message.origin.request_id,
+        "traceparent": message.origin.traceparent,
         "is_sensitive": message.is_sensitive,
         "sealed_key": None if sealed is None else sealed.key,
     }
@@ -423,6 +430,8 @@ async def lease_rows(
             sealed_key=contents[row.id].sealed_key,
             dsn=DsnRequest.from_dict(row.dsn),
             has_verp=row.has_verp,
+            request_id=contents[row.id].request_id,
+            traceparent=contents[row.id].traceparent,
         )
         for row in rows
     ]
@@ -550,7 +559,11 @@ async def _load_contents(connection: AsyncConnection, ids: Sequence[str]) -> dic
 
 
 _CONTENTS: Final = select(
-    message_contents.c.message_id, message_contents.c.mime, message_contents.c.sealed_key
+    message_contents.c.message_id,
+    message_contents.c.mime,
+    message_contents.c.sealed_key,
+    message_contents.c.request_id,
+    message_contents.c.traceparent,
 ).where(any_of(message_contents.c.message_id, "ids"))
 
 

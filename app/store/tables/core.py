@@ -387,6 +387,7 @@ connection_permits = Table(
 UNFINISHED: Final = text("finished_at IS NULL")
 NOT_SENT: Final = text("status IN ('partially_sent', 'failed', 'cancelled')")
 HAS_KEY: Final = text("key_id IS NOT NULL")
+HAS_REQUEST: Final = text("request_id IS NOT NULL")
 NOT_BY_API: Final = text("source <> 'api'")
 
 messages = Table(
@@ -504,12 +505,22 @@ message_contents = Table(
     # Of the key that sent it; NULL where that was not recorded yet. No foreign key: an admin key
     # has no row. In `messages`, each step of a delivery would write to its index (PostgreSQL).
     Column("key_id", String(80)),
+    # Of the request or the SMTP session that sent it; the span that its spans follow.
+    Column("request_id", String(128)),
+    Column("traceparent", String(55)),
     Index(
         "ix_message_contents_key",
         "key_id",
         "message_id",
         sqlite_where=HAS_KEY,
         postgresql_where=HAS_KEY,
+    ),
+    Index(
+        "ix_message_contents_request",
+        "request_id",
+        "message_id",
+        sqlite_where=HAS_REQUEST,
+        postgresql_where=HAS_REQUEST,
     ),
     Index(
         "ix_message_contents_given_message_id",

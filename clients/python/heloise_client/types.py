@@ -546,6 +546,12 @@ class EventMessage(TypedDict):
     command line."""
     key_id: str | None
     """The id of the API key that sent it, or `admin:` and the name of an admin key."""
+    request_id: str | None
+    """The id of the request that sent it, as in the header `X-Request-ID`, or of the SMTP
+    session."""
+    trace_id: str | None
+    """The id of its trace, from the header `traceparent` of the request or from Heloise's own
+    tracing."""
 
 
 class EventProfile(TypedDict):
@@ -885,6 +891,8 @@ class MessageFilters(TypedDict, total=False):
     """The id of the API key that sent it, or `admin:` and the name of an admin key."""
     source: MessageSource | None
     """Only messages that reached Heloise in this way."""
+    request_id: str | None
+    """The id of the request that sent it (`X-Request-ID`), or of the SMTP session."""
     message_id: str | None
     """The header Message-ID, with or without brackets."""
     created_after: str | datetime | None
@@ -933,6 +941,12 @@ class MessageRead(_MessageRead):
     command line."""
     key_id: str | None
     """The id of the API key that sent it, or `admin:` and the name of an admin key."""
+    request_id: str | None
+    """The id of the request that sent it, as in the header `X-Request-ID`, or of the SMTP
+    session."""
+    trace_id: str | None
+    """The id of its trace, from the header `traceparent` of the request or from Heloise's own
+    tracing."""
     waiting: WaitingRead | None
     """Why the message waits."""
 
@@ -2150,6 +2164,8 @@ class ListMessagesQuery(PageQuery, total=False):
     """The id of the API key that sent it, or `admin:` and the name of an admin key."""
     source: MessageSource
     """Only messages that reached Heloise in this way."""
+    request_id: str
+    """The id of the request that sent it (`X-Request-ID`), or of the SMTP session."""
     message_id: str
     """The header Message-ID, with or without brackets."""
     created_after: str | datetime
@@ -2200,6 +2216,8 @@ class ExportMessagesQuery(TypedDict, total=False):
     """The id of the API key that sent it, or `admin:` and the name of an admin key."""
     source: MessageSource
     """Only messages that reached Heloise in this way."""
+    request_id: str
+    """The id of the request that sent it (`X-Request-ID`), or of the SMTP session."""
     message_id: str
     """The header Message-ID, with or without brackets."""
     created_after: str | datetime

@@ -47,7 +47,8 @@ SET: Final = """
     sending_domains.domain suppressions.address suppressions.tag audit_log.actor_id
     audit_log.actor_name messages.envelope_from message_contents.sender_address
     message_contents.sender_name message_contents.message_id_header
-    message_contents.given_message_id message_contents.key_id submissions.login
+    message_contents.given_message_id message_contents.key_id message_contents.request_id
+    message_contents.traceparent submissions.login
 """
 # Words and numbers of ours, hashes, hosts.
 OURS: Final = """

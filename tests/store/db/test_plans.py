@@ -297,6 +297,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
         ({"tag": "t7"}, ["pk_message_tags", "sqlite_autoindex_message_tags"]),
         ({"recipient": "u7@example.org"}, ["ix_recipients_address"]),
         ({"key_id": "key_0"}, ["ix_message_contents_key"]),
+        ({"request_id": "req_0"}, ["ix_message_contents_request"]),
         ({"source": MessageSource.SMTP}, ["ix_messages_source"]),
         ({"source": MessageSource.API}, by_time),
         ({"created_before": NOW - timedelta(days=9)}, by_time),

@@ -111,6 +111,8 @@ async def test_everything_that_was_accepted_reads_back(
         retry_of=None,
         source=MessageSource.API,
         key_id=given.origin.key_id,
+        request_id=None,
+        traceparent=None,
     )
     assert [
         (recipient.kind, recipient.address, recipient.name) for recipient in found.recipients
@@ -132,9 +134,10 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
         "bob@example.org",
         tags=("b",),
         created_at=NOW + MINUTE,
-        origin=Origin(MessageSource.SMTP, "key_2"),
+        origin=Origin(MessageSource.SMTP, "key_2", "req_2"),
     )
-    await queued_message(database, other, "ann@example.org", tags=("a", "b"))
+    of_other = Origin(MessageSource.API, "key_3", "req_2")
+    await queued_message(database, other, "ann@example.org", tags=("a", "b"), origin=of_other)
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({}, [two.id, one.id]),
         ({"statuses": [MessageStatus.QUEUED]}, [two.id, one.id]),
@@ -151,6 +154,9 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
         ({"source": MessageSource.API}, [one.id]),
         ({"source": MessageSource.SMTP}, [two.id]),
         ({"source": MessageSource.CLI}, []),
+        ({"request_id": "req_2"}, [two.id]),
+        ({"request_id": "req_2", "key_id": "key_2"}, [two.id]),
+        ({"request_id": "req_2", "key_id": "key_3"}, []),
         ({"tag": "b", "recipient": "ann@EXAMPLE.org", "profile_id": profile.id}, [one.id]),
         ({"created_after": NOW + MINUTE}, [two.id]),
         ({"created_before": NOW + MINUTE}, [one.id]),
@@ -164,7 +170,7 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
 
 async def test_all_filters_go_together(database: Database, profile: Profile) -> None:
     """Up to three of those that fit, and all, find it, whatever else is looked at for it."""
-    origin = Origin(MessageSource.SMTP, "key_2")
+    origin = Origin(MessageSource.SMTP, "key_2", "req_2")
     message = await queued_message(database, profile, "ann@example.org", tags=("a",), origin=origin)
     fitting: dict[str, Any] = {
         "statuses": [MessageStatus.QUEUED],
@@ -173,6 +179,7 @@ async def test_all_filters_go_together(database: Database, profile: Profile) -> 
         "recipient": "ann@example.org",
         "key_id": "key_2",
         "source": MessageSource.SMTP,
+        "request_id": "req_2",
         "created_after": NOW,
         "created_before": NOW + MINUTE,
         "profile_ids": [profile.id],
