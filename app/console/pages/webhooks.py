@@ -44,7 +44,7 @@ REPLAY: Final = (
     Field("created_before", "Only events before"),
     Field("events", "Or these events", "lines", hint="One id per line."),
 )
-SECRET: Final[Mapping[str, str]] = {
+SECRET: Final[Mapping[str, Any]] = {
     "label": "Signing secret",
     "hint": "Verify the signature of each post with it, as Standard Webhooks describes.",
 }
