@@ -370,13 +370,14 @@ def test_rules_and_dashboard_are_those_of_the_project(
 
 @pytest.mark.parametrize("values", ["full", "sqlite"])
 def test_the_network_policy_lets_heloise_work(rendered: dict[str, Objects], values: str) -> None:
-    """To mail servers on each port that profiles may use, webhooks and the database."""
+    """To mail servers on each port that profiles may use, webhooks and the database, in pods too."""
     [policy] = select(rendered[values], "NetworkPolicy").values()
     dns, rest = policy["spec"]["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}
     allowed = {port["port"] for port in rest["ports"]}
     smtp = parse_ports(Settings.model_fields["allowed_ports"].default)
     assert {port for ports in smtp for port in ports} | {443, 993, 5432} <= allowed
+    assert {"namespaceSelector": {}} in rest["to"]
     opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
     for component in pods(rendered[values]):
         assert ports(containers(rendered[values])[component]).keys() <= opened
