@@ -370,7 +370,7 @@ def test_rules_and_dashboard_are_those_of_the_project(
 
 @pytest.mark.parametrize("values", ["full", "sqlite"])
 def test_the_network_policy_lets_heloise_work(rendered: dict[str, Objects], values: str) -> None:
-    """To mail servers on each port that profiles may use, webhooks and the database, in pods too."""
+    """To mail servers on each port of profiles, to webhooks and the database, in pods too."""
     [policy] = select(rendered[values], "NetworkPolicy").values()
     dns, rest = policy["spec"]["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}
