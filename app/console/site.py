@@ -21,7 +21,15 @@ from app.console.page import (
     make_asset_link,
     read_form,
 )
-from app.console.pages import domains, messages, suppressions, templates, webhooks
+from app.console.pages import (
+    domains,
+    mailboxes,
+    messages,
+    provider_webhooks,
+    suppressions,
+    templates,
+    webhooks,
+)
 from app.console.rendering import read_static_files, render
 from app.console.surface import ConsoleConfig
 from app.domain.errors import Problem
@@ -29,7 +37,15 @@ from app.domain.errors import Problem
 log = logging.getLogger(__name__)
 
 # The modules of the pages, in the order of the navigation.
-MODULES: Final = (messages, templates, suppressions, domains, webhooks)
+MODULES: Final = (
+    messages,
+    templates,
+    suppressions,
+    domains,
+    webhooks,
+    mailboxes,
+    provider_webhooks,
+)
 
 
 def build_site(services: Services, config: ConsoleConfig) -> ASGIApp:
