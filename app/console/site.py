@@ -26,6 +26,7 @@ from app.console.pages import (
     mailboxes,
     messages,
     provider_webhooks,
+    submissions,
     suppressions,
     templates,
     webhooks,
@@ -45,6 +46,7 @@ MODULES: Final = (
     webhooks,
     mailboxes,
     provider_webhooks,
+    submissions,
 )
 
 

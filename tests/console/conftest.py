@@ -1,6 +1,6 @@
 """Fixtures of the console's tests: a real service, and a real browser in front of it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Page
 
 from app.domain.clock import Clock
+from app.submission.listener import Listener
 from tests.support.api_client import Caller
 from tests.support.browser import CHROMIUM, Window, chromium, window
 from tests.support.harness import (
@@ -38,9 +39,13 @@ async def start(migrated_url: str) -> AsyncIterator[Start]:
     watched = Watched()
     async with AsyncExitStack() as stack:
 
-        async def start(*, clock: Clock | None = None, **fields: Any) -> Heloise:
-            given = settings(migrated_url, **fields)
-            return await stack.enter_async_context(serving(given, watched, clock=clock))
+        async def start(
+            *, clock: Clock | None = None, listeners: Sequence[Listener] = (), **fields: Any
+        ) -> Heloise:
+            service = serving(
+                settings(migrated_url, **fields), watched, clock=clock, listeners=listeners
+            )
+            return await stack.enter_async_context(service)
 
         yield start
     await assert_no_secret(migrated_url, watched)
