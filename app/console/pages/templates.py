@@ -33,7 +33,7 @@ FIELDS: Final = (
     Field("variables_schema", "Schema of the variables", "json", hint="A JSON Schema."),
 )
 PREVIEW: Final = (
-    Field("variables", "Variables", "json", hint='{"name": "Ann", "number": 42}'),
+    Field("variables", "Variables", "json", hint='JSON: {"name": "Ann", "number": 42}'),
     Field("locale", "Language", hint="Such as de-AT. Empty: the parts without a language."),
     Field("version", "Version", "number", hint="Empty: the latest, which may be a draft."),
 )
