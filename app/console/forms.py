@@ -127,13 +127,15 @@ class Form:
         return visit.render("form.html", status=self.status, form=self, **values)
 
 
-async def read_list(visit: Visit, path: str, filters: Sequence[Field] = ()) -> tuple[Any, Form]:
+async def read_list(
+    visit: Visit, path: str, filters: Sequence[Field] = (), *, limit: int | None = None
+) -> tuple[Any, Form]:
     """Return a page of a list, by the filters and the cursor of the URL, and its form."""
     query = visit.request.query_params
     form = Form.read(filters, query)
     params = {name: value.strip() for name, value in form.values.items()}
     try:
-        page = await visit.api.get(path, {**params, "cursor": query.get("cursor")})
+        page = await visit.api.get(path, {**params, "cursor": query.get("cursor"), "limit": limit})
     except ApiError as error:
         if error.slug not in _REFUSED_FILTERS:
             raise

@@ -23,6 +23,7 @@ from app.console.page import (
 )
 from app.console.pages import (
     domains,
+    events,
     mailboxes,
     messages,
     provider_webhooks,
@@ -47,6 +48,7 @@ MODULES: Final = (
     mailboxes,
     provider_webhooks,
     submissions,
+    events,
 )
 
 

@@ -1,0 +1,44 @@
+"""Show the events of a tenant, as webhooks and the event stream tell them."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from app.console.forms import ANY, Field, list_choices, read_list
+from app.console.page import Visit
+from app.domain.events import EventType
+from app.domain.types import Scope
+
+SHOWN: Final = 200
+RECENT: Final = timedelta(hours=1)
+KINDS: Final = sorted({event_type.partition(".")[0] for event_type in EventType})
+FILTERS: Final = (
+    Field(
+        "type",
+        "Type",
+        options=[ANY, *((f"{kind}.*", f"{kind}.*") for kind in KINDS), *list_choices(EventType)],
+    ),
+    Field("message", "Message id"),
+    Field("profile", "Profile"),
+    Field("created_after", "Later than"),
+)
+
+
+async def list_events(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """List events in the order in which they happened; without a choice those of the last hour."""
+    if not visit.request.query_params:
+        since = (visit.services.now() - RECENT).isoformat(timespec="seconds")
+        return visit.redirect("/events", created_after=since.replace("+00:00", "Z"))
+    page, filters = await read_list(visit, "/events", FILTERS, limit=SHOWN)
+    # The API always returns a cursor, since later events may follow.
+    next_cursor = page["next_cursor"] if len(page["items"]) == SHOWN else None
+    return visit.render(
+        "events/part.html" if visit.is_live else "events/list.html",
+        status=filters.status,
+        events=page["items"],
+        next_cursor=next_cursor,
+        filters=filters,
+    )
+
+
+PAGES: Final = (("GET", "/t/{tenant}/events", list_events),)
+TABS: Final = (("/events", "Events", Scope.EVENTS_READ),)
