@@ -146,6 +146,7 @@ PROFILE: Final[dict[str, Any]] = {
     "max_messages_per_connection": 1000,
     "concurrency": 10,
     "rate_limit": {"messages": 100, "recipients": None, "per_seconds": 60, "burst": None},
+    "available": 100,
     "ramp": None,
     "destinations": [],
     "timeouts": {"connect": 30.0, "command": 120.0, "data": 600.0},

@@ -126,6 +126,10 @@ class ProfileRead(ResponseModel):
         " successes."
     )
     rate_limit: RateLimitRead | None
+    available: int | None = Field(
+        description="How many messages or recipients `rate_limit` allows at once now. Null: no"
+        " limit."
+    )
     ramp: RampRead | None
     destinations: list[DestinationRead]
     timeouts: TimeoutsRead
@@ -167,6 +171,7 @@ class ProfileRead(ResponseModel):
         now: datetime,
         ehlo: EffectiveEhlo,
         *,
+        available: int | None = None,
         caller_key: ApiKey | None = None,
     ) -> Self:
         """Build from a profile and what is left of its limits, as the key may see it."""
@@ -176,6 +181,7 @@ class ProfileRead(ResponseModel):
             health,
             effective_ehlo=ehlo,
             auth=AuthRead.of(profile),
+            available=available,
             ramp=RampRead.of(limits[NO_DESTINATION], now) if profile.ramp else None,
             destinations=[
                 DestinationRead.of(destination, limits[destination.number], now)

@@ -24,7 +24,7 @@ from app.domain.networks import AddressGuard
 from app.domain.types import ApiKey, LaneHealth, Profile, Tenant
 from app.store import events
 from app.store.profiles import queries as profiles
-from app.store.profiles.destinations import change_destinations, load_limits
+from app.store.profiles.destinations import change_destinations, load_available, load_limits
 from app.store.profiles.rows import secret_field
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
@@ -180,6 +180,7 @@ async def read_all(
         connection, tenant_id=tenant.id, profile_ids=[row.id for row in rows]
     )
     limits = await load_limits(connection, tenant_id=tenant.id, profiles=rows, now=now)
+    available = await load_available(connection, tenant_id=tenant.id, profiles=rows, now=now)
     return [
         ProfileRead.of(
             row,
@@ -187,6 +188,7 @@ async def read_all(
             limits.get(row.id, {}),
             now,
             effective_ehlo(names.of_profile(row.ehlo_name, tenant.ehlo_name), local_address(row)),
+            available=available.get(row.id),
             caller_key=caller_key,
         )
         for row in rows

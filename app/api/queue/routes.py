@@ -1,12 +1,14 @@
 """Serve `/queue`: what waits, and why."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from app.api.auth.dependencies import QueueReader
-from app.api.http.page_query import ListQuery
 from app.api.http.pagination import Paging, decode_cursor
 from app.api.openapi import tenant_problems
-from app.api.queue.schemas import QueueRead
+from app.api.profiles.filter import resolve_profile_ids
+from app.api.queue.schemas import QueueQuery, QueueRead
 from app.api.queue.service import read_queue
 from app.api.services import ReadyServices
 from app.domain.errors import FieldError, InvalidRequest
@@ -20,27 +22,29 @@ router = APIRouter(tags=["Queue"])
     "/queue",
     operation_id="get_queue",
     summary="Get the queue",
-    responses=tenant_problems("invalid-request"),
+    responses=tenant_problems("profile-not-found", "invalid-request"),
 )
-async def get_queue(paging: ListQuery, caller: QueueReader, services: ReadyServices) -> QueueRead:
+async def get_queue(
+    query: Annotated[QueueQuery, Query()], caller: QueueReader, services: ReadyServices
+) -> QueueRead:
     """Get the depth and age of the queue, the throughput, and the profiles that hold mail up.
 
     `items` lists the profiles with waiting messages or a fault, failing ones first. A key that is
     bound to profiles gets only their messages. Without `Heloise-Tenant`, an admin key gets all
-    tenants' queue. Requires the scope `messages:read`.
+    tenants' queue, and `service`. Requires the scope `messages:read`.
     """
     scope = QueueScope(
         tenant_id=None if caller is None else caller.tenant_id,
-        profile_ids=None if caller is None else caller.profiles,
+        profile_ids=await resolve_profile_ids(services.database, caller, query.profile),
     )
-    after, now = _parse_place(paging), services.now()
+    after, now = _parse_place(query), services.now()
     async with services.database.reading() as connection:
         return await read_queue(
             connection,
             scope,
             now=now,
             alive_since=services.alive_since(now),
-            limit=paging.limit,
+            limit=query.limit,
             after=after,
         )
 

@@ -5,8 +5,8 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import ResponseModel
-from app.api.http.pagination import Page
+from app.api.http.fields import ResponseModel, Text
+from app.api.http.pagination import Page, Paging
 from app.domain.delivery.waiting import SERVER_SILENT, describe_fault
 from app.domain.outcome.outcome import Verdict
 from app.domain.types import MessageStatus, ProfileState
@@ -17,7 +17,22 @@ EXAMPLE: Final[dict[str, Any]] = {
     "due": 38,
     "oldest_at": "2026-01-15T08:12:44Z",
     "next_attempt_at": "2026-01-15T09:30:20Z",
-    "workers": 2,
+    "workers": 1,
+    "service": {
+        "workers": [
+            {
+                "id": "wrk_0198c5a2d3f07b6e8a4c1d2e3f405162",
+                "hostname": "mail-1",
+                "pid": 4711,
+                "started_at": "2026-01-15T07:00:00Z",
+                "seen_at": "2026-01-15T09:29:55Z",
+                "leased": 8,
+                "leased_until": "2026-01-15T09:30:30Z",
+            }
+        ],
+        "database_bytes": 73400320,
+        "purged_at": "2026-01-15T09:00:00Z",
+    },
     "throughput": {
         "since": "2026-01-15T09:25:00Z",
         "attempts": {"delivered": 310, "defer": 12, "bounce": 3, "again": 0},
@@ -52,6 +67,46 @@ VERDICTS: Final = (
     "`delivered`, `defer` (Heloise tries again later), `bounce`, `again` (Heloise sends in another"
     " transaction at once)."
 )
+
+
+class QueueQuery(Paging):
+    """Whose queue to read, and which page of its profiles."""
+
+    profile: Text | None = Field(
+        default=None,
+        max_length=100,
+        description="Only this profile, by id or name. An admin key without `Heloise-Tenant` needs"
+        " the id.",
+    )
+
+
+class WorkerRead(ResponseModel):
+    """A delivering process that is alive."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    hostname: str
+    pid: int = Field(description="The id of its process on that machine.")
+    started_at: datetime
+    seen_at: datetime = Field(description="When it sent its last heartbeat.")
+    leased: int = Field(description="The messages that it is sending.")
+    leased_until: datetime | None = Field(
+        description="When its last lease ends. It renews its leases before."
+    )
+
+
+class ServiceRead(ResponseModel):
+    """The state of the whole service."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    workers: list[WorkerRead]
+    database_bytes: int = Field(description="The size of the database.")
+    purged_at: datetime | None = Field(
+        description="When Heloise last deleted the expired data of the tenant that it purged"
+        " longest ago. Null: of none yet."
+    )
 
 
 class ThroughputRead(ResponseModel):
@@ -118,4 +173,8 @@ class QueueRead(Page[QueueProfileRead]):
     oldest_at: datetime | None = Field(description="When the oldest of them was accepted.")
     next_attempt_at: datetime | None = Field(description="When the next one becomes due.")
     workers: int = Field(description="Delivering processes that are alive, of all tenants.")
+    service: ServiceRead | None = Field(
+        description="Workers, database and retention. Only for admin keys without"
+        " `Heloise-Tenant`; otherwise null."
+    )
     throughput: ThroughputRead

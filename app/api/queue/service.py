@@ -8,10 +8,17 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.http.pagination import encode_cursor
-from app.api.queue.schemas import OPEN_STATUSES, QueueProfileRead, QueueRead, ThroughputRead
+from app.api.queue.schemas import (
+    OPEN_STATUSES,
+    QueueProfileRead,
+    QueueRead,
+    ServiceRead,
+    ThroughputRead,
+)
 from app.domain.outcome.outcome import Verdict
 from app.store.delivery import queue
 from app.store.delivery.queue import QueuePlace, QueueScope
+from app.store.delivery.service_state import load_service_state
 
 THROUGHPUT_SPAN: Final = timedelta(minutes=5)
 NO_ATTEMPTS: Final[Mapping[Verdict, int]] = {}
@@ -26,7 +33,13 @@ async def read_queue(
     limit: int,
     after: QueuePlace | None = None,
 ) -> QueueRead:
-    """Read the queue and a page of its profiles; workers are gone without a heartbeat."""
+    """Read the queue and a page of its profiles; workers are gone without a heartbeat.
+
+    Of all tenants, with the state of the service.
+    """
+    service = None
+    if scope.tenant_id is None:
+        service = await load_service_state(connection, alive_since=alive_since)
     depth = await queue.load_depth(connection, scope, now)
     moments = await queue.load_moments(connection, scope, now=now, alive_since=alive_since)
     throughput = await queue.load_throughput(connection, scope, since=now - THROUGHPUT_SPAN)
@@ -41,6 +54,7 @@ async def read_queue(
         oldest_at=moments.oldest_at,
         next_attempt_at=moments.next_attempt_at,
         workers=moments.workers,
+        service=service and ServiceRead.model_validate(service),
         throughput=ThroughputRead(since=throughput.since, attempts=_fill(total)),
         items=[
             QueueProfileRead.of(row, _fill(attempts.get(row.id, NO_ATTEMPTS)))

@@ -8,12 +8,10 @@ from fastapi import APIRouter, Path, Query
 from app.api.auth.dependencies import SubmissionReader
 from app.api.http.pagination import read_page
 from app.api.openapi import tenant_problems
-from app.api.profiles.filter import resolve_profile_id
-from app.api.services import ReadyServices, Services
+from app.api.profiles.filter import resolve_profile_ids
+from app.api.services import ReadyServices
 from app.api.submissions.schemas import EXAMPLE, SubmissionPage, SubmissionQuery, SubmissionRead
-from app.auth.caller import Caller
-from app.domain.errors import FieldError, InvalidRequest, NotFound
-from app.domain.ids import is_id
+from app.domain.errors import NotFound
 from app.store import submissions
 from app.store.submissions import SubmissionFilter
 
@@ -45,7 +43,7 @@ async def list_submissions(
             message_id=query.message,
             started_after=query.started_after,
             started_before=query.started_before,
-            profile_ids=await _resolve_profiles(services, caller, query.profile),
+            profile_ids=await resolve_profile_ids(services.database, caller, query.profile),
         ),
     )
     return await read_page(services.database, query, "sub", load, SubmissionPage, SubmissionRead.of)
@@ -74,19 +72,3 @@ async def get_submission(
     if session is None:
         raise NotFound("submission", submission)
     return SubmissionRead.of(session)
-
-
-async def _resolve_profiles(
-    services: Services, caller: Caller | None, profile: str | None
-) -> tuple[str, ...] | None:
-    """Return the ids of the profiles to list within the caller's reach; None for all."""
-    if profile is None:
-        return None if caller is None else caller.profiles
-    if caller is None:
-        if not is_id(profile, "prf"):
-            msg = "write the profile's id, or name its tenant in the header Heloise-Tenant"
-            raise InvalidRequest(f"query.profile: {msg}", [FieldError(("query", "profile"), msg)])
-        return (profile,)
-    async with services.database.reading() as connection:
-        profile_id = await resolve_profile_id(connection, caller, profile)
-    return (profile_id,) if caller.can_reach(profile_id) else ()

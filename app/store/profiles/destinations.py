@@ -1,4 +1,4 @@
-"""Store what is left of the limits of destinations, and reset the queues of their messages."""
+"""Store what is left of the limits of profiles, and reset the queues of their messages."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery.destination_limit import DestinationLimit, list_limits
 from app.domain.delivery.destinations import NO_DESTINATION
-from app.domain.delivery.token_bucket import Bucket
+from app.domain.delivery.token_bucket import Bucket, count_permits, refill
 from app.domain.types import Profile
 from app.store.tables.core import UNFINISHED, destination_buckets, lanes, messages
 
@@ -102,6 +102,30 @@ async def load_limits(
         }
         for profile in profiles
         if profile.id in ids
+    }
+
+
+async def load_available(
+    connection: AsyncConnection, *, tenant_id: str, profiles: Sequence[Profile], now: datetime
+) -> dict[str, int]:
+    """Count what the rate limits of a tenant's profiles allow at once, by profile id."""
+    limits = {
+        profile.id: profile.rate_limit
+        for profile in profiles
+        if profile.rate_limit is not None and profile.tenant_id == tenant_id
+    }
+    if not limits:
+        return {}
+    query = select(lanes.c.profile_id, lanes.c.tokens, lanes.c.tokens_at).where(
+        lanes.c.profile_id.in_(limits)
+    )
+    buckets = {
+        row.profile_id: None if row.tokens is None else Bucket(row.tokens, row.tokens_at)
+        for row in await connection.execute(query)
+    }
+    return {
+        profile_id: count_permits(refill(buckets.get(profile_id), limit, now))
+        for profile_id, limit in limits.items()
     }
 
 

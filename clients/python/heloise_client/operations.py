@@ -138,7 +138,7 @@ class Heloise(Connection):
         """Erase an address from all messages of the tenant, for example under the GDPR."""
         return self.call(Call(method="DELETE", path=f"/recipients/{quote_path(address)}"))
 
-    def get_queue(self, **query: Unpack[types.PageQuery]) -> types.QueueRead:
+    def get_queue(self, **query: Unpack[types.GetQueueQuery]) -> types.QueueRead:
         """Get the queue."""
         return self.call(Call(method="GET", path="/queue", query=query))
 
@@ -684,7 +684,7 @@ class AsyncHeloise(AsyncConnection):
         """Erase an address from all messages of the tenant, for example under the GDPR."""
         return await self.call(Call(method="DELETE", path=f"/recipients/{quote_path(address)}"))
 
-    async def get_queue(self, **query: Unpack[types.PageQuery]) -> types.QueueRead:
+    async def get_queue(self, **query: Unpack[types.GetQueueQuery]) -> types.QueueRead:
         """Get the queue."""
         return await self.call(Call(method="GET", path="/queue", query=query))
 

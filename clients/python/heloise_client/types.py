@@ -1126,6 +1126,8 @@ class ProfileRead(TypedDict):
     concurrency: int
     """The number of connections that the server currently handles well."""
     rate_limit: RateLimitRead | None
+    available: int | None
+    """How many messages or recipients `rate_limit` allows at once now."""
     ramp: RampRead | None
     destinations: list[DestinationRead]
     timeouts: TimeoutsRead
@@ -1333,6 +1335,8 @@ class QueueRead(TypedDict):
     """When the next one becomes due."""
     workers: int
     """Delivering processes that are alive, of all tenants."""
+    service: ServiceRead | None
+    """Workers, database and retention."""
     throughput: ThroughputRead
 
 
@@ -1540,6 +1544,16 @@ class RetryUpdate(TypedDict, total=False):
     cap_seconds: float | None
     max_age_seconds: int | None
     max_unknown_outcomes: int | None
+
+
+class ServiceRead(TypedDict):
+    """The state of the whole service."""
+
+    workers: list[WorkerRead]
+    database_bytes: int
+    """The size of the database."""
+    purged_at: str | None
+    """When Heloise last deleted the expired data of the tenant that it purged longest ago."""
 
 
 class StageRead(TypedDict):
@@ -2143,6 +2157,22 @@ class WebhookUpdate(TypedDict, total=False):
     """`true` enables the webhook and posts the events that waited."""
 
 
+class WorkerRead(TypedDict):
+    """A delivering process that is alive."""
+
+    id: str
+    hostname: str
+    pid: int
+    """The id of its process on that machine."""
+    started_at: str
+    seen_at: str
+    """When it sent its last heartbeat."""
+    leased: int
+    """The messages that it is sending."""
+    leased_until: str | None
+    """When its last lease ends."""
+
+
 class PageQuery(TypedDict, total=False):
     """Parameters of a list: the size of a page, and the page to begin with."""
 
@@ -2233,6 +2263,13 @@ class ListAttemptsQuery(PageQuery, total=False):
 
     transcript: bool
     """Whether to include the SMTP dialogue of each attempt, without secrets."""
+
+
+class GetQueueQuery(PageQuery, total=False):
+    """Parameters of `get_queue`."""
+
+    profile: str
+    """Only this profile, by id or name."""
 
 
 class ListTemplateVersionsQuery(TypedDict, total=False):

@@ -72,6 +72,7 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
         "max_messages_per_connection": 1000,
         "concurrency": 10,
         "rate_limit": None,
+        "available": None,
         "ramp": None,
         "destinations": [],
         "timeouts": {"connect": 30.0, "command": 120.0, "data": 600.0},
@@ -316,8 +317,10 @@ async def test_a_change_leaves_alone_what_it_does_not_name(api: Api, acme: Calle
         "auth": before["auth"] | {"mechanism": "login"},
         "timeouts": {"connect": 5.0, "command": 120.0, "data": 600.0},
         "rate_limit": {"messages": 7, "recipients": None, "per_seconds": 60, "burst": None},
+        "available": 7,
         "updated_at": after["updated_at"],
     }
+    assert before["available"] == 100
     assert await api.opened(before["id"], "password") == CANARY
 
 

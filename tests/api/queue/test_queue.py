@@ -98,3 +98,32 @@ async def test_live_workers_are_counted(api: Api, sender: Caller) -> None:
                 connection, worker_id=name, hostname="h", pid=1, started_at=now, now=seen_at
             )
     assert (await sender.read("/queue"))["workers"] == 1
+
+
+async def test_one_profile_alone_is_read(api: Api, sender: Caller) -> None:
+    """By name or id; an admin of all tenants needs the id."""
+    profile = await sender.made("/profiles", PROFILE | {"name": "bulk"})
+    await sender.made("/messages", MESSAGE | {"profile": "bulk"})
+    for path in ("/queue?profile=bulk", f"/queue?profile={profile['id']}"):
+        read = await sender.read(path)
+        assert (read["due"], [row["profile"] for row in read["items"]]) == (1, ["bulk"])
+    assert (await sender("GET", "/queue?profile=nobody")).status_code == 404
+    assert (await api.admin.read(f"/queue?profile={profile['id']}"))["due"] == 1
+    assert (await api.admin("GET", "/queue?profile=bulk")).status_code == 422
+
+
+async def test_an_admin_reads_the_state_of_the_service(api: Api, sender: Caller) -> None:
+    """Workers with their leases, the size of the database, the last purge; a tenant does not."""
+    now = api.services.now()
+    async with api.services.database.transaction() as connection:
+        await workers.record_heartbeat(
+            connection, worker_id="wrk_1", hostname="mail-1", pid=7, started_at=now, now=now
+        )
+    service = (await api.admin.read("/queue"))["service"]
+    assert service["database_bytes"] > 0
+    assert service["purged_at"] is None
+    [worker] = service["workers"]
+    assert (worker["hostname"], worker["pid"]) == ("mail-1", 7)
+    assert (worker["leased"], worker["leased_until"]) == (0, None)
+    assert (await sender.read("/queue"))["service"] is None
+    assert (await api.admin_for("acme").read("/queue"))["service"] is None
