@@ -26,6 +26,7 @@ from app.console.pages import (
     events,
     mailboxes,
     messages,
+    profiles,
     provider_webhooks,
     submissions,
     suppressions,
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 # The modules of the pages, in the order of the navigation.
 MODULES: Final = (
     messages,
+    profiles,
     templates,
     suppressions,
     domains,

@@ -1,7 +1,8 @@
 """Run the catch-all SMTP server, strict about EHLO names.
 
 It replies like Postfix with `reject_non_fqdn_helo_hostname`, which refuses the `EHLO localhost` of
-containers.
+containers. It also refuses names below `.invalid`, which no DNS has (RFC 6761 section 6.4), as
+strict servers refuse all names without an address.
 """
 
 import socket
@@ -34,6 +35,7 @@ MIN_MESSAGE_BYTES: Final = 32 * 1024 * 1024  # the lower bound of the limit
 BUFFERED_MESSAGES: Final = 8  # of the largest size, in memory at once
 MAX_CONNECTIONS: Final = 500
 GRACE_SECONDS: Final = 5.0
+NO_DOMAIN: Final = ".invalid"
 
 
 class Catcher:
@@ -105,11 +107,14 @@ def _subject(content: bytes) -> str:
 def _check_client_name(name: str) -> None:
     """Raise ValueError, with a strict server's reply, unless the name is a valid EHLO name."""
     try:
-        parse_ehlo_name(name)
+        parsed = parse_ehlo_name(name)
     except ValueError:
-        raise ValueError(
-            f"<{name}>: Helo command rejected: need fully-qualified hostname"
-        ) from None
+        fault = "need fully-qualified hostname"
+    else:
+        if not parsed.endswith(NO_DOMAIN):
+            return
+        fault = "Host not found"
+    raise ValueError(f"<{name}>: Helo command rejected: {fault}")
 
 
 @asynccontextmanager

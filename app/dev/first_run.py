@@ -32,6 +32,7 @@ from app.store.tenants import queries as tenants
 
 LOOPBACK: Final = "127.0.0.1"
 TENANT: Final = "dev"
+TENANT_EHLO_NAME: Final = "dev.example"
 MAX_SHOWN_PROFILES: Final = 10
 
 
@@ -52,6 +53,8 @@ class DevProfile:
 PROFILES: Final[Sequence[DevProfile]] = (
     DevProfile("transactional", "mail.dev.example", "Billing <billing@mail.dev.example>"),
     DevProfile("marketing", "news.dev.example", "News <news@news.dev.example>"),
+    # The inbox refuses this name, so that you see what happens then, and how to mend it.
+    DevProfile("misnamed", "app.invalid", "Orders <orders@dev.example>"),
 )
 
 
@@ -76,7 +79,9 @@ async def prepare(
     key = await api_keys.find_by_hash(connection, hash=hash_secret(keys.api_key))
     if key is None:
         tenant = await tenant_actions.create(
-            connection, audit_context, TenantCreate(slug=TENANT, name="Trying Heloise out")
+            connection,
+            audit_context,
+            TenantCreate(slug=TENANT, name="Trying Heloise out", ehlo_name=TENANT_EHLO_NAME),
         )
         for profile in PROFILES:
             await _make_profile(connection, vault, tenant.id, profile, smtp_port, now)

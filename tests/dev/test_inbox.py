@@ -63,6 +63,19 @@ async def test_a_name_that_is_none_is_refused(
     client.close()
 
 
+async def test_a_name_that_no_dns_has_is_refused(catching_inbox: Catching) -> None:
+    """As by servers that look names up; the profile `misnamed` has such a name."""
+    client = catching_inbox.client()
+    await client.connect()
+    reply = await client.execute_command(b"EHLO", b"app.invalid")
+    assert (reply.code, reply.message) == (
+        504,
+        "5.5.2 <app.invalid>: Helo command rejected: Host not found",
+    )
+    assert (await client.execute_command(b"EHLO", b"dev.example")).code == 250
+    client.close()
+
+
 @pytest.mark.parametrize("name", ["mail.example.com", "[192.0.2.1]"])
 async def test_a_name_and_an_address_literal_are_taken(catching_inbox: Catching, name: str) -> None:
     """As the RFC has it."""

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.async_api import BrowserContext, Page, Request, async_playwright
+from playwright.async_api import BrowserContext, Page, Request, async_playwright, expect
 
 from tests.support.waiting import until
 
 CHROMIUM = shutil.which("chromium")
+# Longer than a busy machine takes.
+expect.set_options(timeout=60_000)
 # Without these, Chromium calls its maker's hosts.
 OPTIONS = (
     "--headless=new",

@@ -1,0 +1,238 @@
+"""Show profiles, verify and change them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from app.console.api_client import ApiError
+from app.console.page import Visit
+from app.console.pages import profile_form as forms
+from app.domain.types import Scope
+
+UNPROCESSABLE: Final = 422
+CREATE: Final = "/new-profile"
+
+
+async def list_profiles(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """List the profiles with their state and what waits for them."""
+    page = await visit.api.get("/profiles", {"cursor": visit.request.query_params.get("cursor")})
+    template = "profiles/cards.html" if visit.is_live else "profiles/list.html"
+    return visit.render(
+        template,
+        profiles=page["items"],
+        next_cursor=page["next_cursor"],
+        queue=await _load_queue(visit),
+    )
+
+
+async def show_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show a profile with its health."""
+    return await _render_profile(visit)
+
+
+async def verify_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Verify a profile, and show the stages."""
+    body = {name: visit.form.get(name, "").strip() or None for name in ("recipient", "sender")}
+    try:
+        report = await visit.api.call("POST", f"{_path(visit)}/verify", body=body)
+    except ApiError as error:
+        return await _render_profile(
+            visit, status=error.status, errors=error.field_errors, problem=error.detail
+        )
+    return await _render_profile(visit, report=report)
+
+
+async def lead_to_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Lead from the result of verify, loaded again, to the profile."""
+    return visit.redirect(_path(visit))
+
+
+async def use_ehlo_name(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Set the EHLO name."""
+    name = visit.form.get("ehlo_name", "")
+    return await _change(
+        visit,
+        "PATCH",
+        body={"ehlo_name": name},
+        notice=f"The EHLO name is now {name}. Messages that wait go out with it.",
+    )
+
+
+async def pause_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Pause a profile."""
+    return await _change(
+        visit, "POST", "/pause", notice="The profile is paused: its messages wait."
+    )
+
+
+async def resume_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Resume a profile, or try its failing server at once."""
+    return await _change(
+        visit, "POST", "/resume", notice="The profile is active. Heloise tries its server at once."
+    )
+
+
+async def send_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Send a test message, and lead to its page."""
+    profile = await visit.api.get(_path(visit))
+    body = {
+        "profile": profile["id"],
+        "to": [visit.form.get("to", "").strip()],
+        "subject": f"Test of the profile {profile['name']}",
+        "text": f"Heloise sent this message through the profile {profile['name']}.",
+    }
+    if sender := visit.form.get("from", "").strip():
+        body["from"] = sender
+    try:
+        message = await visit.api.call("POST", "/messages", body=body)
+    except ApiError as error:
+        errors = {path.partition(".")[0]: text for path, text in error.field_errors.items()}
+        return await _render_profile(
+            visit, status=error.status, errors=errors, problem=error.detail
+        )
+    return visit.redirect(f"/messages/{message['id']}", "Heloise accepted the test message.")
+
+
+async def show_new_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show the form of a new profile."""
+    return _render_form(visit, None, forms.NEW)
+
+
+async def create_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Create a profile."""
+    try:
+        body = {
+            name: value
+            for name, value in forms.parse(visit.form).items()
+            if value is not None and value != {}
+        }
+        profile = await visit.api.call("POST", "/profiles", body=body)
+    except (forms.FormError, ApiError) as error:
+        return _render_form(visit, None, forms.keep(visit.form), error)
+    return visit.redirect(f"/profiles/{profile['id']}", "The profile is ready. Verify it.")
+
+
+async def show_changes(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show the form of a profile."""
+    profile = await visit.api.get(_path(visit))
+    return _render_form(visit, profile, forms.fill(profile))
+
+
+async def change_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Change the fields of a profile that differ from what the form showed."""
+    profile = await visit.api.get(_path(visit))
+    try:
+        changes = forms.diff(forms.parse(forms.fill(profile)), forms.parse(visit.form))
+        await visit.api.call("PATCH", _path(visit), body=changes)
+    except (forms.FormError, ApiError) as error:
+        return _render_form(visit, profile, forms.keep(visit.form), error)
+    return visit.redirect(f"/profiles/{profile['id']}", "The changes are saved.")
+
+
+async def ask_deletion(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Ask whether to delete a profile, with the number of messages that wait."""
+    return await _render_deletion(visit)
+
+
+async def delete_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Delete a profile; its waiting messages only where the form says so."""
+    params = {"cancel_pending": visit.form.get("cancel_pending", "false")}
+    try:
+        await visit.api.call("DELETE", _path(visit), params)
+    except ApiError as error:
+        return await _render_deletion(visit, status=error.status, problem=error.detail)
+    return visit.redirect("/profiles", "The profile is deleted.")
+
+
+def _path(visit: Visit) -> str:
+    return f"/profiles/{visit.request.path_params['profile']}"
+
+
+async def _load_queue(visit: Visit, profile: str | None = None) -> Mapping[str, Any]:
+    """Return what waits, by profile id; empty for a key that may not read messages."""
+    if not visit.can(Scope.MESSAGES_READ):
+        return {}
+    queue = await visit.api.get("/queue", {"profile": profile, "limit": 200})
+    return {item["profile_id"]: item for item in queue["items"]}
+
+
+async def _render_profile(
+    visit: Visit,
+    *,
+    status: int = 200,
+    report: Mapping[str, Any] | None = None,
+    errors: Mapping[str, str] = {},
+    problem: str | None = None,
+) -> Any:  # noqa: ANN401 - an ASGI response
+    profile = await visit.api.get(_path(visit))
+    queue = await _load_queue(visit, profile["id"])
+    template = "profiles/health.html" if visit.is_live else "profiles/profile.html"
+    return visit.render(
+        template,
+        status=status,
+        profile=profile,
+        waiting=queue.get(profile["id"]),
+        base=visit.link(f"/profiles/{profile['id']}"),
+        report=report,
+        typed=visit.form,
+        errors=errors,
+        problem=None if errors else problem,
+    )
+
+
+def _render_form(
+    visit: Visit,
+    profile: Mapping[str, Any] | None,
+    values: Mapping[str, str],
+    error: forms.FormError | ApiError | None = None,
+) -> Any:  # noqa: ANN401 - an ASGI response
+    errors = {} if error is None else forms.assign_errors(error.field_errors)
+    status = error.status if isinstance(error, ApiError) else UNPROCESSABLE
+    return visit.render(
+        "profiles/form.html",
+        status=200 if error is None else status,
+        profile=profile,
+        values=values,
+        errors=errors,
+        problem=error.detail if isinstance(error, ApiError) and not errors else None,
+        choices=forms.CHOICES,
+    )
+
+
+async def _render_deletion(visit: Visit, *, status: int = 200, problem: str | None = None) -> Any:  # noqa: ANN401 - an ASGI response
+    profile = await visit.api.get(_path(visit))
+    queue = await _load_queue(visit, profile["id"])
+    return visit.render(
+        "profiles/delete.html",
+        status=status,
+        profile=profile,
+        waiting=queue.get(profile["id"], {}).get("messages", 0),
+        problem=problem,
+    )
+
+
+async def _change(
+    visit: Visit, method: str, action: str = "", *, notice: str, body: object = None
+) -> Any:  # noqa: ANN401 - an ASGI response
+    profile = await visit.api.call(method, f"{_path(visit)}{action}", body=body)
+    return visit.redirect(f"/profiles/{profile['id']}", notice)
+
+
+_PROFILE: Final = "/t/{tenant}/profiles/{profile}"
+PAGES: Final = (
+    ("GET", "/t/{tenant}/profiles", list_profiles),
+    ("GET", f"/t/{{tenant}}{CREATE}", show_new_profile),
+    ("POST", f"/t/{{tenant}}{CREATE}", create_profile),
+    ("GET", _PROFILE, show_profile),
+    ("GET", f"{_PROFILE}/verify", lead_to_profile),
+    ("POST", f"{_PROFILE}/verify", verify_profile),
+    ("POST", f"{_PROFILE}/ehlo-name", use_ehlo_name),
+    ("POST", f"{_PROFILE}/pause", pause_profile),
+    ("POST", f"{_PROFILE}/resume", resume_profile),
+    ("GET", f"{_PROFILE}/test", lead_to_profile),
+    ("POST", f"{_PROFILE}/test", send_test),
+    ("GET", f"{_PROFILE}/edit", show_changes),
+    ("POST", f"{_PROFILE}/edit", change_profile),
+    ("GET", f"{_PROFILE}/delete", ask_deletion),
+    ("POST", f"{_PROFILE}/delete", delete_profile),
+)
+TABS: Final = (("/profiles", "Profiles", Scope.PROFILES_READ),)
