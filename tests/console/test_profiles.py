@@ -1,5 +1,6 @@
 """Profiles: their state, verify with the doctor's names, changes, and the whole story."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Final
@@ -43,7 +44,10 @@ async def test_a_refused_name_is_mended_by_clicks(console: Console, heloise: Hel
         await expect(page.get_by_text("need fully-qualified hostname").first).to_be_visible()
         await page.get_by_role("link", name="main", exact=True).first.click()
         await expect(page.locator("#health").get_by_text("failing", exact=True)).to_be_visible()
+        gate = server.gates["ehlo"] = asyncio.Event()
         await page.get_by_role("button", name="Verify").click()
+        await expect(page.get_by_text("Verifying.")).to_be_visible()
+        gate.set()
         trial = page.get_by_role("row", name=f"{GOOD} ")
         await expect(trial.get_by_text("accepted")).to_be_visible()
         refused = page.get_by_role("row", name="main.example.com ").first

@@ -64,7 +64,7 @@ async def test_a_name_that_is_none_is_refused(
 
 
 async def test_a_name_that_no_dns_has_is_refused(catching_inbox: Catching) -> None:
-    """As by servers that look names up; the profile `misnamed` has such a name."""
+    """As by servers that look names up, so that everyone can see what a refused name does."""
     client = catching_inbox.client()
     await client.connect()
     reply = await client.execute_command(b"EHLO", b"app.invalid")
