@@ -28,6 +28,8 @@ from app.console.pages import (
     messages,
     profiles,
     provider_webhooks,
+    queue,
+    statistics,
     submissions,
     suppressions,
     templates,
@@ -43,6 +45,7 @@ log = logging.getLogger(__name__)
 MODULES: Final = (
     messages,
     profiles,
+    queue,
     templates,
     suppressions,
     domains,
@@ -51,6 +54,7 @@ MODULES: Final = (
     provider_webhooks,
     submissions,
     events,
+    statistics,
 )
 
 
