@@ -116,7 +116,7 @@ constraints: ## pin the newest versions: constraints.txt, requirements*.txt
 		> build/constraints.txt
 	@mv build/constraints.txt constraints.txt
 	@build/venv/bin/python -m pip --disable-pip-version-check install --quiet uv
-	@$(call locked,requirements.txt,pyproject.toml)
+	@$(call locked,requirements.txt,--extra otel pyproject.toml)
 	@echo "cyclonedx-bom hatchling" | tr ' ' '\n' > build/requirements-build.in
 	@$(call locked,requirements-build.txt,build/requirements-build.in)
 	@rm -rf build/venv

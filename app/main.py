@@ -31,7 +31,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
-from app import process, telemetry, worker
+from app import process, telemetry, tracing, worker
 from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
 from app.api.requests.body_budget import Budget
@@ -67,6 +67,7 @@ def from_environment(listeners: Sequence[Listener] = ()) -> FastAPI:
     """Create the app from the environment, as the factory of uvicorn's processes."""
     settings = read_settings()
     telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
+    tracing.start("serve")
     process.tune_malloc()
     process.tune_switch_interval()
     app = create_app(settings, listeners=listeners)
@@ -165,6 +166,7 @@ class _Service:
         """Run all parts while the block runs. Accepting parts end before delivering ones."""
         database, clock = self.services.database, self.services.clock
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(tracing.flush)
             stack.callback(self.message_log.flush)
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.services.renderer.close)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from app import process
+from app import process, tracing
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.maintenance import RENEWALS_PER_LEASE, SyncClock
@@ -43,6 +43,7 @@ async def run_worker(
     async with AsyncExitStack() as stack:
         database = open_database(settings)
         clock = clock or DatabaseClock(database)
+        stack.push_async_callback(tracing.flush)
         stack.push_async_callback(database.close)
         message_log = make_message_log(settings)
         stack.callback(message_log.flush)

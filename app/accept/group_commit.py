@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from app import tracing
 from app.accept.batch import Group, Submission, get_unit
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.errors import Unavailable
@@ -103,6 +105,12 @@ class Committer:
                 " send the request again.",
             )
         loop = asyncio.get_running_loop()
+        spans = tracing.produce(submission.message for submission in submissions)
+        if spans:
+            submissions = [
+                replace(submission, message=span.message)
+                for submission, span in zip(submissions, spans, strict=True)
+            ]
         entries = [_Entry(submission, loop.create_future()) for submission in submissions]
         size_bytes = sum(entry.submission.size_bytes for entry in entries)
         self._waiting_bytes += size_bytes
@@ -111,6 +119,8 @@ class Committer:
             yield entries
         finally:
             self._waiting_bytes -= size_bytes
+            for span, entry in zip(spans, entries, strict=False):  # there may be no spans
+                span.end(_find_error(entry.future))
             for entry in entries:  # nobody awaits the entry of a caller that went away
                 entry.future.cancel()
 
@@ -179,6 +189,14 @@ class Committer:
         """Store a group; return the error, or None."""
         # This process delivers reserved messages: it need not wake others for them.
         announce = len(group.reserved) < len(group.submissions)
+        parents = (submission.message.origin.traceparent for submission in group.submissions)
+        with tracing.write_group("commit", parents) as span:
+            error = await self._write_traced(group, announce=announce)
+            if error is not None:
+                span.fail(error)
+        return error
+
+    async def _write_traced(self, group: Group, *, announce: bool) -> Exception | None:
         try:
             if not group.is_plain or not await self._database.retry_transaction(
                 group.write_plain, announce=announce, autocommit=True
@@ -229,6 +247,11 @@ class Committer:
                     else:
                         return None if is_stored else database_unavailable()
         return doubt
+
+
+def _find_error(future: asyncio.Future[Any]) -> BaseException | None:
+    """Find why a message was not stored; None also if that is not known yet."""
+    return future.exception() if future.done() and not future.cancelled() else None
 
 
 async def _await_outcome(

@@ -19,6 +19,7 @@ import typer
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from app import tracing
 from app.api.http.server_protocol import BoundedProtocol
 from app.cli.environment import load_settings
 from app.domain.errors import SettingsError
@@ -78,6 +79,7 @@ def serve(
             " beside `serve`, or leave --workers out."
         )
     tls_options = _make_tls_options(settings)
+    tracing.start("serve")
     # uvicorn raises the signal again after it has stopped; a stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # A process that cannot listen must not deliver either.

@@ -36,7 +36,7 @@ def submission() -> None:
             " HELOISE_DATABASE_URL to postgresql://…, or HELOISE_SUBMISSION=true for `heloise"
             " serve`."
         )
-    prepare_process(settings)
+    prepare_process(settings, "submission")
     with open_listeners(settings) as listeners:
         run_until_stopped(settings, partial(_serve, settings, listeners))
 

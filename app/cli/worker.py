@@ -19,5 +19,5 @@ def worker() -> None:
     """
     settings = load_settings()
     settings.load_encryption_keys()
-    prepare_process(settings)
+    prepare_process(settings, "worker")
     run_until_stopped(settings, partial(run_worker, settings))

@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app import tracing
 from app.delivery.attempt import Attempts
 from app.delivery.lane_state import LaneEvent, LaneMachine
 from app.delivery.leases import Leases
@@ -56,9 +57,11 @@ class PendingSettlement:
 
     `fault` is what stopped the work, `recovered_profile_id` names a profile whose probe succeeded.
     `observed_concurrency` is a profile, and how many connections its server takes (None: all).
+    `traceparent` is the message's.
     """
 
     settlement: Settlement
+    traceparent: str | None = None
     fault: ProfileFault | None = None
     recovered_profile_id: str | None = None
     observed_concurrency: tuple[str, int | None] | None = None
@@ -105,6 +108,7 @@ class Settler:
         self._metrics.record_outcomes(attempts.outcomes.values())
         for row in attempts.rows:
             self._metrics.record_attempt(row, profile.name)
+            tracing.record_attempt(row, profile.name)
         now = self._now()
         settlement = build_settlement(attempts, retry=profile.retry, now=now, random=self._random)
         self._count_recipients(attempts.message, settlement, now)
@@ -112,6 +116,7 @@ class Settler:
         self._queue.put_nowait(
             PendingSettlement(
                 settlement=settlement,
+                traceparent=attempts.message.traceparent,
                 fault=fault,
                 recovered_profile_id=recovered_profile_id,
                 observed_concurrency=observed_concurrency,
@@ -169,7 +174,8 @@ class Settler:
         """Write a group; retry while the database is down, so that no outcome is lost."""
         while True:
             try:
-                await self._write_once(group)
+                with tracing.write_group("settle", (pending.traceparent for pending in group)):
+                    await self._write_once(group)
             except RolledBack:
                 continue
             except Unavailable:

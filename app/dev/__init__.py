@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from uvicorn.loops.auto import auto_loop_factory
 
-from app import telemetry
+from app import telemetry, tracing
 from app.api.http.server_protocol import BoundedProtocol
 from app.dev import first_run, routes
 from app.dev.catcher import Catcher, serve_catcher
@@ -58,6 +58,7 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int, submission_
         keys = load_or_create_keys(data_folder)
         settings = make_settings(data_folder, keys, host=host, port=port)
         telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
+        tracing.start("dev")
         screen = Screen(
             url=f"http://{_format_host(host)}:{port}",
             smtp_port=smtp_port,

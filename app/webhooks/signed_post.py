@@ -10,13 +10,14 @@ import httpx2
 from pydantic_core import to_json
 from standardwebhooks.webhooks import Webhook as Signer
 
-from app import __version__
+from app import __version__, tracing
 from app.domain.events import Event, build_payload
 from app.domain.webhooks import RESPONSE_TIMEOUT_SECONDS, Webhook, WebhookResponse
 from app.http_client import GuardedTransport
 from app.retry_after import parse_retry_after
 from app.smtp.resolve import Network
 from app.store.messages.views import MessageView
+from app.tracing import OpenSpan
 from app.webhooks.resend_payload import build_resend_payload
 
 MAX_RESPONSE_BYTES: Final = 1000
@@ -66,15 +67,21 @@ class Poster:
         headers = _build_headers(event.id, body, secrets, now)
         if message is not None:
             headers |= {f"svix-{name}": headers[f"webhook-{name}"] for name in SIGNED}
-        try:
-            async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
-                response = await self.client.post(webhook.url, content=body, headers=headers)
-        except TimeoutError:
-            return WebhookResponse(
-                error=f"no response within {RESPONSE_TIMEOUT_SECONDS:.0f} seconds"
-            )
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            return WebhookResponse(error=str(error) or type(error).__name__)
+        with _trace(webhook, event) as span:
+            if span.traceparent is not None:
+                headers["traceparent"] = span.traceparent
+            try:
+                async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
+                    response = await self.client.post(webhook.url, content=body, headers=headers)
+            except TimeoutError as error:
+                span.fail(error)
+                return WebhookResponse(
+                    error=f"no response within {RESPONSE_TIMEOUT_SECONDS:.0f} seconds"
+                )
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                span.fail(error)
+                return WebhookResponse(error=str(error) or type(error).__name__)
+            span.answer(response.status_code)
         return WebhookResponse(
             status_code=response.status_code,
             body=_truncate(response.content),
@@ -84,6 +91,17 @@ class Poster:
     async def close(self) -> None:
         """Close every connection."""
         await self.client.aclose()
+
+
+def _trace(webhook: Webhook, event: Event) -> OpenSpan:
+    """Open the span of a post, within the trace of the event's message."""
+    parent = None if event.message is None else event.message.traceparent
+    attributes = {
+        "heloise.webhook.id": webhook.id,
+        "heloise.event.id": event.id,
+        "heloise.event.type": event.type.value,
+    }
+    return tracing.post(webhook.url, parent, attributes)
 
 
 def _build_headers(

@@ -35,11 +35,17 @@ API = {"fastapi", "app.main", "app.api.app"}
 RENDERING = {"jinja2", "mjml", "css_inline", "jsonschema_rs", "turbohtml"}
 DATABASE = {"sqlalchemy", "asyncpg", "aiosqlite"}
 TABLES = {"rich"}  # of commands alone
+# FastAPI imports the API of OpenTelemetry; its SDK is for those who set an endpoint.
+TRACES = {"opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.instrumentation"}
 MAIL = {"email_validator", "idna", "cryptography"}
 
 WITHOUT = {
-    "import app.main": RARE | RENDERING | TABLES | {"typer", "uvicorn", "click", "filelock"},
-    "import app.cli.worker": API | RARE | RENDERING | TABLES,
+    "import app.main": RARE
+    | RENDERING
+    | TABLES
+    | TRACES
+    | {"typer", "uvicorn", "click", "filelock"},
+    "import app.cli.worker": API | RARE | RENDERING | TABLES | {"opentelemetry"},
     "import app.cli.profiles": SERVICE | RARE | RENDERING | TABLES | {"app.worker"},
     "tenant list": SERVICE | RARE | RENDERING | {"filelock"},
     "tenant list --json": SERVICE | RARE | RENDERING | TABLES,

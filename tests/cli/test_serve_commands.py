@@ -172,6 +172,18 @@ def test_serve_listens_on_a_port_for_resends_sdks(operator: Terminal) -> None:
     assert native.json()["type"] == "/problems/not-found"
 
 
+@pytest.mark.one_database
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_traces_that_cannot_be_exported_are_told(operator: Terminal, command: str) -> None:
+    """Before anything starts; the error says what to write."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(operator.environment, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+        patch.setitem(operator.environment, "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        ended = operator.run(command)
+    assert ended.code == 2
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc', should be http/protobuf" in ended.err
+
+
 def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:
     """SQLite makes files, not folders."""
     ended = terminal.run("migrate", DATABASE_URL="sqlite:///no/such/folder/heloise.db")

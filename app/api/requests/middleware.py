@@ -7,6 +7,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import tracing
 from app.api.auth.visitors import STATE as VISITOR
 from app.api.http.asgi_scope import PROBLEM
 from app.api.requests.problems import build_unexpected_response
@@ -17,6 +18,7 @@ from app.domain.clock import monotonic_seconds
 from app.domain.ids import new_id
 from app.domain.inbound.provider import hide_token
 from app.domain.trace_context import parse_traceparent, traceparent
+from app.tracing import OpenSpan
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +53,15 @@ class RequestMiddleware:
         identifier, parent = _read_ids(scope)
         request_token, trace_token = request_id.set(identifier), traceparent.set(parent)
         try:
-            await self._answer(scope, receive, send, identifier.encode("ascii"))
+            with tracing.serve(scope["method"], scope["path"]) as span:
+                await self._answer(scope, receive, send, identifier.encode("ascii"), span)
         finally:
             request_id.reset(request_token)
             traceparent.reset(trace_token)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, identifier: bytes) -> None:
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, identifier: bytes, span: OpenSpan
+    ) -> None:
         is_started = False
         path, started_seconds = scope["path"], monotonic_seconds()
 
@@ -65,7 +70,9 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 is_started = True
                 seconds = monotonic_seconds() - started_seconds
-                self._count(scope, path, message["status"], seconds)
+                route = self._find_route(scope, path)
+                self._count(scope, route, message["status"], seconds)
+                span.answer(message["status"], route)
                 _log(scope, message["status"], seconds)
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers += [(b"x-request-id", identifier), NO_SNIFFING]
@@ -78,14 +85,17 @@ class RequestMiddleware:
                 raise
             await build_unexpected_response(error, path)(scope, receive, send_with_id)
 
-    def _count(self, scope: Scope, path: str, status: int, seconds: float) -> None:
+    def _find_route(self, scope: Scope, path: str) -> str | None:
+        """Return the template of the route; None if no route answered."""
+        template: str | None = getattr(scope.get("route"), "path", None)
+        if template is None and path in self._literal_paths:
+            return path  # the fast path answered, or the request was refused before routing
+        return template
+
+    def _count(self, scope: Scope, route: str | None, status: int, seconds: float) -> None:
         """Count a request by its route; what no route answered is `other`."""
-        route = scope.get("route")
-        template = getattr(route, "path", None)
-        if template is None:  # the fast path answered, or the request was refused before routing
-            template = path if path in self._literal_paths else OTHER
         method = scope["method"]
-        self._record(method if method in METHODS else OTHER, template, status, seconds)
+        self._record(method if method in METHODS else OTHER, route or OTHER, status, seconds)
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.util import await_only
 
+from app import tracing
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import SettingsError, Unavailable
 from app.store.db import postgresql_driver, sqlite_driver
@@ -390,6 +391,7 @@ def _postgresql_engine(
         elif sqlstate(context.original_exception).startswith(DISCONNECTED):
             context.is_disconnect = True
 
+    tracing.trace_statements(engine.sync_engine)
     return engine
 
 
@@ -426,4 +428,5 @@ def _sqlite_engine(url: SqliteUrl, *, pool_size: int, begin: str) -> AsyncEngine
         autocommit = connection.get_execution_options().get(sqlite_driver.AUTOCOMMIT, False)
         connection.connection.dbapi_connection.begin_with(begin, autocommit=autocommit)
 
+    tracing.trace_statements(engine.sync_engine)
     return engine
