@@ -132,12 +132,10 @@ def _read_ids(scope: Scope) -> tuple[str, str | None]:
 
     Several `traceparent` name no parent.
     """
-    identifier: str | None = None
-    parents = list[bytes]()
+    identifier, parent, parent_count = None, b"", 0
     for name, value in scope["headers"]:
-        if name == _HEADER and identifier is None and _WELL_FORMED.fullmatch(value):
+        if name == _TRACEPARENT:
+            parent, parent_count = value, parent_count + 1
+        elif name == _HEADER and identifier is None and _WELL_FORMED.fullmatch(value):
             identifier = str(value, "ascii")
-        elif name == _TRACEPARENT:
-            parents.append(value)
-    parent = parse_traceparent(parents[0]) if len(parents) == 1 else None
-    return identifier or new_id("req"), parent
+    return identifier or new_id("req"), parse_traceparent(parent) if parent_count == 1 else None
