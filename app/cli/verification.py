@@ -13,6 +13,7 @@ from app.domain.types import Profile, Transport
 from app.settings import Settings
 from app.store.db.engine import Database
 from app.store.profiles import queries as profiles
+from app.store.profiles.ehlo_names import load_other_names
 from app.store.tenants import queries as tenants
 from app.worker import make_verifier
 
@@ -40,10 +41,13 @@ async def verify_stored(
         delivery_profile = await profiles.load_for_delivery(
             connection, tenant_id=profile.tenant_id, profile_id=profile.id
         )
+        other_names = await load_other_names(
+            connection, tenant_id=profile.tenant_id, profile_id=profile.id
+        )
     if delivery_profile is None:
         raise NotFound("profile", profile.name)
     if delivery_profile.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
-    report = await verifier.verify_stored(delivery_profile, check)
+    report = await verifier.verify_stored(delivery_profile, check, other_names=other_names)
     await save_recommendation(database, delivery_profile.profile, report, verifier.now())
     return VerifyRead.of(report, verifier.now())

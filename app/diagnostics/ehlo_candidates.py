@@ -2,27 +2,52 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from app.domain.ehlo import LOOPBACK, EhloNames, format_address_literal, is_private, parse_ehlo_name
+from app.domain.ehlo import (
+    LOOPBACK,
+    NO_OTHER_NAMES,
+    EhloNames,
+    OtherNames,
+    format_address_literal,
+    is_private,
+    parse_ehlo_name,
+)
+from app.domain.types import Profile
 
-MAX_CANDIDATES: Final = 6
+MAX_CANDIDATES: Final = 12
 # Addresses in EHLO replies, such as `Hello mail.example.com [192.0.2.1]`.
 _ADDRESS: Final = re.compile(r"[0-9a-fA-F:.]{3,45}")
 
 
 class NameSource(StrEnum):
-    """Where a name comes from. `pointer`: the PTR record of Heloise's address."""
+    """Where a name comes from, in the order of the trials.
 
+    `sender_domain`: `default_from` and `allowed_from`. `signing_domain`: the tenant's domains.
+    `pointer`: the PTR record of Heloise's address.
+    """
+
+    SENDER_DOMAIN = "sender_domain"
     PROFILE = "profile"
     TENANT = "tenant"
+    SIGNING_DOMAIN = "signing_domain"
+    OTHER_PROFILE = "other_profile"
     SERVICE = "service"
-    HOSTNAME = "hostname"
     POINTER = "pointer"
+    HOSTNAME = "hostname"
     ADDRESS_LITERAL = "address_literal"
+
+
+# So that a profile with many domains still tries the other sources.
+MAX_NAMES: Final[Mapping[NameSource, int]] = {
+    NameSource.SENDER_DOMAIN: 3,
+    NameSource.SIGNING_DOMAIN: 2,
+    NameSource.OTHER_PROFILE: 2,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,34 +59,57 @@ class Candidate:
 
 
 def list_candidates(
-    names: EhloNames, *, pointers: Sequence[str], outgoing_address: str | None
+    names: EhloNames,
+    *,
+    others: OtherNames = NO_OTHER_NAMES,
+    pointers: Sequence[str],
+    outgoing_address: str | None,
 ) -> tuple[Candidate, ...]:
-    """List at most six distinct, valid names.
+    """List at most twelve distinct, valid names, in the order of `NameSource`.
 
+    Relays such as Google's accept a client by the domain of its senders, so these come first.
     `pointers` are the PTR names of `outgoing_address`, which the server sees.
     """
-    by_name: dict[str, Candidate] = {}
-    for candidate in _list_all(names, pointers):
-        by_name.setdefault(candidate.name, candidate)
     literal = format_address_literal(outgoing_address or LOOPBACK)
-    others = [candidate for candidate in by_name.values() if candidate.name != literal]
-    return *others[: MAX_CANDIDATES - 1], Candidate(literal, NameSource.ADDRESS_LITERAL)
+    by_name: dict[str, Candidate] = {}
+    counts = Counter[NameSource]()
+    for candidate in _list_all(names, others, pointers):
+        source = candidate.source
+        if candidate.name not in {*by_name, literal} and counts[source] < MAX_NAMES.get(
+            source, MAX_CANDIDATES
+        ):
+            by_name[candidate.name] = candidate
+            counts[source] += 1
+    return (
+        *tuple(by_name.values())[: MAX_CANDIDATES - 1],
+        Candidate(literal, NameSource.ADDRESS_LITERAL),
+    )
 
 
-def _list_all(names: EhloNames, pointers: Iterable[str]) -> Iterator[Candidate]:
+def _list_all(names: EhloNames, others: OtherNames, pointers: Sequence[str]) -> Iterator[Candidate]:
     sourced_names = (
+        *((NameSource.SENDER_DOMAIN, domain) for domain in others.sender_domains),
         (NameSource.PROFILE, names.profile),
         (NameSource.TENANT, names.tenant),
+        *((NameSource.SIGNING_DOMAIN, domain) for domain in others.signing_domains),
+        *((NameSource.OTHER_PROFILE, name) for name in others.other_profiles),
         (NameSource.SERVICE, names.service),
+        *((NameSource.POINTER, pointer) for pointer in pointers),
         # A private name would leak, and servers refuse it.
         (NameSource.HOSTNAME, None if is_private(names.hostname or "") else names.hostname),
-        *((NameSource.POINTER, pointer) for pointer in pointers),
     )
     for source, text in sourced_names:
         try:
             yield Candidate(parse_ehlo_name(text or ""), source)
         except ValueError:
             continue
+
+
+def list_sender_domains(profile: Profile) -> tuple[str, ...]:
+    """List the domains of the profile's senders: of `default_from`, then of `allowed_from`."""
+    senders = [profile.default_from.address] if profile.default_from else []
+    domains = (sender.rpartition("@")[2] for sender in (*senders, *profile.allowed_from))
+    return tuple(domain.removeprefix("*.") for domain in domains if not domain.startswith("["))
 
 
 def parse_seen_address(greeting: str) -> str | None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from app.diagnostics.ehlo_advice import AdviceStatus, advise, look_up
 from app.diagnostics.ehlo_candidates import Candidate, NameSource
+from app.diagnostics.ehlo_refusals import explain_refusals
 from app.diagnostics.report import Diagnosis, NameTrial, Recommendation
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, Fault, Stage
@@ -25,11 +26,14 @@ LOOKUP_SHARE: Final = 0.3
 MAX_CLOSINGS: Final = 3
 
 SOURCE_DESCRIPTIONS: Final = {
+    NameSource.SENDER_DOMAIN: "the domain of the profile's senders",
     NameSource.PROFILE: "the profile's own name",
     NameSource.TENANT: "the tenant's name",
+    NameSource.SIGNING_DOMAIN: "a domain of the tenant",
+    NameSource.OTHER_PROFILE: "the name of another profile of the tenant",
     NameSource.SERVICE: "the service's name (HELOISE_EHLO_NAME)",
-    NameSource.HOSTNAME: "this machine's host name, which changes with the machine",
     NameSource.POINTER: "the PTR name of our address",
+    NameSource.HOSTNAME: "this machine's host name, which changes with the machine",
     NameSource.ADDRESS_LITERAL: "our address, as the server accepted none of the names",
 }
 
@@ -47,7 +51,8 @@ class EhloTrials:
 
     Tries names on one connection while the server refuses them. Opens another after an accepted
     name or a closed connection, with a pause. Stops after three 421 replies, or one unrelated
-    failure. `token` is the access token, if a login needs it.
+    failure. `token` is the access token, if a login needs it. `outgoing_address` is the one that
+    the server sees.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class EhloTrials:
         *,
         check: Check | None = None,
         token: str | None = None,
+        outgoing_address: str | None = None,
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         # Log in only if MAIL follows: repeated wrong passwords lock accounts.
@@ -65,6 +71,7 @@ class EhloTrials:
         self._network = network
         self._check = check
         self._token = token
+        self._outgoing_address = outgoing_address
         self._pause_seconds = pause_seconds
         self._trials: dict[str, NameTrial] = {}
         self._closings = 0
@@ -77,13 +84,21 @@ class EhloTrials:
             async with asyncio.timeout(seconds - lookup_seconds):
                 await self._try_all(names)
         except TimeoutError:
-            self._stop_reason = "not tried: out of time"
+            self._stop_reason = "Heloise ran out of time"
         table = tuple(
             self._trials.get(candidate.name) or NameTrial(candidate=candidate, is_accepted=None)
             for candidate in names
         )
         recommended = await recommend(table, self._network.resolver, lookup_seconds)
-        return Diagnosis(names=table, recommendation=recommended, detail=self._stop_reason)
+        detail = self._stop_reason
+        if recommended is None:
+            detail = explain_refusals(
+                table,
+                host=self._identity.host,
+                outgoing_address=self._outgoing_address,
+                stop_reason=self._stop_reason,
+            )
+        return Diagnosis(names=table, recommendation=recommended, detail=detail)
 
     async def _try_all(self, names: Sequence[Candidate]) -> None:
         while not self._stop_reason:
@@ -94,7 +109,7 @@ class EhloTrials:
                 await asyncio.sleep(self._pause_seconds)
             await self._try_on_connection(untried)
             if len(self._trials) == before and not self._stop_reason:
-                self._stop_reason = "the server did not allow a trial"
+                self._stop_reason = "The server did not allow a trial"
 
     async def _try_on_connection(self, candidates: Sequence[Candidate]) -> None:
         """Try names on one connection, until the server accepts one or it ends."""

@@ -1,14 +1,15 @@
 """Verify profiles with their decrypted secrets and effective EHLO name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from app.diagnostics.ehlo_candidates import list_sender_domains
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
 from app.diagnostics.verify import Subject, Token, get_no_token, verify
-from app.domain.ehlo import EhloNames
+from app.domain.ehlo import NO_OTHER_NAMES, EhloNames, OtherNames
 from app.domain.errors import SealError
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import Profile
@@ -33,23 +34,35 @@ class Verifier:
     now: Callable[[], datetime]
 
     async def verify_stored(
-        self, delivery_profile: DeliveryProfile, check: Check | None = None
+        self,
+        delivery_profile: DeliveryProfile,
+        check: Check | None = None,
+        *,
+        other_names: OtherNames = NO_OTHER_NAMES,
     ) -> Report:
-        """Verify a stored profile as delivery would use it."""
+        """Verify a stored profile as delivery would use it.
+
+        If the server refuses its EHLO name, verify tries the domains of its senders and
+        `other_names`.
+        """
         profile = delivery_profile.profile
         try:
             secrets = delivery_profile.open_secrets(self.open_sealed)
         except SealError as error:
             failure = Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))
             return await self._verify(
-                delivery_profile, NO_SECRETS, _make_failing_token(failure), check
+                delivery_profile, NO_SECRETS, _make_failing_token(failure), check, other_names
             )
 
         async def token() -> str | Failure:
             return await self.tokens.get(profile)
 
         return await self._verify(
-            delivery_profile, secrets, token if profile.oauth else get_no_token, check
+            delivery_profile,
+            secrets,
+            token if profile.oauth else get_no_token,
+            check,
+            other_names,
         )
 
     async def verify_unsaved(
@@ -57,6 +70,8 @@ class Verifier:
         delivery_profile: DeliveryProfile,
         secrets: Mapping[str, str],
         check: Check | None = None,
+        *,
+        other_names: OtherNames = NO_OTHER_NAMES,
     ) -> Report:
         """Verify a profile that is not stored, with secrets by name. Stores nothing."""
         oauth, username = delivery_profile.profile.oauth, delivery_profile.profile.username
@@ -76,7 +91,7 @@ class Verifier:
             granted = await request_token(request, self.network, now=self.now())
             return granted.access_token if isinstance(granted, GrantedToken) else granted
 
-        return await self._verify(delivery_profile, secrets, token, check)
+        return await self._verify(delivery_profile, secrets, token, check, other_names)
 
     async def _verify(
         self,
@@ -84,10 +99,15 @@ class Verifier:
         secrets: Mapping[str, str],
         token: Token,
         check: Check | None,
+        other_names: OtherNames,
     ) -> Report:
-        names = delivery_profile.ehlo_names(self.ehlo_names)
-        identity = make_identity(delivery_profile.profile, secrets, names)
-        subject = Subject(identity=identity, token=token, check=check)
+        profile, names = delivery_profile.profile, delivery_profile.ehlo_names(self.ehlo_names)
+        subject = Subject(
+            identity=make_identity(profile, secrets, names),
+            other_names=replace(other_names, sender_domains=list_sender_domains(profile)),
+            token=token,
+            check=check,
+        )
         return await verify(subject, self.network, now=self.now())
 
 

@@ -16,7 +16,7 @@ from app.diagnostics.failed_stage import build_failed_report
 from app.diagnostics.report import Report, StageReport, Status, Step
 from app.diagnostics.session_stages import fill_stages, report_check, report_opening
 from app.domain.clock import monotonic_seconds
-from app.domain.ehlo import LOOPBACK
+from app.domain.ehlo import LOOPBACK, NO_OTHER_NAMES, OtherNames
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError
@@ -67,10 +67,12 @@ async def get_no_token() -> None:
 class Subject:
     """The identity to verify; `token` returns an access token or a failure.
 
-    `check` runs MAIL and RCPT after everything else succeeded.
+    `check` runs MAIL and RCPT after everything else succeeded. If the server refuses the EHLO name,
+    verify also tries `other_names`.
     """
 
     identity: Identity
+    other_names: OtherNames = NO_OTHER_NAMES
     token: Token = get_no_token
     check: Check | None = None
 
@@ -118,21 +120,27 @@ class _Run:
         visible_address = parse_seen_address((*self._facts.greetings, "")[0])
         ehlo = identity.ehlo(local_address or LOOPBACK)
         resolver, diagnosis = self._network.resolver, None
+        outgoing_address = visible_address or local_address
         facts = await look_up(
             resolver,
             ehlo.name,
-            visible_address or local_address,
+            outgoing_address,
             is_server_reported=visible_address is not None,
             seconds=self._total_seconds * LOOKUP_SHARE,
         )
         if self._is_refused_name():
             names = list_candidates(
                 identity.ehlo_names,
+                others=self._subject.other_names,
                 pointers=facts.pointers.values,
-                outgoing_address=visible_address or local_address,
+                outgoing_address=outgoing_address,
             )
             trials = EhloTrials(
-                identity, self._network, check=self._subject.check, token=self._token
+                identity,
+                self._network,
+                check=self._subject.check,
+                token=self._token,
+                outgoing_address=outgoing_address,
             )
             seconds = min(self._total_seconds * TRIALS_SHARE, self._remaining_seconds())
             diagnosis = await trials.run(names, seconds=seconds)

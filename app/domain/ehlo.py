@@ -180,6 +180,18 @@ class EhloNames:
         return EhloNames(profile, tenant, self.service, self.hostname)
 
 
+@frozen_dataclass(kw_only=True)
+class OtherNames:
+    """Names that verify tries too, if the server refuses the effective one."""
+
+    sender_domains: tuple[str, ...] = ()
+    signing_domains: tuple[str, ...] = ()
+    other_profiles: tuple[str, ...] = ()
+
+
+NO_OTHER_NAMES: Final = OtherNames()
+
+
 def effective_ehlo(names: EhloNames, local_address: str | None) -> EffectiveEhlo:
     """Choose the first configured name, else the machine's full name, else its address.
 

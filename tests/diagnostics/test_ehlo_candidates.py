@@ -6,9 +6,12 @@ from app.diagnostics.ehlo_candidates import (
     MAX_CANDIDATES,
     NameSource,
     list_candidates,
+    list_sender_domains,
     parse_seen_address,
 )
-from app.domain.ehlo import EhloNames
+from app.domain.ehlo import NO_OTHER_NAMES, EhloNames, OtherNames
+from app.domain.types import NamedAddress
+from tests.support.rows import a_profile, a_tenant
 
 NAMED = {
     "profile": "profile.example.com",
@@ -18,20 +21,37 @@ NAMED = {
 }
 
 
-def found(pointers: list[str], address: str | None, **names: str | None) -> list[tuple[str, str]]:
+def found(
+    pointers: list[str],
+    address: str | None,
+    others: OtherNames = NO_OTHER_NAMES,
+    **names: str | None,
+) -> list[tuple[str, str]]:
     """The candidates' names and sources."""
-    listed = list_candidates(EhloNames(**names), pointers=pointers, outgoing_address=address)
+    listed = list_candidates(
+        EhloNames(**names), others=others, pointers=pointers, outgoing_address=address
+    )
     return [(candidate.name, candidate.source.value) for candidate in listed]
 
 
-def test_they_come_in_the_order_of_the_ladder() -> None:
-    """With what the DNS calls our address before the address itself."""
-    assert found(["ptr.example.com"], "192.0.2.1", **NAMED) == [
+OTHERS = OtherNames(
+    sender_domains=("example.com",),
+    signing_domains=("signed.example.com",),
+    other_profiles=("other.example.com",),
+)
+
+
+def test_the_domains_of_senders_come_first() -> None:
+    """Then the tenant's other names, and the address itself last."""
+    assert found(["ptr.example.com"], "192.0.2.1", OTHERS, **NAMED) == [
+        ("example.com", "sender_domain"),
         ("profile.example.com", "profile"),
         ("tenant.example.com", "tenant"),
+        ("signed.example.com", "signing_domain"),
+        ("other.example.com", "other_profile"),
         ("service.example.com", "service"),
-        ("host.example.com", "hostname"),
         ("ptr.example.com", "pointer"),
+        ("host.example.com", "hostname"),
         ("[192.0.2.1]", "address_literal"),
     ]
 
@@ -39,7 +59,7 @@ def test_they_come_in_the_order_of_the_ladder() -> None:
 def test_each_is_there_once() -> None:
     """By the first of its sources, whatever the letter case."""
     names = NAMED | {"tenant": "PROFILE.example.com"}
-    assert [source for _, source in found(["host.example.com"], None, **names)] == [
+    assert [source for _, source in found(["service.example.com"], None, **names)] == [
         "profile",
         "service",
         "hostname",
@@ -47,11 +67,48 @@ def test_each_is_there_once() -> None:
     ]
 
 
-def test_there_are_six_at_the_most() -> None:
-    """The address literal among them, however many names an address has."""
-    listed = found([f"ptr{number}.example.com" for number in range(9)], "192.0.2.1", **NAMED)
+def test_a_profile_with_many_domains_still_tries_the_other_names() -> None:
+    """Twelve at most, and only a few of each source."""
+    nine = [f"{number}.example.net" for number in range(27)]
+    others = OtherNames(
+        sender_domains=tuple(nine[:9]),
+        signing_domains=tuple(nine[9:18]),
+        other_profiles=tuple(nine[18:]),
+    )
+    pointers = [f"ptr{number}.example.com" for number in range(9)]
+    listed = found(pointers, "192.0.2.1", others, **NAMED)
     assert len(listed) == MAX_CANDIDATES
-    assert listed[-1] == ("[192.0.2.1]", "address_literal")
+    assert [source for _, source in listed] == [
+        *["sender_domain"] * 3,
+        "profile",
+        "tenant",
+        *["signing_domain"] * 2,
+        *["other_profile"] * 2,
+        "service",
+        "pointer",
+        "address_literal",
+    ]
+
+
+def test_what_is_no_name_takes_no_place() -> None:
+    """The next domain is tried in its place; an internationalized one as its A-label."""
+    domains = ("localhost", "under_score.example.com", "1.2.3.4", "müller.example", "example.com")
+    assert found([], "192.0.2.1", OtherNames(sender_domains=domains)) == [
+        ("xn--mller-kva.example", "sender_domain"),
+        ("example.com", "sender_domain"),
+        ("[192.0.2.1]", "address_literal"),
+    ]
+
+
+def test_senders_give_their_domains() -> None:
+    """Patterns too; an address literal is a server's address, and not a name."""
+    profile = a_profile(
+        a_tenant(),
+        default_from=NamedAddress("billing@example.com"),
+        allowed_from=("*@example.org", "*@*.example.net", "ann@[192.0.2.9]"),
+    )
+    assert list_sender_domains(profile) == ("example.com", "example.org", "example.net")
+    assert list_sender_domains(a_profile(a_tenant(), default_from=None)) == ()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ REFUSED: Final = "504 5.5.2 <x>: Helo command rejected: need fully-qualified hos
 GOODBYE: Final = "421 4.3.2 Too many errors, closing"
 NAMES: Final = tuple(
     Candidate(f"{letter}.example.com", source)
-    for letter, source in zip("abcdef", NameSource, strict=True)
+    for letter, source in zip("abcdefghi", NameSource, strict=True)
 )
 
 
@@ -70,7 +70,7 @@ async def test_names_are_tried_on_one_connection_while_the_server_stays(net: Sma
         found = await examined(net, server)
     [first, second] = said(server)
     assert [trial[0] for trial in first] == ["a", "b", "c"]
-    assert [trial[0] for trial in second] == ["d", "e", "f"]
+    assert [trial[0] for trial in second] == ["d", "e", "f", "g", "h", "i"]
     assert table(found) == {
         candidate.name: candidate.name == "c.example.com" for candidate in NAMES
     }
@@ -120,7 +120,7 @@ async def test_goodbyes_for_the_name_are_heard_three_times(net: SmallInternet) -
     async with SmtpServer({"ehlo": "421 4.7.0 Try again later, closing. (EHLO)"}) as server:
         found = await examined(net, server)
     assert len(server.sessions) == 3
-    assert list(table(found).values()) == [False, False, False, None, None, None]
+    assert list(table(found).values()) == [False] * 3 + [None] * 6
     assert "421" in found.detail
     assert found.recommendation is None
 
@@ -256,6 +256,55 @@ async def test_a_private_name_that_is_taken_is_not_the_first_choice(net: SmallIn
         found = await examined(net, server, [private, replace(own, source=NameSource.POINTER)])
     assert found.recommendation is not None
     assert found.recommendation.name == OUR_NAME
+
+
+async def test_what_the_refusals_mean_and_whom_to_ask_is_said(net: SmallInternet) -> None:
+    """Each answer once, with the names that got it; the rest was not tried, and why."""
+    replies = {
+        "a.example.com": "450 4.7.1 <a.example.com>: Helo command rejected: Host not found",
+        "b.example.com": REFUSED,
+        "c.example.com": "450 4.7.1 <c.example.com>: Helo command rejected: Host not found",
+    }
+    goodbye = "421 4.7.0 Try again later, closing connection. (EHLO)"
+    async with SmtpServer({"ehlo": lambda name: replies.get(name, goodbye)}) as server:
+        identity = net.subject(server).identity
+        doctor = EhloTrials(identity, net.network, pause_seconds=0, outgoing_address="192.0.2.1")
+        found = await doctor.run(NAMES, seconds=SECONDS)
+    assert found.recommendation is None
+    assert found.detail == (
+        "smtp.example.org accepts none of the names that Heloise tried. a.example.com,"
+        " c.example.com: it finds no address of the name in the DNS: add an A or AAAA record."
+        " b.example.com: it wants a fully qualified domain name. d.example.com, e.example.com,"
+        " f.example.com: it closes the connection because of the name, and does not say why."
+        " Not tried: g.example.com, h.example.com, i.example.com. Heloise stopped trying:"
+        " 421 4.7.0 Try again later, closing connection. (EHLO). Ask the operator of"
+        " smtp.example.org which EHLO name the server accepts from 192.0.2.1, and set `ehlo_name`"
+        " to it. Or ask for permission to use a.example.com."
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (REFUSED, "wants a fully qualified domain name"),
+        ("501 5.5.2 <a>: Helo command rejected: Invalid name", "form of the name"),
+        ("501 Syntactically invalid EHLO argument(s)", "form of the name"),
+        ("550 Access denied - Invalid HELO name (See RFC2821 4.1.1.1)", "form of the name"),
+        ("550 EHLO argument does not match calling host", "resolves to the address"),
+        ("554 5.7.1 <a>: Helo command rejected: Access denied", "list of allowed names"),
+        ("450 4.7.1 Helo command rejected", "refuses the name for now"),
+        ("421 4.7.0 Try again later, closing connection. (EHLO) a1 - gsmtp", "Google Workspace"),
+        (DISCONNECT, "closed the connection without a reply"),
+    ],
+)
+async def test_each_kind_of_refusal_is_explained(
+    net: SmallInternet, reply: str, words: str
+) -> None:
+    """In the words of Postfix, Exim and Gmail, or without a word."""
+    async with SmtpServer({"ehlo": reply}) as server:
+        found = await examined(net, server, NAMES[:1])
+    assert words in found.detail
+    assert "Ask the operator of smtp.example.org" in found.detail
 
 
 async def test_where_no_name_is_taken_none_is_recommended(net: SmallInternet) -> None:

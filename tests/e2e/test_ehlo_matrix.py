@@ -203,3 +203,44 @@ async def test_the_same_message_arrives_under_the_recommended_name(
     sent = (await acme.read(f"/messages/{message}"))["message_id_header"].strip("<>")
     got = await (postfix_got(running) if isinstance(running, Postfix) else exim_got(running))
     assert got == (recommended, sent)
+
+
+@pytest.mark.postfix
+async def test_a_relay_that_knows_the_domain_of_the_senders_gets_it(
+    postfix: Postfix, start: Start, dns: DnsServer
+) -> None:
+    """Though no name of the service or of the machine is on its list."""
+    dns.point("127.0.0.1")
+    heloise = await start(hostname=POD, ehlo_name=SERVICE_NAME, dns_servers=dns.setting)
+    acme = await heloise.tenant()
+    senders = {"default_from": f"ann@{ALLOWED}", "allowed_from": [f"*@{ALLOWED}", "*@example.org"]}
+    await acme.profile("main", postfix.port("listed"), ehlo_name=None, **senders)
+    diagnosis = (await acme("POST", "/profiles/main/verify")).json()["ehlo_diagnosis"]
+    tried = [(name["name"], name["source"], name["accepted"]) for name in diagnosis["names"]]
+    assert tried == [
+        (ALLOWED, "sender_domain", True),
+        ("example.org", "sender_domain", False),
+        (SERVICE_NAME, "service", False),
+        (LITERAL, "address_literal", False),
+    ]
+    assert diagnosis["recommendation"]["name"] == ALLOWED
+    assert "the domain of the profile's senders" in diagnosis["recommendation"]["reason"]
+
+
+@pytest.mark.postfix
+async def test_where_postfix_takes_no_name_its_operator_is_to_be_asked(
+    postfix: Postfix, start: Start, dns: DnsServer
+) -> None:
+    """With what its answers mean."""
+    dns.point("127.0.0.1")
+    heloise = await start(hostname=POD, dns_servers=dns.setting)
+    acme = await heloise.tenant()
+    await acme.profile("main", postfix.port("listed"), ehlo_name=None, default_from="a@b.example")
+    diagnosis = (await acme("POST", "/profiles/main/verify")).json()["ehlo_diagnosis"]
+    assert diagnosis["recommendation"] is None
+    assert diagnosis["detail"] == (
+        "127.0.0.1 accepts none of the names that Heloise tried. b.example, [127.0.0.1]: it does"
+        " not allow the name; it may have a list of allowed names. Ask the operator of 127.0.0.1"
+        " which EHLO name the server accepts from 127.0.0.1, and set `ehlo_name` to it. Or ask for"
+        " permission to use b.example."
+    )

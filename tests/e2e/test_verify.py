@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.support.harness import CANARY, until
+from tests.support.harness import CANARY, Caller, bearer, until
 from tests.support.servers.dns_server import DnsServer
 from tests.support.servers.smtp_server import SmtpServer
 
@@ -99,7 +99,12 @@ async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
             found = await verified(acme, "/profiles/main/verify")
             assert (found["ok"], found["code"]) == (False, "ehlo_rejected")
             tried = {name["name"]: name["accepted"] for name in found["ehlo_diagnosis"]["names"]}
-            assert tried == {"tenant.example.net": False, GOOD: True, "[127.0.0.1]": False}
+            assert tried == {
+                "example.com": False,
+                "tenant.example.net": False,
+                GOOD: True,
+                "[127.0.0.1]": False,
+            }
             assert found["ehlo_diagnosis"]["recommendation"]["name"] == GOOD
             read = await acme.read("/profiles/main")
             assert read["recommended_ehlo_name"] == GOOD
@@ -108,6 +113,31 @@ async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
             await acme.message(message, status="sent")
             assert (await verified(acme, "/profiles/main/verify"))["ok"]
             assert (await acme.read("/profiles/main"))["recommended_ehlo_name"] is None
+
+
+async def test_names_of_other_profiles_are_tried_as_far_as_the_key_reaches(start: Start) -> None:
+    """Its tenant's domains too; another tenant's names never (invariant 10)."""
+    async with SmtpServer({"ehlo": STRICT.format("x")}) as server:
+        heloise = await start()
+        zeta = await heloise.tenant("zeta")
+        await zeta.profile("main", server.port, ehlo_name="zeta.example.net")
+        acme = await heloise.tenant("acme")
+        await acme.profile("main", server.port, ehlo_name="main.example.net")
+        await acme.profile("other", server.port, ehlo_name="other.example.net")
+        assert (await acme("POST", "/domains", {"domain": "signed.example.net"})).is_success
+        body = {"name": "bound", "scopes": ["profiles:manage"], "profiles": ["main"]}
+        key = await acme.made("/keys", body)
+        bound = Caller(heloise.http, bearer(key["key"]))
+        for caller, path, body, expected in (
+            (acme, "/profiles/main/verify", {}, {"signing_domain", "other_profile"}),
+            (bound, "/profiles/main/verify", {}, {"signing_domain"}),
+        ):
+            found = (await verified(caller, path, body))["ehlo_diagnosis"]
+            names = {name["source"]: name["name"] for name in found["names"]}
+            assert names.keys() - {"sender_domain", "profile", "address_literal"} == expected
+            assert "zeta.example.net" not in names.values()
+            assert names["profile"] == "main.example.net"
+        assert (await acme.read("/profiles/main"))["recommended_ehlo_name"] is None
 
 
 @pytest.mark.one_database

@@ -45,6 +45,13 @@ WHY: Final = (
 )
 SET_NAME: Final = f"Set `ehlo_name` to relay.example.com: {WHY}."
 
+NONE_ACCEPTED: Final = (
+    "smtp.example.org accepts none of the names that Heloise tried. example.com, mail.example.com:"
+    " it finds no address of the name in the DNS: add an A or AAAA record. [192.0.2.1]: it wants a"
+    " fully qualified domain name. Ask the operator of smtp.example.org which EHLO name the server"
+    " accepts from 192.0.2.1, and set `ehlo_name` to it. Or ask for permission to use example.com."
+)
+
 # A server that refuses the name, cut short: the stages between are left out.
 VERIFIED: Final[dict[str, Any]] = {
     "ok": False,
@@ -99,6 +106,13 @@ VERIFIED: Final[dict[str, Any]] = {
     ],
     "ehlo_diagnosis": {
         "names": [
+            {
+                "name": "example.com",
+                "source": "sender_domain",
+                "accepted": False,
+                "at": "ehlo",
+                "reply": "504 5.5.2 <example.com>: Helo command rejected",
+            },
             {
                 "name": "mail.example.com",
                 "source": "profile",

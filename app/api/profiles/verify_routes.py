@@ -21,6 +21,7 @@ from app.domain.errors import Conflict, InvalidRequest, TooManyRequests
 from app.domain.types import RateLimit, Transport
 from app.store.delivery.shared_limits import take_verify_permit
 from app.store.profiles import queries as profiles
+from app.store.profiles.ehlo_names import load_other_names
 from app.store.profiles.queries import DeliveryProfile
 from app.store.tenants import queries as tenants
 
@@ -55,9 +56,10 @@ async def verify_unsaved_profile(
     await take_permit(services, caller.tenant_id)
     async with services.database.reading() as connection:
         tenant = await tenants.get(connection, tenant=caller.tenant_id)
+        other_names = await load_other_names(connection, tenant_id=tenant.id, profile_id=profile.id)
     delivery_profile = DeliveryProfile(profile=profile, tenant_ehlo_name=tenant.ehlo_name)
     report = await services.verifier.verify_unsaved(
-        delivery_profile, read_plain_secrets(body), check
+        delivery_profile, read_plain_secrets(body), check, other_names=other_names
     )
     return VerifyRead.of(report, services.now())
 
@@ -84,8 +86,10 @@ async def verify_profile(
     DATA. It takes at most 30 seconds and does not affect delivery. You can run it
     HELOISE_VERIFY_PER_MINUTE times a minute.
 
-    If the server refuses the EHLO name, Heloise tries a few others and `ehlo_diagnosis` recommends
-    one. Requires the scope `profiles:manage`.
+    If the server refuses the EHLO name, Heloise tries a few others: the domains of `default_from`
+    and `allowed_from` first, then the other names of the tenant that the key reaches.
+    `ehlo_diagnosis` recommends one, or says what to ask the server's operator for. Requires the
+    scope `profiles:manage`.
     """
     verify_body = body or ProfileVerify()
     async with services.database.reading() as connection:
@@ -95,11 +99,17 @@ async def verify_profile(
         delivery_profile = await profiles.load_for_delivery(
             connection, tenant_id=caller.tenant_id, profile_id=profile_row.id
         )
+        other_names = await load_other_names(
+            connection,
+            tenant_id=caller.tenant_id,
+            profile_id=profile_row.id,
+            profile_ids=caller.profiles,
+        )
     if delivery_profile is None or delivery_profile.profile.transport is Transport.SANDBOX:
         raise Conflict("nothing-to-verify", "A sandbox has no server to verify.")
     check = build_check(delivery_profile.profile, verify_body)
     await take_permit(services, caller.tenant_id)
-    report = await services.verifier.verify_stored(delivery_profile, check)
+    report = await services.verifier.verify_stored(delivery_profile, check, other_names=other_names)
     await save_recommendation(services.database, delivery_profile.profile, report, services.now())
     return VerifyRead.of(report, services.now())
 

@@ -9,7 +9,7 @@ from app.api.http.fields import Address, RequestModel, ResponseModel
 from app.api.profiles import fields
 from app.api.profiles.responses import EffectiveEhloRead
 from app.api.profiles.schemas import ProfileCreate
-from app.api.profiles.verify_examples import VERIFIED
+from app.api.profiles.verify_examples import NONE_ACCEPTED, VERIFIED
 from app.diagnostics.ehlo_advice import AdviceStatus
 from app.diagnostics.ehlo_candidates import NameSource
 from app.diagnostics.report import (
@@ -170,9 +170,15 @@ class RecommendationRead(_Read):
 class DiagnosisRead(ResponseModel):
     """Trials of EHLO names on the server, and the recommended one."""
 
-    names: list[NameRead]
+    names: list[NameRead] = Field(
+        description="At most twelve names, in the order of the trials, which is that of `source`."
+    )
     recommendation: RecommendationRead | None
-    detail: str = Field(description="If Heloise did not try all names: the reason.")
+    detail: str = Field(
+        description="If the server accepts no name: what its replies mean, and what to ask its"
+        " operator for. If Heloise did not try all names: the reason.",
+        examples=[NONE_ACCEPTED],
+    )
 
     @classmethod
     def of(cls, diagnosis: Diagnosis) -> Self:

@@ -60,7 +60,17 @@ MessageSource = Literal["api", "smtp", "resend", "cli"]
 MessageStatus = Literal[
     "scheduled", "queued", "sending", "sent", "partially_sent", "failed", "cancelled", "held"
 ]
-NameSource = Literal["profile", "tenant", "service", "hostname", "pointer", "address_literal"]
+NameSource = Literal[
+    "sender_domain",
+    "profile",
+    "tenant",
+    "signing_domain",
+    "other_profile",
+    "service",
+    "pointer",
+    "hostname",
+    "address_literal",
+]
 OAuthGrant = Literal["client_credentials", "refresh_token", "jwt_bearer"]
 Priority = Literal["high", "normal", "low"]
 ProfileState = Literal["active", "paused", "failing", "stalled"]
@@ -433,9 +443,10 @@ class DiagnosisRead(TypedDict):
     """Trials of EHLO names on the server, and the recommended one."""
 
     names: list[NameRead]
+    """At most twelve names, in the order of the trials, which is that of `source`."""
     recommendation: RecommendationRead | None
     detail: str
-    """If Heloise did not try all names: the reason."""
+    """If the server accepts no name: what its replies mean, and what to ask its operator for."""
 
 
 class DkimKeyRead(TypedDict):
