@@ -44,7 +44,6 @@ from app.delivery.engine import Engine
 from app.diagnostics.dns_records import look_up_txt
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
-from app.inbound.poller import Poller
 from app.inbound.sns import SnsClient
 from app.message_log import MessageLog
 from app.metrics import Metrics
@@ -56,7 +55,6 @@ from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
 from app.store.migrations.readiness import Readiness
 from app.submission.listener import Listener
-from app.webhooks.dispatcher import Dispatcher
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +156,7 @@ class _Service:
     message_log: MessageLog
     committer: Committer
     engine: Engine | None
-    companions: Sequence[Dispatcher | Poller]
+    companions: Sequence[worker.Companion]
     submission: AbstractAsyncContextManager[None] | None  # runs the server
 
     @asynccontextmanager
@@ -208,7 +206,7 @@ def _make_service(
     message_log = worker.make_message_log(settings)
     metrics = worker.make_metrics(settings, database, clock, message_log)
     parts = worker.make_parts(settings, database, clock, hostname)
-    engine, companions = None, tuple[Dispatcher | Poller, ...]()
+    engine, companions = None, tuple[worker.Companion, ...]()
     if is_delivering:
         engine = worker.make_engine(settings, database, clock, metrics, parts)
         companions = worker.make_companions(settings, engine, database, clock, metrics, parts)

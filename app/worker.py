@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from app import process, tracing
+from app.accept.notices import Notifier
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.maintenance import RENEWALS_PER_LEASE, SyncClock
@@ -31,6 +32,8 @@ from app.store.db.engine import Database
 from app.store.migrations.readiness import Readiness
 from app.store.secrets.encryption import Vault
 from app.webhooks.dispatcher import Dispatcher
+
+Companion = Dispatcher | Poller | Notifier
 
 
 async def run_worker(
@@ -71,7 +74,7 @@ async def run_worker(
 
 @asynccontextmanager
 async def deliver_when_ready(
-    engine: Engine, companions: Sequence[Dispatcher | Poller], readiness: Readiness
+    engine: Engine, companions: Sequence[Companion], readiness: Readiness
 ) -> AsyncIterator[None]:
     """Deliver while the block runs, as soon as the schema is at head."""
 
@@ -86,7 +89,7 @@ async def deliver_when_ready(
 
 
 @asynccontextmanager
-async def _run_all(*services: Engine | Dispatcher | Poller) -> AsyncIterator[None]:
+async def _run_all(*services: Engine | Companion) -> AsyncIterator[None]:
     """Run all of them while the block runs; the last one ends first."""
     async with AsyncExitStack() as stack:
         for service in services:
@@ -201,8 +204,8 @@ def make_companions(
     clock: Clock,
     metrics: Metrics,
     parts: Parts,
-) -> tuple[Dispatcher, Poller]:
-    """Make what sends events to webhooks, and what reads mailboxes."""
+) -> tuple[Companion, ...]:
+    """Make what sends events to webhooks, what reads mailboxes, and what writes notices."""
     dispatcher = Dispatcher(
         database,
         parts.network,
@@ -220,7 +223,17 @@ def make_companions(
         open_sealed=parts.vault.open,
         record=metrics.record_mailbox_poll,
     )
-    return dispatcher, poller
+    notifier = Notifier(
+        database,
+        clock=clock,
+        vault=parts.vault,
+        routing=settings.build_routing(),
+        max_message_bytes=settings.max_message_bytes,
+        max_age_seconds=settings.message_max_age_seconds,
+        poll_interval=timedelta(seconds=settings.poll_interval_seconds),
+        record=metrics.record_accepted,
+    )
+    return dispatcher, poller, notifier
 
 
 def find_clock_sync(clock: Clock) -> SyncClock | None:

@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accept.build import prepare_message
 from app.accept.policy import AcceptPolicy
+from app.accept.signing import read_signing
 from app.api.messages.reading import read_message
 from app.api.messages.responses import AttemptRead, MessageRead
 from app.api.messages.schemas import MessageCreate
-from app.api.messages.signing import read_signing
 from app.auth.caller import Caller
 from app.auth.profiles import require_profile
 from app.auth.quotas import check_recipients

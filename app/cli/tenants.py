@@ -31,6 +31,7 @@ COLUMNS = (
     "retention",
     "redirect_all_to",
     "allowed_recipient_domains",
+    "notify",
     "created_at",
     "updated_at",
 )
@@ -136,6 +137,16 @@ def update(
     redirect_all_to: RedirectAllTo = None,
     allowed_recipient_domain: RecipientDomain = None,
     suppresses_hard_bounces: SuppressesHardBounces = None,
+    notify_profile: Annotated[
+        str | None,
+        typer.Option(help="The profile that sends mail when another one fails and recovers."),
+    ] = None,
+    notify_to: Annotated[
+        list[str] | None, typer.Option(help="An address that gets this mail; repeatable.")
+    ] = None,
+    no_notify: Annotated[
+        bool, typer.Option("--no-notify", help="Send no mail when a profile fails.")
+    ] = False,
     no_ehlo_name: Annotated[
         bool, typer.Option("--no-ehlo-name", help="Remove the tenant's EHLO name.")
     ] = False,
@@ -164,6 +175,9 @@ def update(
         "allowed_recipient_domains": allowed_recipient_domain,
     }
     changes = {key: value for key, value in fields.items() if value}
+    notify = {"profile": notify_profile, "to": notify_to}
+    if notify := {name: value for name, value in notify.items() if value}:
+        changes["notify"] = notify
     if suppresses_hard_bounces is not None:
         changes["suppresses_hard_bounces"] = suppresses_hard_bounces
     cleared: dict[str, tuple[bool, object]] = {
@@ -173,6 +187,7 @@ def update(
         "retention": (no_retention, {}),
         "redirect_all_to": (no_redirect, None),
         "allowed_recipient_domains": (no_allowed_recipient_domains, []),
+        "notify": (no_notify, None),
     }
     changes |= {name: nothing for name, (is_cleared, nothing) in cleared.items() if is_cleared}
     body = validate_body(TenantUpdate, changes)

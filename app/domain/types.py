@@ -8,6 +8,7 @@ from typing import Final
 
 from app.domain.dsn_request import DsnRequest
 from app.domain.frozen_dataclass import frozen_dataclass
+from app.domain.tenants.notify import Notify
 from app.domain.tenants.quotas import NO_QUOTA, Quota
 from app.domain.tenants.retention import KEEP_FOREVER, Retention
 from app.domain.tenants.routing import RecipientRule
@@ -110,6 +111,7 @@ class MessageSource(StrEnum):
     SMTP = "smtp"
     RESEND = "resend"
     CLI = "cli"
+    NOTICE = "notice"  # by Heloise itself: a profile of the tenant fails or recovers
 
 
 class ProfileState(StrEnum):
@@ -265,6 +267,7 @@ class Tenant:
     redirect_all_to: str | None = None
     allowed_recipient_domains: tuple[str, ...] = ()
     suppresses_hard_bounces: bool = False
+    notify: Notify | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -457,12 +460,12 @@ class SealedContent:
 class Origin:
     """Who sent a message: the way in, and the id of the key; of an admin key `admin:` its name.
 
-    `request_id` is the id of the HTTP request or the SMTP session. `traceparent` is the span that
-    the message's spans follow.
+    A notice has no key. `request_id` is the id of the HTTP request or the SMTP session.
+    `traceparent` is the span that the message's spans follow.
     """
 
     source: MessageSource
-    key_id: str
+    key_id: str | None
     request_id: str | None = None
     traceparent: str | None = None
 

@@ -157,12 +157,12 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
     acting["template"] = "receipt"
     order = [
         "create_tenant",
-        "update_tenant",
         "create_key",
         "create_own_key",
         "rotate_key",
         "rotate_own_key",
         "create_profile",
+        "update_tenant",
         "create_template",
         "update_template",
         "preview_template",

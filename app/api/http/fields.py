@@ -39,11 +39,12 @@ from app.domain.types import NamedAddress
 
 SOURCE: Final = (
     "How the message reached Heloise: by this API, by SMTP, by the Resend-compatible API or by the"
-    " command line. Null: an earlier version of Heloise accepted the message."
+    " command line. `notice`: Heloise wrote it, because a profile of the tenant fails or recovers."
+    " Null: an earlier version of Heloise accepted the message."
 )
 KEY_ID: Final = (
     "The id of the API key that sent it, or `admin:` and the name of an admin key. It stays after"
-    " the key is revoked. Null like `source`."
+    " the key is revoked. Null for a `notice`, and like `source`."
 )
 REQUEST_ID: Final = (
     "The id of the request that sent it, as in the header `X-Request-ID`, or of the SMTP session."

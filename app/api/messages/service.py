@@ -12,10 +12,10 @@ from app.accept.build import prepare_message
 from app.accept.draft import Draft, DsnOptions
 from app.accept.policy import AcceptPolicy
 from app.accept.raw import INLINE_BYTES, prepare_raw_message
+from app.accept.signing import read_signing
 from app.api.http.threads import run_in_thread_above, run_in_thread_if_large
 from app.api.messages import decisions
 from app.api.messages.schemas import MessageCreate, MessageRetry
-from app.api.messages.signing import read_signing
 from app.api.messages.template_service import VersionChoice, render_template
 from app.api.services import Services
 from app.auth.caller import Caller

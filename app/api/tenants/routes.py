@@ -105,6 +105,10 @@ async def update_tenant(
                         "allowed_from": ["*@example.com"],
                     },
                 },
+                "notify": {
+                    "summary": "Mail when a profile fails and when it recovers",
+                    "value": {"notify": {"profile": "sandbox", "to": ["ops@example.com"]}},
+                },
                 "no_ehlo_name": {
                     "summary": "Remove the EHLO name",
                     "value": {"ehlo_name": None},

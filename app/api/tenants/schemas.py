@@ -41,6 +41,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "redirect_all_to": None,
     "allowed_recipient_domains": [],
     "suppresses_hard_bounces": False,
+    "notify": {"profile": "prf_0198c5a2d3f07b6e8a4c1d2e3f405162", "to": ["ops@example.com"]},
     "created_at": "2026-01-15T09:30:00Z",
     "updated_at": "2026-01-15T09:30:00Z",
 }
@@ -62,11 +63,12 @@ TenantRate = Annotated[
     Field(description="The limit of all profiles together, in addition to their own limits."),
 ]
 
-Redirect = Annotated[
+AddressText = Annotated[
     Line,
-    Field(max_length=MAX_ADDRESS_CHARACTERS, examples=["staging@example.com"]),
+    Field(max_length=MAX_ADDRESS_CHARACTERS),
     AfterValidator(lambda text: make_named_address(text).address),
 ]
+Redirect = Annotated[AddressText, Field(examples=["staging@example.com"])]
 Domain = Annotated[Line, Field(max_length=255), AfterValidator(parse_domain)]
 MaxMessages = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
 MaxBytes = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000_000_000)]
@@ -228,6 +230,44 @@ TenantSuppresses = Annotated[
 ]
 
 
+class Notify(RequestModel):
+    """Who gets mail when a profile fails and when it recovers."""
+
+    profile: Annotated[
+        Line,
+        Field(
+            max_length=100,
+            description="The profile that sends the mail, by name or id, from its `default_from`."
+            " If it is deleted, or is the one that fails, Heloise uses its `fallback_profile`, or"
+            " else the tenant's default profile; never the one that fails.",
+            examples=["alerts"],
+        ),
+    ]
+    to: Annotated[
+        list[AddressText],
+        Field(min_length=1, max_length=10, examples=[["ops@example.com"]]),
+    ]
+
+
+class NotifyRead(ResponseModel):
+    """Who gets mail when a profile fails and when it recovers."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    profile: str = Field(description="The id of the profile that sends the mail.")
+    to: list[str]
+
+
+TenantNotify = Annotated[
+    Notify | None,
+    Field(
+        description="Who gets mail when a profile of the tenant fails and when it recovers, with"
+        " the server's reply and what to do. Each profile causes at most one such pair per hour."
+        " Null: nobody."
+    ),
+]
+
+
 class TenantCreate(RequestModel):
     """A new tenant."""
 
@@ -249,6 +289,7 @@ class TenantUpdate(Patch, of=TenantCreate):
     rate_limit: TenantRate = None
     quota: TenantQuota | None = None
     retention: TenantRetention | None = None
+    notify: TenantNotify = None
 
 
 class TenantRead(ResponseModel):
@@ -267,6 +308,9 @@ class TenantRead(ResponseModel):
     redirect_all_to: str | None
     allowed_recipient_domains: list[str]
     suppresses_hard_bounces: bool
+    notify: NotifyRead | None = Field(
+        description="Who gets mail when a profile fails and when it recovers."
+    )
     created_at: datetime
     updated_at: datetime
 

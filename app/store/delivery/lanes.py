@@ -25,7 +25,7 @@ from app.domain.delivery.waiting import SERVER_SILENT
 from app.domain.events import EventType
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.db.array_params import any_of
-from app.store.delivery import destinations
+from app.store.delivery import destinations, notices
 from app.store.delivery.clamping import LONGEST_LEASE, TOLERANCE
 from app.store.delivery.destinations import WaitingQueue
 from app.store.events import append_profile_event
@@ -272,6 +272,9 @@ async def record_fault(
         await append_profile_event(
             connection, event_type, profile_id=profile_id, now=now, data=data
         )
+        await notices.note_failure(
+            connection, profile_id=profile_id, code=code, reason=reason, now=now
+        )
     faults = row.faults + 1
     await connection.execute(
         update(lanes)
@@ -309,6 +312,9 @@ async def record_stall(
     data = {"code": SERVER_SILENT, "reason": reason}
     event_type = EventType.PROFILE_STALLED
     await append_profile_event(connection, event_type, profile_id=profile_id, now=now, data=data)
+    await notices.note_failure(
+        connection, profile_id=profile_id, code=SERVER_SILENT, reason=reason, now=now
+    )
     return True
 
 
@@ -320,8 +326,7 @@ async def record_stall_end(connection: AsyncConnection, *, profile_id: str, now:
         .values(stalled_since=None)
     )
     if result.rowcount:
-        event_type = EventType.PROFILE_RECOVERED
-        await append_profile_event(connection, event_type, profile_id=profile_id, now=now)
+        await _tell_recovery(connection, profile_id, {"code": SERVER_SILENT}, now)
 
 
 async def record_concurrency(
@@ -335,11 +340,26 @@ async def record_concurrency(
 
 async def record_recovery(connection: AsyncConnection, *, profile_id: str, now: datetime) -> None:
     """Clear the faults of a failing profile."""
-    result = await connection.execute(
-        update(lanes)
+    query = (
+        select(lanes.c.code, lanes.c.reason)
         .where(lanes.c.profile_id == profile_id, lanes.c.failing_since.is_not(None))
+        .with_for_update()
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return
+    await connection.execute(
+        update(lanes)
+        .where(lanes.c.profile_id == profile_id)
         .values(failing_since=None, code=None, reason=None, next_probe_at=None, faults=0)
     )
-    if result.rowcount:
-        event_type = EventType.PROFILE_RECOVERED
-        await append_profile_event(connection, event_type, profile_id=profile_id, now=now)
+    await _tell_recovery(connection, profile_id, {"code": row.code, "reason": row.reason}, now)
+
+
+async def _tell_recovery(
+    connection: AsyncConnection, profile_id: str, former_fault: dict[str, Any], now: datetime
+) -> None:
+    await append_profile_event(
+        connection, EventType.PROFILE_RECOVERED, profile_id=profile_id, now=now, data=former_fault
+    )
+    await notices.note_recovery(connection, profile_id=profile_id, now=now)

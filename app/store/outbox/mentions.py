@@ -7,7 +7,15 @@ from sqlalchemy import Column, ColumnElement, Text, cast, delete, or_, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.mentions import Mention
-from app.store.tables.core import audit_log, lanes, message_tags, profiles, recipients, suppressions
+from app.store.tables.core import (
+    audit_log,
+    lanes,
+    message_tags,
+    notices,
+    profiles,
+    recipients,
+    suppressions,
+)
 from app.store.tables.events import events, webhooks
 from app.store.tables.mailboxes import mailboxes
 
@@ -30,6 +38,7 @@ async def mask_address(connection: AsyncConnection, *, tenant_id: str, address: 
         ),
         ((suppressions.c.detail,), suppressions.c.tenant_id == tenant_id),
         ((lanes.c.reason,), lanes.c.profile_id.in_(profile_ids)),
+        ((notices.c.reason,), notices.c.tenant_id == tenant_id),
         ((mailboxes.c.reason,), mailboxes.c.tenant_id == tenant_id),
         ((webhooks.c.disabled_reason,), webhooks.c.tenant_id == tenant_id),
         ((events.c.data,), (events.c.tenant_id == tenant_id) & events.c.message_id.is_(None)),

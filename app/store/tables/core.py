@@ -76,6 +76,8 @@ tenants = Table(
     Column("allowed_recipient_domains", Json, nullable=False, server_default="[]"),
     # Whether a hard bounce suppresses the recipient.
     Column("suppresses_hard_bounces", Boolean, nullable=False, server_default=false()),
+    # Who gets notices, and the profile that sends them.
+    Column("notify", Json),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     _rate_whole(),
@@ -334,6 +336,27 @@ lanes = Table(
         " AND (recommended_ehlo_name IS NULL) = (recommended_at IS NULL)",
         name="recommended_whole",
     ),
+)
+
+# A query must repeat this text, or its plan does not use the index.
+IS_DUE: Final = text("due_at IS NOT NULL")
+
+# The last failure of each profile whose tenant wants notices. It is due until the tenant has heard
+# of the change: of the failure (`is_told`), or of the recovery.
+notices = Table(
+    "notices",
+    metadata,
+    Column("profile_id", Id, ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("failed_at", Instant, nullable=False),
+    Column("recovered_at", Instant),
+    Column("code", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("due_at", Instant),
+    Column("is_told", Boolean, nullable=False),
+    Column("told_at", Instant),
+    Index("ix_notices_due", "due_at", sqlite_where=IS_DUE, postgresql_where=IS_DUE),
 )
 
 # What is left of a profile's limits for each destination, shared by all replicas (invariant 7). The

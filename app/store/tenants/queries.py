@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
+from app.domain.tenants.notify import Notify
 from app.domain.tenants.quotas import Quota
 from app.domain.tenants.retention import Retention
 from app.domain.types import Tenant
@@ -44,6 +45,7 @@ async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
         **build_rate_columns(tenant.rate_limit),
         "quota": tenant.quota.as_dict(),
         "retention": tenant.retention.as_dict(),
+        "notify": tenant.notify and tenant.notify.as_dict(),
     }
     async with conflict_on_duplicate(connection, _build_conflict(tenant.slug)):
         await connection.execute(insert_into(tenants).values(values))
@@ -74,6 +76,7 @@ def build_tenant(row: RowMapping) -> Tenant:
         allowed_from=tuple(row["allowed_from"]),
         retention=Retention(**row["retention"]),
         allowed_recipient_domains=tuple(row["allowed_recipient_domains"]),
+        notify=Notify.parse(row["notify"]),
     )
 
 

@@ -56,7 +56,7 @@ Format = Literal["jsonl", "csv"]
 Guarantee = Literal["at_least_once", "at_most_once"]
 Importance = Literal["high", "low"]
 MailboxTls = Literal["implicit", "starttls", "none"]
-MessageSource = Literal["api", "smtp", "resend", "cli"]
+MessageSource = Literal["api", "smtp", "resend", "cli", "notice"]
 MessageStatus = Literal[
     "scheduled", "queued", "sending", "sent", "partially_sent", "failed", "cancelled", "held"
 ]
@@ -1002,6 +1002,22 @@ class NameRead(TypedDict):
     """The server's reply."""
 
 
+class Notify(TypedDict):
+    """Who gets mail when a profile fails and when it recovers."""
+
+    profile: str
+    """The profile that sends the mail, by name or id, from its `default_from`."""
+    to: Sequence[str]
+
+
+class NotifyRead(TypedDict):
+    """Who gets mail when a profile fails and when it recovers."""
+
+    profile: str
+    """The id of the profile that sends the mail."""
+    to: list[str]
+
+
 class Parts(TypedDict, total=False):
     """The parts of a message, as Jinja templates."""
 
@@ -1872,6 +1888,8 @@ class TenantRead(TypedDict):
     redirect_all_to: str | None
     allowed_recipient_domains: list[str]
     suppresses_hard_bounces: bool
+    notify: NotifyRead | None
+    """Who gets mail when a profile fails and when it recovers."""
     created_at: str
     updated_at: str
 
@@ -1892,6 +1910,9 @@ class TenantUpdate(TypedDict, total=False):
     """For test tenants: the address that receives all messages."""
     allowed_recipient_domains: Sequence[str] | None
     suppresses_hard_bounces: bool | None
+    notify: Notify | None
+    """Who gets mail when a profile of the tenant fails and when it recovers, with the server's
+    reply and what to do."""
 
 
 class ThroughputRead(TypedDict):

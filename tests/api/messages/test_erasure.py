@@ -35,9 +35,9 @@ SAID: Final = (
 # What the tenant has set itself, and whom it sends as: erasing a recipient changes none of it.
 SET: Final = """
     tenants.slug tenants.name tenants.ehlo_name tenants.quota tenants.allowed_from tenants.retention
-    tenants.redirect_all_to tenants.allowed_recipient_domains api_keys.name api_keys.hint
-    api_keys.scopes api_keys.profiles api_keys.allowed_from api_keys.networks profiles.name
-    profiles.host profiles.tls_ca profiles.client_certificate profiles.tls_server_name
+    tenants.redirect_all_to tenants.allowed_recipient_domains tenants.notify api_keys.name
+    api_keys.hint api_keys.scopes api_keys.profiles api_keys.allowed_from api_keys.networks
+    profiles.name profiles.host profiles.tls_ca profiles.client_certificate profiles.tls_server_name
     profiles.tls_pins profiles.ehlo_name profiles.source_address profiles.username profiles.oauth
     profiles.default_from_address profiles.default_from_name profiles.allowed_from
     profiles.destinations profiles.ramp mailboxes.name
@@ -57,7 +57,7 @@ OURS: Final = """
     provider_webhooks.provider provider_webhooks.public_key provider_webhooks.topic_arn
     webhooks.format profiles.transport profiles.tls
     profiles.tls_min_version profiles.auth_mechanism suppressions.reason dkim_keys.selector
-    dkim_keys.algorithm dkim_keys.public_key dkim_keys.problem lanes.code
+    dkim_keys.algorithm dkim_keys.public_key dkim_keys.problem lanes.code notices.code
     lanes.recommended_ehlo_name lanes.recommended_why messages.status messages.priority
     messages.guarantee messages.source messages.dsn webhook_deliveries.event_type
     webhook_deliveries.status
@@ -75,9 +75,10 @@ BY_THE_MESSAGE: Final = ("recipients.address", "recipients.folded_address")
 BY_A_SESSION: Final = ("submissions.addresses", "submissions.transactions")
 TEXTS: Final = """
     audit_log.object_id audit_log.changes audit_log.request_id events.data idempotency_keys.response
-    mailboxes.reason suppressions.detail webhooks.disabled_reason lanes.reason attempts.reply_text
-    attempts.detail attempts.provider_message_id attempts.recipients attempt_transcripts.transcript
-    message_contents.subject message_contents.metadata message_tags.tag recipients.reply_text
+    mailboxes.reason suppressions.detail webhooks.disabled_reason lanes.reason notices.reason
+    attempts.reply_text attempts.detail attempts.provider_message_id attempts.recipients
+    attempt_transcripts.transcript message_contents.subject message_contents.metadata
+    message_tags.tag recipients.reply_text
     recipients.report_text webhook_attempts.response webhook_attempts.error
 """
 PLANTED: Final = {*TEXTS.split(), *HIS_OWN}
@@ -175,6 +176,9 @@ async def plant(api: Api, message: str) -> None:
         )
         failing = {"failing_since": NOW, "next_probe_at": NOW, "faults": 1, "code": "x"}
         await connection.execute(update(tables.lanes).values(failing | {"reason": "x"}))
+        notice = {"tenant_id": event["tenant_id"], "profile_id": event["profile_id"]}
+        failed = {"version": 1, "failed_at": NOW, "code": "x", "reason": "x", "is_told": True}
+        await connection.execute(insert(tables.notices).values(notice | failed))
         await connection.execute(
             update(metadata.tables["mailboxes"]).values(failing_since=NOW, reason="x")
         )

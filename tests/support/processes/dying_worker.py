@@ -13,11 +13,14 @@ from functools import wraps
 from itertools import count
 from typing import Any, Final, NoReturn
 
+from app.accept.notices import Notifier
 from app.cli import run
 from app.delivery.lane import Lane
 from app.delivery.settler import Settler
+from app.domain.notices import NoticeStep
 from app.metrics import Metrics
 from app.smtp.wire import Wire
+from app.store.delivery import notices
 from app.store.outbox import results as outcomes
 
 
@@ -80,12 +83,35 @@ def after_commit() -> None:
     before(Metrics, "record_group", lambda _, kind, *__: kind == "settle")
 
 
+def before_notice() -> None:
+    """A profile's failure is committed, and nobody is told."""
+    before(Notifier, "_prepare")
+
+
+def during_notice() -> None:
+    """The notice is written in a transaction that does not end."""
+    after(notices, "finish", is_telling)
+
+
+def after_notice() -> None:
+    """The notice is committed; the worker itself has not heard of it."""
+    before(Metrics, "record_accepted")
+
+
+def is_telling(*_: object, step: NoticeStep, **__: object) -> bool:
+    """Whether a tenant is told of something."""
+    return step is NoticeStep.TELL_FAILURE
+
+
 POINTS: Final = {
     moment.__name__: moment
     for moment in (after_claim, mid_body, after_reply, during_settle, after_commit)
 }
+OF_NOTICES: Final = {
+    moment.__name__: moment for moment in (before_notice, during_notice, after_notice)
+}
 
 if __name__ == "__main__":
-    POINTS[sys.argv.pop()]()
+    (POINTS | OF_NOTICES)[sys.argv.pop()]()
     sys.argv.append("worker")
     run()
