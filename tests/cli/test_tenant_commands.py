@@ -128,3 +128,23 @@ def test_days_and_recipients_are_set_and_taken_away(operator: Terminal) -> None:
     wrong = operator.run("tenant", "update", "acme", "--retention", "content_days=soon")
     assert wrong.code == 1
     assert "retention.content_days: " in wrong.err
+
+
+@pytest.mark.one_database
+def test_notices_are_set_and_taken_away(operator: Terminal) -> None:
+    """Both the profile and the addresses are needed, and the profile has to be there."""
+    operator.done("tenant", "create", "acme")
+    for name in ("main", "alerts"):
+        fields = ("--host", "smtp.example.com", "--default-from", f"{name}@example.com")
+        operator.done("profile", "create", "-t", "acme", "--name", name, *fields)
+    words = ("--notify-to", "ops@example.com", "--notify-to", "ann@example.com")
+    shown = operator.done(
+        "tenant", "update", "acme", "--notify-profile", "alerts", *words, "--json"
+    ).json
+    assert shown["notify"]["to"] == ["ops@example.com", "ann@example.com"]
+    for wrong in (words, ("--notify-profile", "alert", *words)):
+        ended = operator.run("tenant", "update", "acme", *wrong)
+        assert ended.code == 1
+        assert "notify.profile" in ended.err
+    bare = operator.done("tenant", "update", "acme", "--no-notify", "--json").json
+    assert bare["notify"] is None

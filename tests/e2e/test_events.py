@@ -162,6 +162,8 @@ async def test_what_happens_to_a_profile(heloise: Heloise, server: SmtpServer) -
     assert failing["ordering_key"] == profile["id"]
     await acme("PATCH", "/profiles/main", {"port": server.port})
     await acme.message(message, status="sent")
+    recovered = await told(acme, "profile.recovered")
+    assert recovered["data"]["reason"] == failing["data"]["reason"]
     for _ in range(2):
         await acme("POST", "/profiles/main/pause")
     await acme("POST", "/profiles/main/resume")
