@@ -47,6 +47,7 @@ from app.domain.errors import Unavailable
 from app.inbound.sns import SnsClient
 from app.message_log import MessageLog
 from app.metrics import Metrics
+from app.parts import make_parts
 from app.settings import Settings, read_settings, variable_name
 from app.smtp.outgoing import local_address
 from app.smtp.resolve import Network
@@ -205,7 +206,7 @@ def _make_service(
     readiness = Readiness(database)
     message_log = worker.make_message_log(settings)
     metrics = worker.make_metrics(settings, database, clock, message_log)
-    parts = worker.make_parts(settings, database, clock, hostname)
+    parts = make_parts(settings, database, clock, hostname)
     engine, companions = None, tuple[worker.Companion, ...]()
     if is_delivering:
         engine = worker.make_engine(settings, database, clock, metrics, parts)

@@ -7,7 +7,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,21 +15,16 @@ from app.accept.notices import Notifier
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.maintenance import RENEWALS_PER_LEASE, SyncClock
-from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
-from app.domain.ehlo import EhloNames
 from app.domain.errors import Unavailable
 from app.inbound.poller import Poller
 from app.message_log import MessageLog
 from app.metrics import Metrics, open_shared_counts
-from app.oauth.token_cache import AccessTokens
+from app.parts import Parts, make_parts
 from app.settings import Settings, variable_name
-from app.smtp.dns import Resolver
-from app.smtp.resolve import Network
 from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
 from app.store.migrations.readiness import Readiness
-from app.store.secrets.encryption import Vault
 from app.webhooks.dispatcher import Dispatcher
 
 Companion = Dispatcher | Poller | Notifier
@@ -129,41 +123,6 @@ def make_metrics(
     )
     database.observer = metrics
     return metrics
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What delivery and profile verification share."""
-
-    vault: Vault
-    network: Network
-    tokens: AccessTokens
-    hostname: str
-    ehlo_names: EhloNames
-
-    def make_verifier(self, clock: Clock) -> Verifier:
-        """Make what verifies profiles with these parts."""
-        return Verifier(
-            network=self.network,
-            tokens=self.tokens,
-            open_sealed=self.vault.open,
-            ehlo_names=self.ehlo_names,
-            now=clock.now,
-        )
-
-
-def make_parts(settings: Settings, database: Database, clock: Clock, hostname: str) -> Parts:
-    """Make the parts from the settings, for a machine of this name."""
-    network = Network(settings.build_guard(), Resolver(settings.dns_server_addresses()))
-    vault = Vault(settings.load_encryption_keys())
-    tokens = AccessTokens(database, vault, network, now=clock.now)
-    ehlo_names = EhloNames(service=settings.ehlo_name, hostname=hostname)
-    return Parts(vault, network, tokens, hostname, ehlo_names)
-
-
-def make_verifier(settings: Settings, database: Database, clock: Clock) -> Verifier:
-    """Make what verifies profiles as this machine would deliver through them."""
-    return make_parts(settings, database, clock, process.find_hostname()).make_verifier(clock)
 
 
 def make_engine(

@@ -25,6 +25,7 @@ from app.diagnostics.machine_findings import (
 from app.domain.ehlo import EhloNames
 from app.domain.errors import SettingsError
 from app.domain.types import Profile, Tenant, Transport
+from app.parts import make_verifier
 from app.process import find_hostname
 from app.settings import Settings
 from app.store.db.clock import DatabaseClock
@@ -33,7 +34,6 @@ from app.store.db.url import sqlite_path
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
-from app.worker import make_verifier
 
 app = typer.Typer(add_completion=False)
 

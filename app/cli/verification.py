@@ -10,12 +10,12 @@ from app.diagnostics.verifier import Verifier
 from app.domain.clock import SystemClock
 from app.domain.errors import Conflict, NotFound
 from app.domain.types import Profile, Transport
+from app.parts import make_verifier
 from app.settings import Settings
 from app.store.db.engine import Database
 from app.store.profiles import queries as profiles
 from app.store.profiles.ehlo_names import load_other_names
 from app.store.tenants import queries as tenants
-from app.worker import make_verifier
 
 
 async def verify_profile(

@@ -46,6 +46,7 @@ WITHOUT = {
     | TRACES
     | {"typer", "uvicorn", "click", "filelock"},
     "import app.cli.worker": API | RARE | RENDERING | TABLES | {"opentelemetry"},
+    "import app.cli.doctor": API | RARE | RENDERING | TABLES | {"app.worker", "app.metrics"},
     "import app.cli.profiles": SERVICE | RARE | RENDERING | TABLES | {"app.worker"},
     "tenant list": SERVICE | RARE | RENDERING | {"filelock"},
     "tenant list --json": SERVICE | RARE | RENDERING | TABLES,
