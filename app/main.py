@@ -22,7 +22,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -39,7 +39,7 @@ from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.key_cache import KeyCache
 from app.auth.throttle import AuthThrottle
-from app.console.surface import Console, ConsoleConfig
+from app.console.surface import Console, ConsoleConfig, SingleSignOn
 from app.delivery.engine import Engine
 from app.diagnostics.dns_records import look_up_txt
 from app.domain.clock import Clock
@@ -49,6 +49,7 @@ from app.message_log import MessageLog
 from app.metrics import Metrics
 from app.parts import make_parts
 from app.settings import Settings, read_settings, variable_name
+from app.smtp.dns import Resolver
 from app.smtp.outgoing import local_address
 from app.smtp.resolve import Network
 from app.store import api_keys
@@ -120,6 +121,20 @@ def _make_console_config(settings: Settings, *, is_secure: bool) -> ConsoleConfi
         idle_time=timedelta(seconds=settings.console_idle_seconds),
         session_time=timedelta(seconds=settings.console_session_seconds),
         is_secure=is_secure,
+        single_sign_on=_make_single_sign_on(settings),
+    )
+
+
+def _make_single_sign_on(settings: Settings) -> SingleSignOn | None:
+    client = settings.build_openid_client()
+    if client is None:
+        return None
+    # The operator chose the provider, which is often in the own network.
+    guard = replace(settings.build_guard(), allow_private=True)
+    return SingleSignOn(
+        client=client,
+        rules=settings.parse_oidc_rules(),
+        network=Network(guard, Resolver(settings.dns_server_addresses())),
     )
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 from app.auth.caller import Caller
-from app.auth.key_cache import CachedKey, KeyCache
+from app.auth.key_cache import KEEP_SECONDS, CachedKey, KeyCache
 from app.auth.quotas import check_rate
 from app.auth.rate_limiter import RateLimiter
 from app.auth.tenant_cache import TenantCache
@@ -19,10 +19,17 @@ from app.auth.throttle import AuthThrottle
 from app.domain.api_keys import build_hint, hash_secret, looks_like_key
 from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
 from app.domain.console_sessions import ConsoleSession
-from app.domain.errors import Forbidden, InvalidRequest, Problem, Unauthenticated, Unavailable
+from app.domain.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Problem,
+    Unauthenticated,
+    Unavailable,
+)
 from app.domain.ids import new_id
 from app.domain.networks import IPNetwork, contains
-from app.domain.types import MessageSource, Profile, Scope
+from app.domain.types import ApiKey, MessageSource, Profile, Scope, Tenant
 from app.store import api_keys, audit
 from app.store.db.engine import Database
 from app.store.tenants import queries as tenants
@@ -54,6 +61,10 @@ class Authenticator:
     sender_profile_cache: TenantCache[Profile] = field(
         default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
     )
+    # The tenants of people's sessions.
+    tenant_cache: TenantCache[Tenant] = field(
+        default_factory=lambda: TenantCache(keep_seconds=KEEP_SECONDS)
+    )
     # The reason why the schema is unusable, or None. Runs at every request, so it must not query.
     schema_fault: Callable[[], str | None] = lambda: None
 
@@ -61,6 +72,12 @@ class Authenticator:
         """Drop the cached profiles of a tenant that this process has changed."""
         self.profile_cache.invalidate(tenant_id)
         self.sender_profile_cache.invalidate(tenant_id)
+
+    def forget_tenant(self, tenant_id: str) -> None:
+        """Drop all that is cached of a tenant that this process has changed or deleted."""
+        self.key_cache.invalidate_tenant(tenant_id=tenant_id)
+        self.tenant_cache.invalidate(tenant_id)
+        self.forget_profiles(tenant_id)
 
     def require_schema(self) -> None:
         """Raise Unavailable while the schema is unusable."""
@@ -76,7 +93,7 @@ class Visitor:
     without a key. `remedy` tells the sender how to present a key, and `proxies_setting` is the
     setting with the proxies that pass on its address. `message_source` is the protocol of its
     messages. A `session` of the console, which must be valid, replaces the secret: it can do what
-    its key can do now.
+    its key can do now, or what single sign-on gave to its person.
     """
 
     def __init__(
@@ -105,11 +122,13 @@ class Visitor:
 
     @property
     def key_id(self) -> str | None:
-        """Return the id of a tenant's key, or `admin:` and an admin key's name, once known."""
+        """Return the id of a tenant's key or of a person's session, once known.
+
+        Of an admin key, return `admin:` and its name.
+        """
         if self.actor is None or self.actor.kind is ActorKind.UNKNOWN:
             return None
-        is_admin = self.actor.kind is ActorKind.ADMIN
-        return f"admin:{self.actor.name}" if is_admin else self.actor.id
+        return self.actor.id or f"admin:{self.actor.name}"
 
     async def identify(self) -> Actor | Caller:
         """Return the admin, or the tenant's caller.
@@ -180,6 +199,8 @@ class Visitor:
     async def _look_up(self) -> Actor | Caller:
         auth, secret, source = self._auth, self.secret, self.source
         auth.require_schema()
+        if self._session is not None and self._session.key_hash is None:
+            return await self._admit_person(self._session)
         if self._session is not None and self._session.key_hash is not None:
             key_hash = self._session.key_hash
         elif secret is not None:
@@ -215,6 +236,20 @@ class Visitor:
         auth.key_cache.mark_used(key.id, now)
         return Caller(tenant, self.actor, key, self.message_source)
 
+    async def _admit_person(self, session: ConsoleSession) -> Actor | Caller:
+        """Return the admin or caller of a session that single sign-on began."""
+        self.actor = Actor(ActorKind.PERSON, session.id, session.name, self.source)
+        if session.tenant_id is None:
+            return self.actor
+        try:
+            tenant = await self._auth.tenant_cache.get(
+                session.tenant_id, None, partial(_read_tenant, self._auth, session.tenant_id)
+            )
+        except NotFound:
+            raise Unauthenticated("The tenant of this session is deleted.") from None
+        self.tenant_id = tenant.id
+        return Caller(tenant, self.actor, _make_session_key(session), self.message_source)
+
     def _describe_source(self) -> str:
         if self.source is None:
             return "the client's address is unknown. Behind a proxy, let the proxy pass it on"
@@ -239,6 +274,26 @@ async def _read_key(auth: Authenticator, key_hash: bytes) -> CachedKey | None:
         if key is None:
             return None
         return CachedKey(key, await tenants.get(connection, tenant=key.tenant_id))
+
+
+async def _read_tenant(auth: Authenticator, tenant_id: str) -> Tenant:
+    async with auth.database.reading() as connection:
+        return await tenants.get(connection, tenant=tenant_id)
+
+
+def _make_session_key(session: ConsoleSession) -> ApiKey:
+    """Make the key that a person's session is worth. It ends with the session."""
+    return ApiKey(
+        id=session.id,
+        tenant_id=session.tenant_id or "",
+        name=session.name,
+        hint="",
+        scopes=session.scopes or frozenset(),
+        created_at=session.created_at,
+        expires_at=None,  # keys that the person creates may last longer
+        revoked_at=None,
+        last_used_at=None,
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -32,8 +32,8 @@ class Caller:
     @property
     def origin(self) -> Origin:
         """Return the origin of the caller's messages."""
-        key_id = f"admin:{self.actor.name}" if self.key is None else self.key.id
-        return Origin(self.message_source, key_id, request_id.get(), traceparent.get())
+        sender_id = self.actor.id or f"admin:{self.actor.name}"
+        return Origin(self.message_source, sender_id, request_id.get(), traceparent.get())
 
     @property
     def profiles(self) -> tuple[str, ...] | None:

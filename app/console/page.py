@@ -178,13 +178,30 @@ class PageRoutes:
                 if not isinstance(visit, Visit):
                     return visit
                 return await _serve_page(page, visit)
-            except Problem as problem:
-                kind = PROBLEMS[problem.slug]
-                return self.render_error(PageError(kind.status, kind.title, problem.detail))
-            except PageError as error:
-                return self.render_error(error)
+            except (Problem, PageError) as error:
+                return self.render_problem(error)
 
         return Route(self.config.path + path, serve, methods=[method])
+
+    def serve_stranger(
+        self, page: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return a handler for a page that needs no session."""
+
+        async def serve(request: Request) -> Response:
+            try:
+                return await page(request)
+            except (Problem, PageError) as error:
+                return self.render_problem(error)
+
+        return serve
+
+    def render_problem(self, error: Problem | PageError) -> Response:
+        """Render the page of an error, which may be the API's."""
+        if isinstance(error, PageError):
+            return self.render_error(error)
+        kind = PROBLEMS[error.slug]
+        return self.render_error(PageError(kind.status, kind.title, error.detail))
 
     async def _admit(self, request: Request) -> Visit | Response:
         """Return the visit of the session's user, or a response that leads to the sign-in."""

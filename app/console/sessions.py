@@ -1,6 +1,7 @@
 """Sign in to the console, and find the session of a request."""
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final
@@ -13,13 +14,16 @@ from app.auth.audit import AuditContext
 from app.auth.authentication import Visitor
 from app.console.errors import PageError
 from app.console.surface import ConsoleConfig
-from app.domain.audit import Actor
+from app.domain.audit import Actor, ActorKind
 from app.domain.console_sessions import USE_INTERVAL, ConsoleSession, generate_token
 from app.domain.ids import new_id
+from app.domain.single_sign_on import AccessRule, Person
 from app.store import console_sessions
+from app.store.tenants import queries as tenants
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 MAX_TOKEN_CHARACTERS: Final = 64
+MAX_NAME_CHARACTERS: Final = 255
 
 
 def cookie_name(config: ConsoleConfig) -> str:
@@ -60,6 +64,7 @@ async def sign_in_with_key(
         tenant_id=None if isinstance(identity, Actor) else identity.tenant_id,
         name=actor.name or "",
         key_hash=hash_token(key),
+        subject=None,
         scopes=None,
         source=find_source(request),
         created_at=now,
@@ -69,13 +74,47 @@ async def sign_in_with_key(
     return await start_session(services, session, actor)
 
 
-async def start_session(services: Services, session: ConsoleSession, actor: Actor) -> str:
+async def sign_in_person(
+    services: Services, config: ConsoleConfig, request: Request, person: Person, rule: AccessRule
+) -> str:
+    """Start the session of a person to whom a rule gives access, and return its token.
+
+    Raises NotFound without the rule's tenant, or Unavailable.
+    """
+    tenant_id = None
+    if rule.tenant is not None:
+        async with services.database.reading() as connection:
+            tenant_id = (await tenants.get(connection, tenant=rule.tenant)).id
+    now, session_id = services.now(), new_id("ses")
+    session = ConsoleSession(
+        id=session_id,
+        tenant_id=tenant_id,
+        name=person.name[:MAX_NAME_CHARACTERS],
+        key_hash=None,
+        subject=person.subject,
+        scopes=None if tenant_id is None else rule.scopes,
+        source=find_source(request),
+        created_at=now,
+        last_used_at=now,
+        expires_at=now + config.session_time,
+    )
+    actor = Actor(ActorKind.PERSON, session_id, session.name, session.source)
+    details = {"issuer": person.issuer, "subject": person.subject, "scopes": rule.scopes}
+    return await start_session(services, session, actor, details)
+
+
+async def start_session(
+    services: Services,
+    session: ConsoleSession,
+    actor: Actor,
+    details: Mapping[str, object] | None = None,
+) -> str:
     """Store a session with an audit entry, and return its token."""
     token = generate_token()
     context = AuditContext(actor=actor, now=session.created_at, tenant_id=session.tenant_id)
     async with services.database.transaction() as connection:
         await console_sessions.create(connection, session, token_hash=hash_token(token))
-        await context.record(connection, "console_sign_in", object_id=session.id)
+        await context.record(connection, "console_sign_in", object_id=session.id, after=details)
     return token
 
 
@@ -90,6 +129,8 @@ async def find_session(
         session = await console_sessions.find_by_token(connection, token_hash=hash_token(token))
     now = services.now()
     if session is None or not session.is_valid(now, config.idle_time):
+        return None
+    if session.key_hash is None and config.single_sign_on is None:
         return None
     if now >= session.last_used_at + USE_INTERVAL:
         async with services.database.transaction() as connection:

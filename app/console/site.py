@@ -2,6 +2,7 @@
 
 import logging
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -36,6 +37,7 @@ from app.console.pages import (
     webhooks,
 )
 from app.console.rendering import read_static_files, render
+from app.console.single_sign_on import PersonSignIn
 from app.console.surface import ConsoleConfig
 from app.domain.errors import Problem
 
@@ -67,6 +69,7 @@ def build_site(services: Services, config: ConsoleConfig) -> ASGIApp:
         Route(f"{config.path}/static/{{name}}", _serve_static),
         Route(f"{config.path}/sign-in", site.show_sign_in, methods=["GET"]),
         Route(f"{config.path}/sign-in", site.sign_in, methods=["POST"]),
+        *site.list_provider_routes(),
         pages.route("/sign-out", _sign_out, "POST"),
         pages.route("/", _lead_home),
         pages.route("", _lead_home),
@@ -83,6 +86,17 @@ class _Site:
 
     def __init__(self, pages: PageRoutes) -> None:
         self._pages = pages
+
+    def list_provider_routes(self) -> list[Route]:
+        """Return the routes of the sign-in through an OpenID Connect provider, if there is one."""
+        config = self._pages.config
+        if config.single_sign_on is None:
+            return []
+        sign_in = PersonSignIn(self._pages.services, config, config.single_sign_on)
+        return [
+            Route(f"{config.path}/sign-in/provider", self._pages.serve_stranger(sign_in.begin)),
+            Route(f"{config.path}/sign-in/callback", self._pages.serve_stranger(sign_in.finish)),
+        ]
 
     async def show_sign_in(self, request: Request) -> Response:
         """Show the form."""
@@ -114,12 +128,15 @@ class _Site:
 
     def _render(self, target: str, error: str | None = None) -> Response:
         config = self._pages.config
+        action = f"{root_path.get()}{config.path}/sign-in"
         text = render(
             "sign_in.html",
             visit=None,
             asset=make_asset_link(config),
-            action=f"{root_path.get()}{config.path}/sign-in",
+            action=action,
             target=target,
+            provider=config.single_sign_on and config.single_sign_on.client.provider_name,
+            provider_link=f"{action}/provider?{urlencode({'next': target})}",
             error=error,
             notice=None,
         )

@@ -1,5 +1,6 @@
 """Find requests of the console among those of the API."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -8,6 +9,8 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.services import Services
+from app.domain.single_sign_on import AccessRule, OpenIdClient
+from app.smtp.resolve import Network
 
 # The ASGI app behind the console: the API.
 API: Final = "heloise.api"
@@ -15,17 +18,28 @@ HOME: Final = "/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SingleSignOn:
+    """The OpenID Connect provider that signs people in, and what they may do."""
+
+    client: OpenIdClient
+    rules: Sequence[AccessRule]
+    network: Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleConfig:
     """How the console is served.
 
     `path` is its prefix, such as `/console`. A session ends after `idle_time` without a request,
-    and `session_time` after the sign-in. Cookies are sent only over HTTPS if `is_secure`.
+    and `session_time` after the sign-in. Cookies are sent only over HTTPS if `is_secure`. Without
+    `single_sign_on`, only keys sign in.
     """
 
     path: str
     idle_time: timedelta
     session_time: timedelta
     is_secure: bool = True
+    single_sign_on: SingleSignOn | None = None
 
 
 class Console:

@@ -21,16 +21,18 @@ class ActorKind(StrEnum):
 
     ADMIN = "admin"
     KEY = "key"
+    PERSON = "person"
     COMMAND_LINE = "command_line"
     UNKNOWN = "unknown"
 
 
 @frozen_dataclass
 class Actor:
-    """Who acts: a key, an admin key or a user at a shell, by name.
+    """Who acts: a key, an admin key, a person or a user at a shell, by name.
 
-    `source` is the IP address, or the machine of the shell. For an unknown actor, `name` is the
-    hint of the presented key, if it looked like one.
+    `id` is that of the key, or of a person's session of the console. `source` is the IP address, or
+    the machine of the shell. For an unknown actor, `name` is the hint of the presented key, if it
+    looked like one.
     """
 
     kind: ActorKind

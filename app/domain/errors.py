@@ -165,6 +165,10 @@ class FetchError(HeloiseError):
     """A file cannot be downloaded; the text says why."""
 
 
+class SignInError(HeloiseError):
+    """The provider signs nobody in; the text says why, to follow its name."""
+
+
 class SettingsError(HeloiseError):
     """A setting is missing or wrong; the text names it, its value and what to write."""
 

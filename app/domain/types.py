@@ -460,8 +460,9 @@ class SealedContent:
 class Origin:
     """Who sent a message: the way in, and the id of the key; of an admin key `admin:` its name.
 
-    A notice has no key. `request_id` is the id of the HTTP request or the SMTP session.
-    `traceparent` is the span that the message's spans follow.
+    For a person in the console, `key_id` is the id of the session. A notice has no key.
+    `request_id` is the id of the HTTP request or the SMTP session. `traceparent` is the span that
+    the message's spans follow.
     """
 
     source: MessageSource

@@ -4,22 +4,27 @@ Each check raises ValueError with a reason that quotes no secret.
 """
 
 import ipaddress
+import json
 import re
 import shlex
 from collections.abc import Callable
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from app.domain.ehlo import parse_ehlo_name
-from app.domain.networks import IPNetwork
+from app.domain.networks import IPNetwork, is_loopback
 from app.domain.secret_keys import parse_key
+from app.domain.single_sign_on import AccessRule
+from app.domain.types import Scope
 from app.store.db.url import parse_database_url
 
 DNS_PORT: Final = 53
 HIGHEST_PORT: Final = 65535
 ADMIN: Final = "admin"
+RULE_FIELDS: Final = frozenset({"claim", "value", "tenant", "scopes", "admin"})
 METRIC_LABELS: Final = ("tenant", "profile")
 
 
@@ -177,6 +182,54 @@ def _check_with(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def parse_oidc_rules(text: str) -> tuple[AccessRule, ...]:
+    """Parse the JSON list that says what people may do; raises ValueError."""
+    try:
+        rules = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("no JSON") from None
+    if not isinstance(rules, list) or not rules:
+        raise ValueError("no list of rules")
+    return tuple(
+        _parse_rule(rule, f"rule {number} of {len(rules)}")
+        for number, rule in enumerate(rules, start=1)
+    )
+
+
+def _parse_rule(rule: object, where: str) -> AccessRule:
+    if not isinstance(rule, dict) or not {"claim", "value"} <= rule.keys():
+        raise ValueError(f"{where} has no claim or no value")
+    if unknown := sorted(rule.keys() - RULE_FIELDS):
+        raise ValueError(f"{where} has the unknown field {unknown[0]!r}")
+    texts = [rule[name] for name in ("claim", "value", "tenant") if name in rule]
+    if not all(isinstance(text, str) and text for text in texts):
+        raise ValueError(f"{where}: claim, value and tenant are texts")
+    if rule.get("admin") is True:
+        if rule.keys() & {"tenant", "scopes"}:
+            raise ValueError(f"{where}: an admin has no tenant and no scopes; leave them out")
+        return AccessRule(claim=rule["claim"], value=rule["value"])
+    scopes = rule.get("scopes")
+    if "admin" in rule or "tenant" not in rule or not isinstance(scopes, list) or not scopes:
+        raise ValueError(f'{where} needs a tenant and a list of scopes, or "admin": true')
+    if wrong := [scope for scope in scopes if scope not in list(Scope)]:
+        raise ValueError(f"{where}: {wrong[0]!r} is no scope; write some of {', '.join(Scope)}")
+    return AccessRule(
+        claim=rule["claim"],
+        value=rule["value"],
+        tenant=rule["tenant"],
+        scopes=frozenset(map(Scope, scopes)),
+    )
+
+
+def _check_issuer(text: str) -> str:
+    url = urlsplit(text)
+    if not url.hostname or url.query or url.fragment or url.username:
+        raise ValueError("not the URL of an issuer")
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname)):
+        raise ValueError("not https, which only loopback addresses may do without")
+    return text
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -200,6 +253,8 @@ SecretKeys = Annotated[
     tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_keys), AfterValidator(_check_keys)
 ]
 MetricsBy = Annotated[str, _check_with(parse_metrics_by)]
+Issuer = Annotated[str, AfterValidator(_check_issuer)]
+OidcRules = Annotated[str, _check_with(parse_oidc_rules)]
 MailAddress = Annotated[str, AfterValidator(_parse_address)]
 MailDomain = Annotated[str, AfterValidator(_parse_domain)]
 MailDomains = Annotated[str, _check_with(parse_domains)]

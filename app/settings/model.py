@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin
 
-from pydantic import DirectoryPath, Field, FilePath
+from pydantic import DirectoryPath, Field, FilePath, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,6 +15,7 @@ from pydantic_settings import (
 from app.domain.errors import SettingsError
 from app.domain.networks import AddressGuard
 from app.domain.secret_keys import parse_key
+from app.domain.single_sign_on import AccessRule, OpenIdClient
 from app.domain.tenants.retention import Retention
 from app.domain.tenants.routing import RecipientRule, Routing
 from app.settings.checks import (
@@ -24,11 +25,13 @@ from app.settings.checks import (
     DatabaseUrl,
     DnsServers,
     EhloName,
+    Issuer,
     MailAddress,
     MailDomain,
     MailDomains,
     MetricsBy,
     Networks,
+    OidcRules,
     PortList,
     Ports,
     SecretKeys,
@@ -37,6 +40,7 @@ from app.settings.checks import (
     parse_domains,
     parse_metrics_by,
     parse_networks,
+    parse_oidc_rules,
     parse_ports,
     parse_servers,
 )
@@ -44,7 +48,12 @@ from app.settings.key_command import run_key_command
 
 PREFIX: Final = "HELOISE_"
 SECRETS_DIR: Final = Path("/run/secrets")
+OIDC: Final = ("oidc_issuer", "oidc_client_id", "oidc_client_secret", "oidc_rules")
 A_FILE: Final = "an existing file"
+RULES: Final = (
+    'rules such as [{"claim": "groups", "value": "support", "tenant": "acme", "scopes":'
+    ' ["messages:read"]}, {"claim": "email", "value": "ann@example.com", "admin": true}]'
+)
 NETWORKS: Final = "networks or addresses such as 10.0.0.0/8,192.0.2.1,2001:db8::/32"
 
 
@@ -152,6 +161,42 @@ class Settings(BaseSettings):
         ge=60,
         le=2_592_000,
         description="How long a session of the console lasts after the sign-in.",
+    )
+    oidc_issuer: Annotated[
+        Issuer | None, SettingInfo(expects="an https:// URL such as https://sso.example.com")
+    ] = Field(
+        None,
+        description="The OpenID Connect provider through which people sign in to the console,"
+        " besides keys. May have a private address. Not set: only keys sign in.",
+    )
+    oidc_client_id: Annotated[
+        str | None, SettingInfo(expects="the client id that the provider shows")
+    ] = Field(
+        None,
+        min_length=1,
+        description="The client id of the console at the provider. Its redirect URI is"
+        " HELOISE_CONSOLE_PATH followed by /sign-in/callback, such as"
+        " https://mail.example.com/console/sign-in/callback.",
+    )
+    oidc_client_secret: Annotated[
+        SecretStr | None, SettingInfo(expects="the secret that the provider shows", is_secret=True)
+    ] = Field(
+        None,
+        min_length=1,
+        description="The client secret. Not set: the console is a public client.",
+    )
+    oidc_scopes: Annotated[
+        str, SettingInfo(expects="scopes separated by spaces, openid among them")
+    ] = Field(
+        "openid profile email",
+        pattern=r"^([!-~]+ )*openid( [!-~]+)*$",
+        description="The OAuth scopes that the console requests.",
+    )
+    oidc_rules: Annotated[OidcRules | None, SettingInfo(expects=RULES)] = Field(
+        None,
+        description="What people may do: a JSON list of rules, of which the first that applies"
+        " counts. A rule applies if the claim has the value, or is a list with it. It gives scopes"
+        " in a tenant, or admin rights.",
     )
     resend_host: Annotated[
         MailDomain | None, SettingInfo(expects="a host name such as resend.example.com")
@@ -521,6 +566,32 @@ class Settings(BaseSettings):
     def parse_admin_keys(self) -> dict[str, str]:
         """Return the admin keys by name, if any."""
         return parse_admin_keys(self.admin_key.get_secret_value()) if self.admin_key else {}
+
+    def build_openid_client(self) -> OpenIdClient | None:
+        """Build the client of the OpenID Connect provider, if there is one.
+
+        Raises SettingsError if a setting is missing that the provider requires.
+        """
+        fields = [name for name in OIDC if getattr(self, name) is not None]
+        if not fields:
+            return None
+        for name in ("oidc_issuer", "oidc_client_id", "oidc_rules"):
+            if name not in fields:
+                raise SettingsError(
+                    f"{variable_name(name)}: not set, should be {describe_expectation(name)},"
+                    f" because {variable_name(fields[0])} is set"
+                )
+        secret = self.oidc_client_secret
+        return OpenIdClient(
+            issuer=self.oidc_issuer or "",
+            client_id=self.oidc_client_id or "",
+            client_secret=secret.get_secret_value() if secret else None,
+            scopes=self.oidc_scopes,
+        )
+
+    def parse_oidc_rules(self) -> tuple[AccessRule, ...]:
+        """Return the rules on what people may do."""
+        return parse_oidc_rules(self.oidc_rules) if self.oidc_rules else ()
 
     def metrics_secret(self) -> str | None:
         """Return the token that `/metrics` requires, or None."""

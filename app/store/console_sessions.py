@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.console_sessions import ConsoleSession
@@ -13,19 +13,43 @@ from app.store.db.keyset import newest_first
 from app.store.db.rows import to_row
 from app.store.tables.console_sessions import console_sessions
 
+# Of one key or person.
+MAX_SESSIONS: Final = 50
 _COLUMNS: Final = tuple(column for column in console_sessions.c if column.name != "token_hash")
 
 
 async def create(
     connection: AsyncConnection, session: ConsoleSession, *, token_hash: bytes
 ) -> None:
-    """Insert a session, and delete those that have expired."""
+    """Insert a session, and delete those that have expired.
+
+    Of one key or person, delete the oldest above the maximum.
+    """
+    newest = (
+        select(console_sessions.c.id)
+        .where(_is_owned_like(session))
+        .order_by(console_sessions.c.id.desc())
+        .limit(MAX_SESSIONS - 1)
+    )
     await connection.execute(
-        delete(console_sessions).where(console_sessions.c.expires_at <= session.created_at)
+        delete(console_sessions).where(
+            or_(
+                console_sessions.c.expires_at <= session.created_at,
+                and_(_is_owned_like(session), console_sessions.c.id.not_in(newest)),
+            )
+        )
     )
     scopes = None if session.scopes is None else sorted(session.scopes)
     values = to_row(session, console_sessions) | {"token_hash": token_hash, "scopes": scopes}
     await connection.execute(insert(console_sessions).values(values))
+
+
+async def list_own(
+    connection: AsyncConnection, session: ConsoleSession
+) -> Sequence[ConsoleSession]:
+    """Return the sessions of the key or person of a session, newest first."""
+    query = select(*_COLUMNS).where(_is_owned_like(session)).order_by(console_sessions.c.id.desc())
+    return [_session(row) for row in await connection.execute(query)]
 
 
 async def find_by_token(connection: AsyncConnection, *, token_hash: bytes) -> ConsoleSession | None:
@@ -58,6 +82,16 @@ async def remove(connection: AsyncConnection, *, tenant_id: str | None, session_
         delete(console_sessions).where(_is_of(tenant_id), console_sessions.c.id == session_id)
     )
     return result.rowcount > 0
+
+
+def _is_owned_like(session: ConsoleSession) -> ColumnElement[bool]:
+    """Whether a session belongs to the same key or person, of the same tenant."""
+    owner = (
+        console_sessions.c.subject == session.subject
+        if session.key_hash is None
+        else console_sessions.c.key_hash == session.key_hash
+    )
+    return and_(_is_of(session.tenant_id), owner)
 
 
 def _is_of(tenant_id: str | None) -> ColumnElement[bool]:

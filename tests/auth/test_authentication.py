@@ -1,5 +1,6 @@
 """Authentication without HTTP, as a server of another protocol calls it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -9,7 +10,8 @@ from app.auth.authentication import Authenticator, Visitor
 from app.auth.profiles import find_sending_profile
 from app.auth.throttle import AuthThrottle
 from app.domain.api_keys import generate_secret, hash_secret
-from app.domain.audit import ActorKind
+from app.domain.audit import Actor, ActorKind
+from app.domain.console_sessions import ConsoleSession
 from app.domain.errors import (
     Forbidden,
     InvalidRequest,
@@ -18,6 +20,7 @@ from app.domain.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from app.domain.ids import new_id
 from app.domain.types import MessageSource, Origin, Scope, Tenant
 from app.store import api_keys, audit
 from app.store.db.engine import Database
@@ -64,6 +67,37 @@ async def test_a_key_that_may_send_is_the_tenants_caller(
     assert (caller.actor.kind, caller.actor.source) == (ActorKind.KEY, SOURCE)
     assert caller.key is not None
     assert auth.key_cache.take_uses() == {caller.key.id: NOW}
+
+
+async def test_a_person_of_single_sign_on_is_known_by_the_session(
+    auth: Authenticator, tenant: Tenant
+) -> None:
+    """With its scopes in its tenant, or as an admin."""
+    session = ConsoleSession(
+        id=new_id("ses"),
+        tenant_id=tenant.id,
+        name="ann@example.com",
+        key_hash=None,
+        subject="ann",
+        scopes=frozenset({Scope.MESSAGES_SEND}),
+        source=SOURCE,
+        created_at=NOW,
+        last_used_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+    )
+    visitor = Visitor(auth, None, SOURCE, session=session)
+    caller = await visitor.authorize(Scope.MESSAGES_SEND)
+    assert caller.origin == Origin(MessageSource.API, session.id)
+    assert caller.actor == Actor(ActorKind.PERSON, session.id, "ann@example.com", SOURCE)
+    assert visitor.key_id == session.id
+    with pytest.raises(Forbidden, match="lacks the scope messages:read"):
+        await visitor.authorize(Scope.MESSAGES_READ)
+    session = replace(session, tenant_id=None, scopes=None)
+    admin = await Visitor(auth, None, SOURCE, session=session).identify()
+    assert admin == Actor(ActorKind.PERSON, session.id, "ann@example.com", SOURCE)
+    session = replace(session, tenant_id=new_id("ten"))
+    with pytest.raises(Unauthenticated, match="tenant of this session is deleted"):
+        await Visitor(auth, None, SOURCE, session=session).identify()
 
 
 @pytest.mark.parametrize("source", MessageSource)

@@ -1,8 +1,11 @@
 """Every setting is checked, says where it came from, and never shows a secret."""
 
+import json
 import os
+import re
 from base64 import b64encode
 from pathlib import Path
+from typing import Final
 
 import pytest
 from pydantic import ValidationError
@@ -18,6 +21,7 @@ from app.settings import (
     read_settings,
     variable_name,
 )
+from app.settings.checks import parse_oidc_rules
 
 KEY = b64encode(bytes(range(32))).decode()
 OLD_KEY = b64encode(bytes(range(1, 33))).decode()
@@ -289,3 +293,52 @@ def test_admin_keys_need_distinct_names(value: str) -> None:
 def test_networks_are_checked(field: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is meant by bits beyond the mask nobody knows."""
     assert "networks or addresses such as 10.0.0.0/8" in complaint(monkeypatch, **{field: value})
+
+
+RULE: Final = {"claim": "groups", "value": "a", "tenant": "acme", "scopes": ["messages:read"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("{", "no JSON"),
+        ("{}", "no list of rules"),
+        ("[]", "no list of rules"),
+        ('["a"]', "rule 1 of 1 has no claim or no value"),
+        (json.dumps([RULE, RULE | {"scope": "x"}]), "rule 2 of 2 has the unknown field 'scope'"),
+        (json.dumps([RULE | {"tenant": 7}]), "claim, value and tenant are texts"),
+        (json.dumps([RULE | {"admin": True}]), "an admin has no tenant and no scopes"),
+        (json.dumps([RULE | {"scopes": []}]), 'needs a tenant and a list of scopes, or "admin"'),
+        (json.dumps([RULE | {"scopes": ["all"]}]), "'all' is no scope; write some of messages:"),
+        ('[{"claim": "a", "value": "b", "admin": false}]', "needs a tenant and a list of scopes"),
+    ],
+)
+def test_a_wrong_rule_for_people_is_named(value: str, expected: str) -> None:
+    """By its number, with what is wrong with it."""
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        parse_oidc_rules(value)
+
+
+@pytest.mark.parametrize(
+    "issuer", ["http://sso.example.com", "sso.example.com", "https://a@b.example", "https://a/?b"]
+)
+def test_an_issuer_is_an_https_url(issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one of this machine."""
+    monkeypatch.setenv("HELOISE_OIDC_ISSUER", issuer)
+    with pytest.raises(SettingsError, match=r"HELOISE_OIDC_ISSUER.*https://sso.example.com"):
+        read_settings()
+    monkeypatch.setenv("HELOISE_OIDC_ISSUER", "http://localhost:9000")
+    assert read_settings().oidc_issuer == "http://localhost:9000"
+
+
+def test_single_sign_on_needs_all_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error names the first one that is missing."""
+    assert read_settings().build_openid_client() is None
+    monkeypatch.setenv("HELOISE_OIDC_ISSUER", "https://sso.example.com")
+    for name, value in (("CLIENT_ID", "heloise"), ("RULES", json.dumps([RULE]))):
+        with pytest.raises(SettingsError, match=f"HELOISE_OIDC_{name}: not set"):
+            read_settings().build_openid_client()
+        monkeypatch.setenv(f"HELOISE_OIDC_{name}", value)
+    client = read_settings().build_openid_client()
+    assert client is not None
+    assert client.provider_name == "sso.example.com"

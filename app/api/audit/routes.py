@@ -52,9 +52,12 @@ class ActorRead(ResponseModel):
     model_config = ConfigDict(from_attributes=True)
 
     kind: ActorKind
-    id: str | None = Field(description="The id of the key.")
+    id: str | None = Field(
+        description="The id of the key, or of a person's session of the console."
+    )
     name: str | None = Field(
-        description="The name of the API key, of the admin key, or of the command line's user. For"
+        description="The name of the API key, of the admin key, of the person who signed in to the"
+        " console through an OpenID Connect provider, or of the command line's user. For"
         " an unauthenticated request, the first characters of the key that it sent."
     )
     source: str | None = Field(

@@ -122,8 +122,7 @@ async def update_tenant(
     """Update the given fields. A new `ehlo_name` applies from the next connection on."""
     async with services.database.transaction(announce=True) as connection:
         changed = await tenant_actions.update(connection, audit_context, tenant, body)
-    services.auth.key_cache.invalidate_tenant(tenant_id=changed.id)
-    services.auth.forget_profiles(changed.id)
+    services.auth.forget_tenant(changed.id)
     return TenantRead.model_validate(changed)
 
 
@@ -141,5 +140,4 @@ async def delete_tenant(
     """Delete a tenant, its keys and its history. Refused while it has profiles."""
     async with services.database.transaction() as connection:
         row = await tenant_actions.delete(connection, audit_context, tenant)
-    services.auth.key_cache.invalidate_tenant(tenant_id=row.id)
-    services.auth.forget_profiles(row.id)
+    services.auth.forget_tenant(row.id)

@@ -73,6 +73,11 @@ def request_fingerprint(row: str) -> SealContext:
     return SealContext(row, "fingerprint", None)
 
 
+def console_sign_in() -> SealContext:
+    """Build the context of a sign-in that has begun, which the browser keeps."""
+    return SealContext("console", "sign_in", None)
+
+
 def changed_settings(before: SealContext, after: SealContext) -> list[str]:
     """Return the settings that change the secret's destination or its protection."""
     old: Destination = before.destination or {}

@@ -203,7 +203,7 @@ audit_log = Table(
     Column("refused_as", String(64)),
     Column("changes", Json, nullable=False),
     Column("request_id", String(128)),
-    _one_of("actor_kind", "admin", "key", "command_line", "unknown"),
+    _one_of("actor_kind", "admin", "key", "person", "command_line", "unknown"),
     Index("ix_audit_log_tenant", "tenant_id", "id"),
 )
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, Required, TypedDict
 
 Action = Literal["cancel", "retry", "resolve"]
-ActorKind = Literal["admin", "key", "command_line", "unknown"]
+ActorKind = Literal["admin", "key", "person", "command_line", "unknown"]
 AdviceStatus = Literal["ok", "warning", "failed"]
 AuthMechanism = Literal["auto", "oauth2", "scram-sha-256", "plain", "login", "cram-md5", "none"]
 DeliveryStatus = Literal["pending", "delivered", "failed"]
@@ -145,9 +145,10 @@ class ActorRead(TypedDict):
 
     kind: ActorKind
     id: str | None
-    """The id of the key."""
+    """The id of the key, or of a person's session of the console."""
     name: str | None
-    """The name of the API key, of the admin key, or of the command line's user."""
+    """The name of the API key, of the admin key, of the person who signed in to the console through
+    an OpenID Connect provider, or of the command line's user."""
     source: str | None
     """The client's IP address, or the host name of the command line's machine."""
 

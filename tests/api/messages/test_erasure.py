@@ -45,14 +45,16 @@ SET: Final = """
     provider_webhooks.name provider_webhooks.networks webhooks.name webhooks.url
     webhooks.event_types webhooks.profiles webhooks.tags templates.name template_versions.content
     sending_domains.domain suppressions.address suppressions.tag audit_log.actor_id
-    audit_log.actor_name messages.envelope_from message_contents.sender_address
+    audit_log.actor_name console_sessions.name console_sessions.subject console_sessions.scopes
+    messages.envelope_from message_contents.sender_address
     message_contents.sender_name message_contents.message_id_header
     message_contents.given_message_id message_contents.key_id message_contents.request_id
     message_contents.traceparent submissions.login
 """
 # Words and numbers of ours, hashes, hosts.
 OURS: Final = """
-    audit_log.actor_kind audit_log.source audit_log.action audit_log.refused_as events.type
+    audit_log.actor_kind audit_log.source
+    console_sessions.source audit_log.action audit_log.refused_as events.type
     workers.hostname idempotency_keys.key_hash mailboxes.tls
     provider_webhooks.provider provider_webhooks.public_key provider_webhooks.topic_arn
     webhooks.format profiles.transport profiles.tls

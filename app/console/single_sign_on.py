@@ -1,0 +1,207 @@
+"""Sign people in through the OpenID Connect provider."""
+
+import base64
+import binascii
+import hmac
+import json
+import logging
+import secrets
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from app.api.http.root_path import root_path
+from app.api.services import Services
+from app.console import sessions
+from app.console.errors import PageError
+from app.console.surface import ConsoleConfig, SingleSignOn
+from app.domain.audit import Actor, ActorKind, AuditEntry
+from app.domain.errors import NotFound, SealError, SignInError
+from app.domain.ids import new_id
+from app.domain.single_sign_on import Person, SignIn, find_rule
+from app.store import audit
+from app.store.secrets.contexts import console_sign_in
+
+if TYPE_CHECKING:
+    from app.oauth.openid import OpenIdProvider
+
+log = logging.getLogger(__name__)
+
+SIGN_IN_TIME: Final = timedelta(minutes=10)
+RANDOM_BYTES: Final = 32
+MAX_TARGET_CHARACTERS: Final = 1024
+MAX_CODE_CHARACTERS: Final = 4096
+
+
+class PersonSignIn:
+    """The two steps of a sign-in: to the provider, and back with its answer.
+
+    The browser keeps a sign-in that has begun in a sealed cookie, so any replica can finish it.
+    """
+
+    def __init__(
+        self, services: Services, config: ConsoleConfig, single_sign_on: SingleSignOn
+    ) -> None:
+        self._services = services
+        self._config = config
+        self._single_sign_on = single_sign_on
+        self._made_provider: OpenIdProvider | None = None
+
+    @property
+    def _provider(self) -> "OpenIdProvider":
+        if self._made_provider is None:
+            # A process in which nobody signs in so needs neither Authlib nor an HTTP client.
+            from app.oauth.openid import OpenIdProvider
+
+            single_sign_on = self._single_sign_on
+            self._made_provider = OpenIdProvider(
+                single_sign_on.client, single_sign_on.network, now=self._services.now
+            )
+        return self._made_provider
+
+    async def begin(self, request: Request) -> Response:
+        """Lead to the provider."""
+        self._services.auth.require_schema()
+        path = f"{root_path.get()}{self._config.path}/sign-in/callback"
+        sign_in = SignIn(
+            redirect_uri=str(request.url.replace(path=path, query="", fragment="")),
+            state=secrets.token_urlsafe(RANDOM_BYTES),
+            nonce=secrets.token_urlsafe(RANDOM_BYTES),
+            code_verifier=secrets.token_urlsafe(RANDOM_BYTES),
+            target=request.query_params.get("next", "")[:MAX_TARGET_CHARACTERS],
+            expires_at=self._services.now() + SIGN_IN_TIME,
+        )
+        try:
+            url = await self._provider.build_url(sign_in)
+        except SignInError as error:
+            raise self._make_page_error(error) from None
+        response = RedirectResponse(url, 303)
+        # Lax, because the provider's answer is a link of another site.
+        response.set_cookie(
+            self._cookie_name,
+            self._seal(sign_in),
+            path="/",
+            max_age=int(SIGN_IN_TIME.total_seconds()),
+            secure=self._config.is_secure,
+            httponly=True,
+            samesite="lax",
+        )
+        return response
+
+    async def finish(self, request: Request) -> Response:
+        """Start the session of the person whom the provider names.
+
+        Raises PageError or Unavailable.
+        """
+        self._services.auth.require_schema()
+        sign_in = self._find_sign_in(request)
+        params = request.query_params
+        if (issuer := params.get("iss", self._issuer)) != self._issuer:  # RFC 9207
+            raise self._make_page_error(SignInError(f"the answer is from {issuer}"))
+        if "error" in params:
+            error = f"it replied {params['error']}: {params.get('error_description', '')}"
+            raise self._make_page_error(SignInError(error[:MAX_TARGET_CHARACTERS]))
+        code = params.get("code", "")
+        if not 0 < len(code) <= MAX_CODE_CHARACTERS:
+            raise self._make_page_error(SignInError("its answer has no code"))
+        try:
+            person = await self._provider.identify(sign_in, code)
+        except SignInError as error:
+            raise self._make_page_error(error) from None
+        token = await self._start_session(request, person)
+        target = sign_in.target
+        if not target.startswith(f"{self._config.path}/"):
+            target = f"{self._config.path}/"
+        response = RedirectResponse(target, 303)
+        sessions.set_cookie(response, self._config, token)
+        response.delete_cookie(
+            self._cookie_name,
+            path="/",
+            secure=self._config.is_secure,
+            httponly=True,
+            samesite="lax",
+        )
+        return response
+
+    async def _start_session(self, request: Request, person: Person) -> str:
+        rule = find_rule(self._single_sign_on.rules, person.claims)
+        if rule is None:
+            await self._record_refusal(request, person)
+            raise PageError(
+                403,
+                "No access",
+                f"You signed in as {person.name}, but no rule of HELOISE_OIDC_RULES gives you"
+                " access. Ask the operator for it.",
+            )
+        try:
+            return await sessions.sign_in_person(
+                self._services, self._config, request, person, rule
+            )
+        except NotFound:
+            raise PageError(
+                403,
+                "No such tenant",
+                f"You may use the tenant {rule.tenant}, but it does not exist. Ask the operator to"
+                " create it, or to correct HELOISE_OIDC_RULES.",
+            ) from None
+
+    async def _record_refusal(self, request: Request, person: Person) -> None:
+        """Write to the audit log that no rule gives access to a person."""
+        source = sessions.find_source(request)
+        entry = AuditEntry(
+            id=new_id("aud"),
+            at=self._services.now(),
+            actor=Actor(ActorKind.PERSON, name=person.name, source=source),
+            action="console_sign_in",
+            object_id=person.subject,
+            refused_as="unauthenticated",
+        )
+        async with self._services.database.transaction() as connection:
+            await audit.record(connection, entry)
+
+    def _find_sign_in(self, request: Request) -> SignIn:
+        """Return what this browser began; raises PageError."""
+        sign_in = self._open(request.cookies.get(self._cookie_name, ""))
+        state = request.query_params.get("state", "")
+        if (
+            sign_in is None
+            or self._services.now() >= sign_in.expires_at
+            or not hmac.compare_digest(sign_in.state.encode(), state.encode())
+        ):
+            raise PageError(
+                400,
+                "Sign-in expired",
+                "This browser did not begin this sign-in, began another one since, or took longer"
+                " than ten minutes. Sign in again.",
+            )
+        return sign_in
+
+    def _seal(self, sign_in: SignIn) -> str:
+        text = json.dumps(asdict(sign_in) | {"expires_at": sign_in.expires_at.isoformat()})
+        sealed = self._services.vault.seal(text, console_sign_in())
+        return base64.urlsafe_b64encode(sealed).decode()
+
+    def _open(self, cookie: str) -> SignIn | None:
+        try:
+            sealed = base64.urlsafe_b64decode(cookie.encode())
+            fields = json.loads(self._services.vault.open(sealed, console_sign_in()))
+        except (SealError, binascii.Error):
+            return None
+        return SignIn(**{**fields, "expires_at": datetime.fromisoformat(fields["expires_at"])})
+
+    def _make_page_error(self, error: SignInError) -> PageError:
+        name = self._single_sign_on.client.provider_name
+        log.warning("nobody could sign in through the provider", extra={"reason": str(error)})
+        detail = f"{name} could not sign you in: {error}. Try again."
+        return PageError(502, "Could not sign in", detail)
+
+    @property
+    def _issuer(self) -> str:
+        return self._single_sign_on.client.issuer
+
+    @property
+    def _cookie_name(self) -> str:
+        return f"{sessions.cookie_name(self._config)}-sign-in"

@@ -1,0 +1,191 @@
+"""Sign a person in through an OpenID Connect provider (Authorization Code with PKCE)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx2
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oidc.core import CodeIDToken
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from joserfc.jws import JWSRegistry
+
+from app.domain.errors import SignInError
+from app.domain.outcome.replies import make_printable
+from app.domain.single_sign_on import OpenIdClient, Person, SignIn, name_person
+from app.http_client import GuardedTransport
+from app.smtp.redaction import redact
+from app.smtp.resolve import Network
+
+ANSWER_SECONDS: Final = 15.0
+MAX_ANSWER_BYTES: Final = 262_144
+MAX_REASON_CHARACTERS: Final = 300
+MAX_SUBJECT_CHARACTERS: Final = 255
+METADATA_TIME: Final = timedelta(minutes=10)
+LEEWAY_SECONDS: Final = 60
+# Anybody can begin to sign in; so many requests to the provider run at a time.
+MAX_SIGN_INS: Final = 8
+# Only signatures with the provider's private key. `none` has no signature, and the key of an HMAC
+# is the client secret.
+ALGORITHMS: Final = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
+)
+BASIC, POST, NONE = "client_secret_basic", "client_secret_post", "none"
+
+
+class OpenIdProvider:
+    """Speaks to the provider. Its methods raise SignInError, which quotes no secret."""
+
+    def __init__(
+        self, client: OpenIdClient, network: Network, *, now: Callable[[], datetime]
+    ) -> None:
+        self._client = client
+        self._network = network
+        self._now = now
+        self._slots = asyncio.Semaphore(MAX_SIGN_INS)
+        self._metadata: Mapping[str, Any] = {}
+        self._metadata_until: datetime | None = None
+
+    async def build_url(self, sign_in: SignIn) -> str:
+        """Return the URL of the provider's page where the person signs in."""
+        async with self._connect(sign_in) as http:
+            metadata = await self._load_metadata(http)
+            url, _ = http.create_authorization_url(
+                metadata["authorization_endpoint"],
+                state=sign_in.state,
+                nonce=sign_in.nonce,
+                code_verifier=sign_in.code_verifier,
+            )
+        return str(url)
+
+    async def identify(self, sign_in: SignIn, code: str) -> Person:
+        """Exchange the code of the provider's answer for the person who signed in."""
+        async with self._connect(sign_in, code) as http:
+            metadata = await self._load_metadata(http)
+            http.token_endpoint_auth_method = self._choose_authentication(metadata)
+            token = await http.fetch_token(
+                metadata["token_endpoint"],
+                grant_type="authorization_code",
+                code=code,
+                code_verifier=sign_in.code_verifier,
+            )
+            # Always anew, so that a key of the provider's is trusted as long as it is there.
+            found = await _get_json(http, metadata["jwks_uri"])
+            keys = KeySet.import_key_set({"keys": found["keys"]})
+            claims = self._read_id_token(token, keys, sign_in.nonce)
+            if endpoint := metadata.get("userinfo_endpoint"):
+                more = await _get_json(http, endpoint, with_token=True)
+                if more.get("sub") != claims["sub"]:
+                    raise SignInError("its UserInfo is about another person")
+                claims = {**more, **claims}
+        return Person(
+            issuer=self._client.issuer,
+            subject=claims["sub"],
+            name=name_person(claims),
+            claims=claims,
+        )
+
+    @asynccontextmanager
+    async def _connect(self, sign_in: SignIn, code: str = "") -> AsyncIterator[AsyncOAuth2Client]:
+        """Open an HTTP client; what goes wrong inside becomes SignInError."""
+        client = self._client
+        try:
+            transport = await GuardedTransport.made(self._network, max_bytes=MAX_ANSWER_BYTES)
+            async with (
+                asyncio.timeout(ANSWER_SECONDS),
+                self._slots,
+                AsyncOAuth2Client(
+                    client.client_id,
+                    client.client_secret,
+                    scope=client.scopes,
+                    redirect_uri=sign_in.redirect_uri,
+                    code_challenge_method="S256",
+                    transport=transport,
+                    follow_redirects=False,
+                    trust_env=False,
+                    headers={"Accept-Encoding": "identity"},
+                ) as http,
+            ):
+                yield http
+        except TimeoutError:
+            reason = "it did not answer in time"
+        except OAuthError as error:
+            reason = f"it replied {error.error}: {error.description or 'no description'}"
+        except httpx2.HTTPStatusError as error:
+            reason = f"it answered HTTP {error.response.status_code}"
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            reason = f"it could not be reached: {str(error) or type(error).__name__}"
+        except JoseError as error:
+            reason = f"its ID token is not valid: {error}"
+        except (ValueError, TypeError, KeyError, RecursionError):
+            reason = "it sent no valid OpenID Connect response"
+        else:
+            return
+        secrets = [client.client_secret or "", code, sign_in.code_verifier]
+        text = make_printable(redact(reason, [secret for secret in secrets if secret]))
+        raise SignInError(text.replace("\n", " ")[:MAX_REASON_CHARACTERS])
+
+    async def _load_metadata(self, http: AsyncOAuth2Client) -> Mapping[str, Any]:
+        """Return the provider's discovery document (OpenID Connect Discovery 1.0)."""
+        if self._metadata_until is None or self._now() >= self._metadata_until:
+            issuer = self._client.issuer
+            url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+            metadata = await _get_json(http, url)
+            if metadata.get("issuer") != issuer:
+                raise SignInError("its discovery document names another issuer")
+            for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+                self._check_endpoint(metadata[name], name)
+            if "userinfo_endpoint" in metadata:
+                self._check_endpoint(metadata["userinfo_endpoint"], "userinfo_endpoint")
+            self._metadata, self._metadata_until = metadata, self._now() + METADATA_TIME
+        return self._metadata
+
+    def _check_endpoint(self, url: str, name: str) -> None:
+        scheme = urlsplit(url).scheme
+        if scheme not in {"https", urlsplit(self._client.issuer).scheme}:
+            raise SignInError(f"its {name} is no https:// URL")
+
+    def _choose_authentication(self, metadata: Mapping[str, Any]) -> str:
+        if self._client.client_secret is None:
+            return NONE
+        offered = metadata.get("token_endpoint_auth_methods_supported", [BASIC])
+        return POST if POST in offered and BASIC not in offered else BASIC
+
+    def _read_id_token(self, token: Mapping[str, Any], keys: KeySet, nonce: str) -> dict[str, Any]:
+        """Return the claims of a valid ID token (OpenID Connect Core 1.0 section 3.1.3.7)."""
+        registry = JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
+        decoded = jwt.decode(token["id_token"], keys, registry=registry)
+        client_id = self._client.client_id
+        claims = CodeIDToken(
+            decoded.claims,
+            decoded.header,
+            {"iss": {"value": self._client.issuer}, "aud": {"value": client_id}},
+            {
+                "nonce": nonce,
+                "client_id": client_id,
+                "access_token": token.get("access_token"),
+            },
+        )
+        claims.validate(now=int(self._now().timestamp()), leeway=LEEWAY_SECONDS)
+        subject = claims["sub"]
+        if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARACTERS:
+            raise SignInError("its ID token has no valid subject")
+        return dict(claims)
+
+
+async def _get_json(
+    http: AsyncOAuth2Client, url: str, *, with_token: bool = False
+) -> dict[str, Any]:
+    response = await http.request("GET", url, withhold_token=not with_token)
+    response.raise_for_status()
+    found = response.json()
+    if not isinstance(found, dict):
+        raise TypeError(url)
+    return found
