@@ -52,6 +52,7 @@ TAGS: Final[list[dict[str, Any]]] = [
     {"name": "Domains", "description": "Domains that Heloise signs for (DKIM), and their keys."},
     {"name": "Tenants", "description": "Owners of profiles, keys and messages (admin key)."},
     {"name": "Keys", "description": "A tenant's API keys: scopes, profiles and networks."},
+    {"name": "Console", "description": "Who is signed in to the console."},
     {"name": "Audit", "description": "Who did what, from where, and which requests were refused."},
     {"name": "Health", "description": "For load balancers and orchestrators; no key needed."},
     {"name": "Problems", "description": "Types of errors; no key needed."},

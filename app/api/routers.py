@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from app.api.api_keys import routes as keys
 from app.api.audit import routes as audit_log
+from app.api.console_sessions import routes as console_sessions
 from app.api.domains import routes as domains
 from app.api.events import routes as events
 from app.api.inbound import bounce_routes as inbound
@@ -75,6 +76,7 @@ routers: Final[list[APIRouter]] = [
     domains.router,
     keys.router,
     audit_log.router,
+    console_sessions.router,
     health.router,
     problems.router,
     *resend_routers,

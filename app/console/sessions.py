@@ -147,6 +147,16 @@ async def sign_out(services: Services, session: ConsoleSession) -> None:
         )
 
 
+async def list_own(
+    services: Services, config: ConsoleConfig, session: ConsoleSession
+) -> list[ConsoleSession]:
+    """Return the valid sessions of a session's key or person, newest first."""
+    async with services.database.reading() as connection:
+        found = await console_sessions.list_own(connection, session)
+    now = services.now()
+    return [session for session in found if session.is_valid(now, config.idle_time)]
+
+
 def hash_token(token: str) -> bytes:
     """Return what is stored in place of a token."""
     return sha256(token.encode()).digest()

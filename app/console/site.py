@@ -1,7 +1,7 @@
 """Build the console: its routes, and the headers of every answer."""
 
 import logging
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -23,8 +23,10 @@ from app.console.page import (
     read_form,
 )
 from app.console.pages import (
+    audit,
     domains,
     events,
+    keys,
     mailboxes,
     messages,
     profiles,
@@ -34,8 +36,10 @@ from app.console.pages import (
     submissions,
     suppressions,
     templates,
+    tenants,
     webhooks,
 )
+from app.console.pages import sessions as session_pages
 from app.console.rendering import read_static_files, render
 from app.console.single_sign_on import PersonSignIn
 from app.console.surface import ConsoleConfig
@@ -44,7 +48,7 @@ from app.domain.errors import Problem
 log = logging.getLogger(__name__)
 
 # The modules of the pages, in the order of the navigation.
-MODULES: Final = (
+MODULES: Final[tuple[Any, ...]] = (
     messages,
     profiles,
     queue,
@@ -57,6 +61,10 @@ MODULES: Final = (
     submissions,
     events,
     statistics,
+    keys,
+    audit,
+    session_pages,
+    tenants,
 )
 
 

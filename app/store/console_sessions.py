@@ -67,11 +67,19 @@ async def record_use(connection: AsyncConnection, *, session_id: str, now: datet
 
 
 async def page(
-    connection: AsyncConnection, *, tenant_id: str | None, limit: int, after: str | None
+    connection: AsyncConnection,
+    *,
+    tenant_id: str | None,
+    now: datetime,
+    limit: int,
+    after: str | None,
 ) -> Sequence[ConsoleSession]:
     """Return a page of a tenant's sessions, newest first; with None, those of admins."""
     query = newest_first(
-        select(*_COLUMNS).where(_is_of(tenant_id)), console_sessions.c.id, limit=limit, after=after
+        select(*_COLUMNS).where(_is_of(tenant_id), console_sessions.c.expires_at > now),
+        console_sessions.c.id,
+        limit=limit,
+        after=after,
     )
     return [_session(row) for row in await connection.execute(query)]
 

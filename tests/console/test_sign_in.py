@@ -1,35 +1,14 @@
 """Sign-in: a key becomes a session, which can do what the key can do, and ends when it should."""
 
 from datetime import timedelta
-from typing import Any
 
-import httpx
 import pytest
 from playwright.async_api import expect
 
 from tests.console.conftest import Console, Start
+from tests.support.console_session import cookie_of, key_of, read, sign_in
 from tests.support.hand_clock import HandClock
 from tests.support.harness import Heloise, Tenant
-
-
-async def sign_in(heloise: Heloise, key: str, **headers: str) -> httpx.Response:
-    """Send the form of the sign-in, as a browser does."""
-    return await heloise.http.post(
-        "/console/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "same-origin", **headers}
-    )
-
-
-def key_of(caller: Any) -> str:
-    return str(caller.headers["Authorization"].partition(" ")[2])
-
-
-async def read(heloise: Heloise, path: str, cookie: str) -> httpx.Response:
-    """Read a page with a session's cookie."""
-    return await heloise.http.get(f"/console{path}", headers={"Cookie": cookie})
-
-
-def cookie_of(response: httpx.Response) -> str:
-    return response.headers["set-cookie"].partition(";")[0]
 
 
 async def test_a_key_signs_in_and_out(console: Console, acme: Tenant) -> None:

@@ -1,12 +1,14 @@
 """The API served by a real uvicorn on loopback, and callers with and without keys."""
 
 import asyncio
+import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
+from datetime import timedelta
 from json import dumps
 from typing import Any
 
@@ -18,9 +20,11 @@ from app.api.http.server_protocol import BoundedProtocol
 from app.api.requests.body_budget import Budget
 from app.api.services import Services
 from app.auth.key_cache import KeyCache
+from app.domain.console_sessions import ConsoleSession
 from app.domain.ids import new_id
 from app.domain.submissions import SubmissionSession
-from app.store import submissions
+from app.domain.types import Scope
+from app.store import console_sessions, submissions
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
 
@@ -126,6 +130,33 @@ class Api:
         session = SubmissionSession(**known)
         async with self.services.database.transaction() as connection:
             await submissions.insert(connection, [session])
+        return session
+
+    async def console_session(
+        self,
+        tenant_id: str | None,
+        *,
+        name: str = "billing",
+        subject: str | None = None,
+        lasts: timedelta = timedelta(hours=12),
+    ) -> ConsoleSession:
+        """A session of the console, of a key of its own or of a person."""
+        now = self.services.now()
+        session = ConsoleSession(
+            id=new_id("ses"),
+            tenant_id=tenant_id,
+            name=name,
+            key_hash=None if subject else secrets.token_bytes(32),
+            subject=subject,
+            scopes=frozenset({Scope.MESSAGES_READ}) if subject else None,
+            source="192.0.2.1",
+            created_at=now,
+            last_used_at=now,
+            expires_at=now + lasts,
+        )
+        async with self.services.database.transaction() as connection:
+            token_hash = secrets.token_bytes(32)
+            await console_sessions.create(connection, session, token_hash=token_hash)
         return session
 
     async def key(self, tenant_id: str, scopes: list[str], **bound: Any) -> Caller:

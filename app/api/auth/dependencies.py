@@ -128,6 +128,17 @@ async def _resolve_audited_tenant(
     return caller.tenant_id
 
 
+async def _resolve_session_manager(
+    request: Request, _: Bearer, tenant_header: TenantHeader = None
+) -> AuditContext:
+    caller = await _find_caller(KEYS, request, tenant_header)
+    now = (await require_ready_services(request)).now()
+    if caller is not None:
+        caller.require_unbound()
+        return caller.audit_context(now)
+    return AuditContext(actor=await _require_admin(request, None), now=now)
+
+
 async def _resolve_message_reader(
     request: Request, _: Bearer, tenant_header: TenantHeader = None
 ) -> Caller | None:
@@ -136,6 +147,8 @@ async def _resolve_message_reader(
 
 # The tenant whose log the caller may read; None for an admin without a tenant, who reads all.
 Auditor = Annotated[str | None, Depends(_resolve_audited_tenant)]
+# The caller's tenant, whose sessions of the console it may end; None for an admin without a tenant.
+SessionManager = Annotated[AuditContext, Depends(_resolve_session_manager)]
 # None is an admin without a tenant, who reads all sessions.
 SubmissionReader = Annotated[Caller | None, Depends(_resolve_message_reader)]
 # None is an admin without a tenant, who reads all tenants' queue.

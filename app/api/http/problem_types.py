@@ -219,6 +219,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Check the name; GET /domains lists the domains.",
         "There is no domain 'example.com' here.",
     ),
+    "console-session-not-found": ProblemType(
+        404,
+        "Session not found",
+        "Check the id; GET /console-sessions lists the sessions.",
+        "There is no console-session 'ses_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    ),
     "problem-not-found": ProblemType(
         404,
         "Problem type not found",

@@ -485,6 +485,22 @@ class Heloise(Connection):
         """List changes to the tenant's keys and profiles, and refused requests of its keys."""
         return Listing(self, Call(method="GET", path="/audit-log", query=query))
 
+    def list_console_sessions(
+        self, **query: Unpack[types.PageQuery]
+    ) -> Listing[types.ConsoleSessionRead]:
+        """List the tenant's sessions, newest first."""
+        return Listing(self, Call(method="GET", path="/console-sessions", query=query))
+
+    def end_console_session(self, console_session: str) -> None:
+        """End a session of the tenant at once."""
+        self.call(
+            Call[None](
+                method="DELETE",
+                path=f"/console-sessions/{quote_path(console_session)}",
+                answer="none",
+            )
+        )
+
     def get_health(self) -> types.Alive:
         """Return 200 while the process runs, with any database state."""
         return self.call(Call(method="GET", path="/healthz"))
@@ -1048,6 +1064,22 @@ class AsyncHeloise(AsyncConnection):
     ) -> AsyncListing[types.AuditRead]:
         """List changes to the tenant's keys and profiles, and refused requests of its keys."""
         return AsyncListing(self, Call(method="GET", path="/audit-log", query=query))
+
+    def list_console_sessions(
+        self, **query: Unpack[types.PageQuery]
+    ) -> AsyncListing[types.ConsoleSessionRead]:
+        """List the tenant's sessions, newest first."""
+        return AsyncListing(self, Call(method="GET", path="/console-sessions", query=query))
+
+    async def end_console_session(self, console_session: str) -> None:
+        """End a session of the tenant at once."""
+        await self.call(
+            Call[None](
+                method="DELETE",
+                path=f"/console-sessions/{quote_path(console_session)}",
+                answer="none",
+            )
+        )
 
     async def get_health(self) -> types.Alive:
         """Return 200 while the process runs, with any database state."""

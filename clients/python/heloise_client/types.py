@@ -382,6 +382,25 @@ class ChangeRead(TypedDict):
     after: Any
 
 
+class ConsoleSessionRead(TypedDict):
+    """A session of the console."""
+
+    id: str
+    name: str
+    """The name of the key or of the person who signed in."""
+    subject: str | None
+    """The OpenID Connect provider's id of the person."""
+    scopes: list[Scope] | None
+    """What the session may do."""
+    source: str | None
+    """The IP address that signed in."""
+    created_at: str
+    last_used_at: str
+    """Updated at most once a minute."""
+    expires_at: str
+    """When the session ends at the latest."""
+
+
 class DeliveryLine(TypedDict):
     """A post of the event and its response."""
 

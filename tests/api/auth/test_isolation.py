@@ -21,6 +21,7 @@ OBJECTS = {
     "domain",
     "mailbox",
     "provider_webhook",
+    "console_session",
 }
 # It does not end by itself: who follows is told of in tests/e2e/test_events.
 STREAM = "/events/stream"
@@ -76,6 +77,7 @@ async def objects(api: Api, acme: Caller) -> dict[str, list[str]]:
         "key": [acme.key_id],
         "suppression": [suppression["id"]],
         "submission": [session.id],
+        "console_session": [(await api.console_session(acme.tenant_id)).id],
     }
 
 
@@ -147,6 +149,7 @@ async def test_no_list_shows_anything_of_another_tenant(
         "/stats",
         "/submissions",
         "/queue",
+        "/console-sessions",
     }
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")
     assert by_id.json()["items"] == []

@@ -36,6 +36,7 @@ NAMES: Final = {
     "provider_webhook": "provider_webhook",
     "suppression": "suppression",
     "submission": "submission",
+    "console_session": "console_session",
 }
 # What names no object, or none of a tenant's own.
 WORDS: Final = """
@@ -151,6 +152,7 @@ async def everything_of(api: Api, caller: Caller, profile: str, other: str) -> d
         "domain": [domain["id"], domain["domain"]],
         "suppression": [(await caller.made("/suppressions", gone))["id"]],
         "submission": [session.id],
+        "console_session": [(await api.console_session(caller.tenant_id)).id],
         "key": [key["id"]],
     }
 
@@ -176,6 +178,7 @@ async def scene(request: pytest.FixtureRequest, api: Api, acme: Caller) -> Scene
     bound = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=["news", "offers"])
     # The whole tenant's.
     seen = {"template", "webhook", "mailbox", "domain", "suppression", "provider_webhook"}
+    seen |= {"console_session"}
     hidden = {noun: names for noun, names in hidden.items() if noun not in seen}
     return Scene(bound, own | {"key": [bound.key_id]}, hidden, acme)
 

@@ -88,6 +88,8 @@ NEEDS: Final = {
     "rotate_own_key": "keys:manage",
     "revoke_own_key": "keys:manage",
     "list_audit_log": "keys:manage",
+    "list_console_sessions": "keys:manage",
+    "end_console_session": "keys:manage",
 }
 ADMINS: Final = {
     "create_tenant",

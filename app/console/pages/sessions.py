@@ -1,0 +1,55 @@
+"""Show who is signed in, and end sessions: one's own like a sign-out, others through the API."""
+
+from typing import Any, Final
+
+from app.auth.caller import Caller
+from app.console import sessions
+from app.console.page import Visit
+from app.domain.types import Scope
+
+
+async def list_sessions(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """List the user's own sessions, and those of the tenant or of admins if they may."""
+    own = await sessions.list_own(visit.services, visit.config, visit.session)
+    all_sessions: dict[str, Any] = {"items": [], "next_cursor": None}
+    if visit.is_admin or (visit.tenant is not None and visit.can(Scope.KEYS_MANAGE)):
+        cursor = visit.request.query_params.get("cursor")
+        all_sessions = await visit.api.get("/console-sessions", {"cursor": cursor})
+    return visit.render(
+        "sessions/sessions.html",
+        own=own,
+        others=all_sessions["items"],
+        next_cursor=all_sessions["next_cursor"],
+    )
+
+
+async def list_own_sessions(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """List the user's own sessions, wherever they are."""
+    if isinstance(visit.identity, Caller):
+        visit.tenant = visit.identity.tenant.slug
+        return visit.redirect("/sessions")
+    return await list_sessions(visit)
+
+
+async def end_session(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """End a session."""
+    session_id = visit.request.path_params["session"]
+    own = await sessions.list_own(visit.services, visit.config, visit.session)
+    for session in own:
+        if session.id == session_id:
+            await sessions.sign_out(visit.services, session)
+            break
+    else:
+        await visit.api.call("DELETE", f"/console-sessions/{session_id}")
+    if visit.tenant is None:
+        return visit.site_redirect("/sessions", "The session has ended.")
+    return visit.redirect("/sessions", "The session has ended.")
+
+
+PAGES: Final = (
+    ("GET", "/sessions", list_own_sessions),
+    ("POST", "/sessions/{session}/end", end_session),
+    ("GET", "/t/{tenant}/sessions", list_sessions),
+    ("POST", "/t/{tenant}/sessions/{session}/end", end_session),
+)
+TABS: Final = (("/sessions", "Sessions", Scope.KEYS_MANAGE),)

@@ -1,0 +1,166 @@
+"""Sessions, keys, the audit log and tenants: who may do what, and how it is undone."""
+
+import re
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from tests.console.conftest import Console
+from tests.support.console_session import cookie_of, key_of, read, send_form, sign_in
+from tests.support.harness import ADMIN_KEY, Heloise, Tenant
+
+HOSTILE = "<script>alert(1)</script>\u202e"
+
+
+async def start_session(heloise: Heloise, key: str) -> str:
+    """Sign in; answers the session's cookie."""
+    return cookie_of(await sign_in(heloise, key))
+
+
+def ids(response: httpx.Response) -> list[str]:
+    """The ids of the rows of a page."""
+    return re.findall(r'<tr id="(\w+)">', response.text)
+
+
+async def test_everybody_ends_their_own_sessions_and_managers_those_of_the_tenant(
+    heloise: Heloise, acme: Tenant
+) -> None:
+    """An admin those of admins and of each tenant; nobody those of others."""
+    body = {"name": HOSTILE, "scopes": ["messages:read"]}
+    reader = (await acme.made("/keys", body))["key"]
+    laptop, phone = [await start_session(heloise, reader) for _ in range(2)]
+    manager = await start_session(heloise, key_of(acme))
+    admin = await start_session(heloise, ADMIN_KEY)
+    other = await heloise.tenant("other")
+    stranger = await start_session(heloise, key_of(other))
+    page = await read(heloise, "/t/acme/sessions", laptop)
+    mine = ids(page)
+    assert len(mine) == 2
+    assert "this browser" in page.text
+    assert "<script>alert" not in page.text
+    assert "\\u202e" in page.text
+    ended = await send_form(heloise, "/t/acme/sessions", f"/t/acme/sessions/{mine[0]}/end", laptop)
+    assert ended.headers["location"] == "/console/t/acme/sessions"
+    assert (await read(heloise, "/t/acme/messages", phone)).status_code == 303
+    managed = ids(await read(heloise, "/t/acme/sessions", manager))
+    assert (len(managed), mine[1] in managed) == (2, True)
+    refused = await send_form(
+        heloise, "/t/acme/sessions", f"/t/acme/sessions/{managed[0]}/end", laptop
+    )
+    assert (refused.status_code, "keys:manage" in refused.text) == (403, True)
+    refused = await send_form(
+        heloise, "/t/other/sessions", f"/t/other/sessions/{mine[1]}/end", stranger
+    )
+    assert refused.status_code == 404
+    of_admins = await read(heloise, "/sessions", admin)
+    assert len(ids(of_admins)) == 1
+    assert set(managed) <= set(ids(await read(heloise, "/t/acme/sessions", admin)))
+    await send_form(heloise, "/t/acme/sessions", f"/t/acme/sessions/{mine[1]}/end", admin)
+    assert (await read(heloise, "/t/acme/messages", laptop)).status_code == 303
+    [entry] = (await heloise.admin.read("/audit-log?action=console_session.end"))["items"]
+    assert (entry["actor"]["kind"], entry["object_id"]) == ("admin", mine[1])
+
+
+async def test_a_key_is_created_rotated_and_revoked(console: Console, acme: Tenant) -> None:
+    """It is shown once, with what to paste; the old key works as long as was chosen."""
+    page = console.page
+    await console.sign_in(acme)
+    await page.get_by_role("link", name="Keys").click()
+    await page.get_by_role("link", name="New key").click()
+    await page.get_by_label("Name").fill("billing")
+    await page.get_by_label("messages:send").check()
+    await page.get_by_label("Networks").fill("10.0.0.0")
+    await page.get_by_label("Expires at").fill("2020-01-01T00:00:00Z")
+    await page.get_by_role("button", name="Create key").click()
+    await expect(page.locator("#e-expires_at")).to_contain_text("write a time in the future")
+    await expect(page.get_by_label("messages:send")).to_be_checked()
+    await page.get_by_label("Networks").fill("")
+    await page.get_by_label("Expires at").fill("")
+    await page.get_by_role("button", name="Create key").click()
+    key = await page.locator("#key").inner_text()
+    assert key.startswith("hel_")
+    for name in ("curl", "Python", "Node", "SMTP"):
+        await expect(
+            page.locator("section", has=page.get_by_role("heading", name=name))
+        ).to_contain_text(key)
+    console.window.errors.clear()  # the 422 above
+    await page.get_by_role("link", name="I have copied it").click()
+    await expect(page.get_by_role("row", name="billing")).to_contain_text("active")
+    assert key not in await page.content()
+    row = page.get_by_role("row", name="billing")
+    await row.get_by_text("Rotate or revoke").click()
+    await row.get_by_label("The old key keeps working").select_option("not at all")
+    await row.get_by_role("button", name="Rotate").click()
+    new_key = await page.locator("#key").inner_text()
+    assert new_key != key
+    await console.open("/t/acme/keys")
+    await expect(page.get_by_role("row", name="billing")).to_have_count(2)
+    row = page.get_by_role("row", name="billing").filter(has_text="active")
+    await row.get_by_text("Rotate or revoke").click()
+    await row.get_by_role("button", name="Revoke").click()
+    await expect(page.get_by_role("status")).to_have_text("The key is revoked.")
+    assert console.window.dialogs == [
+        "Revoke the key billing? Programs that use it are refused at once."
+    ]
+    await page.get_by_role("link", name="Audit log").click()
+    await expect(page.get_by_role("row", name="key.revoke")).to_have_count(1)
+    await page.get_by_role("link", name="key.rotate").click()
+    await expect(page.get_by_role("row")).to_have_count(2)
+
+
+async def test_keys_and_the_audit_log_need_their_scope(heloise: Heloise, acme: Tenant) -> None:
+    """Without it there is no link, no page, and no change."""
+    reader = (await acme.made("/keys", {"name": "r", "scopes": ["messages:read"]}))["key"]
+    session = await start_session(heloise, reader)
+    page = await read(heloise, "/t/acme/messages", session)
+    assert "/keys" not in page.text
+    for path in ("/t/acme/keys", "/t/acme/audit-log"):
+        assert (await read(heloise, path, session)).status_code == 403
+    for path, page_path in (("/t/acme/keys", "/t/acme/messages"), ("/tenants", "/t/acme/messages")):
+        response = await send_form(
+            heloise, page_path, path, session, name="x", scopes="keys:manage"
+        )
+        assert response.status_code in {403, 422}
+    assert (await read(heloise, "/tenants", session)).status_code == 403
+    assert len((await acme.read("/keys"))["items"]) == 2
+
+
+@pytest.mark.one_database
+async def test_an_admin_manages_tenants(heloise: Heloise, acme: Tenant) -> None:
+    """Create, limit, delete with the name typed; each with the API's own messages."""
+    admin = await start_session(heloise, ADMIN_KEY)
+    page = await read(heloise, "/tenants", admin)
+    assert f'id="{acme.tenant_id}"' in page.text
+    assert 'href="/console/t/acme/messages"' in page.text
+    wrong = await send_form(heloise, "/tenants", "/tenants", admin, slug="Not a slug", name="N")
+    assert wrong.status_code == 422
+    assert 'id="e-slug"' in wrong.text
+    assert 'value="Not a slug"' in wrong.text
+    made = await send_form(heloise, "/tenants", "/tenants", admin, slug="beta", name=HOSTILE)
+    assert made.headers["location"] == "/console/tenants/beta"
+    page = await read(heloise, "/tenants/beta", admin)
+    assert "<script>alert" not in page.text
+    fields = {"name": "Beta", "quota.messages_per_day": "many", "retention.content_days": "7"}
+    wrong = await send_form(heloise, "/tenants/beta", "/tenants/beta", admin, **fields)
+    assert (wrong.status_code, 'id="e-quota.messages_per_day"' in wrong.text) == (422, True)
+    assert 'value="many"' in wrong.text
+    fields["quota.messages_per_day"] = "1000"
+    fields["suppresses_hard_bounces"] = "true"
+    fields["allowed_from"] = "*@example.com\r\nann@example.net"
+    saved = await send_form(heloise, "/tenants/beta", "/tenants/beta", admin, **fields)
+    assert saved.status_code == 303
+    tenant = await heloise.admin.read("/tenants/beta")
+    assert (tenant["name"], tenant["quota"]["messages_per_day"]) == ("Beta", 1000)
+    assert (tenant["retention"]["content_days"], tenant["suppresses_hard_bounces"]) == (7, True)
+    assert tenant["allowed_from"] == ["*@example.com", "ann@example.net"]
+    wrong = await send_form(heloise, "/tenants/beta", "/tenants/beta/delete", admin, typed="acme")
+    assert (wrong.status_code, "Type beta to delete" in wrong.text) == (422, True)
+    await acme.profile("main", 25)
+    refused = await send_form(heloise, "/tenants/acme", "/tenants/acme/delete", admin, typed="acme")
+    assert "delete its profiles first" in refused.text
+    gone = await send_form(heloise, "/tenants/beta", "/tenants/beta/delete", admin, typed="beta")
+    assert gone.headers["location"] == "/console/tenants"
+    assert (await heloise.admin("GET", "/tenants/beta")).status_code == 404
+    log = await read(heloise, "/audit-log?action=tenant.delete", admin)
+    assert len(ids(log)) == 1
