@@ -82,11 +82,13 @@ def create_app(
     hostname: str | None = None,
     listeners: Sequence[Listener] = (),
     is_dev: bool = False,
+    dev_key: str | None = None,
 ) -> FastAPI:
     """Create the API, which also delivers if `settings.delivery` is set.
 
-    `hostname` replaces the machine's name. With `is_dev`, the console works over HTTP. With
-    `listeners` it serves SMTP submission on them.
+    `hostname` replaces the machine's name. With `is_dev`, the console works over HTTP and
+    shows the inbox; with `dev_key`, it signs everybody in. With `listeners` it serves SMTP
+    submission on them.
     Raises SettingsError if a required setting is missing. While the schema is not at head the app
     answers 503 and does not deliver; it starts by itself once `heloise migrate` has run.
     """
@@ -103,7 +105,7 @@ def create_app(
     console = Middleware(
         Console,
         services=service.services,
-        config=_make_console_config(settings, is_secure=not is_dev),
+        config=_make_console_config(settings, is_dev=is_dev, dev_key=dev_key),
     )
     install(app, service.services, service.budget, console)
     if settings.trusted_proxies:
@@ -113,14 +115,18 @@ def create_app(
     return app
 
 
-def _make_console_config(settings: Settings, *, is_secure: bool) -> ConsoleConfig | None:
+def _make_console_config(
+    settings: Settings, *, is_dev: bool, dev_key: str | None
+) -> ConsoleConfig | None:
     if not settings.console:
         return None
     return ConsoleConfig(
         path=settings.console_path,
         idle_time=timedelta(seconds=settings.console_idle_seconds),
         session_time=timedelta(seconds=settings.console_session_seconds),
-        is_secure=is_secure,
+        is_secure=not is_dev,
+        has_inbox=is_dev,
+        dev_key=dev_key,
         single_sign_on=_make_single_sign_on(settings),
     )
 

@@ -26,6 +26,7 @@ from app.console.pages import (
     audit,
     domains,
     events,
+    inbox,
     keys,
     mailboxes,
     messages,
@@ -70,7 +71,8 @@ MODULES: Final[tuple[Any, ...]] = (
 
 def build_site(services: Services, config: ConsoleConfig) -> ASGIApp:
     """Build the ASGI app of the console."""
-    tabs = [tab for module in MODULES for tab in module.TABS]
+    modules = (inbox, *MODULES) if config.has_inbox else MODULES
+    tabs = [tab for module in modules for tab in module.TABS]
     pages = PageRoutes(services, config, tabs)
     site = _Site(pages)
     routes = [
@@ -78,12 +80,13 @@ def build_site(services: Services, config: ConsoleConfig) -> ASGIApp:
         Route(f"{config.path}/sign-in", site.show_sign_in, methods=["GET"]),
         Route(f"{config.path}/sign-in", site.sign_in, methods=["POST"]),
         *site.list_provider_routes(),
+        *site.list_dev_routes(),
         pages.route("/sign-out", _sign_out, "POST"),
         pages.route("/", _lead_home),
         pages.route("", _lead_home),
     ]
     routes += [
-        pages.route(path, page, method) for module in MODULES for method, path, page in module.PAGES
+        pages.route(path, page, method) for module in modules for method, path, page in module.PAGES
     ]
     routes.append(Route(f"{config.path}/{{path:path}}", site.show_nothing))
     return _Frame(Router(routes), pages)
@@ -105,6 +108,26 @@ class _Site:
             Route(f"{config.path}/sign-in/provider", self._pages.serve_stranger(sign_in.begin)),
             Route(f"{config.path}/sign-in/callback", self._pages.serve_stranger(sign_in.finish)),
         ]
+
+    def list_dev_routes(self) -> list[Route]:
+        """Return the route that signs everybody in, if `heloise dev` serves only this machine."""
+        config = self._pages.config
+        if config.dev_key is None:
+            return []
+        return [Route(f"{config.path}/sign-in/dev", self._pages.serve_stranger(self.sign_in_dev))]
+
+    async def sign_in_dev(self, request: Request) -> Response:
+        """Sign in with the key of `heloise dev`, if no other site asks for it."""
+        services, config = self._pages.services, self._pages.config
+        home = f"{config.path}/"
+        if await sessions.find_session(services, config, request) is not None:
+            return RedirectResponse(home, 303)
+        if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+            return RedirectResponse(f"{config.path}/sign-in", 303)
+        token = await sessions.sign_in_with_key(services, config, request, config.dev_key or "")
+        response = RedirectResponse(home, 303)
+        sessions.set_cookie(response, config, token)
+        return response
 
     async def show_sign_in(self, request: Request) -> Response:
         """Show the form."""
@@ -145,6 +168,7 @@ class _Site:
             target=target,
             provider=config.single_sign_on and config.single_sign_on.client.provider_name,
             provider_link=f"{action}/provider?{urlencode({'next': target})}",
+            dev_link=f"{action}/dev" if config.dev_key else None,
             error=error,
             notice=None,
         )

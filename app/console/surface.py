@@ -1,7 +1,7 @@
 """Find requests of the console among those of the API."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -32,7 +32,8 @@ class ConsoleConfig:
 
     `path` is its prefix, such as `/console`. A session ends after `idle_time` without a request,
     and `session_time` after the sign-in. Cookies are sent only over HTTPS if `is_secure`. Without
-    `single_sign_on`, only keys sign in.
+    `single_sign_on`, only keys sign in. `heloise dev` has an inbox, and signs whoever reaches it on
+    loopback in with `dev_key`.
     """
 
     path: str
@@ -40,6 +41,8 @@ class ConsoleConfig:
     session_time: timedelta
     is_secure: bool = True
     single_sign_on: SingleSignOn | None = None
+    has_inbox: bool = False
+    dev_key: str | None = field(default=None, repr=False)
 
 
 class Console:
@@ -60,8 +63,7 @@ class Console:
             return
         path, config = scope["path"], self._config
         if path == HOME and scope["method"] in {"GET", "HEAD"}:
-            home = "/docs" if config is None else f"{config.path}/"
-            await RedirectResponse(home, 307)(scope, receive, send)
+            await RedirectResponse(_find_home(config), 307)(scope, receive, send)
         elif config is not None and (path == config.path or path.startswith(f"{config.path}/")):
             site = self._get_site(config)
             await site({**scope, API: self._app}, receive, send)
@@ -75,3 +77,10 @@ class Console:
 
             self._site = build_site(self._services, config)
         return self._site
+
+
+def _find_home(config: ConsoleConfig | None) -> str:
+    """Return the path of the first page."""
+    if config is None:
+        return "/docs"
+    return f"{config.path}/" if config.dev_key is None else f"{config.path}/sign-in/dev"

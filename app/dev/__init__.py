@@ -111,7 +111,14 @@ async def _run(
         save_keys(data_folder, start.keys)
     environment_file = write_environment(data_folder, settings, start.keys)
     inbox = Inbox(data_folder / "inbox")
-    app = create_app(settings, hostname=hostname, listeners=[submission], is_dev=True)
+    app = create_app(
+        settings,
+        hostname=hostname,
+        listeners=[submission],
+        is_dev=True,
+        # As the inbox, the console needs no key where only this machine reaches it.
+        dev_key=start.keys.api_key if is_loopback(settings.host) else None,
+    )
     routes.install(app, inbox, host=settings.host)
     catcher = Catcher(inbox, on_mail=screen.show_mail, max_message_bytes=settings.max_message_bytes)
     async with serve_catcher(catcher, smtp):

@@ -1,7 +1,9 @@
 """Serve `/inbox`: captured mails, only in dev mode."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final
+from urllib.parse import quote, unquote
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +17,7 @@ from app.dev.inbox import Inbox, Mail
 from app.domain.mime.header_reader import TooComplexError, decode_words
 from app.domain.mime.part_reader import Part, read_message
 from app.domain.networks import is_loopback
+from app.domain.outcome.replies import make_printable
 
 TAG: Final = {
     "name": "Inbox",
@@ -32,6 +35,8 @@ EXAMPLE: Final[dict[str, Any]] = {
     "size_bytes": 402,
 }
 
+_ENCODED_NAME: Final = re.compile(r"filename\*=utf-8'[^';]*'([^;\s]+)", re.IGNORECASE)
+_NAME: Final = re.compile(r'filename=(?:"([^"]*)"|([^;\s"]+))', re.IGNORECASE)
 MAX_TEXT_BYTES: Final = 1_000_000
 
 router = APIRouter(tags=["Inbox"])
@@ -59,6 +64,14 @@ class HeaderRead(BaseModel):
     value: str
 
 
+class FileRead(BaseModel):
+    """A file in a mail."""
+
+    name: str
+    content_type: str
+    size_bytes: int
+
+
 class MailFull(MailRead):
     """A captured mail with its content."""
 
@@ -70,6 +83,7 @@ class MailFull(MailRead):
                     "headers": [{"name": "Subject", "value": "Hello"}],
                     "text": "It works.\n",
                     "html": None,
+                    "files": [],
                 }
             ]
         }
@@ -78,6 +92,7 @@ class MailFull(MailRead):
     headers: list[HeaderRead]
     text: str | None
     html: str | None
+    files: list[FileRead]
 
 
 class MailPage(Page[MailRead]):
@@ -124,17 +139,58 @@ async def list_mails(paging: ListQuery, inbox: InboxDependency) -> MailPage:
     responses=open_problems("not-found"),
 )
 async def get_mail(mail: MailDependency, inbox: InboxDependency) -> MailFull:
-    """Get a mail: envelope, headers and decoded text. If it is too complex, only the envelope."""
-    try:
-        message = read_message(inbox.content(mail))
-    except TooComplexError:
-        message = read_message(b"")
+    """Get a mail: envelope, headers, decoded text, and the names of its files.
+
+    If the mail is too complex, get only the envelope.
+    """
+    message = _read_mail(mail, inbox)
     fields = message.header.fields
     return MailFull(
         **MailRead.model_validate(mail).model_dump(),
         headers=[HeaderRead(name=name, value=decode_words(value)) for name, value in fields],
         text=_find_text(message, "text/plain"),
         html=_find_text(message, "text/html"),
+        files=[
+            FileRead(
+                name=_find_name(part),
+                content_type=part.kind,
+                size_bytes=len(part.decode(mail.size_bytes)),
+            )
+            for part in _list_files(message)
+        ],
+    )
+
+
+@router.get(
+    "/inbox/{mail}/files/{number}",
+    operation_id="get_mail_file",
+    summary="Get a file of a captured mail",
+    response_class=Response,
+    responses=open_problems("not-found")
+    | {
+        200: {
+            "description": "The file.",
+            "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def get_mail_file(
+    mail: MailDependency,
+    number: Annotated[int, Path(description="The position in `files`, from 0.", ge=0, le=1000)],
+    inbox: InboxDependency,
+) -> Response:
+    """Get the decoded bytes of a file."""
+    files = _list_files(_read_mail(mail, inbox))
+    if number >= len(files):
+        raise HTTPException(404)
+    name = quote(_find_name(files[number]) or "file", safe="")
+    return Response(
+        files[number].decode(mail.size_bytes),
+        media_type="application/octet-stream",
+        headers={
+            "content-disposition": f"attachment; filename*=UTF-8''{name}",
+            "x-content-type-options": "nosniff",
+        },
     )
 
 
@@ -156,11 +212,40 @@ async def get_raw_mail(mail: MailDependency, inbox: InboxDependency) -> Response
     return Response(inbox.content(mail), media_type="message/rfc822")
 
 
+def _read_mail(mail: Mail, inbox: Inbox) -> Part:
+    try:
+        return read_message(inbox.content(mail))
+    except TooComplexError:
+        return read_message(b"")
+
+
+def _list_files(message: Part) -> list[Part]:
+    """List the parts that are files, in order."""
+    return [
+        part
+        for part in message.walk()
+        if not part.parts and (_is_attached(part) or part.kind not in {"text/plain", "text/html"})
+    ]
+
+
+def _is_attached(part: Part) -> bool:
+    return (part.header.get("content-disposition") or "").lower().startswith("attachment")
+
+
+def _find_name(part: Part) -> str:
+    """Return the name of a file (RFC 2183, RFC 2231), or an empty text."""
+    disposition = part.header.get("content-disposition") or ""
+    if encoded := _ENCODED_NAME.search(disposition):
+        return make_printable(unquote(encoded[1]))
+    if found := _NAME.search(disposition):
+        return decode_words(found[1] or found[2])
+    return decode_words(part.header.media_type()[1].get("name", ""))
+
+
 def _find_text(message: Part, kind: str) -> str | None:
     """Find the text of the first part of this type that is not an attachment, or None."""
     for part in message.walk():
-        is_file = (part.header.get("content-disposition") or "").lower().startswith("attachment")
-        if part.kind == kind and not is_file:
+        if part.kind == kind and not _is_attached(part):
             return part.text(MAX_TEXT_BYTES)
     return None
 

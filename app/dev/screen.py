@@ -41,6 +41,7 @@ class Screen:
     def show_start(self, start: Start, environment_file: Path) -> None:
         """Print the addresses and keys, and commands to paste."""
         rows = (
+            ("console", f"{self._url}/"),
             ("documents", f"{self._url}/docs"),
             ("inbox", f"{self._url}/inbox{self._key}, by SMTP on {LOOPBACK}:{self._smtp_port}"),
             ("tenant", start.tenant.slug),

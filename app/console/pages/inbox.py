@@ -1,0 +1,58 @@
+"""Show the mails that the inbox of `heloise dev` captured."""
+
+from typing import Any, Final
+
+from app.console.page import Visit
+from app.console.sandbox import respond_with_html
+from app.domain.types import Scope
+
+
+async def list_mails(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """List mails, newest first."""
+    cursor = visit.request.query_params.get("cursor")
+    page = await visit.api.get("/inbox", {"cursor": cursor})
+    template = "inbox/list.html" if visit.is_live else "inbox/inbox.html"
+    return visit.render(template, mails=page["items"], next_cursor=page["next_cursor"])
+
+
+async def show_mail(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show a mail: its envelope, text, HTML, header fields and files."""
+    return visit.render("inbox/mail.html", mail=await visit.api.get(_path(visit)))
+
+
+async def show_html(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show the HTML of a mail, for the frame of its page."""
+    mail = await visit.api.get(_path(visit))
+    return respond_with_html(mail["html"] or "", allow_remote=False)
+
+
+async def show_source(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Show a mail as it arrived, as plain text."""
+    headers = {"content-type": "text/plain; charset=utf-8"}
+    return visit.api.forward(f"{_path(visit)}/raw", headers=headers)
+
+
+async def download_mail(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Download a mail as a file."""
+    headers = {"content-disposition": 'attachment; filename="mail.eml"'}
+    return visit.api.forward(f"{_path(visit)}/raw", headers=headers)
+
+
+async def download_file(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Download a file of a mail."""
+    return visit.api.forward(f"{_path(visit)}/files/{visit.request.path_params['number']}")
+
+
+def _path(visit: Visit) -> str:
+    return f"/inbox/{visit.request.path_params['mail']}"
+
+
+PAGES: Final = (
+    ("GET", "/t/{tenant}/inbox", list_mails),
+    ("GET", "/t/{tenant}/inbox/{mail}", show_mail),
+    ("GET", "/t/{tenant}/inbox/{mail}/html", show_html),
+    ("GET", "/t/{tenant}/inbox/{mail}/source", show_source),
+    ("GET", "/t/{tenant}/inbox/{mail}/download", download_mail),
+    ("GET", "/t/{tenant}/inbox/{mail}/files/{number}", download_file),
+)
+TABS: Final = (("/inbox", "Inbox", Scope.MESSAGES_READ),)

@@ -1,0 +1,83 @@
+"""The console of `heloise dev`: open without a key on loopback, with the inbox as a page."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from tests.support.browser import window
+from tests.support.dev_process import Dev, developing
+from tests.support.terminal import Terminal
+
+HOSTILE = "<script>fetch('http://192.0.2.1/')</script><img src=http://192.0.2.1/x>"
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """It runs on loopback."""
+    with developing(Terminal(tmp_path_factory.mktemp("dev"))) as dev:
+        yield dev
+
+
+async def test_the_inbox_shows_mails_as_they_arrive(dev: Dev, browser: Path) -> None:
+    """With the name that was said, files, and HTML that runs and loads nothing."""
+    async with window(browser) as opened:
+        page = opened.page
+        await page.goto(f"{dev.url}/")
+        await expect(page).to_have_url(f"{dev.url}/console/t/dev/messages")
+        await page.get_by_role("link", name="Inbox").click()
+        await expect(page.get_by_text("No mail has arrived yet.")).to_be_visible()
+        body = {
+            "profile": "transactional",
+            "to": ["ann@example.org"],
+            "subject": "Receipt <b>\u202e",
+            "text": "Thanks.",
+            "html": f"<p>Thanks.</p>{HOSTILE}",
+            "attachments": [
+                {"filename": "größe 1.txt", "content": "aGk=", "content_type": "text/plain"}
+            ],
+        }
+        with dev.http() as http:
+            answer = await asyncio.to_thread(http.post, "/messages", json=body)
+            assert answer.status_code == 202, answer.text
+        row = page.get_by_role("row", name="Receipt")
+        await expect(row).to_contain_text("mail.dev.example")
+        await row.get_by_role("link").click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("Receipt <b>")
+        await expect(page.frame_locator("iframe").get_by_text("Thanks.")).to_be_visible()
+        async with page.expect_download() as downloading:
+            await page.get_by_role("link", name="größe 1.txt").click()
+        download = await downloading.value
+        assert (await asyncio.to_thread(Path(await download.path()).read_bytes)) == b"hi"
+        await page.get_by_role("link", name="Source").click()
+        await expect(page.locator("body")).to_contain_text("Subject:")
+        assert opened.requests_to_others(dev.url) == []
+
+
+def test_no_other_site_opens_it(dev: Dev) -> None:
+    """A link of another site leads to the sign-in page; a name that points here reads nothing."""
+    with httpx.Client(base_url=dev.url, timeout=60) as http:
+        for site in ("cross-site", "same-site"):
+            answer = http.get("/console/sign-in/dev", headers={"Sec-Fetch-Site": site})
+            assert answer.headers["location"] == "/console/sign-in"
+            assert "set-cookie" not in answer.headers
+        assert "Sign in to heloise dev" in http.get("/console/sign-in").text
+        assert http.get("/console/sign-in/dev", headers={"Host": "evil.example"}).status_code == 400
+        first = http.get("/", follow_redirects=True)
+        assert first.status_code == 200
+        [cookie] = http.cookies.jar
+        assert (cookie.name, cookie.has_nonstandard_attr("HttpOnly")) == ("heloise", True)
+        again = http.get("/console/sign-in/dev")
+        assert "set-cookie" not in again.headers
+
+
+def test_off_loopback_it_asks_for_the_key(tmp_path: Path) -> None:
+    """As the inbox does."""
+    with developing(Terminal(tmp_path), "--host", "0.0.0.0") as dev:  # noqa: S104 - the claim is about it
+        answer = httpx.get(f"{dev.url}/", follow_redirects=True, timeout=60)
+        assert answer.url.path == "/console/sign-in"
+        assert "Sign in to heloise dev" not in answer.text
+        assert httpx.get(f"{dev.url}/console/sign-in/dev", timeout=60).status_code == 404
