@@ -72,6 +72,16 @@ class ApiClient:
 
         `body` is sent as JSON unless it is bytes. Raises ApiError.
         """
+        answer = await self._send(method, path, params, body, headers)
+        return json.loads(answer) if answer else None
+
+    async def read(self, path: str) -> bytes:
+        """Return the bytes of a resource that is no JSON; raises ApiError."""
+        return await self._send("GET", path, _NO_PARAMS, None, {})
+
+    async def _send(
+        self, method: str, path: str, params: Params, body: object, headers: Mapping[str, str]
+    ) -> bytes:
         content = b""
         if isinstance(body, bytes):
             content = body
@@ -86,10 +96,9 @@ class ApiClient:
         scope = self._make_scope(method, path, params, headers, len(content))
         collected = _Collector()
         await self.request.scope[API](scope, _send_once(content), collected)
-        answer: Any = json.loads(collected.body) if collected.body else None
         if collected.status >= _ERROR:
-            raise ApiError(answer)
-        return answer
+            raise ApiError(json.loads(collected.body))
+        return collected.body
 
     def _make_scope(
         self, method: str, path: str, params: Params, headers: Mapping[str, str], size: int

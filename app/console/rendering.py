@@ -18,7 +18,7 @@ FOLDER: Final = Path(__file__).parent
 # Controls, and characters that turn, hide or join their neighbours: an attacker could let a reply
 # read otherwise than it is (Trojan Source, CVE-2021-42574).
 _DECEPTIVE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
 )
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 

@@ -29,6 +29,7 @@ from app.console.pages import (
     inbox,
     keys,
     mailboxes,
+    message,
     messages,
     profiles,
     provider_webhooks,
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 # The modules of the pages, in the order of the navigation.
 MODULES: Final[tuple[Any, ...]] = (
     messages,
+    message,
     profiles,
     queue,
     templates,

@@ -1,10 +1,16 @@
-"""The list of messages, and a message."""
+"""The list of messages, and acting on many."""
 
+from datetime import UTC, datetime, timedelta
+
+import pytest
 from playwright.async_api import expect
 
 from tests.console.conftest import Console
+from tests.support.console import sign_in, text_of
 from tests.support.harness import Tenant
 from tests.support.servers.smtp_server import SmtpServer
+
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
 async def test_the_list_is_live(console: Console, acme: Tenant) -> None:
@@ -16,3 +22,89 @@ async def test_the_list_is_live(console: Console, acme: Tenant) -> None:
         await acme.send(subject="Your receipt", profile="main")
         row = console.page.get_by_role("row", name="Your receipt")
         await expect(row.get_by_text("sent", exact=True)).to_be_visible()
+
+
+async def test_keys_and_selection(console: Console, acme: Tenant) -> None:
+    """Keys walk the list and reach the filter; what is selected is counted, then cancelled."""
+    await acme.profile("main", 1)
+    for subject in ("one", "two", "three"):
+        await acme.send(subject=subject, send_at=TOMORROW)
+    await console.sign_in(acme)
+    page = console.page
+    keys = page.keyboard
+    await keys.press("?")
+    await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    await keys.press("Escape")
+    for key in ("j", "x", "j", "j", "j", "x", "k"):
+        await keys.press(key)
+    await expect(page.get_by_role("link", name="two")).to_be_focused()
+    await keys.press("/")
+    await expect(page.get_by_label("Recipient")).to_be_focused()
+    await keys.type("j/?x")
+    await expect(page.get_by_label("Recipient")).to_have_value("j/?x")
+    await acme.send(subject="four", send_at=TOMORROW)
+    await page.get_by_role("button", name="Selected…").click()
+    await expect(page.get_by_text("2 messages match.")).to_be_visible()
+    await page.get_by_role("button", name="Cancel: 2 messages").click()
+    await expect(page.get_by_role("status")).to_have_text("Cancelled: 2.")
+    for subject, state in (("one", "cancelled"), ("two", "scheduled"), ("three", "cancelled")):
+        row = page.get_by_role("row", name=subject)
+        await expect(row.get_by_text(state, exact=True)).to_be_visible()
+    await keys.press("j")
+    await keys.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("four scheduled")
+
+
+@pytest.mark.one_database
+async def test_a_filter_is_in_the_url_and_an_action_applies_to_all_of_it(acme: Tenant) -> None:
+    """Each page keeps it; the count comes first; what arrives after the count is left alone."""
+    await acme.profile("main", 1)
+    for number in range(3):
+        await acme.send(subject=f"{number}", send_at=TOMORROW, tags=["x"])
+    user = await sign_in(acme)
+    page = await user.get("/messages?tag=x&limit=2")
+    assert page.status_code == 200
+    assert "scheduled 3" in text_of(page)
+    assert 'href="/console/t/acme/messages?tag=x&amp;limit=2&amp;status=held"' in page.text
+    form = {"do": "cancel", "on": "filter", "tag": "x"}
+    counted = await user.post("/messages/act", **form)
+    assert "3 messages match." in text_of(counted)
+    counted_at = counted.text.partition('name="counted_at" value="')[2].partition('"')[0]
+    later = await acme.send(send_at=TOMORROW, tags=["x"])
+    done = await user.post("/messages/act", **form, confirmed="yes", counted_at=counted_at)
+    assert (done.status_code, done.headers["location"]) == (303, "/console/t/acme/messages?tag=x")
+    assert (await acme.read(f"/messages/{later}"))["status"] == "scheduled"
+    assert len((await acme.read("/messages?status=cancelled"))["items"]) == 3
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ({"do": "cancel", "on": "selected"}, "No message selected"),
+        ({"do": "cancel", "on": "filter"}, "the filter is empty"),
+        ({"do": "erase", "on": "filter", "tag": "x"}, "Choose what to do"),
+        ({"do": "retry", "on": "filter", "subject": "x"}, "filter.subject"),
+        ({"do": "cancel", "on": "filter", "tag": "x", "done": "²", "created_after": "x"}, "offset"),
+    ],
+)
+async def test_an_action_that_is_none_says_why(
+    acme: Tenant, form: dict[str, str], text: str
+) -> None:
+    """A search, an empty filter and no selection change nothing."""
+    user = await sign_in(acme)
+    response = await user.post("/messages/act", **form)
+    assert response.status_code == 422
+    assert text in text_of(response)
+
+
+@pytest.mark.one_database
+async def test_a_wrong_filter_says_what_to_write(acme: Tenant) -> None:
+    """The API's message is at its field, and what was typed stays."""
+    user = await sign_in(acme)
+    page = await user.get("/messages?created_after=yesterday&recipient=ann")
+    assert page.status_code == 200
+    assert 'id="e-created_after"' in page.text
+    assert 'value="yesterday"' in page.text
+    unknown = await user.get("/messages?profile=nobody")
+    assert "nobody" in text_of(unknown)

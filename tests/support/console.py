@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from html import unescape
 
 import httpx
 
@@ -42,3 +43,8 @@ async def with_scopes(tenant: Caller, *scopes: str) -> Caller:
     """Return a caller of the same tenant whose key has only these scopes."""
     key = await tenant.made("/keys", {"name": " ".join(scopes)[:50], "scopes": list(scopes)})
     return Caller(tenant.http, {"Authorization": f"Bearer {key['key']}"})
+
+
+def text_of(response: httpx.Response) -> str:
+    """Return the text of a page without its markup, with single blanks."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", response.text)))

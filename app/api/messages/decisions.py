@@ -46,6 +46,7 @@ async def build_filter(
     if filters.profile is not None:
         profile_id = await resolve_profile_id(connection, caller, filters.profile)
     return messages.MessageFilter(
+        ids=filters.id,
         statuses=tuple(filters.status),
         profile_id=profile_id,
         tag=filters.tag,

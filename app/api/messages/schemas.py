@@ -350,6 +350,9 @@ class MessageUpdate(RequestModel):
 class MessageFilters(RequestModel):
     """Filters. A message must match all of them."""
 
+    id: Annotated[list[Text], allow_single(Text)] = Field(
+        default_factory=list, max_length=200, description="Only the messages with these ids."
+    )
     status: Annotated[list[MessageStatus], allow_single(MessageStatus)] = Field(
         default_factory=list, max_length=20, description="Only messages with one of these statuses."
     )

@@ -1,8 +1,10 @@
-"""Show messages, and act on them."""
+"""List messages, and act on many of them."""
 
+from time import monotonic
 from typing import Any, Final
 
 from app.console.api_client import ApiError
+from app.console.errors import PageError
 from app.console.page import Visit
 from app.domain.types import MessageSource, MessageStatus, Scope
 
@@ -20,7 +22,19 @@ FILTERS: Final = (
     "created_before",
 )
 MAIN_FILTERS: Final = 4
+# `POST /messages/actions` does not search.
+SEARCHES: Final = frozenset({"subject", "metadata"})
 ANY: Final = ("", "any")
+# Action, resolution, what the button says, and what was done.
+ACTIONS: Final = {
+    "cancel": ("cancel", None, "Cancel", "Cancelled"),
+    "retry": ("retry", None, "Retry", "Retried"),
+    "resolve-sent": ("resolve", "sent", "Mark uncertain recipients as sent", "Resolved"),
+    "resolve-bounced": ("resolve", "bounced", "Mark uncertain recipients as bounced", "Resolved"),
+    "resolve-retry": ("resolve", "retry", "Send to uncertain recipients once more", "Resolved"),
+}
+# A request acts this long; the page then offers to continue.
+ACT_SECONDS: Final = 10.0
 
 
 def _choices(values: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - an enumeration
@@ -32,33 +46,100 @@ async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     given = visit.request.query_params
     params = {name: given.get(name, "").strip() for name in FILTERS}
     page: dict[str, Any] = {"items": [], "next_cursor": None}
-    problem = None
+    problem, errors = None, dict[str, str]()
     try:
         page = await visit.api.get("/messages", {**params, "cursor": given.get("cursor")})
     except ApiError as error:
-        if error.slug != "invalid-request":
+        if error.slug not in {"invalid-request", "profile-not-found"}:
             raise
         problem = error.detail
-    template = "messages_list.html" if visit.is_live else "messages.html"
+        errors = {path.partition(".")[0]: text for path, text in error.field_errors.items()}
+    queue = await visit.api.get("/queue", {"limit": 1})
+    filters = {name: value for name, value in params.items() if value}
     return visit.render(
-        template,
+        "messages/list_part.html" if visit.is_live else "messages/list.html",
         params=params,
         problem=problem,
+        errors=errors,
         has_more=any(params[name] for name in FILTERS[MAIN_FILTERS:]),
+        can_act_on_all=bool(filters) and not SEARCHES & filters.keys(),
+        filters=filters,
         messages=page["items"],
         next_cursor=page["next_cursor"],
+        counts=queue["messages"],
         statuses=_choices(MessageStatus),
         sources=_choices(MessageSource),
+        actions=[(name, label) for name, (_, _, label, _) in ACTIONS.items()],
     )
 
 
-async def show_message(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Show a message with its recipients and attempts."""
-    path = f"/messages/{visit.request.path_params['message']}"
-    message = await visit.api.get(path)
-    attempts = await visit.api.get(f"{path}/attempts")
-    template = "message_part.html" if visit.is_live else "message.html"
-    return visit.render(template, message=message, attempts=attempts["items"])
+async def act(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Count what an action would change, or act once the user has seen the count."""
+    form = visit.form
+    if form.get("do") not in ACTIONS:
+        raise PageError(422, "No action chosen", "Choose what to do with the messages.")
+    action, resolution, label, done_word = ACTIONS[form["do"]]
+    counted_at = form.get("counted_at") or visit.services.now().isoformat()
+    chosen = _read_choice(form, counted_at)
+    body: dict[str, Any] = {"action": action, "filter": chosen}
+    if resolution is not None:
+        body["as"] = resolution
+    done = form.get("done", "")
+    progress = {
+        "done": int(done) if done.isascii() and done.isdecimal() else 0,
+        "skipped": form.get("skipped", ""),
+    }
+    filters = {name: form[name] for name in FILTERS if form.get(name)}
+    values: dict[str, Any] = {
+        "label": label,
+        "progress": progress,
+        "filters": filters,
+        "counted_at": counted_at,
+        "back": visit.link("/messages", **filters),
+    }
+    try:
+        if form.get("confirmed") != "yes":
+            count = await visit.api.call("POST", "/messages/actions", body=body)
+            return visit.render("messages/act.html", count=count["matched"], **values)
+        cursor = await _act(visit, body, progress)
+    except ApiError as error:
+        return visit.render(
+            "messages/act.html", status=error.status, problem=error.detail, count=0, **values
+        )
+    if cursor is not None:
+        return visit.render("messages/act.html", count=0, cursor=cursor, **values)
+    text = f"{done_word}: {progress['done']}. {progress['skipped']}".rstrip()
+    return visit.redirect("/messages", text, **filters)
+
+
+def _read_choice(form: Any, counted_at: str) -> dict[str, Any]:  # noqa: ANN401 - a form
+    """Return the filter for selected messages, or for all that match now."""
+    if form.get("on") == "filter":
+        filters = {name: form[name] for name in FILTERS if form.get(name)}
+        # What arrives after the count is not meant.
+        return {"created_before": counted_at, **filters} if filters else {}
+    message_ids = form.get("id", "").split()
+    if not message_ids:
+        raise PageError(
+            422, "No message selected", "Go back, and select messages before you choose an action."
+        )
+    return {"id": message_ids}
+
+
+async def _act(visit: Visit, body: dict[str, Any], progress: dict[str, Any]) -> str | None:
+    """Act on one batch after the other; return where to continue, or None at the end."""
+    cursor: str | None = visit.form.get("cursor") or None
+    ends_at = monotonic() + ACT_SECONDS
+    while True:
+        result = await visit.api.call(
+            "POST", "/messages/actions", body={**body, "dry_run": False, "cursor": cursor}
+        )
+        progress["done"] += result["done"]
+        for slug, number in result["skipped"].items():
+            progress["skipped"] += f"Skipped {number}: {slug.replace('-', ' ')}. "
+        cursor = result["next_cursor"]
+        if cursor is None or monotonic() > ends_at:
+            return cursor
 
 
 async def stream_events(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
@@ -69,7 +150,7 @@ async def stream_events(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
 # Paths below `/t/{tenant}` belong to a tenant.
 PAGES: Final = (
     ("GET", "/t/{tenant}/messages", list_messages),
-    ("GET", "/t/{tenant}/messages/{message}", show_message),
+    ("POST", "/t/{tenant}/messages/act", act),
     ("GET", "/t/{tenant}/live", stream_events),
 )
 TABS: Final = (("/messages", "Messages", Scope.MESSAGES_READ),)

@@ -9,13 +9,16 @@ let isDue = false;
 let timer = null;
 let refreshedAt = -PAUSE_MS;
 
+const isTyping = () => document.activeElement.matches("input, textarea, select");
+
 function refresh() {
   timer = null;
   refreshedAt = performance.now();
   if (document.hidden) { isDue = true; return; }
   isDue = false;
   for (const element of document.querySelectorAll("[data-live]")) {
-    if (element.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) continue;
+    if (isTyping() && element.contains(document.activeElement)) continue;
+    if (element.querySelector("input[type=checkbox]:checked")) continue;
     htmx.ajax("GET", element.dataset.live, { target: element, swap: "innerMorph", headers: { "Heloise-Live": "true" } });
   }
 }
@@ -54,4 +57,31 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("change", async (event) => {
   const { fill } = event.target.dataset;
   if (fill) document.getElementById(fill).value = await event.target.files[0].text();
+});
+
+// Keys, as `?` shows them. A row is reached by its first link.
+function findRows() {
+  return [...document.querySelectorAll("main tbody tr")].map((row) => row.querySelector("a[href]")).filter(Boolean);
+}
+
+function step(by) {
+  const links = findRows();
+  const row = document.activeElement.closest("main tbody tr");
+  const at = links.findIndex((link) => row?.contains(link));
+  links[at < 0 ? 0 : Math.min(Math.max(at + by, 0), links.length - 1)]?.focus();
+}
+
+const ACTIONS = {
+  j: () => step(1),
+  k: () => step(-1),
+  x: () => document.activeElement.closest("tr")?.querySelector("input[type=checkbox]")?.click(),
+  "/": () => document.querySelector("[role=search] input:not([type=hidden])")?.focus(),
+  "?": () => document.getElementById("keys")?.showModal(),
+};
+
+document.addEventListener("keydown", (event) => {
+  const isText = isTyping() && document.activeElement.type !== "checkbox";
+  if (isText || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const action = ACTIONS[event.key];
+  if (action) { event.preventDefault(); action(); }
 });

@@ -60,13 +60,15 @@ class Header:
 
     def media_type(self) -> tuple[str, dict[str, str]]:
         """Return the Content-Type in lower case, and its parameters (RFC 2045 section 5.1)."""
-        value = self.get("content-type") or ""
-        kind = value.partition(";")[0].strip().lower()
-        parameters = {
+        kind = (self.get("content-type") or "").partition(";")[0].strip().lower()
+        return (kind if "/" in kind else "text/plain"), self.parameters("content-type")
+
+    def parameters(self, name: str) -> dict[str, str]:
+        """Return the parameters of a field, by their names in lower case (RFC 2045 section 5.1)."""
+        return {
             match[1].lower(): match[3] if match[2] is None else _ESCAPE.sub(r"\1", match[2])
-            for match in _PARAMETER.finditer(value)
+            for match in _PARAMETER.finditer(self.get(name) or "")
         }
-        return (kind if "/" in kind else "text/plain"), parameters
 
 
 def check_bound(what: str, size: int, unit: str, limit: int) -> None:

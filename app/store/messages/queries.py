@@ -100,10 +100,11 @@ class MessageFilter:
     """Which messages to select: those that match all filters.
 
     `created_after` is inclusive, `created_before` exclusive. `recipient` ignores case. `message_id`
-    is the header field Message-ID. `profile_ids` restricts to these profiles. `statuses` lists
-    alternatives; empty means any.
+    is the header field Message-ID. `profile_ids` restricts to these profiles. `ids` and `statuses`
+    list alternatives; empty means any.
     """
 
+    ids: Collection[str] = ()
     statuses: Collection[MessageStatus] = ()
     profile_id: str | None = None
     tag: str | None = None
@@ -225,6 +226,8 @@ def _build_query(
     of_message += _build_row_conditions(message_filter, now)
     if key is messages.c.id:  # other queries use another index
         of_message += _partial(message_filter)
+    if message_filter.ids:
+        query = query.where(key.in_(message_filter.ids))
     if message_filter.message_id is not None:
         query = query.where(_has_message_id(key, message_filter.message_id))
     if (after := message_filter.created_after) is not None:

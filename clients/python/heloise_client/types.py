@@ -911,6 +911,8 @@ class MessageCreate(_MessageCreate, total=False):
 class MessageFilters(TypedDict, total=False):
     """Filters."""
 
+    id: str | Sequence[str] | None
+    """Only the messages with these ids."""
     status: MessageStatus | Sequence[MessageStatus] | None
     """Only messages with one of these statuses."""
     profile: str | None
@@ -2235,6 +2237,8 @@ class PageQuery(TypedDict, total=False):
 class ListMessagesQuery(PageQuery, total=False):
     """Parameters of `list_messages`."""
 
+    id: str | Sequence[str]
+    """Only the messages with these ids."""
     status: MessageStatus | Sequence[MessageStatus]
     """Only messages with one of these statuses."""
     profile: str
@@ -2287,6 +2291,8 @@ class SendRawMessageQuery(TypedDict, total=False):
 class ExportMessagesQuery(TypedDict, total=False):
     """Parameters of `export_messages`."""
 
+    id: str | Sequence[str]
+    """Only the messages with these ids."""
     status: MessageStatus | Sequence[MessageStatus]
     """Only messages with one of these statuses."""
     profile: str

@@ -78,6 +78,18 @@ async def test_by_metadata(acme: Caller) -> None:
     assert await found(acme, "metadata=sho") == []
 
 
+async def test_by_ids(acme: Caller) -> None:
+    """Those of the list that are the tenant's; with other filters, those that match both."""
+    first, second, _ = [await sent(acme, subject=text) for text in ("one", "two", "three")]
+    both = f"id={first['id']}&id={second['id']}&id=msg_unknown"
+    assert await found(acme, both) == ["two", "one"]
+    assert await found(acme, f"{both}&subject=on") == ["one"]
+    assert await found(acme, f"id={first['id']}&recipient=ann@example.org") == ["one"]
+    body = {"action": "cancel", "filter": {"id": [first["id"], second["id"]]}}
+    counted = (await acme("POST", "/messages/actions", body)).json()
+    assert counted["matched"] == 2
+
+
 async def test_a_search_goes_on_where_it_ended(
     acme: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
