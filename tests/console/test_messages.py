@@ -5,11 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import expect
 
+from app.api.messages.schemas import MessageQuery
+from app.console.pages.messages import FILTERS
+from app.console.rendering import FOLDER
 from tests.console.conftest import Console
 from tests.support.console import sign_in, text_of
 from tests.support.harness import Tenant
 from tests.support.servers.smtp_server import SmtpServer
 
+TEMPLATES = FOLDER / "templates"
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
@@ -96,6 +100,13 @@ async def test_an_action_that_is_none_says_why(
     response = await user.post("/messages/act", **form)
     assert response.status_code == 422
     assert text in text_of(response)
+
+
+def test_each_filter_of_the_api_has_a_field() -> None:
+    """A new one cannot be forgotten."""
+    assert set(FILTERS) == MessageQuery.model_fields.keys() - {"id", "limit", "cursor"}
+    text = (TEMPLATES / "messages/list.html").read_text()
+    assert all(f'm.field("{name}"' in text for name in FILTERS)
 
 
 @pytest.mark.one_database

@@ -103,7 +103,7 @@ def test_ci_checks_and_tests_and_skips_nothing() -> None:
     assert required[1].replace("\\\n", "").split() == [
         *("postgresql", "postfix", "dovecot", "exim", "mail_dkim", "nginx", "pgbouncer"),
         *("nodemailer", "swaks", "msmtp", "prometheus", "pyright", "pypi", "resend_node"),
-        *("chromium", "helm", "oidc_provider"),
+        *("chromium", "helm", "oidc_provider", "axe"),
     ]
     assert script.index("make check") < script.index("make test")
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111

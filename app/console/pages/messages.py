@@ -18,6 +18,7 @@ FILTERS: Final = (
     "key",
     "source",
     "message_id",
+    "request_id",
     "created_after",
     "created_before",
 )

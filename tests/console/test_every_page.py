@@ -1,0 +1,135 @@
+"""Every page that links reach: hostile text does nothing, and everybody can use it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from playwright.async_api import Page
+
+from app.console.rendering import show
+from tests.console.conftest import Console
+from tests.support.browser import window
+from tests.support.crawling import crawl
+from tests.support.harness import ADMIN_KEY, Heloise, Tenant
+from tests.support.hostile import DECEPTIVE, HOSTILE, HostileTenant, fill
+from tests.support.servers.receiver import Receiver
+from tests.support.servers.smtp_server import SmtpServer
+from tests.support.terminal import ROOT
+
+AXE: Final = ROOT / "tests/console/axe/node_modules/axe-core/axe.min.js"
+STARTS: Final = {
+    "tenant": ("/console/",),
+    "admin": ("/console/", "/console/t/acme/messages"),
+}
+# Chromium tells of what the policy of a framed document stops.
+FRAMING: Final = ("/html", "/preview", "/document")
+pytestmark = [pytest.mark.one_database, pytest.mark.slow]
+
+
+@asynccontextmanager
+async def trap() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Serve on loopback, and note who comes: yields the origin, and what was asked."""
+    requests: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(b"(connected)")
+        requests.append(await reader.read(4096))
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(note, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def filled(acme: Tenant, origin: str) -> AsyncIterator[HostileTenant]:
+    """The tenant with one of everything, while the servers run that it knows."""
+    async with SmtpServer() as server, Receiver() as receiver:
+        yield await fill(acme, server, receiver, origin=origin)
+
+
+def squeeze(text: str) -> str:
+    """The text with single blanks."""
+    return " ".join(text.split())
+
+
+async def read_text(page: Page) -> str:
+    """All text of a page, and all values of its fields."""
+    parts = await page.evaluate(
+        "[document.title, document.body.textContent,"
+        " ...[...document.querySelectorAll('input, textarea')].map(field => field.value)]"
+    )
+    return squeeze(" ".join(parts))
+
+
+@pytest.mark.parametrize("user", STARTS)
+async def test_hostile_text_is_shown_and_does_nothing(
+    heloise: Heloise, acme: Tenant, browser: Path, user: str
+) -> None:
+    """No script runs, no element comes of it, no request leaves, and each string is readable."""
+    url = str(heloise.http.base_url).rstrip("/")
+    async with trap() as (origin, requests), filled(acme, origin), window(browser) as opened:
+        console = Console(url, opened)
+        await (console.sign_in(acme) if user == "tenant" else console.sign_in_with(ADMIN_KEY))
+        opened.errors.clear()  # the first page of an admin may be missing
+        texts, pages = "", 0
+        async for path in crawl(opened.page, url, STARTS[user]):
+            pages += 1
+            assert await opened.page.evaluate("document.querySelectorAll('[pwned]').length") == 0
+            assert await opened.page.evaluate("document.querySelectorAll('base').length") == 0
+            texts += await read_text(opened.page)
+            if path.endswith(FRAMING):
+                opened.errors.clear()
+            assert [error for error in opened.errors if "404" not in error] == [], path
+        missing = [text for text in (*HOSTILE, *DECEPTIVE) if squeeze(str(show(text))) not in texts]
+        assert missing == []
+        assert opened.dialogs == []
+        assert pages > 10
+        assert requests == []
+
+
+@pytest.mark.axe
+@pytest.mark.timeout(900)
+async def test_every_page_is_accessible(heloise: Heloise, acme: Tenant, browser: Path) -> None:
+    """No rule of axe-core is broken, in light and dark, on wide and on narrow screens."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm ci --prefix tests/console/axe")
+    url = str(heloise.http.base_url).rstrip("/")
+    source = await asyncio.to_thread(AXE.read_text)
+    broken = dict[str, Any]()
+    async with filled(acme, url), window(browser) as opened:
+        await Console(url, opened).sign_in(acme)
+        async for path in crawl(opened.page, url, STARTS["tenant"], max_alike=1):
+            if path.endswith("/document"):
+                continue
+            await opened.page.evaluate(source)
+            for scheme, width in (("light", 1200), ("dark", 360), ("light", 360), ("dark", 1200)):
+                await opened.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                await opened.page.set_viewport_size({"width": width, "height": 800})
+                for violation in await _find_violations(
+                    opened.page, full=(scheme, width) == ("light", 1200)
+                ):
+                    broken.setdefault(violation, (path, scheme, width))
+                overflow = "document.documentElement.scrollWidth - innerWidth"
+                if await opened.page.evaluate(overflow) > 0:
+                    broken.setdefault(f"{path} is too wide", (path, scheme, width))
+    assert broken == {}
+
+
+async def _find_violations(page: Page, *, full: bool) -> list[str]:
+    """The rules that a page breaks; `full` checks more than what colours and width change."""
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if not full:
+        options["runOnly"] = ["color-contrast", "scrollable-region-focusable"]
+    result = await page.evaluate("(options) => axe.run({exclude: ['iframe']}, options)", options)
+    return [
+        f"{violation['id']}: {node['html'][:150]}: {node['failureSummary'][:200]}"
+        for violation in result["violations"]
+        for node in violation["nodes"][:3]
+    ]
