@@ -213,6 +213,14 @@ def test_heloise_takes_each_variable(
         assert "warning" not in terminal.done("settings", "--json", **given).err
 
 
+def test_every_process_gets_the_endpoint_of_traces(helm: Helm) -> None:
+    """OpenTelemetry's variables are settings too."""
+    name, endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"
+    objects = helm.render(VALUES[0], "--set", f"settings.{name}={endpoint}")
+    environments = [variables(container) for container in containers(objects).values()]
+    assert {environment[name] for environment in environments} == {endpoint}
+
+
 @pytest.mark.parametrize("values", VALUES)
 def test_probes_ask_what_the_process_answers(rendered: dict[str, Objects], values: str) -> None:
     """On the port of its setting. The API accepts messages while nobody delivers."""
