@@ -156,7 +156,7 @@ def test_it_runs_on_postgresql_as_is_said(postgresql: Server, terminal: Terminal
     }
     with DnsServer() as dns, held_port() as port, held_port() as worker_port:
         given = {"DNS_SERVERS": dns.setting, "PORT": str(port), "WORKER_PORT": str(worker_port)}
-        commands = [shlex.split(line)[1:] for line in serving.splitlines()]
+        commands = [shlex.split(line.removesuffix("&"))[1:] for line in serving.splitlines()]
         with running(terminal, *((words, given) for words in commands)):
             wait_ready(port)
             answer = shell(sending.replace(API, f"http://127.0.0.1:{port}"), terminal)
