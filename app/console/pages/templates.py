@@ -165,7 +165,7 @@ async def show_document(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
 
 async def show_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """Show the form of a test message."""
-    return _render_test(visit, Form.read(TEST, visit.request.query_params))
+    return await _render_test(visit, Form.read(TEST, visit.request.query_params))
 
 
 async def send_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
@@ -173,13 +173,17 @@ async def send_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     form = Form.read(TEST, visit.form)
     message = await form.send(visit.api, "POST", f"{_find_path(visit)}/test")
     if form.problem:
-        return _render_test(visit, form)
+        return await _render_test(visit, form)
     return visit.redirect(f"/messages/{message['id']}", "Heloise sends the test message.")
 
 
-def _render_test(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
+async def _render_test(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
+    template = await visit.api.get(_find_path(visit))
     return form.render(
-        visit, title="Send a test message", submit="Send", back=visit.link(_find_path(visit))
+        visit,
+        title=f"Send a test of {template['name']}",
+        submit="Send",
+        back=visit.link(_find_path(visit)),
     )
 
 

@@ -147,7 +147,7 @@ async def delete(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
 
 async def show_replay(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """Show the form of a replay."""
-    return _render_replay(visit, Form.read(REPLAY, visit.request.query_params))
+    return await _render_replay(visit, Form.read(REPLAY, visit.request.query_params))
 
 
 async def replay(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
@@ -156,14 +156,16 @@ async def replay(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     cursor = visit.form.get("cursor") or None
     result = await form.send(visit.api, "POST", f"{_find_path(visit)}/replay", cursor=cursor)
     if form.problem or result["next_cursor"]:
-        return _render_replay(visit, form, result)
+        return await _render_replay(visit, form, result)
     return visit.redirect(_find_path(visit), f"Events to post again: {result['replayed']}.")
 
 
-def _render_replay(visit: Visit, form: Form, result: Any = None) -> Any:  # noqa: ANN401 - an ASGI response
+async def _render_replay(visit: Visit, form: Form, result: Any = None) -> Any:  # noqa: ANN401 - an ASGI response
+    webhook = await visit.api.get(_find_path(visit))
     return visit.render(
         "webhooks/replay.html",
         status=form.status,
+        webhook=webhook,
         form=form,
         result=result,
         back=visit.link(_find_path(visit)),
