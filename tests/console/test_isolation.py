@@ -85,6 +85,24 @@ async def test_no_page_opens_for_who_may_not(heloise: Heloise, acme: Tenant) -> 
         assert await read_all(acme) == before
 
 
+async def test_an_id_of_another_tenant_is_not_found(heloise: Heloise, acme: Tenant) -> None:
+    """Nor does a form with it change anything, on the pages of the tenant that is signed in."""
+    async with filled(acme, "http://127.0.0.1:1") as hostile:
+        await acme.settled()
+        session = await sign_in(await heloise.tenant("other"), tenant="other")
+        places = {**hostile.places, "tenant": "other"}
+        before, accepted = await read_all(acme), list[tuple[str, str, int]]()
+        for method, path in PAGES:
+            if path.startswith("/t/{tenant}/") and path.count("{") > 1:
+                response = await visit(session, method, build(path, places))
+                is_led_away = method == "GET" and response.status_code == 303
+                if response.status_code not in {403, 404, 422} and not is_led_away:
+                    accepted.append((method, path, response.status_code))
+                assert MARK not in response.text, (method, path)
+        assert accepted == []
+        assert await read_all(acme) == before
+
+
 async def test_each_scope_opens_its_pages(heloise: Heloise, acme: Tenant) -> None:
     """Its tab opens, the others do not, and no page breaks; an admin opens all of them."""
     async with filled(acme, "http://127.0.0.1:1") as hostile:

@@ -121,16 +121,16 @@ async def delete(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
 
 
 def _find_path(visit: Visit) -> str:
-    return f"/provider-webhooks/{visit.request.path_params['webhook']}"
+    return f"/provider-webhooks/{visit.request.path_params['provider_webhook']}"
 
 
 PAGES: Final = (
     ("GET", "/t/{tenant}/provider-webhooks", list_provider_webhooks),
     ("GET", "/t/{tenant}/provider-webhooks/new", show_new),
     ("POST", "/t/{tenant}/provider-webhooks/new", create),
-    ("GET", "/t/{tenant}/provider-webhooks/{webhook}", show_edit),
-    ("POST", "/t/{tenant}/provider-webhooks/{webhook}", edit),
-    ("POST", "/t/{tenant}/provider-webhooks/{webhook}/rotate", rotate),
-    ("POST", "/t/{tenant}/provider-webhooks/{webhook}/delete", delete),
+    ("GET", "/t/{tenant}/provider-webhooks/{provider_webhook}", show_edit),
+    ("POST", "/t/{tenant}/provider-webhooks/{provider_webhook}", edit),
+    ("POST", "/t/{tenant}/provider-webhooks/{provider_webhook}/rotate", rotate),
+    ("POST", "/t/{tenant}/provider-webhooks/{provider_webhook}/delete", delete),
 )
 TABS: Final = (("/provider-webhooks", "Provider webhooks", Scope.SUPPRESSIONS_MANAGE),)
