@@ -141,6 +141,7 @@ async def test_an_admin_manages_tenants(heloise: Heloise, acme: Tenant) -> None:
     assert made.headers["location"] == "/console/tenants/beta"
     page = await read(heloise, "/tenants/beta", admin)
     assert "<script>alert" not in page.text
+    assert "None" not in page.text
     fields = {"name": "Beta", "quota.messages_per_day": "many", "retention.content_days": "7"}
     wrong = await send_form(heloise, "/tenants/beta", "/tenants/beta", admin, **fields)
     assert (wrong.status_code, 'id="e-quota.messages_per_day"' in wrong.text) == (422, True)

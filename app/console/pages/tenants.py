@@ -112,6 +112,16 @@ def _read_numbers(
     }
 
 
+def _write_numbers(
+    tenant: Any,  # noqa: ANN401 - JSON
+    group: str,
+    fields: tuple[tuple[str, str], ...],
+) -> dict[str, object]:
+    """Return the numbers of a group for the form; a missing one is empty."""
+    found = {name: tenant[group][name] for name, _ in fields}
+    return {f"{group}.{name}": "" if value is None else value for name, value in found.items()}
+
+
 def _render_list(visit: Visit, page: Any, error: ApiError | None = None) -> Any:  # noqa: ANN401 - JSON, and an ASGI response
     return visit.render(
         "tenants/tenants.html",
@@ -137,8 +147,8 @@ def _render(
         "allowed_from": "\n".join(tenant["allowed_from"]),
         "allowed_recipient_domains": "\n".join(tenant["allowed_recipient_domains"]),
         "suppresses_hard_bounces": str(tenant["suppresses_hard_bounces"]).lower(),
-        **{f"quota.{name}": tenant["quota"][name] for name, _ in QUOTA},
-        **{f"retention.{name}": tenant["retention"][name] for name, _ in RETENTION},
+        **_write_numbers(tenant, "quota", QUOTA),
+        **_write_numbers(tenant, "retention", RETENTION),
     }
     if form is not None:
         values |= {"suppresses_hard_bounces": "false", **form}
