@@ -34,20 +34,19 @@ async def test_everybody_ends_their_own_sessions_and_managers_those_of_the_tenan
     admin = await start_session(heloise, ADMIN_KEY)
     other = await heloise.tenant("other")
     stranger = await start_session(heloise, key_of(other))
-    page = await read(heloise, "/t/acme/sessions", laptop)
+    assert (await read(heloise, "/t/acme/sessions", laptop)).status_code == 403
+    page = await read(heloise, "/sessions", laptop)
     mine = ids(page)
     assert len(mine) == 2
     assert "this browser" in page.text
     assert "<script>alert" not in page.text
     assert "\\u202e" in page.text
-    ended = await send_form(heloise, "/t/acme/sessions", f"/t/acme/sessions/{mine[0]}/end", laptop)
-    assert ended.headers["location"] == "/console/t/acme/sessions"
+    ended = await send_form(heloise, "/sessions", f"/sessions/{mine[0]}/end", laptop)
+    assert ended.headers["location"] == "/console/sessions"
     assert (await read(heloise, "/t/acme/messages", phone)).status_code == 303
     managed = ids(await read(heloise, "/t/acme/sessions", manager))
     assert (len(managed), mine[1] in managed) == (2, True)
-    refused = await send_form(
-        heloise, "/t/acme/sessions", f"/t/acme/sessions/{managed[0]}/end", laptop
-    )
+    refused = await send_form(heloise, "/sessions", f"/t/acme/sessions/{managed[0]}/end", laptop)
     assert (refused.status_code, "keys:manage" in refused.text) == (403, True)
     refused = await send_form(
         heloise, "/t/other/sessions", f"/t/other/sessions/{mine[1]}/end", stranger

@@ -87,7 +87,7 @@ async def fill(
         for text in (*HOSTILE[:4], *DECEPTIVE, CONTROLS)
     ]
     profile = await tenant.profile("main", server.port, is_default=True)
-    places = {"tenant": "acme", "profile": "main", "number": "0", "view": "html"}
+    places = {"tenant": "acme", "slug": "acme", "profile": "main", "number": "0", "view": "html"}
     places |= {"locale": "de", "version": "1"}
     webhook = {"name": HOSTILE[0], "url": receiver.url}
     places["webhook"] = (await tenant.made("/webhooks", webhook))["id"]

@@ -9,26 +9,30 @@ from app.domain.types import Scope
 
 
 async def list_sessions(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """List the user's own sessions, and those of the tenant or of admins if they may."""
-    own = await sessions.list_own(visit.services, visit.config, visit.session)
-    all_sessions: dict[str, Any] = {"items": [], "next_cursor": None}
-    if visit.is_admin or (visit.tenant is not None and visit.can(Scope.KEYS_MANAGE)):
-        cursor = visit.request.query_params.get("cursor")
-        all_sessions = await visit.api.get("/console-sessions", {"cursor": cursor})
-    return visit.render(
-        "sessions/sessions.html",
-        own=own,
-        others=all_sessions["items"],
-        next_cursor=all_sessions["next_cursor"],
-    )
+    """List the user's own sessions and all of the tenant, or of admins."""
+    cursor = visit.request.query_params.get("cursor")
+    page = await visit.api.get("/console-sessions", {"cursor": cursor})
+    return await _render(visit, page["items"], page["next_cursor"])
 
 
 async def list_own_sessions(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """List the user's own sessions, wherever they are."""
+    """List the user's own sessions; to an admin, also those of other admins."""
     if isinstance(visit.identity, Caller):
-        visit.tenant = visit.identity.tenant.slug
-        return visit.redirect("/sessions")
+        visit.tenant = visit.identity.tenant.slug  # for the navigation
+        return await _render(visit, [], None)
     return await list_sessions(visit)
+
+
+async def _render(visit: Visit, all_sessions: list[Any], next_cursor: str | None) -> Any:  # noqa: ANN401 - an ASGI response
+    own = await sessions.list_own(visit.services, visit.config, visit.session)
+    own_ids = {session.id for session in own}
+    return visit.render(
+        "sessions/sessions.html",
+        own=own,
+        others=[session for session in all_sessions if session["id"] not in own_ids],
+        next_cursor=next_cursor,
+        link=visit.link if "tenant" in visit.request.path_params else visit.site_link,
+    )
 
 
 async def end_session(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
