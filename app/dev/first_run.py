@@ -32,8 +32,6 @@ from app.store.tenants import queries as tenants
 
 LOOPBACK: Final = "127.0.0.1"
 TENANT: Final = "dev"
-# The name that verify recommends where the inbox refuses a profile's.
-TENANT_EHLO_NAME: Final = "dev.example"
 MAX_SHOWN_PROFILES: Final = 10
 
 
@@ -78,9 +76,7 @@ async def prepare(
     key = await api_keys.find_by_hash(connection, hash=hash_secret(keys.api_key))
     if key is None:
         tenant = await tenant_actions.create(
-            connection,
-            audit_context,
-            TenantCreate(slug=TENANT, name="Trying Heloise out", ehlo_name=TENANT_EHLO_NAME),
+            connection, audit_context, TenantCreate(slug=TENANT, name="Trying Heloise out")
         )
         for profile in PROFILES:
             await _make_profile(connection, vault, tenant.id, profile, smtp_port, now)
