@@ -38,6 +38,8 @@ pytestmark = pytest.mark.one_database
 
 def build(path: str, places: Mapping[str, str]) -> str:
     """The path of a page of the tenant; a new kind of object belongs into `fill`."""
+    if "/provider-webhooks/" in path:
+        path = path.replace("{webhook}", "{provider_webhook}")
     return re.sub(r"{(\w+)}", lambda match: places[match[1]], path)
 
 
@@ -120,5 +122,7 @@ async def test_each_scope_opens_its_pages(heloise: Heloise, acme: Tenant) -> Non
         admin = await sign_in(Caller(heloise.http, ADMIN))
         for method, path in PAGES:
             if method == "GET" and path != STREAM:
-                response = await visit(admin, method, build(path, hostile.places))
-                assert response.status_code in {200, 303, 422}, (path, response.status_code)
+                address = build(path, hostile.places)
+                response = await visit(admin, method, address)
+                opened = {404} if address.endswith("/none") else {200, 303, 422}
+                assert response.status_code in opened, (path, response.status_code)

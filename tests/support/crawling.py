@@ -12,7 +12,7 @@ from app.console.site import MODULES
 
 MAX_PAGES: Final = 100
 # Of pages with the same route and the same parameters, so many are opened.
-MAX_ALIKE: Final = 2
+MAX_ALIKE: Final = 1
 _LINKS: Final = "[...document.querySelectorAll('a[href]:not([download])')].map(link => link.href)"
 
 
@@ -26,9 +26,7 @@ def find_route(path: str) -> str | None:
     return None
 
 
-async def crawl(
-    page: Page, url: str, starts: Sequence[str], *, max_alike: int = MAX_ALIKE
-) -> AsyncIterator[str]:
+async def crawl(page: Page, url: str, starts: Sequence[str]) -> AsyncIterator[str]:
     """Open each page that can be reached by links, and yield its path while it is open."""
     waiting, seen, alike = [url + start for start in starts], set(starts), Counter[object]()
     opened = 0
@@ -38,7 +36,7 @@ async def crawl(
         names = frozenset(name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
         kind = (find_route(parts.path), names)
         alike[kind] += 1
-        if alike[kind] > max_alike or "remote" in names:
+        if alike[kind] > MAX_ALIKE or "remote" in names:
             continue
         try:
             response = await page.goto(link)

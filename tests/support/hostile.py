@@ -91,6 +91,8 @@ async def fill(
     places |= {"locale": "de", "version": "1"}
     webhook = {"name": HOSTILE[0], "url": receiver.url}
     places["webhook"] = (await tenant.made("/webhooks", webhook))["id"]
+    # The crawl opens the first message of the list: the newest.
+    await tenant.made("/messages", {"to": "a@example.org", "subject": HOSTILE[0], "text": "x"})
     files = [
         {"filename": text, "content": base64.b64encode(b"x").decode()} for text in HOSTILE[:12]
     ]
@@ -112,7 +114,6 @@ async def fill(
         recipient["name"] = ""
     places["message"] = (await tenant.made("/messages", message))["id"]
     await tenant.message(places["message"], status="failed")
-    await tenant.made("/messages", {"to": "a@example.org", "subject": HOSTILE[0], "text": "x"})
     template = {
         "name": "receipt",
         "subject": "{{ text }}",
