@@ -196,7 +196,7 @@ async def test_what_is_refused_is_not_done(api: Api, document: dict[str, Any]) -
     named = {"profile": profile["id"], "message": message["id"], "key": acme.key_id}
     named |= {"address": MESSAGE["to"][0], "suppression": "sup_1", "webhook": "whk_1"}
     named |= {"template": "none", "domain": "none", "mailbox": "none"}
-    named |= {"provider_webhook": "pwh_1"}
+    named |= {"provider_webhook": "pwh_1", "console_session": "ses_1"}
     for method, path, operation in operations(document):
         needed = NEEDS.get(operation["operationId"])
         if needed is None or method == "GET":
