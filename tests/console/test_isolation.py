@@ -116,6 +116,9 @@ async def test_each_scope_opens_its_pages(heloise: Heloise, acme: Tenant) -> Non
             for path, _, needed in tabs:
                 key_may = needed == scope or (needed.value, scope.value) in IMPLIED
                 response = await session.get(path)
+                target = response.headers.get("location", "")
+                if f"{path}?" in target:  # to the last hour, say
+                    response = await session.get(target[target.index(path) :])
                 assert (response.status_code == 200) is key_may, (scope, path)
             for method, path in PAGES:
                 if method == "GET" and path != STREAM:

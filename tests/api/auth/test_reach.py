@@ -42,9 +42,9 @@ NAMES: Final = {
 WORDS: Final = """
     action address allowed_from allowed_recipient_domains bcc calendar cc client_address
     client_certificate client_id content content_id content_type cursor default_from detail
-    ehlo_name email filename folder from headers Heloise-Tenant host html Idempotency-Key key_id
+    ehlo_name email filename folder from headers Heloise-Tenant host html id Idempotency-Key key_id
     last-event-id locale login mailto message_id match metadata mjml name networks public_key
-    recipient recipients redirect_all_to reply_to return_path scope sender sent_to slug
+    recipient recipients redirect_all_to reply_to request_id return_path scope sender sent_to slug
     source_address subject tag tags tenant text tls_ca tls_pins tls_server_name to token token_url
     topic_arn type url username
 """
