@@ -1,6 +1,7 @@
 """Prometheus asks a live service, and raises the alert for its fault."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,12 +13,16 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import Start
-from tests.support.harness import until
+from tests.support.console import sign_in, text_of
+from tests.support.harness import Watched
 from tests.support.processes.ports import unused_port
 from tests.support.servers.smtp_server import SmtpServer
-from tests.support.terminal import ROOT
+from tests.support.terminal import ROOT, Terminal
+from tests.support.waiting import until
 
 FOLDER = ROOT / "deploy/monitoring"
+CODE = "connect_refused"
+REASON = "Connection refused. Check `host` and `port`."
 
 
 @asynccontextmanager
@@ -63,13 +68,25 @@ async def firing(http: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
     }
 
 
+async def draw(http: httpx.AsyncClient, title: str) -> list[dict[str, str]]:
+    """The labels of the series that a panel of the dashboard draws now."""
+    dashboard = json.loads((FOLDER / "dashboard.json").read_text())
+    [panel] = [panel for panel in dashboard["panels"] if panel["title"] == title]
+    query = panel["targets"][0]["expr"].replace("$job", "heloise")
+    answer = await http.get("/api/v1/query", params={"query": query + " > 0"})
+    return [series["metric"] for series in answer.json()["data"]["result"]]
+
+
 @pytest.mark.prometheus
 @pytest.mark.long
 @pytest.mark.one_database
-async def test_an_alert_names_the_profile_whose_server_is_down(
-    start: Start, tmp_path: Path
+async def test_a_dead_server_is_named_by_everything_an_operator_looks_at(
+    start: Start, watched: Watched, migrated_url: str, tmp_path: Path
 ) -> None:
-    """And ends once the server is back; no other alert fires meanwhile."""
+    """Alert, dashboard, log, command line, message and console name profile, reason and remedy.
+
+    The alert ends once the server is back; no other alert fires meanwhile.
+    """
     heloise = await start(metrics_by="profile")
     acme = await heloise.tenant()
     port = unused_port()
@@ -85,6 +102,30 @@ async def test_an_alert_names_the_profile_whose_server_is_down(
         assert alert["labels"]["profile"] == "main"
         assert alert["annotations"]["summary"] == "Profile main of tenant acme is failing"
         assert (await firing(http)).keys() == {"HeloiseProfileFailing"}
+        assert "failing_reason" in alert["annotations"]["description"]
+        panel = await draw(http, "Profiles, by state")
+        assert [(series["profile"], series["state"]) for series in panel] == [("main", "failing")]
+
+        [line, *_] = [
+            entry
+            for entry in map(json.loads, watched.log.getvalue().splitlines())
+            if entry["event"].startswith("profile failing")
+        ]
+        assert (line["profile"], line["code"]) == ("main", CODE)
+
+        terminal = Terminal(tmp_path)
+        terminal.environment["HELOISE_DATABASE_URL"] = migrated_url
+        queue = await asyncio.to_thread(terminal.done, "queue")
+        assert "main" in queue.out
+        assert REASON in " ".join(queue.out.split())
+
+        waiting = (await acme.read(f"/messages/{message_id}"))["waiting"]
+        assert (waiting["reason"], waiting["code"]) == ("profile_failing", CODE)
+        assert REASON in waiting["detail"]
+
+        session = await sign_in(acme)
+        for path in ("/profiles", "/profiles/main", f"/messages/{message_id}", "/queue"):
+            assert REASON in text_of(await session.get(path)), path
         async with SmtpServer(port=port):
             # A change makes the profile due for a probe at once.
             await acme("PATCH", "/profiles/main", {"ehlo_name": "mail.example.com"})
