@@ -7,9 +7,11 @@ import pytest
 from playwright.async_api import expect
 
 from tests.console.conftest import Console
-from tests.support.console import sign_in, text_of
+from tests.support.console import sign_in, text_of, with_scopes
 from tests.support.harness import Tenant
+from tests.support.servers.receiver import Receiver, answering
 from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
+from tests.support.waiting import until
 
 HTML = "<p>It <b>works</b>.</p>"
 
@@ -147,3 +149,27 @@ async def test_a_scheduled_message_gets_another_time(acme: Tenant) -> None:
     assert (await user.post(f"{path}/cancel")).status_code == 303
     again = await user.post(f"{path}/cancel")
     assert (again.status_code, 'role="alert"' in again.text) == (409, True)
+
+
+@pytest.mark.one_database
+async def test_a_message_says_what_webhooks_answered(acme: Tenant) -> None:
+    """To keys that manage webhooks."""
+    async with SmtpServer() as server, Receiver() as receiver:
+        receiver.answers = [answering("503 Service Unavailable", body=b"Come back later")]
+        await acme.profile("main", server.port)
+        await acme.made(
+            "/webhooks", {"name": "ledger", "url": receiver.url, "events": ["message.sent"]}
+        )
+        message = await acme.send()
+
+        async def answered() -> bool | None:
+            deliveries = await acme.read(f"/messages/{message}/webhook-deliveries")
+            return any(delivery["log"] for delivery in deliveries["items"]) or None
+
+        await until(answered)
+        page = text_of(await (await sign_in(acme)).get(f"/messages/{message}"))
+        assert "ledger" in page
+        assert "503" in page
+        reader = await with_scopes(acme, "messages:read")
+        page = text_of(await (await sign_in(reader)).get(f"/messages/{message}"))
+        assert "ledger" not in page

@@ -300,6 +300,28 @@ async def test_one_that_is_gone_is_disabled_at_once(
     assert len(receiver.posts) == 1
 
 
+async def test_a_message_lists_what_webhooks_were_told_of_it(
+    heloise: Heloise, server: SmtpServer, receiver: Receiver
+) -> None:
+    """Of all webhooks, and of no other message; another tenant is not told."""
+    acme, other = await heloise.tenant(), await heloise.tenant("other")
+    await acme.profile("main", server.port)
+    hooks = [
+        await hooked(acme, receiver, name=name, events=["message.sent"]) for name in ("one", "two")
+    ]
+    message, _ = await acme.send(), await acme.send()
+    path = f"/messages/{message}/webhook-deliveries"
+
+    async def told() -> list[Any] | None:
+        found = (await acme.read(f"{path}?status=delivered"))["items"]
+        return found if len(found) == len(hooks) else None
+
+    found = await until(told)
+    assert {delivery["webhook_id"] for delivery in found} == {hook["id"] for hook in hooks}
+    assert [delivery["log"][0]["status_code"] for delivery in found] == [204, 204]
+    assert (await other.read(path))["items"] == []
+
+
 @pytest.mark.one_database
 @pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_retry_after_is_waited_for(

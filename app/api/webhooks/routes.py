@@ -19,6 +19,7 @@ from app.api.http.field_errors import build_invalid_request
 from app.api.http.fields import check_nulls
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
+from app.api.messages.examples import MESSAGE
 from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
@@ -359,6 +360,33 @@ async def list_webhook_deliveries(
         webhook_deliveries.page,
         tenant_id=caller.tenant_id,
         webhook_id=webhook,
+        statuses=query.status,
+        event_id=query.event,
+    )
+    return await read_page(services.database, query, "whd", load, DeliveryPage, DeliveryRead.of)
+
+
+@router.get(
+    "/messages/{message}/webhook-deliveries",
+    operation_id="list_message_deliveries",
+    summary="List a message's webhook deliveries",
+    responses=tenant_problems("invalid-request", "key-is-bound"),
+)
+async def list_message_deliveries(
+    message: Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])],
+    query: Annotated[DeliveryQuery, Query()],
+    caller: WebhookManager,
+    services: ReadyServices,
+) -> DeliveryPage:
+    """List the posts of a message's events to all webhooks, newest first, with their responses.
+
+    Heloise keeps them as long as the events. Requires the scope `webhooks:manage`.
+    """
+    caller.require_unbound()
+    load = partial(
+        webhook_deliveries.page,
+        tenant_id=caller.tenant_id,
+        message_id=message,
         statuses=query.status,
         event_id=query.event,
     )

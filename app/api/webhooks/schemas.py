@@ -318,6 +318,7 @@ class DeliveryRead(ResponseModel):
     """An event for a webhook and all its posts."""
 
     id: str
+    webhook_id: str
     event_id: str
     event_type: EventType
     status: DeliveryStatus = Field(

@@ -17,6 +17,7 @@ from app.domain.mime.header_reader import TooComplexError
 
 MAX_SHOWN_BYTES: Final = 200_000
 MAX_ATTEMPTS: Final = 200
+MAX_DELIVERIES: Final = 200
 VIEWS: Final = ("dialogue", "headers", "text", "html", "files", "raw")
 RETRIED: Final = frozenset({"bounced", "expired", "cancelled"})
 CANCELLED: Final = frozenset({"scheduled", "queued", "sending"})
@@ -71,6 +72,7 @@ async def _show_timeline(visit: Visit, problem: ApiError | None = None) -> Respo
     if visit.can("events:read"):
         found = await visit.api.get("/events", {"message": message["id"], "limit": MAX_ATTEMPTS})
         events = found["items"]
+    deliveries, webhook_names = await _load_deliveries(visit, path)
     statuses = {recipient["status"] for recipient in message["recipients"]}
     is_kept = not message["sensitive"] and message["content_wiped_at"] is None
     return visit.render(
@@ -84,6 +86,8 @@ async def _show_timeline(visit: Visit, problem: ApiError | None = None) -> Respo
         ],
         has_more_attempts=page["next_cursor"] is not None,
         events=events,
+        deliveries=deliveries,
+        webhook_names=webhook_names,
         conclusions=CONCLUSIONS,
         next_steps=NEXT,
         ehlo_sources=EHLO_SOURCES,
@@ -95,6 +99,22 @@ async def _show_timeline(visit: Visit, problem: ApiError | None = None) -> Respo
         errors={} if problem is None else problem.field_errors,
         given=visit.form,
     )
+
+
+async def _load_deliveries(visit: Visit, path: str) -> tuple[list[Any], Mapping[str, str]]:
+    """Load what webhooks were told of the message, and the names of webhooks by id."""
+    if not visit.can("webhooks:manage"):
+        return [], {}
+    try:
+        page = await visit.api.get(f"{path}/webhook-deliveries", {"limit": MAX_DELIVERIES})
+    except ApiError as error:
+        if error.slug != "key-is-bound":
+            raise
+        return [], {}
+    if not page["items"]:
+        return [], {}
+    webhooks = await visit.api.get("/webhooks", {"limit": MAX_DELIVERIES})
+    return page["items"], {webhook["id"]: webhook["name"] for webhook in webhooks["items"]}
 
 
 def _find_attempts(

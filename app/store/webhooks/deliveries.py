@@ -505,6 +505,7 @@ class Delivery:
     """A delivery with its current status; `log` has every attempt, oldest first."""
 
     id: str
+    webhook_id: str
     event_id: str
     event_type: str
     status: DeliveryStatus
@@ -519,16 +520,23 @@ async def page(
     connection: AsyncConnection,
     *,
     tenant_id: str,
-    webhook_id: str,
     limit: int,
     after: str | None = None,
+    webhook_id: str | None = None,
+    message_id: str | None = None,
     statuses: Sequence[DeliveryStatus] = (),
     event_id: str | None = None,
 ) -> list[Delivery]:
-    """Return a page of a webhook's deliveries, newest first."""
+    """Return a page of deliveries, newest first: those of a webhook, of a message, or of both."""
     table = webhook_deliveries
-    query = select(table).where(table.c.tenant_id == tenant_id, table.c.webhook_id == webhook_id)
+    query = select(table).where(table.c.tenant_id == tenant_id)
     query = newest_first(query, table.c.id, limit=limit, after=after)
+    if webhook_id is not None:
+        query = query.where(table.c.webhook_id == webhook_id)
+    if message_id is not None:
+        query = query.join(events, events.c.number == table.c.event_number).where(
+            events.c.message_id == message_id, events.c.tenant_id == tenant_id
+        )
     if statuses:
         query = query.where(table.c.status.in_([status.value for status in statuses]))
     if event_id is not None:

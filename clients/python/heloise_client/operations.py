@@ -134,6 +134,19 @@ class Heloise(Connection):
             )
         )
 
+    def list_message_deliveries(
+        self, message: str, **query: Unpack[types.ListMessageDeliveriesQuery]
+    ) -> Listing[types.DeliveryRead]:
+        """List a message's webhook deliveries."""
+        return Listing(
+            self,
+            Call(
+                method="GET",
+                path=f"/messages/{quote_path(message)}/webhook-deliveries",
+                query=query,
+            ),
+        )
+
     def erase_recipient(self, address: str) -> types.ErasureRead:
         """Erase an address from all messages of the tenant, for example under the GDPR."""
         return self.call(Call(method="DELETE", path=f"/recipients/{quote_path(address)}"))
@@ -694,6 +707,19 @@ class AsyncHeloise(AsyncConnection):
                 json=body,
                 idempotency_key=make_key(idempotency_key),
             )
+        )
+
+    def list_message_deliveries(
+        self, message: str, **query: Unpack[types.ListMessageDeliveriesQuery]
+    ) -> AsyncListing[types.DeliveryRead]:
+        """List a message's webhook deliveries."""
+        return AsyncListing(
+            self,
+            Call(
+                method="GET",
+                path=f"/messages/{quote_path(message)}/webhook-deliveries",
+                query=query,
+            ),
         )
 
     async def erase_recipient(self, address: str) -> types.ErasureRead:

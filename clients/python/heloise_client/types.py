@@ -417,6 +417,7 @@ class DeliveryRead(TypedDict):
     """An event for a webhook and all its posts."""
 
     id: str
+    webhook_id: str
     event_id: str
     event_type: EventType
     status: DeliveryStatus
@@ -2321,6 +2322,15 @@ class ListAttemptsQuery(PageQuery, total=False):
 
     transcript: bool
     """Whether to include the SMTP dialogue of each attempt, without secrets."""
+
+
+class ListMessageDeliveriesQuery(PageQuery, total=False):
+    """Parameters of `list_message_deliveries`."""
+
+    status: Sequence[DeliveryStatus]
+    """Only deliveries with one of these statuses."""
+    event: str
+    """Only deliveries of this event."""
 
 
 class GetQueueQuery(PageQuery, total=False):

@@ -67,6 +67,7 @@ NEEDS: Final = {
     "update_webhook": "webhooks:manage",
     "delete_webhook": "webhooks:manage",
     "rotate_webhook_secret": "webhooks:manage",
+    "list_message_deliveries": "webhooks:manage",
     "list_webhook_deliveries": "webhooks:manage",
     "replay_webhook": "webhooks:manage",
     "export_suppressions": "suppressions:manage",
