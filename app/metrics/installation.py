@@ -19,7 +19,7 @@ from app.domain.types import MessageStatus, ProfileState
 from app.metrics import definitions as gauges
 from app.metrics.grouping import Grouping
 from app.metrics.series import Gauge, Labels
-from app.store.db.engine import Database
+from app.store.db.engine import Database, load_size_bytes
 from app.store.delivery import gauges as queries
 
 # A scrape must not hang while the database does not answer.
@@ -74,7 +74,7 @@ class Installation:
         return {gauges.DISK_SIZE: {(): usage.total}, gauges.DISK_FREE: {(): usage.free}}
 
     async def _load_all(self, connection: AsyncConnection, now: datetime, values: Values) -> None:
-        size_bytes = await self.database.load_size_bytes(connection)
+        size_bytes = await load_size_bytes(connection)
         values[gauges.DATABASE_SIZE] = {(): size_bytes}
         values.update(await self._load_messages(connection, now))
         values[gauges.PROFILES] = await self._count_profiles(connection)

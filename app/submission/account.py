@@ -148,7 +148,13 @@ class Account:
         del content  # `build_mime` releases it
         if message.options.profile not in {None, self._profile.id, self._profile.name}:
             self._has_other_profiles = True
-        traceparent.set(message.options.traceparent)
+        token = traceparent.set(message.options.traceparent)
+        try:
+            return await self._accept(envelope, message, trace)
+        finally:  # the session's next message may have none
+            traceparent.reset(token)
+
+    async def _accept(self, envelope: Envelope, message: Submission, trace: Trace) -> str:
         key = message.options.idempotency_key
         # A malformed Message-ID may not be unique, so it identifies no message.
         has_identity = is_message_id(message.header.get("message-id") or "")

@@ -6,6 +6,7 @@ Only this package imports OpenTelemetry, and only in `start`: without an endpoin
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from app.domain.errors import SettingsError
@@ -60,10 +61,10 @@ def start(command: str, environment: Mapping[str, str] = os.environ) -> None:
         return
     try:
         from app.tracing.export import make_spans
-    except ImportError:
+    except ImportError as error:
         raise SettingsError(
-            f"{endpoint}: set, but OpenTelemetry is not installed; run pip install 'heloise[otel]',"
-            " or set OTEL_SDK_DISABLED=true"
+            f"{endpoint}: set, but OpenTelemetry is not installed ({error}); run pip install"
+            " 'heloise[otel]', or set OTEL_SDK_DISABLED=true"
         ) from None
     replace_spans(make_spans(command))
 
@@ -94,8 +95,12 @@ def replace_spans(spans: "Spans | None") -> "Spans | None":
 
 async def flush() -> None:
     """Export the spans that wait, within the time that a stop may take."""
-    if _Process.spans is not None:
-        await asyncio.to_thread(_Process.spans.flush, FLUSH_SECONDS)
+    if _Process.spans is None:
+        return
+    # The SDK ignores its timeout, and a process waits for its threads unless they are daemons.
+    thread = Thread(target=_Process.spans.flush, daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, FLUSH_SECONDS)
 
 
 def trace_statements(engine: "Engine") -> None:

@@ -38,7 +38,7 @@ def build_spans(command: str, processor: SpanProcessor) -> Spans:
             **OTELResourceDetector().detect().attributes,
         }
     )
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # `flush` has a time limit
     provider.add_span_processor(processor)
     # Workers poll the database all the time, and each statement would begin a trace.
     statement_provider = TracerProvider(

@@ -111,9 +111,9 @@ class Spans:
         self._tracer = provider.get_tracer("heloise")
         self._statement_tracer = statement_provider.get_tracer("heloise.statements")
 
-    def flush(self, seconds: float) -> None:
-        """Export the spans that wait; gives up after so many seconds."""
-        self._provider.force_flush(int(seconds * 1000))
+    def flush(self) -> None:
+        """Export the spans that wait, however long that takes."""
+        self._provider.force_flush()
 
     def trace_statements(self, engine: Engine) -> None:
         """Record the statements of an engine."""

@@ -90,7 +90,10 @@ class WorkerRead(ResponseModel):
     pid: int = Field(description="The id of its process on that machine.")
     started_at: datetime
     seen_at: datetime = Field(description="When it sent its last heartbeat.")
-    leased: int = Field(description="The messages that it is sending.")
+    leased: int = Field(
+        description="The messages that it is sending, of the 100000 unfinished ones that Heloise"
+        " looks at."
+    )
     leased_until: datetime | None = Field(
         description="When its last lease ends. It renews its leases before."
     )

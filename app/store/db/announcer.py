@@ -4,9 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Final
-
-from app.domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,8 @@ class Announcer:
         """Announce soon, without waiting for it."""
         self._is_due = True
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            # It goes on for many callers, so it keeps no request's id and no span of theirs.
+            self._task = asyncio.create_task(self._run(), context=Context())
 
     async def close(self) -> None:
         """Announce what is due, and stop."""
@@ -54,8 +54,8 @@ class Announcer:
         self._is_due = False
         try:
             await self._notify()
-        except Unavailable as error:
-            log.warning("could not announce new work, which others find by polling: %s", error)
         except asyncio.CancelledError:
             self._is_due = True
             raise
+        except Exception as error:  # noqa: BLE001 - what it announces is committed
+            log.warning("could not announce new work, which others find by polling: %s", error)

@@ -332,17 +332,19 @@ class Database:
         """The file of SQLite; None for PostgreSQL."""
         return self._url.path if isinstance(self._url, SqliteUrl) else None
 
-    async def load_size_bytes(self, connection: AsyncConnection) -> int:
-        """Load the size of the database, on the disk of its server."""
-        statement = _SIZE_POSTGRESQL if self.is_postgresql else _SIZE_SQLITE
-        return int((await connection.execute(statement)).scalar_one())
-
     async def close(self) -> None:
         """Announce what is due, and close every connection."""
         await self._announcer.close()
         await self._writer.dispose()
         if not self.is_postgresql:  # otherwise both are one pool
             await self._reader.dispose()
+
+
+async def load_size_bytes(connection: AsyncConnection) -> int:
+    """Load the size of the database, on the disk of its server."""
+    is_postgresql = connection.dialect.name == "postgresql"
+    statement = _SIZE_POSTGRESQL if is_postgresql else _SIZE_SQLITE
+    return int((await connection.execute(statement)).scalar_one())
 
 
 def _json(value: object) -> str:

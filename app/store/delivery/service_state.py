@@ -2,20 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.db.column_types import EPOCH
+from app.store.db.engine import load_size_bytes
 from app.store.delivery.queue import MAX_MESSAGES
 from app.store.tables.core import UNFINISHED, messages, purges, workers
-
-_DATABASE_SIZE: Final = {
-    "postgresql": text("SELECT pg_database_size(current_database())"),
-    "sqlite": text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"),
-}
 
 
 @frozen_dataclass(kw_only=True)
@@ -42,12 +37,11 @@ class ServiceState:
 
 async def load_service_state(connection: AsyncConnection, *, alive_since: datetime) -> ServiceState:
     """Load the state; leases are those of the oldest `MAX_MESSAGES` unfinished messages."""
-    size = await connection.execute(_DATABASE_SIZE[connection.dialect.name])
     # A new tenant has nothing to purge yet.
     purged_at = select(func.min(purges.c.purged_at)).where(purges.c.purged_at > EPOCH)
     return ServiceState(
         workers=await _load_workers(connection, alive_since),
-        database_bytes=size.scalar_one(),
+        database_bytes=await load_size_bytes(connection),
         purged_at=(await connection.execute(purged_at)).scalar_one(),
     )
 

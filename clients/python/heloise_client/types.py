@@ -2223,7 +2223,7 @@ class WorkerRead(TypedDict):
     seen_at: str
     """When it sent its last heartbeat."""
     leased: int
-    """The messages that it is sending."""
+    """The messages that it is sending, of the 100000 unfinished ones that Heloise looks at."""
     leased_until: str | None
     """When its last lease ends."""
 
