@@ -1,5 +1,7 @@
 """`heloise backup`: a complete copy while others write, or none."""
 
+import errno
+import os
 import sqlite3
 import stat
 from contextlib import closing
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.errors import SettingsError, Unavailable
 from app.store.db import backup
 from tests.support.terminal import Terminal
 
@@ -58,6 +61,32 @@ def test_nothing_is_overwritten(operator: Terminal) -> None:
     assert not (operator.folder / "other.db").exists()
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+def test_what_appears_during_the_copy_is_not_overwritten(
+    operator: Terminal, monkeypatch: pytest.MonkeyPatch, *, has_links: bool
+) -> None:
+    """Whether or not the file system, such as FAT, has hard links; without them it copies too."""
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse_link)
+    target = operator.folder / "copy.db"
+
+    def create(_: int, __: int | None) -> None:
+        target.write_text("of somebody else")
+
+    with pytest.raises(SettingsError, match="exists"):
+        backup.copy_database(database_of(operator), target, create)
+    assert target.read_text() == "of somebody else"
+    target.unlink()
+    backup.copy_database(database_of(operator), target, lambda _, __: None)
+    assert count_tenants(target) == 0
+    assert not list(operator.folder.glob("*.partial*"))
+
+
+def refuse_link(*_: object, **__: object) -> None:
+    """Do as a file system without hard links."""
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
 def test_a_folder_must_exist(operator: Terminal) -> None:
     """A typo creates no folder."""
     ended = operator.run("backup", "missing/copy.db")
@@ -83,6 +112,18 @@ def test_a_copy_that_fails_leaves_nothing(terminal: Terminal) -> None:
     ended = terminal.run("backup", "copy.db")
     assert (ended.code, "file is not a database" in ended.err) == (1, True)
     assert [path.name for path in terminal.folder.iterdir()] == ["heloise.db"]
+
+
+def test_a_copy_that_breaks_off_leaves_no_log(operator: Terminal) -> None:
+    """SQLite may leave its write-ahead log, with content of messages."""
+
+    def break_off(_: int, __: int | None) -> None:
+        (operator.folder / "copy.db.partial-wal").touch()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.raises(Unavailable, match="disk I/O error"):
+        backup.copy_database(database_of(operator), operator.folder / "copy.db", break_off)
+    assert not list(operator.folder.glob("copy.db*"))
 
 
 def test_a_damaged_copy_is_no_backup(operator: Terminal) -> None:

@@ -7,7 +7,7 @@ what waits in the copy may have been sent since.
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from app.store.db.sqlite_driver import PRIVATE_MODE
 
 PAGES_PER_STEP: Final = 2048
 PARTIAL_SUFFIX: Final = ".partial"
+SQLITE_SUFFIXES: Final = ("-journal", "-wal", "-shm")
 BACKUP: Final = 1
 # Shows how many pages are copied, and of how many.
 ShowProgress = Callable[[int, int | None], None]
@@ -42,8 +43,7 @@ def copy_database(source: Path, target: Path, show: ShowProgress) -> None:
                 "database-unavailable", f"{source} cannot be copied: {error}."
             ) from error
         _sync(partial)
-        _require_absent(target)
-        partial.rename(target)
+        _publish(partial, target)
     _sync(target.parent)
 
 
@@ -62,12 +62,27 @@ async def remove_mark(connection: AsyncConnection) -> None:
 
 def _require_absent(target: Path) -> None:
     if target.exists():
-        raise SettingsError(f"{target} exists: name a new file, or remove it first")
+        raise _build_exists_error(target)
+
+
+def _build_exists_error(target: Path) -> SettingsError:
+    return SettingsError(f"{target} exists: name a new file, or remove it first")
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Name the copy after its target; a link overwrites no file that somebody made meanwhile."""
+    try:
+        target.hardlink_to(partial)
+    except FileExistsError:
+        raise _build_exists_error(target) from None
+    except OSError:  # the file system, such as FAT, has no hard links
+        _require_absent(target)
+        partial.rename(target)
 
 
 @contextmanager
 def _partial_file(target: Path) -> Iterator[Path]:
-    """Create the file that becomes the target; delete it if it does not."""
+    """Create the file that becomes the target; delete it at the end, with SQLite's files of it."""
     partial = target.with_name(target.name + PARTIAL_SUFFIX)
     try:
         os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_MODE))
@@ -84,8 +99,8 @@ def _partial_file(target: Path) -> Iterator[Path]:
     try:
         yield partial
     finally:
-        with suppress(FileNotFoundError):  # it has become the target
-            partial.unlink()
+        for suffix in ("", *SQLITE_SUFFIXES):
+            partial.with_name(partial.name + suffix).unlink(missing_ok=True)
 
 
 def _copy(source: Path, partial: Path, show: ShowProgress) -> None:
