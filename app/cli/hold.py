@@ -57,7 +57,8 @@ async def _hold(settings: Settings, show: ShowProgress) -> int:
             )
 
         async def hold_batch(connection: AsyncConnection) -> int:
-            held = await status_changes.hold(connection, before=now, now=now, limit=BATCH_MESSAGES)
+            # Until none is left, whenever they were accepted: another machine's clock said when.
+            held = await status_changes.hold(connection, now=now, limit=BATCH_MESSAGES)
             if held == 0:
                 await backup.remove_mark(connection)
             await audit_entry.update(connection, messages=count + held, finished=held == 0)

@@ -74,6 +74,21 @@ def test_all_that_waits_is_held(acme: Terminal) -> None:
     assert list_actions(acme)[-2:] == [("messages.hold", "command_line")] * 2
 
 
+def test_a_clock_that_was_ahead_frees_no_message(acme: Terminal) -> None:
+    """The machine of the backup said when it accepted the message."""
+    message = send(acme)
+
+    async def date_ahead(database: Database) -> None:
+        async with database.transaction() as connection:
+            await connection.execute(
+                update(messages).values(created_at=datetime.now(UTC) + timedelta(days=1))
+            )
+
+    with_database(acme, date_ahead)
+    assert acme.done("hold", "--json").json == {"messages": 1}
+    assert show(acme, message)["status"] == "held"
+
+
 def test_an_operator_decides(acme: Terminal) -> None:
     """What was sent is sent; what is to be sent waits again, and for its time if it has one."""
     first, second, later = send(acme), send(acme), send(acme)

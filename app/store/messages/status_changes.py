@@ -107,16 +107,13 @@ async def _lock_free(connection: AsyncConnection, tenant_id: str, message_id: st
         )
 
 
-async def hold(connection: AsyncConnection, *, before: datetime, now: datetime, limit: int) -> int:
+async def hold(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
     """Make the open recipients of up to `limit` messages uncertain; return how many messages.
 
-    For unfinished messages of all tenants from before a moment, leased ones too.
+    For unfinished messages of all tenants, leased ones too.
     """
     query = (
-        select(messages.c.id)
-        .where(messages.c.due_at.is_not(None), messages.c.created_at < before)
-        .limit(limit)
-        .with_for_update()
+        select(messages.c.id).where(messages.c.due_at.is_not(None)).limit(limit).with_for_update()
     )
     message_ids = list((await connection.execute(query)).scalars())
     if not message_ids:
