@@ -14,7 +14,7 @@ from app.cli.progress import ShowProgress, progress_bar
 from app.domain.errors import SettingsError
 from app.settings import Settings
 from app.store.db import backup
-from app.store.delivery import workers
+from app.store.delivery import notices, workers
 from app.store.messages import status_changes
 
 app = typer.Typer(add_completion=False)
@@ -28,7 +28,8 @@ def hold(*, as_json: AsJson = False) -> None:
 
     The backup does not know what Heloise sent after it was made, and would send it again. This
     command makes all recipients that wait `uncertain`, and their messages `held`, for all tenants.
-    Then decide with `heloise message resolve` or `POST /messages/actions`.
+    It withdraws notices that are due. Then decide with `heloise message resolve` or
+    `POST /messages/actions`.
     """
     settings = load_settings()
     with progress_bar("Holding") as show:
@@ -60,6 +61,7 @@ async def _hold(settings: Settings, show: ShowProgress) -> int:
             # Until none is left, whenever they were accepted: another machine's clock said when.
             held = await status_changes.hold(connection, now=now, limit=BATCH_MESSAGES)
             if held == 0:
+                await notices.withdraw_due(connection)
                 await backup.remove_mark(connection)
             await audit_entry.update(connection, messages=count + held, finished=held == 0)
             return held

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from app.domain.notices import Notice
 from app.store.db.engine import Database
-from app.store.delivery import workers
+from app.store.delivery import notices, workers
 from app.store.outbox import queries as outbox
 from app.store.tables.core import messages
-from tests.cli.test_message_commands import acme, list_actions, send
-from tests.cli.test_profile_commands import with_database
+from tests.cli.test_message_commands import ANN, acme, fail_profile, list_actions, send
+from tests.cli.test_profile_commands import ProfileFile, with_database
 from tests.support.rows import MINUTE, PLENTY
 from tests.support.terminal import Terminal
 
@@ -87,6 +88,22 @@ def test_a_clock_that_was_ahead_frees_no_message(acme: Terminal) -> None:
     with_database(acme, date_ahead)
     assert acme.done("hold", "--json").json == {"messages": 1}
     assert show(acme, message)["status"] == "held"
+
+
+def test_no_notice_is_told_again(acme: Terminal, profile_file: ProfileFile) -> None:
+    """The tenant may have heard of the failure after the backup."""
+    path = profile_file(name="alerts", default_from="heloise@example.com")
+    acme.done("profile", "create", path, "-t", "acme")
+    acme.done("tenant", "update", "acme", "--notify-profile", "alerts", "--notify-to", ANN)
+    fail_profile(acme)
+
+    async def load_due(database: Database) -> list[Notice]:
+        async with database.reading() as connection:
+            return await notices.load_due(connection, now=datetime.now(UTC))
+
+    assert len(with_database(acme, load_due)) == 1
+    acme.done("hold")
+    assert with_database(acme, load_due) == []
 
 
 def test_an_operator_decides(acme: Terminal) -> None:

@@ -119,3 +119,10 @@ async def finish(
         .values(version=notice.version + 1, due_at=due_at, is_told=is_told, told_at=told_at)
     )
     return result.rowcount == 1
+
+
+async def withdraw_due(connection: AsyncConnection) -> None:
+    """Write none of the notices that are due now; the next change of a profile is due again."""
+    await connection.execute(
+        update(notices).where(IS_DUE).values(version=notices.c.version + 1, due_at=None)
+    )
