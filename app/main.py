@@ -194,7 +194,7 @@ class _Service:
             await worker.sync_clock(clock)
             if self.engine is not None:
                 await stack.enter_async_context(
-                    worker.deliver_when_ready(self.engine, self.companions, self.readiness)
+                    worker.deliver_when_ready(self.engine, self.companions, self.readiness, clock)
                 )
             else:  # the engine does both itself
                 await stack.enter_async_context(worker.background_task(self.readiness.wait_ready()))

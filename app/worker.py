@@ -4,11 +4,12 @@ Imports nothing of the API, so a worker starts without FastAPI.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from app import process, tracing
 from app.accept.notices import Notifier
@@ -16,7 +17,7 @@ from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.maintenance import RENEWALS_PER_LEASE, SyncClock
 from app.domain.clock import Clock
-from app.domain.errors import Unavailable
+from app.domain.errors import SettingsError, Unavailable
 from app.inbound.poller import Poller
 from app.message_log import MessageLog
 from app.metrics import Metrics, open_shared_counts
@@ -26,6 +27,10 @@ from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
 from app.store.migrations.readiness import Readiness
 from app.webhooks.dispatcher import Dispatcher
+
+log = logging.getLogger(__name__)
+
+BLOCKED_PAUSE: Final = timedelta(seconds=5)
 
 Companion = Dispatcher | Poller | Notifier
 
@@ -68,14 +73,25 @@ async def run_worker(
 
 @asynccontextmanager
 async def deliver_when_ready(
-    engine: Engine, companions: Sequence[Companion], readiness: Readiness
+    engine: Engine, companions: Sequence[Companion], readiness: Readiness, clock: Clock
 ) -> AsyncIterator[None]:
-    """Deliver while the block runs, as soon as the schema is at head."""
+    """Deliver while the block runs, as soon as the schema is at head.
+
+    Raises SettingsError if the schema is at head and delivery is not allowed. Once the block runs,
+    logs this instead, and tries again until it is.
+    """
 
     async def wait_and_run() -> None:
         await readiness.wait_ready()
-        async with _run_all(engine, *companions):
-            await asyncio.Event().wait()
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    await stack.enter_async_context(_run_all(engine, *companions))
+                except (SettingsError, Unavailable) as error:
+                    log.error("cannot deliver yet: %s", error)  # noqa: TRY400 - it says all there is
+                    await clock.wait(asyncio.Event(), clock.now() + BLOCKED_PAUSE)
+                else:
+                    await asyncio.Event().wait()
 
     is_ready = readiness.fault() is None
     async with _run_all(engine, *companions) if is_ready else background_task(wait_and_run()):
