@@ -9,6 +9,8 @@ from sqlalchemy import update
 from app.domain.notices import Notice
 from app.store.db.engine import Database
 from app.store.delivery import notices, workers
+from app.store.messages import erasure
+from app.store.messages.erasure import ErasureResult
 from app.store.outbox import queries as outbox
 from app.store.tables.core import messages
 from tests.cli.test_message_commands import ANN, acme, fail_profile, list_actions, send
@@ -121,6 +123,32 @@ def test_an_operator_decides(acme: Terminal) -> None:
     resolved = acme.done("message", "resolve", later["id"], *words, "retry").json
     assert resolved["status"] == "scheduled"
     assert datetime.fromisoformat(resolved["waiting"]["until"]) == send_at
+
+
+def test_a_held_message_is_resolved_before_it_is_erased(acme: Terminal) -> None:
+    """Nobody can cancel it, and erasing skips it: it may have been sent."""
+    message = send(acme)
+    [tenant] = acme.done("tenant", "list", "--json").json
+    acme.done("hold")
+    ended = acme.run("message", "cancel", message["id"], "-t", "acme", "--yes")
+    assert (ended.code, "No recipient is waiting" in ended.err) == (1, True)
+
+    async def erase(database: Database) -> ErasureResult:
+        async with database.transaction() as connection:
+            return await erasure.erase(
+                connection,
+                tenant_id=tenant["id"],
+                address=ANN,
+                after=None,
+                now=datetime.now(UTC),
+                limit=10,
+            )
+
+    assert with_database(acme, erase).uncertain == 1
+    words = ("-t", "acme", "--yes", "--json", "--as", "bounced")
+    assert acme.done("message", "resolve", message["id"], *words).json["status"] == "failed"
+    assert with_database(acme, erase).erased == 1
+    assert show(acme, message)["recipients"][0]["address"] != ANN
 
 
 def test_nothing_is_held_under_a_process_that_delivers(acme: Terminal) -> None:
