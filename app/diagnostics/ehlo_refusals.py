@@ -19,7 +19,8 @@ class Meaning(NamedTuple):
 
 BAD_FORM: Final = "it does not accept the form of the name"
 
-# The first match counts. tests/e2e/ehlo_replies.txt has the replies of Postfix and Exim.
+# The first match counts; the last one matches every reply. tests/e2e/ehlo_replies.txt
+# has the replies of Postfix and Exim.
 MEANINGS: Final = (
     Meaning(
         "...",
@@ -38,13 +39,11 @@ MEANINGS: Final = (
         r"not match|mismatch",
         "it wants a name that resolves to the address from which Heloise connects",
     ),
-    Meaning("501", "", "it does not accept the form of the name"),
-    Meaning(
-        "...", r"\b(invalid|malformed|syntax|bad)\b", "it does not accept the form of the name"
-    ),
+    Meaning("501", "", BAD_FORM),
+    Meaning("...", r"\b(invalid|malformed|syntax|bad)\b", BAD_FORM),
     Meaning("421", "", "it closes the connection because of the name, and does not say why"),
     Meaning("4..", "", "it refuses the name for now, and does not say why"),
-    Meaning("5..", "", "it does not allow the name; it may have a list of allowed names"),
+    Meaning("...", "", "it does not allow the name; it may have a list of allowed names"),
 )
 HUNG_UP: Final = (
     "it closed the connection without a reply, because of the name or of Heloise's address"

@@ -134,6 +134,15 @@ async def test_a_goodbye_for_another_reason_ends_it_at_once(net: SmallInternet) 
     assert "Too many errors" in found.detail
 
 
+@pytest.mark.parametrize("reply", ["220 mx.example.org", "252 Perhaps", "354 Go ahead"])
+async def test_an_answer_that_is_none_blames_no_name(net: SmallInternet, reply: str) -> None:
+    """It refuses nothing; the trials end, and that is told."""
+    async with SmtpServer({"ehlo": reply}) as server:
+        found = await examined(net, server)
+    assert set(table(found).values()) == {None}
+    assert f"unexpected reply: {reply}" in found.detail
+
+
 async def test_a_refused_name_is_not_said_again_by_helo(net: SmallInternet) -> None:
     """RFC 5321 section 4.1.1.1 has HELO for servers without EHLO, not for a second try."""
     async with SmtpServer({"ehlo": REFUSED}) as server:
