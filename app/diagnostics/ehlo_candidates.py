@@ -42,9 +42,10 @@ class NameSource(StrEnum):
     ADDRESS_LITERAL = "address_literal"
 
 
-# So that a profile with many domains still tries the other sources.
+# So that a profile with many domains still tries the other sources. Sender domains are fewer than
+# the closed connections after which the trials stop.
 MAX_NAMES: Final[Mapping[NameSource, int]] = {
-    NameSource.SENDER_DOMAIN: 3,
+    NameSource.SENDER_DOMAIN: 2,
     NameSource.SIGNING_DOMAIN: 2,
     NameSource.OTHER_PROFILE: 2,
 }

@@ -4,11 +4,13 @@ import pytest
 
 from app.diagnostics.ehlo_candidates import (
     MAX_CANDIDATES,
+    MAX_NAMES,
     NameSource,
     list_candidates,
     list_sender_domains,
     parse_seen_address,
 )
+from app.diagnostics.ehlo_trials import MAX_CLOSINGS
 from app.domain.ehlo import NO_OTHER_NAMES, EhloNames, OtherNames
 from app.domain.types import NamedAddress
 from tests.support.rows import a_profile, a_tenant
@@ -79,15 +81,20 @@ def test_a_profile_with_many_domains_still_tries_the_other_names() -> None:
     listed = found(pointers, "192.0.2.1", others, **NAMED)
     assert len(listed) == MAX_CANDIDATES
     assert [source for _, source in listed] == [
-        *["sender_domain"] * 3,
+        *["sender_domain"] * 2,
         "profile",
         "tenant",
         *["signing_domain"] * 2,
         *["other_profile"] * 2,
         "service",
-        "pointer",
+        *["pointer"] * 2,
         "address_literal",
     ]
+
+
+def test_a_server_that_closes_hears_more_than_the_domains_of_senders() -> None:
+    """The trials stop after a few closed connections."""
+    assert MAX_NAMES[NameSource.SENDER_DOMAIN] < MAX_CLOSINGS
 
 
 def test_what_is_no_name_takes_no_place() -> None:
