@@ -159,7 +159,7 @@ def _check_address(facts: NameFacts) -> Sequence[Advice]:
     if ours is None or not addresses:
         return ()
     reason = "RFC 5321 section 4.1.4"
-    if _normalize(ours) in {_normalize(address) for address in addresses}:
+    if includes_address(facts.addresses, ours):
         return (
             Advice(
                 "name_matches_address", AdviceStatus.OK, f"{facts.name} resolves to {ours}", reason
@@ -206,9 +206,7 @@ def _check_pointer(facts: NameFacts) -> Sequence[Advice]:
 def _check_agreement(facts: NameFacts, ours: str, severity: AdviceStatus) -> Advice:
     """Check forward-confirmed reverse DNS: the PTR name resolves to the address."""
     confirmed = [
-        name
-        for name, lookup in facts.pointer_addresses.items()
-        if _normalize(ours) in {_normalize(address) for address in lookup.values}
+        name for name, lookup in facts.pointer_addresses.items() if includes_address(lookup, ours)
     ]
     reason = f"{RFC_1912_PTR}; {GOOGLE}"
     if not confirmed:
@@ -227,6 +225,11 @@ def _check_agreement(facts: NameFacts, ours: str, severity: AdviceStatus) -> Adv
         f"PTR and address records of {ours} and {confirmed[0]} agree, but ehlo_name is {facts.name}"
     )
     return Advice("pointer_agrees", AdviceStatus.WARN, detail, reason)
+
+
+def includes_address(lookup: Lookup, address: str) -> bool:
+    """Whether a lookup returned the address."""
+    return _normalize(address) in {_normalize(value) for value in lookup.values}
 
 
 def _describe_view(facts: NameFacts) -> str:

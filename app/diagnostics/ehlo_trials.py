@@ -3,9 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
-from app.diagnostics.ehlo_advice import AdviceStatus, advise, look_up
+from app.diagnostics.ehlo_advice import (
+    AdviceStatus,
+    NameFacts,
+    advise,
+    includes_address,
+    look_up,
+)
 from app.diagnostics.ehlo_candidates import Candidate, NameSource
 from app.diagnostics.ehlo_refusals import explain_refusals
 from app.diagnostics.report import Diagnosis, NameTrial, Recommendation
@@ -89,7 +95,9 @@ class EhloTrials:
             self._trials.get(candidate.name) or NameTrial(candidate=candidate, is_accepted=None)
             for candidate in names
         )
-        recommended = await recommend(table, self._network.resolver, lookup_seconds)
+        recommended = await recommend(
+            table, self._network.resolver, self._outgoing_address, lookup_seconds
+        )
         detail = self._stop_reason
         if recommended is None:
             detail = explain_refusals(
@@ -179,11 +187,13 @@ def _is_about_name(failure: Failure) -> bool:
 
 
 async def recommend(
-    table: Sequence[NameTrial], resolver: Resolver, seconds: float
+    table: Sequence[NameTrial], resolver: Resolver, outgoing_address: str | None, seconds: float
 ) -> Recommendation | None:
-    """Choose the best accepted name: one that resolves, else the first.
+    """Choose the best accepted name, which claims the least that may be false.
 
-    Prefers a name over an address literal.
+    That is one that resolves to `outgoing_address`, else one of the tenant or of Heloise, else a
+    sender domain, which may be somebody else's, such as gmail.com. Of these, one that resolves.
+    An address literal comes last.
     """
     accepted = [trial.candidate for trial in table if trial.is_accepted]
     if not accepted:
@@ -194,21 +204,34 @@ async def recommend(
             for candidate in accepted
         )
     )
-    resolving = [
-        candidate
+    ranked = [
+        (_rank(candidate, name_facts, outgoing_address), candidate)
         for candidate, name_facts in zip(accepted, facts, strict=True)
-        if all(advice.status is not AdviceStatus.FAIL for advice in advise(name_facts))
     ]
-    resolving_names = [
-        candidate for candidate in resolving if candidate.source is not NameSource.ADDRESS_LITERAL
-    ]
-    best = (
-        resolving_names
-        or [candidate for candidate in accepted if not candidate.name.startswith("[")]
-        or accepted
-    )[0]
-    resolves = " and has an address in the DNS" if best in resolving_names else ""
+    rank, best = min(ranked, key=lambda pair: pair[0])
+    resolves = "" if rank.is_literal or rank.has_failed_check else " and has an address in the DNS"
+    if not rank.is_elsewhere:
+        resolves = " and resolves to our address"
     return Recommendation(
         name=best.name,
         reason=f"the server accepts it; it is {SOURCE_DESCRIPTIONS[best.source]}{resolves}",
+    )
+
+
+class _Rank(NamedTuple):
+    """Compares accepted names: the lowest is the best."""
+
+    is_literal: bool
+    is_elsewhere: bool
+    is_sender_domain: bool
+    has_failed_check: bool
+
+
+def _rank(candidate: Candidate, facts: NameFacts, outgoing_address: str | None) -> _Rank:
+    return _Rank(
+        is_literal=candidate.name.startswith("["),
+        is_elsewhere=outgoing_address is None
+        or not includes_address(facts.addresses, outgoing_address),
+        is_sender_domain=candidate.source is NameSource.SENDER_DOMAIN,
+        has_failed_check=any(advice.status is AdviceStatus.FAIL for advice in advise(facts)),
     )

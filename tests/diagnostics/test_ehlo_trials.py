@@ -248,6 +248,37 @@ async def test_a_name_with_an_address_goes_before_one_without(net: SmallInternet
     assert "address in the DNS" in found.recommendation.reason
 
 
+@pytest.mark.parametrize(
+    ("address", "own", "recommended"),
+    [
+        ("192.0.2.1", [OUR_NAME, PTR_NAME], OUR_NAME),
+        ("127.0.0.1", ["elsewhere.example.com", PTR_NAME], PTR_NAME),
+        ("::ffff:127.0.0.1", ["elsewhere.example.com", PTR_NAME], PTR_NAME),
+        ("198.51.100.7", [OUR_NAME], "gmail.example"),
+        ("192.0.2.1", ["nowhere.example.com"], "nowhere.example.com"),
+        (None, [OUR_NAME], OUR_NAME),
+        ("192.0.2.1", [], "gmail.example"),
+    ],
+)
+async def test_a_domain_of_senders_is_recommended_if_it_is_ours_or_the_only_one(
+    net: SmallInternet, address: str | None, own: list[str], recommended: str
+) -> None:
+    """It may be a mail provider's, though the server accepts it: one's own name goes before."""
+    net.dns.add("gmail.example", "A", "198.51.100.7")
+    net.dns.add("elsewhere.example.com", "A", "198.51.100.8")
+    names = [
+        Candidate("gmail.example", NameSource.SENDER_DOMAIN),
+        *(Candidate(name, NameSource.PROFILE) for name in own),
+        Candidate("[192.0.2.1]", NameSource.ADDRESS_LITERAL),
+    ]
+    async with SmtpServer() as server:
+        identity = net.subject(server).identity
+        trials = EhloTrials(identity, net.network, outgoing_address=address, pause_seconds=0)
+        found = await trials.run(names, seconds=SECONDS)
+    assert found.recommendation is not None
+    assert found.recommendation.name == recommended
+
+
 async def test_a_name_goes_before_an_address(net: SmallInternet) -> None:
     """Even one that the DNS knows nothing of."""
     literal = Candidate("[127.0.0.1]", NameSource.ADDRESS_LITERAL)

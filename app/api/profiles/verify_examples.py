@@ -40,9 +40,7 @@ _NOTHING: Final[dict[str, Any]] = {
     "mechanism": None,
 }
 
-WHY: Final = (
-    "the server accepts it; it is the PTR name of our address and has an address in the DNS"
-)
+WHY: Final = "the server accepts it; it is the PTR name of our address and resolves to our address"
 SET_NAME: Final = f"Set `ehlo_name` to relay.example.com: {WHY}."
 
 NONE_ACCEPTED: Final = (
