@@ -96,8 +96,18 @@ class Notifier:
                 await self._handle(notice)
             except (RolledBack, Unavailable) as error:
                 log.warning("a notice waits: %s", error, extra=_name(notice))
+                await self._postpone(notice)
             except Exception:
                 log.exception("could not write a notice", extra=_name(notice))
+                await self._postpone(notice)
+
+    async def _postpone(self, notice: Notice) -> None:
+        """Make room for later notices: the oldest are loaded first."""
+
+        async def write(connection: AsyncConnection) -> None:
+            await notices.postpone(connection, notice=notice, now=self._clock.now())
+
+        await self._database.retry_transaction(write)
 
     async def _handle(self, notice: Notice) -> None:
         """Write the mail and finish the notice, in one transaction: each is told once."""

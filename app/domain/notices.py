@@ -13,6 +13,8 @@ from app.domain.frozen_dataclass import frozen_dataclass
 
 # At most one failure of a profile is told in this time, and its recovery.
 INTERVAL: Final = timedelta(hours=1)
+# How long a notice waits after an error.
+RETRY_DELAY: Final = timedelta(minutes=1)
 
 
 @frozen_dataclass(kw_only=True)

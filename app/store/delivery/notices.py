@@ -7,12 +7,24 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Boolean, Insert, Integer, bindparam, case, literal, null, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Insert,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    literal,
+    null,
+    select,
+    update,
+)
 from sqlalchemy import Text as TextType
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.notices import INTERVAL, Notice, NoticeStep
+from app.domain.notices import INTERVAL, RETRY_DELAY, Notice, NoticeStep
 from app.store.db.column_types import Instant
 from app.store.db.rows import from_row
 from app.store.tables.core import IS_DUE, notices, profiles, tenants
@@ -111,11 +123,7 @@ async def finish(
         is_told = False
     result = await connection.execute(
         update(notices)
-        .where(
-            notices.c.profile_id == notice.profile_id,
-            notices.c.version == notice.version,
-            notices.c.due_at.is_not(None),
-        )
+        .where(_is_unchanged(notice))
         .values(version=notice.version + 1, due_at=due_at, is_told=is_told, told_at=told_at)
     )
     return result.rowcount == 1
@@ -125,4 +133,19 @@ async def withdraw_due(connection: AsyncConnection) -> None:
     """Write none of the notices that are due now; the next change of a profile is due again."""
     await connection.execute(
         update(notices).where(IS_DUE).values(version=notices.c.version + 1, due_at=None)
+    )
+
+
+async def postpone(connection: AsyncConnection, *, notice: Notice, now: datetime) -> None:
+    """Retry a notice later, unless it has changed or another worker did it."""
+    await connection.execute(
+        update(notices).where(_is_unchanged(notice)).values(due_at=now + RETRY_DELAY)
+    )
+
+
+def _is_unchanged(notice: Notice) -> ColumnElement[bool]:
+    return and_(
+        notices.c.profile_id == notice.profile_id,
+        notices.c.version == notice.version,
+        notices.c.due_at.is_not(None),
     )

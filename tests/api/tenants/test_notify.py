@@ -9,12 +9,14 @@ from email.policy import default
 from typing import Any, Final
 
 import pytest
+from sqlalchemy import update
 
 from app.accept.notices import Notifier
-from app.domain.notices import INTERVAL
+from app.domain.notices import INTERVAL, RETRY_DELAY
 from app.domain.tenants.routing import NO_RULES
 from app.domain.types import NewMessage
-from app.store.delivery import lanes
+from app.store.delivery import lanes, notices
+from app.store.tables.core import tenants
 from tests.support.api_client import Api, Caller
 from tests.support.hand_clock import HandClock
 
@@ -352,3 +354,28 @@ async def test_what_a_rule_refuses_is_not_tried_again(delivery: Delivery) -> Non
     assert await zeta.told() == [FAILS]
     await delivery.api.admin("PATCH", path, {"allowed_recipient_domains": []})
     assert await delivery.told() == []
+
+
+async def test_notices_that_raise_hold_up_no_others(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though they are the oldest, and as many as a worker loads; they are retried later."""
+    monkeypatch.setattr(notices, "MAX_NOTICES", 1)
+    zeta = Delivery(delivery.api, await delivery.api.tenant("zeta"))
+    for name in ("main", "alerts"):
+        await zeta.profile(name)
+    await zeta.notify()
+    await delivery.fail()
+    await zeta.fail()
+    database = delivery.api.services.database
+    stored = update(tenants).where(tenants.c.id == delivery.tenant.tenant_id)
+    async with database.transaction() as connection:
+        await connection.execute(stored.values(notify={"to": 1}))
+    await delivery.worker().write_due()
+    assert await zeta.told() == [FAILS]
+    async with database.transaction() as connection:
+        notify = {"profile": delivery.profiles["alerts"], "to": [OPS]}
+        await connection.execute(stored.values(notify=notify))
+    assert await delivery.told() == []
+    await delivery.clock.advance(seconds=RETRY_DELAY.total_seconds())
+    assert await delivery.told() == [FAILS]
