@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tarfile
 from importlib import import_module
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +387,12 @@ def test_the_network_policy_lets_heloise_work(rendered: dict[str, Objects], valu
     smtp = parse_ports(Settings.model_fields["allowed_ports"].default)
     assert {port for ports in smtp for port in ports} | {443, 993, 5432} <= allowed
     assert {"namespaceSelector": {}} in rest["to"]
+    blocks = [ip_network(one["ipBlock"]["cidr"]) for one in rest["to"] if "ipBlock" in one]
+    assert set(blocks) == {ip_network("0.0.0.0/0"), ip_network("::/0")}
+    for block, one in zip(blocks, rest["to"], strict=False):
+        excepted = [ip_network(text) for text in one["ipBlock"]["except"]]
+        assert excepted
+        assert all(network.version == block.version for network in excepted)
     opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
     for component in pods(rendered[values]):
         assert ports(containers(rendered[values])[component]).keys() <= opened
@@ -408,6 +415,10 @@ def test_the_network_policy_lets_heloise_work(rendered: dict[str, Objects], valu
         ({"secrets.existing": "x", "httpRoute.enabled": "true"}, "httpRoute.parentRefs is empty"),
         ({"secrets.existing": "x", "settings.HELOISE_ADMIN_KEY": "x"}, "set secrets.adminKey"),
         ({"secrets.existing": "x", "settings.HELOISE_WORKER_PORT": "1"}, "leave it out"),
+        ({"secrets.existing": "x", "settings.HELOISE_TLS_CERTIFICATE": "x"}, "plain HTTP"),
+        ({"secrets.existing": "x", "settings.HELOISE_RESEND_PORT": "1"}, "HELOISE_RESEND_HOST"),
+        ({"secrets.existing": "x", "settings.OTEL_EXPORTER_OTLP_HEADERS": "x"}, "extraEnvFrom"),
+        ({"secrets.existing": "x", "extraEnvFrom[0].secret": "x"}, "'secret' not allowed"),
         ({"secrets.existing": "x", "settings.LOG_LEVEL": "debug"}, "'LOG_LEVEL'"),
         ({"secrets.existing": "x", "worker.autoscaling.minReplicas": "99"}, "above maxReplicas"),
     ],
@@ -440,10 +451,20 @@ def test_the_chart_is_of_this_version() -> None:
     assert METADATA["version"] == METADATA["appVersion"] == __version__
 
 
-def test_no_secret_is_a_setting_of_the_chart() -> None:
-    """Each secret has a value of its own, which becomes a file."""
-    refused = (CHART / "templates/_helpers.tpl").read_text()
-    assert all(f'"{name}" "' in refused for name in SECRETS)
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_no_secret_is_a_setting_of_the_chart(helm: Helm, name: str) -> None:
+    """Each has a value of its own, which becomes a file."""
+    assert f"settings.{name}: set " in helm.refuse(
+        {"secrets.existing": "x", f"settings.{name}": "x", "database.kind": "sqlite"}
+    )
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_every_process_gets_the_variables_of_other_secrets(helm: Helm, values: str) -> None:
+    """Such as the key of a collector, that only the environment can give."""
+    objects = helm.render(values, "--set", "extraEnvFrom[0].secretRef.name=elsewhere")
+    for container in containers(objects).values():
+        assert container["envFrom"][0] == {"secretRef": {"name": "elsewhere"}}
 
 
 def test_the_readme_explains_each_value() -> None:

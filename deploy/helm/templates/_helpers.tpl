@@ -31,7 +31,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{/* The settings that values hold as secrets, by the name of their file. */}}
 {{- define "heloise.secrets" -}}
 {{- $files := dict "heloise_secret_keys" .Values.secrets.secretKeys "heloise_admin_key" .Values.secrets.adminKey
-  "heloise_metrics_token" .Values.secrets.metricsToken }}
+  "heloise_metrics_token" .Values.secrets.metricsToken "heloise_oidc_client_secret" .Values.secrets.oidcClientSecret }}
 {{- if eq .Values.database.kind "postgresql" }}{{ $_ := set $files "heloise_database_url" .Values.database.url }}{{ end }}
 {{- range $name, $value := $files }}{{ if not $value }}{{ $_ := unset $files $name }}{{ end }}{{ end }}
 {{- toYaml $files }}
@@ -67,18 +67,22 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 {{- $elsewhere := dict
   "HELOISE_ADMIN_KEY" "secrets.adminKey" "HELOISE_DATABASE_URL" "database.url" "HELOISE_METRICS_TOKEN" "secrets.metricsToken"
-  "HELOISE_SECRET_KEYS" "secrets.secretKeys" "HELOISE_EHLO_NAME" "ehloName" "HELOISE_DELIVERY" "worker"
+  "HELOISE_OIDC_CLIENT_SECRET" "secrets.oidcClientSecret" "HELOISE_SECRET_KEYS" "secrets.secretKeys"
+  "OTEL_EXPORTER_OTLP_HEADERS" "extraEnvFrom" "OTEL_EXPORTER_OTLP_TRACES_HEADERS" "extraEnvFrom" "HELOISE_EHLO_NAME" "ehloName" "HELOISE_DELIVERY" "worker"
   "HELOISE_SHUTDOWN_GRACE_SECONDS" "shutdownGraceSeconds" "HELOISE_SUBMISSION" "submission.enabled"
   "HELOISE_SUBMISSION_HOSTNAME" "submission.hostname" "HELOISE_SUBMISSION_TRUSTED_PROXIES" "submission.trustedProxies"
   "HELOISE_SUBMISSION_TLS_CERTIFICATE" "submission.tlsSecret" "HELOISE_SUBMISSION_TLS_KEY" "submission.tlsSecret"
   "HELOISE_SUBMISSION_PORTS" "submission.service.ports" "HELOISE_SUBMISSION_TLS_PORTS" "submission.service.ports"
-  "HELOISE_PORT" "api.service.port" }}
+  "HELOISE_PORT" "api.service.port" "HELOISE_RESEND_PORT" "settings.HELOISE_RESEND_HOST" }}
 {{- range $name, $_ := .Values.settings }}
 {{- with get $elsewhere $name }}
 {{- fail (printf "settings.%s: set %s instead" $name .) }}
 {{- end }}
 {{- if has $name (list "HELOISE_HOST" "HELOISE_SECRETS_DIR" "HELOISE_SUBMISSION_HTTP_PORT" "HELOISE_WORKER_PORT") }}
 {{- fail (printf "settings.%s: the chart's probes and volumes need its own value; leave it out" $name) }}
+{{- end }}
+{{- if has $name (list "HELOISE_TLS_CERTIFICATE" "HELOISE_TLS_KEY" "HELOISE_TLS_CLIENT_CA") }}
+{{- fail (printf "settings.%s: pods speak plain HTTP, as their probes do; set ingress or httpRoute for TLS" $name) }}
 {{- end }}
 {{- end }}
 {{- if gt (int .Values.worker.autoscaling.minReplicas) (int .Values.worker.autoscaling.maxReplicas) }}
@@ -107,7 +111,7 @@ projected:
     {{- end }}
 {{- end }}
 
-{{/* Variables of all containers; none is a secret. */}}
+{{/* Variables of all containers; none is a secret. extraEnvFrom adds those that no file can give. */}}
 {{- define "heloise.env" -}}
 {{- if eq .Values.database.kind "sqlite" }}
 - { name: HELOISE_DATABASE_URL, value: "sqlite:////data/heloise.db" }
@@ -155,6 +159,10 @@ env:
   {{- with .env }}
   {{- . | trim | nindent 2 }}
   {{- end }}
+{{- with .root.Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 volumeMounts:
   - { name: secrets, mountPath: /etc/heloise, readOnly: true }
   - { name: tmp, mountPath: /tmp }
