@@ -11,7 +11,8 @@ from functools import lru_cache, partial
 from typing import Final
 
 from app.auth.caller import Caller
-from app.auth.key_cache import KEEP_SECONDS, CachedKey, KeyCache
+from app.auth.hash_cache import KEEP_SECONDS, HashCache
+from app.auth.key_cache import CachedKey, KeyCache
 from app.auth.quotas import check_rate
 from app.auth.rate_limiter import RateLimiter
 from app.auth.tenant_cache import TenantCache
@@ -49,6 +50,7 @@ class Authenticator:
     admin_keys: Mapping[str, str] = field(repr=False)  # by name
     auth_throttle: AuthThrottle
     key_cache: KeyCache = field(default_factory=KeyCache)
+    session_cache: HashCache[ConsoleSession] = field(default_factory=HashCache)
     request_limiter: RateLimiter = field(default_factory=RateLimiter)
     # Limits the database connections that guesses of tokens can use.
     token_slots: asyncio.Semaphore = field(
@@ -78,6 +80,10 @@ class Authenticator:
         self.key_cache.invalidate_tenant(tenant_id=tenant_id)
         self.tenant_cache.invalidate(tenant_id)
         self.forget_profiles(tenant_id)
+
+    def forget_session(self, session_id: str) -> None:
+        """Drop a cached session that this process has ended."""
+        self.session_cache.drop(lambda session: session.id == session_id)
 
     def require_schema(self) -> None:
         """Raise Unavailable while the schema is unusable."""

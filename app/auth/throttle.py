@@ -16,7 +16,7 @@ SITE_PREFIX: Final = 64
 
 
 class AuthThrottle:
-    """Limit invalid keys per client address.
+    """Limit invalid keys, sessions and sign-ins per client address, each by itself.
 
     A key has 256 random bits, so guessing is hopeless; the limit saves work and audit entries.
     Valid keys are never throttled: other clients may share the address, behind a proxy or in a
@@ -29,21 +29,44 @@ class AuthThrottle:
         self._per_minute = per_minute
         self._buckets = RateLimiter(monotonic=monotonic)
 
-    def record_failure(self, source: str | None) -> None:
+    def record_failure(self, source: str | None, *, of: str = "key") -> None:
         """Count an invalid key; raises TooManyRequests above the limit of its address."""
-        site, per_second = _find_site(source), self._per_minute / MINUTE_SECONDS
-        wait = self._buckets.wait_seconds(site, capacity=self._per_minute, per_second=per_second)
+        self._check(
+            source,
+            of,
+            f"This {of} is not valid, and this address sent more than {self._per_minute} invalid"
+            f" {of}s in a minute (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the {of}, and wait for"
+            " Retry-After.",
+        )
+        self._buckets.take(
+            f"{of} {_find_site(source)}",
+            capacity=self._per_minute,
+            per_second=self._per_minute / MINUTE_SECONDS,
+        )
+
+    def check_sign_in(self, source: str | None) -> None:
+        """Raise TooManyRequests after too many failed sign-ins: each costs the provider work."""
+        self._check(
+            source,
+            "sign-in",
+            f"More than {self._per_minute} sign-ins from this address failed in a minute"
+            " (HELOISE_AUTH_FAILURES_PER_MINUTE). Wait for Retry-After.",
+        )
+
+    def _check(self, source: str | None, of: str, detail: str) -> None:
+        wait = self._buckets.wait_seconds(
+            f"{of} {_find_site(source)}",
+            capacity=self._per_minute,
+            per_second=self._per_minute / MINUTE_SECONDS,
+        )
         if wait:
             raise TooManyRequests(
                 "too-many-auth-failures",
-                f"This key is not valid, and this address sent more than {self._per_minute}"
-                " invalid keys in a minute (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the key, and"
-                " wait for Retry-After.",
+                detail,
                 retry_after_seconds=math.ceil(wait),
                 limit=self._per_minute,
                 per_seconds=MINUTE_SECONDS,
             )
-        self._buckets.take(site, capacity=self._per_minute, per_second=per_second)
 
 
 def _find_site(source: str | None) -> str:

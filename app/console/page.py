@@ -14,7 +14,6 @@ from starlette.routing import Route
 from app.api.http.problem_types import PROBLEMS
 from app.api.http.root_path import root_path
 from app.api.services import Services
-from app.auth.authentication import Visitor
 from app.auth.caller import Caller
 from app.console import sessions
 from app.console.api_client import ApiClient, ApiError
@@ -207,14 +206,10 @@ class PageRoutes:
         """Return the visit of the session's user, or a response that leads to the sign-in."""
         services, config = self.services, self.config
         services.auth.require_schema()
-        session = await sessions.find_session(services, config, request)
-        if session is None:
+        user = await sessions.find_user(services, config, request)
+        if user is None:
             return self._lead_to_sign_in(request)
-        visitor = Visitor(services.auth, None, sessions.find_source(request), session=session)
-        try:
-            identity = await visitor.identify()
-        except Problem:  # the key was revoked, or does not work from here
-            return self._lead_to_sign_in(request)
+        session, identity = user
         form: Mapping[str, str] = {}
         if request.method not in sessions.SAFE_METHODS:
             sessions.require_same_origin(request)

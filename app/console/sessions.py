@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -12,10 +13,13 @@ from starlette.responses import Response
 from app.api.services import Services
 from app.auth.audit import AuditContext
 from app.auth.authentication import Visitor
+from app.auth.caller import Caller
 from app.console.errors import PageError
 from app.console.surface import ConsoleConfig
+from app.domain.api_keys import hash_secret
 from app.domain.audit import Actor, ActorKind
 from app.domain.console_sessions import USE_INTERVAL, ConsoleSession, generate_token
+from app.domain.errors import Problem, Unauthenticated
 from app.domain.ids import new_id
 from app.domain.single_sign_on import AccessRule, Person
 from app.store import console_sessions
@@ -23,7 +27,6 @@ from app.store.tenants import queries as tenants
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 MAX_TOKEN_CHARACTERS: Final = 64
-MAX_NAME_CHARACTERS: Final = 255
 
 
 def cookie_name(config: ConsoleConfig) -> str:
@@ -56,14 +59,20 @@ async def sign_in_with_key(
     Raises Unauthenticated, TooManyRequests, Forbidden or Unavailable.
     """
     visitor = Visitor(services.auth, key, find_source(request), remedy="enter one")
-    identity = await visitor.identify()
+    try:
+        identity = await visitor.identify()
+    except Problem as problem:
+        await visitor.audit_refusal(
+            problem, action="console_sign_in", object_id=f"{config.path}/sign-in"
+        )
+        raise
     actor = identity if isinstance(identity, Actor) else identity.actor
     now = services.now()
     session = ConsoleSession(
         id=new_id("ses"),
         tenant_id=None if isinstance(identity, Actor) else identity.tenant_id,
         name=actor.name or "",
-        key_hash=hash_token(key),
+        key_hash=hash_secret(key),
         subject=None,
         scopes=None,
         source=find_source(request),
@@ -71,15 +80,21 @@ async def sign_in_with_key(
         last_used_at=now,
         expires_at=now + config.session_time,
     )
-    return await start_session(services, session, actor)
+    return await start_session(services, session, actor, former=find_token_hash(request, config))
 
 
 async def sign_in_person(
-    services: Services, config: ConsoleConfig, request: Request, person: Person, rule: AccessRule
+    services: Services,
+    config: ConsoleConfig,
+    request: Request,
+    person: Person,
+    rule: AccessRule,
+    former: bytes | None,
 ) -> str:
     """Start the session of a person to whom a rule gives access, and return its token.
 
-    Raises NotFound without the rule's tenant, or Unavailable.
+    `former` is the hash of the token that the browser had before. Raises NotFound without the
+    rule's tenant, or Unavailable.
     """
     tenant_id = None
     if rule.tenant is not None:
@@ -89,7 +104,7 @@ async def sign_in_person(
     session = ConsoleSession(
         id=session_id,
         tenant_id=tenant_id,
-        name=person.name[:MAX_NAME_CHARACTERS],
+        name=person.name,
         key_hash=None,
         subject=person.subject,
         scopes=None if tenant_id is None else rule.scopes,
@@ -100,7 +115,7 @@ async def sign_in_person(
     )
     actor = Actor(ActorKind.PERSON, session_id, session.name, session.source)
     details = {"issuer": person.issuer, "subject": person.subject, "scopes": rule.scopes}
-    return await start_session(services, session, actor, details)
+    return await start_session(services, session, actor, details, former=former)
 
 
 async def start_session(
@@ -108,35 +123,88 @@ async def start_session(
     session: ConsoleSession,
     actor: Actor,
     details: Mapping[str, object] | None = None,
+    *,
+    former: bytes | None,
 ) -> str:
-    """Store a session with an audit entry, and return its token."""
+    """Store a session with an audit entry, end the browser's former one, and return the token."""
     token = generate_token()
     context = AuditContext(actor=actor, now=session.created_at, tenant_id=session.tenant_id)
     async with services.database.transaction() as connection:
-        await console_sessions.create(connection, session, token_hash=hash_token(token))
+        ended = None
+        if former is not None:
+            ended = await console_sessions.find_by_token(connection, token_hash=former)
+        if ended is not None:
+            await console_sessions.remove(
+                connection, tenant_id=ended.tenant_id, session_id=ended.id
+            )
+        await console_sessions.create(connection, session, token_hash=hash_secret(token))
         await context.record(connection, "console_sign_in", object_id=session.id, after=details)
+    if ended is not None:
+        services.auth.forget_session(ended.id)
     return token
+
+
+def find_token_hash(request: Request, config: ConsoleConfig) -> bytes | None:
+    """Return the hash of the token that a request presents, or None."""
+    token = request.cookies.get(cookie_name(config))
+    return None if token is None or len(token) > MAX_TOKEN_CHARACTERS else hash_secret(token)
+
+
+async def find_user(
+    services: Services, config: ConsoleConfig, request: Request
+) -> tuple[ConsoleSession, Actor | Caller] | None:
+    """Return the valid session of a request and what its user is; None if it has none.
+
+    Raises Forbidden from a network in which the key does not work, TooManyRequests or Unavailable.
+    """
+    session = await find_session(services, config, request)
+    if session is None:
+        return None
+    visitor = Visitor(services.auth, None, find_source(request), session=session)
+    try:
+        return session, await visitor.identify()
+    except Unauthenticated:
+        return None
 
 
 async def find_session(
     services: Services, config: ConsoleConfig, request: Request
 ) -> ConsoleSession | None:
-    """Return the valid session of a request, or None. Raises Unavailable."""
-    token = request.cookies.get(cookie_name(config))
-    if token is None or len(token) > MAX_TOKEN_CHARACTERS:
+    """Return the valid session of a request, or None.
+
+    Raises TooManyRequests after too many unknown sessions, or Unavailable.
+    """
+    token_hash = find_token_hash(request, config)
+    if token_hash is None:
         return None
-    async with services.auth.token_slots, services.database.reading() as connection:
-        session = await console_sessions.find_by_token(connection, token_hash=hash_token(token))
+    cache = services.auth.session_cache
+    session = cache.get(token_hash) or await cache.read(
+        token_hash, partial(_read_session, services, token_hash)
+    )
+    if session is None:
+        services.auth.auth_throttle.record_failure(find_source(request), of="session")
+        return None
     now = services.now()
-    if session is None or not session.is_valid(now, config.idle_time):
+    if not session.is_valid(now, config.idle_time):
         return None
     if session.key_hash is None and config.single_sign_on is None:
         return None
-    if now >= session.last_used_at + USE_INTERVAL:
+    if now >= session.last_used_at + USE_INTERVAL and _is_use(request):
         async with services.database.transaction() as connection:
             await console_sessions.record_use(connection, session_id=session.id, now=now)
         session = replace(session, last_used_at=now)
+        cache.keep(token_hash, session)
     return session
+
+
+async def _read_session(services: Services, token_hash: bytes) -> ConsoleSession | None:
+    async with services.database.reading() as connection:
+        return await console_sessions.find_by_token(connection, token_hash=token_hash)
+
+
+def _is_use(request: Request) -> bool:
+    """Whether somebody is there: an open page loads its live parts by itself."""
+    return "heloise-live" not in request.headers and not request.url.path.endswith("/live")
 
 
 async def sign_out(services: Services, session: ConsoleSession) -> None:
@@ -145,6 +213,7 @@ async def sign_out(services: Services, session: ConsoleSession) -> None:
         await console_sessions.remove(
             connection, tenant_id=session.tenant_id, session_id=session.id
         )
+    services.auth.forget_session(session.id)
 
 
 async def list_own(
@@ -155,11 +224,6 @@ async def list_own(
         found = await console_sessions.list_own(connection, session)
     now = services.now()
     return [session for session in found if session.is_valid(now, config.idle_time)]
-
-
-def hash_token(token: str) -> bytes:
-    """Return what is stored in place of a token."""
-    return sha256(token.encode()).digest()
 
 
 def derive_csrf_token(request: Request, config: ConsoleConfig) -> str:

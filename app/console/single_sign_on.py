@@ -6,6 +6,8 @@ import hmac
 import json
 import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -65,6 +67,8 @@ class PersonSignIn:
     async def begin(self, request: Request) -> Response:
         """Lead to the provider."""
         self._services.auth.require_schema()
+        # The browser does not send the session's cookie with the provider's answer.
+        former = sessions.find_token_hash(request, self._config)
         path = f"{root_path.get()}{self._config.path}/sign-in/callback"
         sign_in = SignIn(
             redirect_uri=str(request.url.replace(path=path, query="", fragment="")),
@@ -72,12 +76,11 @@ class PersonSignIn:
             nonce=secrets.token_urlsafe(RANDOM_BYTES),
             code_verifier=secrets.token_urlsafe(RANDOM_BYTES),
             target=request.query_params.get("next", "")[:MAX_TARGET_CHARACTERS],
+            former=former.hex() if former else None,
             expires_at=self._services.now() + SIGN_IN_TIME,
         )
-        try:
+        with self._limit_failures(request):
             url = await self._provider.build_url(sign_in)
-        except SignInError as error:
-            raise self._make_page_error(error) from None
         response = RedirectResponse(url, 303)
         # Lax, because the provider's answer is a link of another site.
         response.set_cookie(
@@ -94,7 +97,7 @@ class PersonSignIn:
     async def finish(self, request: Request) -> Response:
         """Start the session of the person whom the provider names.
 
-        Raises PageError or Unavailable.
+        Raises PageError, TooManyRequests or Unavailable.
         """
         self._services.auth.require_schema()
         sign_in = self._find_sign_in(request)
@@ -107,11 +110,9 @@ class PersonSignIn:
         code = params.get("code", "")
         if not 0 < len(code) <= MAX_CODE_CHARACTERS:
             raise self._make_page_error(SignInError("its answer has no code"))
-        try:
+        with self._limit_failures(request):
             person = await self._provider.identify(sign_in, code)
-        except SignInError as error:
-            raise self._make_page_error(error) from None
-        token = await self._start_session(request, person)
+        token = await self._start_session(request, sign_in, person)
         target = sign_in.target
         if not target.startswith(f"{self._config.path}/"):
             target = f"{self._config.path}/"
@@ -126,7 +127,18 @@ class PersonSignIn:
         )
         return response
 
-    async def _start_session(self, request: Request, person: Person) -> str:
+    @contextmanager
+    def _limit_failures(self, request: Request) -> Iterator[None]:
+        """Ask the provider only while few sign-ins of the client's address fail."""
+        throttle, source = self._services.auth.auth_throttle, sessions.find_source(request)
+        throttle.check_sign_in(source)
+        try:
+            yield
+        except SignInError as error:
+            throttle.record_failure(source, of="sign-in")
+            raise self._make_page_error(error) from None
+
+    async def _start_session(self, request: Request, sign_in: SignIn, person: Person) -> str:
         rule = find_rule(self._single_sign_on.rules, person.claims)
         if rule is None:
             await self._record_refusal(request, person)
@@ -136,9 +148,10 @@ class PersonSignIn:
                 f"You signed in as {person.name}, but no rule of HELOISE_OIDC_RULES gives you"
                 " access. Ask the operator for it.",
             )
+        former = bytes.fromhex(sign_in.former) if sign_in.former else None
         try:
             return await sessions.sign_in_person(
-                self._services, self._config, request, person, rule
+                self._services, self._config, request, person, rule, former
             )
         except NotFound:
             raise PageError(

@@ -122,7 +122,7 @@ class _Site:
         """Sign in with the key of `heloise dev`, if no other site asks for it."""
         services, config = self._pages.services, self._pages.config
         home = f"{config.path}/"
-        if await sessions.find_session(services, config, request) is not None:
+        if await sessions.find_user(services, config, request) is not None:
             return RedirectResponse(home, 303)
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             return RedirectResponse(f"{config.path}/sign-in", 303)

@@ -36,6 +36,7 @@ class SignIn:
     nonce: str = field(repr=False)
     code_verifier: str = field(repr=False)
     target: str
+    former: str | None  # the hash of the token of the session that the new one replaces
     expires_at: datetime
 
 
@@ -53,7 +54,7 @@ class AccessRule:
 
     def matches(self, claims: Claims) -> bool:
         """Whether the rule applies to a person; an unverified email address never matches."""
-        if self.claim == "email" and claims.get("email_verified") in {False, "false"}:
+        if self.claim == "email" and not is_email_verified(claims):
             return False
         found = find_claim(claims, self.claim)
         return self.value in found if isinstance(found, list) else found == self.value
@@ -83,10 +84,17 @@ def find_rule(rules: Sequence[AccessRule], claims: Claims) -> AccessRule | None:
     return next((rule for rule in rules if rule.matches(claims)), None)
 
 
+def is_email_verified(claims: Claims) -> bool:
+    """Whether the provider says so; some providers send a text."""
+    return claims.get("email_verified") in (True, "true")
+
+
 def name_person(claims: Claims) -> str:
-    """Return the name for lists and the audit log: the email address, if there is one."""
-    for name in ("email", "preferred_username", "name", "sub"):
-        value = claims.get(name)
-        if isinstance(value, str) and value:
-            return value
-    return ""
+    """Return the name for lists and the audit log: the verified email address, or the subject.
+
+    Anybody may give themselves another name.
+    """
+    email = claims.get("email")
+    if isinstance(email, str) and email and email.isprintable() and is_email_verified(claims):
+        return email
+    return str(claims["sub"])

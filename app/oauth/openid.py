@@ -1,6 +1,7 @@
 """Sign a person in through an OpenID Connect provider (Authorization Code with PKCE)."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 import httpx2
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -27,6 +30,7 @@ ANSWER_SECONDS: Final = 15.0
 MAX_ANSWER_BYTES: Final = 262_144
 MAX_REASON_CHARACTERS: Final = 300
 MAX_SUBJECT_CHARACTERS: Final = 255
+MAX_NAME_CHARACTERS: Final = 255
 METADATA_TIME: Final = timedelta(minutes=10)
 LEEWAY_SECONDS: Final = 60
 # Anybody can begin to sign in; so many requests to the provider run at a time.
@@ -49,20 +53,27 @@ class OpenIdProvider:
         self._client = client
         self._network = network
         self._now = now
+        self._context: ssl.SSLContext | None = None
         self._slots = asyncio.Semaphore(MAX_SIGN_INS)
         self._metadata: Mapping[str, Any] = {}
         self._metadata_until: datetime | None = None
 
     async def build_url(self, sign_in: SignIn) -> str:
         """Return the URL of the provider's page where the person signs in."""
-        async with self._connect(sign_in) as http:
-            metadata = await self._load_metadata(http)
-            url, _ = http.create_authorization_url(
-                metadata["authorization_endpoint"],
-                state=sign_in.state,
-                nonce=sign_in.nonce,
-                code_verifier=sign_in.code_verifier,
-            )
+        if not self._is_metadata_fresh():
+            async with self._connect(sign_in) as http:
+                await self._load_metadata(http)
+        url = prepare_grant_uri(
+            self._metadata["authorization_endpoint"],
+            self._client.client_id,
+            "code",
+            redirect_uri=sign_in.redirect_uri,
+            scope=self._client.scopes,
+            state=sign_in.state,
+            nonce=sign_in.nonce,
+            code_challenge=create_s256_code_challenge(sign_in.code_verifier),
+            code_challenge_method="S256",
+        )
         return str(url)
 
     async def identify(self, sign_in: SignIn, code: str) -> Person:
@@ -88,7 +99,7 @@ class OpenIdProvider:
         return Person(
             issuer=self._client.issuer,
             subject=claims["sub"],
-            name=name_person(claims),
+            name=name_person(claims)[:MAX_NAME_CHARACTERS],
             claims=claims,
         )
 
@@ -97,17 +108,15 @@ class OpenIdProvider:
         """Open an HTTP client; what goes wrong inside becomes SignInError."""
         client = self._client
         try:
-            transport = await GuardedTransport.made(self._network, max_bytes=MAX_ANSWER_BYTES)
             async with (
-                asyncio.timeout(ANSWER_SECONDS),
                 self._slots,
+                asyncio.timeout(ANSWER_SECONDS),
                 AsyncOAuth2Client(
                     client.client_id,
                     client.client_secret,
                     scope=client.scopes,
                     redirect_uri=sign_in.redirect_uri,
-                    code_challenge_method="S256",
-                    transport=transport,
+                    transport=await self._make_transport(),
                     follow_redirects=False,
                     trust_env=False,
                     headers={"Accept-Encoding": "identity"},
@@ -134,7 +143,7 @@ class OpenIdProvider:
 
     async def _load_metadata(self, http: AsyncOAuth2Client) -> Mapping[str, Any]:
         """Return the provider's discovery document (OpenID Connect Discovery 1.0)."""
-        if self._metadata_until is None or self._now() >= self._metadata_until:
+        if not self._is_metadata_fresh():
             issuer = self._client.issuer
             url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
             metadata = await _get_json(http, url)
@@ -147,8 +156,16 @@ class OpenIdProvider:
             self._metadata, self._metadata_until = metadata, self._now() + METADATA_TIME
         return self._metadata
 
+    def _is_metadata_fresh(self) -> bool:
+        return self._metadata_until is not None and self._now() < self._metadata_until
+
+    async def _make_transport(self) -> GuardedTransport:
+        if self._context is None:  # reading whom the machine trusts takes a while
+            self._context = await asyncio.to_thread(ssl.create_default_context)
+        return GuardedTransport(self._network, self._context, max_bytes=MAX_ANSWER_BYTES)
+
     def _check_endpoint(self, url: str, name: str) -> None:
-        scheme = urlsplit(url).scheme
+        scheme = urlsplit(str(url)).scheme
         if scheme not in {"https", urlsplit(self._client.issuer).scheme}:
             raise SignInError(f"its {name} is no https:// URL")
 
@@ -175,7 +192,11 @@ class OpenIdProvider:
         )
         claims.validate(now=int(self._now().timestamp()), leeway=LEEWAY_SECONDS)
         subject = claims["sub"]
-        if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARACTERS:
+        if (
+            not isinstance(subject, str)
+            or not 0 < len(subject) <= MAX_SUBJECT_CHARACTERS
+            or not subject.isprintable()
+        ):
             raise SignInError("its ID token has no valid subject")
         return dict(claims)
 

@@ -56,6 +56,33 @@ async def test_a_wrong_key_does_not_sign_in(heloise: Heloise) -> None:
         response = await sign_in(heloise, "hel_wrong")
     assert "HELOISE_AUTH_FAILURES_PER_MINUTE" in response.text
 
+    [*entries] = (await heloise.admin.read("/audit-log?action=console_sign_in"))["items"]
+    assert entries[0]["refused_as"] == "unauthenticated"
+    assert entries[0]["object_id"] == "/console/sign-in"
+
+
+@pytest.mark.one_database
+async def test_guesses_of_sessions_are_limited(heloise: Heloise, acme: Tenant) -> None:
+    """They keep out nobody who is signed in; to sign in again ends the former session."""
+    former = cookie_of(await sign_in(heloise, key_of(acme)))
+    assert (await read(heloise, "/t/acme/messages", former)).status_code == 200
+    cookie = cookie_of(await sign_in(heloise, key_of(acme), Cookie=former))
+    guesses = [await read(heloise, "/", former) for _ in range(30)]
+    assert (guesses[0].status_code, guesses[-1].status_code) == (303, 429)
+    assert (await read(heloise, "/t/acme/messages", cookie)).status_code == 200
+
+
+async def test_a_page_that_nobody_uses_keeps_no_session(start: Start) -> None:
+    """An open page loads its live parts by itself."""
+    clock = HandClock()
+    heloise = await start(clock=clock)
+    cookie = cookie_of(await sign_in(heloise, key_of(await heloise.tenant("acme"))))
+    headers = {"Cookie": cookie, "Heloise-Live": "true"}
+    for status in (200, 200, 200, 303):
+        page = await heloise.http.get("/console/t/acme/messages", headers=headers)
+        assert page.status_code == status
+        await clock.advance(seconds=25 * 60)
+
 
 @pytest.mark.parametrize(
     "headers",

@@ -31,6 +31,7 @@ SUPPORT: Final = {
 }
 OPERATORS: Final = {"claim": "email", "value": "olga@example.com", "admin": True}
 KEYS: Final = {"claim": "roles.mail", "value": "keys", "tenant": "acme", "scopes": ["keys:manage"]}
+FAILURES: Final = 50
 RULES: Final = json.dumps([SUPPORT, OPERATORS, KEYS])
 
 
@@ -126,7 +127,7 @@ async def provider() -> AsyncIterator[OpenIdServer]:
 @pytest.fixture
 async def heloise(start: Start, provider: OpenIdServer) -> Heloise:
     """A service whose people sign in there, with the tenant acme."""
-    heloise = await start(oidc_rules=RULES, **provider.settings)
+    heloise = await start(auth_failures_per_minute=FAILURES, oidc_rules=RULES, **provider.settings)
     await heloise.tenant("acme")
     return heloise
 
@@ -155,9 +156,9 @@ async def test_a_person_may_do_what_the_first_rule_says_that_applies(
 ) -> None:
     """A group of a tenant, an admin by verified email address, a role within a claim."""
     other = await heloise.tenant("other")
-    support = await sign_in(heloise, provider, "ann", groups="mail-support", name="Ann")
+    support = await sign_in(heloise, provider, "ann-1", groups="mail-support", name="Olga")
     page = await read(heloise, "/t/acme/messages", support)
-    assert "Ann" in page.text
+    assert ("ann-1" in page.text, "Olga" in page.text) == (True, False)
     home = await read(heloise, f"/t/{other.tenant_id}/messages", support)
     assert home.headers["location"] == "/console/t/acme/messages"
     olga = {"email": "olga@example.com", "email_verified": True}
@@ -173,7 +174,10 @@ REFUSED: Final[tuple[dict[str, Any], ...]] = (
     {},
     {"groups": ["mail"]},
     {"groups": {"mail-support": True}},
+    {"email": "olga@example.com"},
     {"email": "olga@example.com", "email_verified": False},
+    {"email": "olga@example.com", "email_verified": ["true"]},
+    {"email": "a\0" * 300, "email_verified": True},
     {"roles": ["mail"]},
 )
 
@@ -200,7 +204,12 @@ async def test_what_a_person_does_names_the_person(
 ) -> None:
     """The audit log, and the origin of a message that they send."""
     session = await sign_in(
-        heloise, provider, "ann", groups=["mail-support"], email="ann@example.com"
+        heloise,
+        provider,
+        "ann",
+        groups=["mail-support"],
+        email="ann@example.com",
+        email_verified=True,
     )
     [entry] = (await heloise.admin.read("/audit-log?action=console_sign_in"))["items"]
     actor = entry["actor"]
@@ -288,6 +297,7 @@ HOSTILE: Final = {
     "no end": ("change_claims", _remove("exp"), "exp"),
     "an end that is none": ("change_claims", _set(exp="never"), "exp"),
     "no subject": ("change_claims", _remove("sub"), "sub"),
+    "a subject with a control": ("change_claims", _set(sub="s\0"), "subject"),
     "a long subject": ("change_claims", _set(sub="s" * 256), "subject"),
     "alg none": ("change_header", _set(alg="none"), "ID token is not valid"),
     "alg HS256": ("change_header", _set(alg="HS256"), "ID token is not valid"),
@@ -348,7 +358,9 @@ async def test_a_broken_provider_has_a_page(
     """Down, huge, slow or senseless, at the first step and at the second."""
     monkeypatch.setattr("app.oauth.openid.ANSWER_SECONDS", 3.0)
     clock = HandClock()
-    heloise = await start(clock=clock, oidc_rules=RULES, **provider.settings)
+    heloise = await start(
+        clock=clock, auth_failures_per_minute=FAILURES, oidc_rules=RULES, **provider.settings
+    )
     await heloise.tenant("acme")
     discovery = "/.well-known/openid-configuration"
     for name, (status, content, reason) in BROKEN.items():
@@ -378,6 +390,39 @@ async def test_a_broken_provider_has_a_page(
     provider.seconds = {discovery: 5}
     response = await heloise.http.get("/console/sign-in/provider")
     assert "did not answer in time" in response.text
+
+
+@pytest.mark.one_database
+async def test_guesses_do_not_keep_the_provider_busy(start: Start, provider: OpenIdServer) -> None:
+    """After too many failures the provider is not asked; who is signed in stays so."""
+    heloise = await start(auth_failures_per_minute=3, oidc_rules=RULES, **provider.settings)
+    await heloise.tenant("acme")
+    session = await sign_in(heloise, provider, "ann", groups=["mail-support"])
+    url, cookie = await begin(heloise)
+    answer = provider.sign_in(url, "ann")
+    for _ in range(3):
+        response = await finish(heloise, cookie, {**answer, "code": "junk"})
+        assert response.status_code == 502
+    asked = len(provider.forms)
+    response = await finish(heloise, cookie, {**answer, "code": "junk"})
+    assert response.status_code == 429
+    assert "HELOISE_AUTH_FAILURES_PER_MINUTE" in response.text
+    assert len(provider.forms) == asked
+    assert (await read(heloise, "/t/acme/messages", session)).status_code == 200
+
+
+@pytest.mark.one_database
+async def test_a_sign_in_ends_the_browsers_former_session(
+    heloise: Heloise, provider: OpenIdServer
+) -> None:
+    """Which the browser presents at the first step only."""
+    former = await sign_in(heloise, provider, "ann", groups=["mail-support"])
+    response = await heloise.http.get("/console/sign-in/provider", headers={"Cookie": former})
+    url, cookie = response.headers["location"], cookie_of(response)
+    answer = provider.sign_in(url, "ann", groups=["mail-support"])
+    session = cookie_of(await finish(heloise, cookie, answer))
+    assert (await read(heloise, "/t/acme/messages", former)).status_code == 303
+    assert (await read(heloise, "/t/acme/messages", session)).status_code == 200
 
 
 @pytest.mark.one_database

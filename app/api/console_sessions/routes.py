@@ -97,7 +97,10 @@ async def end_console_session(
     manager: SessionManager,
     services: ReadyServices,
 ) -> None:
-    """End a session of the tenant at once. Without `Heloise-Tenant`, end one of an admin.
+    """End a session of the tenant. Without `Heloise-Tenant`, end one of an admin.
+
+    The process that handles the request refuses the session at once, every other process within
+    five seconds.
 
     To keep somebody out, also revoke their key, or change HELOISE_OIDC_RULES. Requires the scope
     `keys:manage` and a key that is not bound to profiles.
@@ -108,3 +111,4 @@ async def end_console_session(
         ):
             raise NotFound("console-session", console_session)
         await manager.record(connection, "console_session.end", object_id=console_session)
+    services.auth.forget_session(console_session)

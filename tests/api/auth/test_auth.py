@@ -141,7 +141,7 @@ def a_key(number: int) -> ApiKey:
 
 async def test_the_key_cache_is_bounded() -> None:
     """Past its bound the oldest key goes."""
-    cache = KeyCache(max_keys=2, monotonic=HandClock())
+    cache = KeyCache(max_entries=2, monotonic=HandClock())
 
     async def found(number: int) -> CachedKey:
         return a_key(number)

@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from app.auth.key_cache import MAX_UNKNOWN_READS, CachedKey, KeyCache
+from app.auth.hash_cache import MAX_UNKNOWN_READS
+from app.auth.key_cache import CachedKey, KeyCache
 from app.auth.throttle import AuthThrottle
 from app.domain.errors import TooManyRequests
 from tests.api.auth.test_auth import a_key
