@@ -12,23 +12,32 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.api.http.asgi_scope import IS_WHOLE, SESSION
 from app.console.surface import API
+from app.domain.audit import request_id
 from app.domain.console_sessions import ConsoleSession
 
 Params = Mapping[str, str | int | Sequence[str] | None]
 _NO_PARAMS: Final[Params] = {}
 _ERROR: Final = 400
 # What the API reads of a browser's request.
-_PASSED_HEADERS: Final = frozenset({b"host", b"user-agent", b"x-request-id", b"last-event-id"})
+_PASSED_HEADERS: Final = frozenset({b"host", b"user-agent", b"last-event-id"})
+_REQUEST_ID: Final = b"x-request-id"
+# `RequestMiddleware` adds them to the console's own response.
+_ADDED_HEADERS: Final = frozenset({_REQUEST_ID, b"x-content-type-options"})
+_RETRY_AFTER: Final = b"retry-after"
 
 
 class ApiError(Exception):
-    """The API refused a request; `body` is its problem document (RFC 9457)."""
+    """The API refused a request; `body` is its problem document (RFC 9457).
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
+    `headers` are for the browser too.
+    """
+
+    def __init__(self, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
         super().__init__(body.get("detail", ""))
         self.status: int = body["status"]
         self.slug: str = str(body["type"]).rpartition("/")[2]
         self.body = body
+        self.headers = headers
 
     @property
     def detail(self) -> str:
@@ -97,7 +106,7 @@ class ApiClient:
         collected = _Collector()
         await self.request.scope[API](scope, _send_once(content), collected)
         if collected.status >= _ERROR:
-            raise ApiError(json.loads(collected.body))
+            raise collected.make_error()
         return collected.body
 
     def _make_scope(
@@ -105,6 +114,7 @@ class ApiClient:
     ) -> Scope:
         outer = self.request.scope
         raw_headers = [item for item in outer["headers"] if item[0] in _PASSED_HEADERS]
+        raw_headers.append((_REQUEST_ID, (request_id.get() or "").encode()))
         raw_headers += [(name.encode(), value.encode()) for name, value in headers.items()]
         if size:
             raw_headers.append((b"content-length", str(size).encode()))
@@ -134,12 +144,17 @@ class ApiClient:
         self, path: str, params: Params = _NO_PARAMS, headers: Mapping[str, str] = {}
     ) -> "Forward":
         """Return a response that passes a resource on as it is, with more headers."""
-        return Forward(self, self._make_scope("GET", path, params, {}, 0), headers)
+        # The API allows HEAD at no path: a stream would never end.
+        method = self.request.method
+        return Forward(self, self._make_scope(method, path, params, {}, 0), headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A response that the API sends itself, such as a file or a stream."""
+    """A response that the API sends itself, such as a file or a stream.
+
+    Raises ApiError, and sends nothing, if the API refuses the request.
+    """
 
     api: ApiClient
     inner_scope: Scope
@@ -147,15 +162,21 @@ class Forward:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         more = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
-        replaced = {name for name, _ in more}
+        replaced = {name for name, _ in more} | _ADDED_HEADERS
+        refused: _Collector | None = None
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal refused
             if message["type"] == "http.response.start":
+                if message["status"] >= _ERROR:
+                    refused = _Collector()
                 kept = [item for item in message["headers"] if item[0].lower() not in replaced]
                 message = {**message, "headers": [*kept, *more]}
-            await send(message)
+            await (refused or send)(message)
 
         await scope[API](self.inner_scope, receive, send_with_headers)
+        if refused is not None:
+            raise refused.make_error()
 
 
 class _Collector:
@@ -164,10 +185,20 @@ class _Collector:
     def __init__(self) -> None:
         self.status = 0
         self.body = b""
+        self.headers: dict[str, str] = {}
+
+    def make_error(self) -> ApiError:
+        """Make an error of a refusal."""
+        return ApiError(json.loads(self.body), self.headers)
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.headers = {
+                str(name, "latin-1"): str(value, "latin-1")
+                for name, value in message["headers"]
+                if name == _RETRY_AFTER
+            }
         else:
             self.body += message.get("body", b"")
 

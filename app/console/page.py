@@ -22,14 +22,13 @@ from app.console.rendering import build_time, read_static_files, render
 from app.console.surface import ConsoleConfig
 from app.domain.audit import Actor
 from app.domain.console_sessions import ConsoleSession
-from app.domain.errors import Problem
+from app.domain.errors import Problem, TooManyRequests, Unavailable
 from app.domain.types import Scope
 
 MAX_FORM_BYTES: Final = 1024 * 1024
 MAX_SIGN_IN_BYTES: Final = 16 * 1024
 MAX_FORM_FIELDS: Final = 1000
 FORM_SECONDS: Final = 15.0
-NOTICE: Final = "heloise-notice"
 NOTICE_SECONDS: Final = 30
 # Scripts and styles only from the console's own files; nothing from other hosts.
 POLICY: Final = (
@@ -40,7 +39,6 @@ POLICY: Final = (
 HEADERS: Final = {
     "content-security-policy": POLICY,
     "x-frame-options": "DENY",
-    "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -114,36 +112,40 @@ class Visit:
             csrf=sessions.derive_csrf_token(self.request, self.config),
             asset=make_asset_link(self.config),
             ago=lambda value: build_time(value, now),
-            notice=self.request.cookies.get(NOTICE),
+            notice=self.request.cookies.get(self._notice_cookie),
             **values,
         )
         response = HTMLResponse(text, status)
-        if NOTICE in self.request.cookies:
-            response.delete_cookie(NOTICE, path="/")
+        if self._notice_cookie in self.request.cookies and not self.is_live:
+            response.delete_cookie(self._notice_cookie, path="/", secure=self.config.is_secure)
         return response
+
+    @property
+    def _notice_cookie(self) -> str:
+        return f"{sessions.cookie_name(self.config)}-notice"
 
     def redirect(self, path: str, notice: str = "", **params: Any) -> Response:  # noqa: ANN401 - values of a query
         """Lead to a page of the tenant after a change, which `notice` tells."""
         # `RootPath` adds its path to Location.
-        return _redirect(self.link(path, **params).removeprefix(root_path.get()), notice)
+        return self._redirect(self.link(path, **params).removeprefix(root_path.get()), notice)
 
     def site_redirect(self, path: str, notice: str = "") -> Response:
         """Lead to a page that belongs to no tenant."""
-        return _redirect(self.site_link(path).removeprefix(root_path.get()), notice)
+        return self._redirect(self.site_link(path).removeprefix(root_path.get()), notice)
 
-
-def _redirect(url: str, notice: str) -> Response:
-    response = RedirectResponse(url, 303)
-    if notice:
-        response.set_cookie(
-            NOTICE,
-            quote(notice),
-            path="/",
-            max_age=NOTICE_SECONDS,
-            httponly=True,
-            samesite="strict",
-        )
-    return response
+    def _redirect(self, url: str, notice: str) -> Response:
+        response = RedirectResponse(url, 303)
+        if notice:
+            response.set_cookie(
+                self._notice_cookie,
+                quote(notice),
+                path="/",
+                max_age=NOTICE_SECONDS,
+                secure=self.config.is_secure,
+                httponly=True,
+                samesite="strict",
+            )
+        return response
 
 
 Page = Callable[[Visit], Awaitable[Any]]
@@ -197,10 +199,7 @@ class PageRoutes:
 
     def render_problem(self, error: Problem | PageError) -> Response:
         """Render the page of an error, which may be the API's."""
-        if isinstance(error, PageError):
-            return self.render_error(error)
-        kind = PROBLEMS[error.slug]
-        return self.render_error(PageError(kind.status, kind.title, error.detail))
+        return self.render_error(make_page_error(error))
 
     async def _admit(self, request: Request) -> Visit | Response:
         """Return the visit of the session's user, or a response that leads to the sign-in."""
@@ -245,20 +244,34 @@ class PageRoutes:
             home=f"{root_path.get()}{self.config.path}/",
             notice=None,
         )
-        return HTMLResponse(text, error.status)
+        return HTMLResponse(text, error.status, error.headers)
+
+
+def make_page_error(error: Problem | PageError | ApiError) -> PageError:
+    """Make the error of a page from one of the API's."""
+    if isinstance(error, ApiError):
+        return PageError(error.status, error.body["title"], error.detail, error.headers)
+    if isinstance(error, PageError):
+        return error
+    kind, headers = PROBLEMS[error.slug], None
+    if isinstance(error, TooManyRequests | Unavailable):
+        headers = {"Retry-After": str(error.retry_after_seconds)}
+    return PageError(kind.status, kind.title, error.detail, headers)
 
 
 async def _serve_page(page: Page, visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     try:
         return await page(visit)
     except ApiError as problem:
-        return visit.render(
+        response = visit.render(
             "problem.html",
             status=problem.status,
             title=problem.body["title"],
             detail=problem.detail,
             home=visit.site_link("/"),
         )
+        response.headers.update(problem.headers or {})
+        return response
 
 
 async def read_form(request: Request, max_bytes: int) -> Mapping[str, str]:

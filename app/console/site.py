@@ -1,18 +1,22 @@
 """Build the console: its routes, and the headers of every answer."""
 
 import logging
+import string
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.http.root_path import root_path
+from app.api.requests.middleware import RequestMiddleware
 from app.api.services import Services
 from app.auth.caller import Caller
 from app.console import sessions
+from app.console.api_client import ApiError
 from app.console.errors import PageError
 from app.console.page import (
     HEADERS,
@@ -20,6 +24,7 @@ from app.console.page import (
     PageRoutes,
     Visit,
     make_asset_link,
+    make_page_error,
     read_form,
 )
 from app.console.pages import (
@@ -91,7 +96,12 @@ def build_site(services: Services, config: ConsoleConfig) -> ASGIApp:
         pages.route(path, page, method) for module in modules for method, path, page in module.PAGES
     ]
     routes.append(Route(f"{config.path}/{{path:path}}", site.show_nothing))
-    return _Frame(Router(routes), pages)
+    frame = _Frame(Router(routes), pages)
+    return RequestMiddleware(frame, record=_count_nothing, literal_paths=())
+
+
+def _count_nothing(_method: str, _route: str, _status: int, _seconds: float) -> None:
+    """Count no page: the API counts what it asks for."""
 
 
 class _Site:
@@ -147,7 +157,7 @@ class _Site:
                 services, config, request, form.get("key", "").strip()
             )
         except (Problem, PageError) as error:
-            return self._render(target, error.detail)
+            return self._render(target, make_page_error(error))
         if not target.startswith(f"{config.path}/"):
             target = f"{config.path}/"
         response = RedirectResponse(target, 303)
@@ -159,7 +169,7 @@ class _Site:
         detail = f"There is no page at {request.url.path}."
         return self._pages.render_error(PageError(404, "No such page", detail))
 
-    def _render(self, target: str, error: str | None = None) -> Response:
+    def _render(self, target: str, error: PageError | None = None) -> Response:
         config = self._pages.config
         action = f"{root_path.get()}{config.path}/sign-in"
         text = render(
@@ -171,10 +181,12 @@ class _Site:
             provider=config.single_sign_on and config.single_sign_on.client.provider_name,
             provider_link=f"{action}/provider?{urlencode({'next': target})}",
             dev_link=f"{action}/dev" if config.dev_key else None,
-            error=error,
+            error=error and error.detail,
             notice=None,
         )
-        return HTMLResponse(text, 200 if error is None else 401)
+        if error is None:
+            return HTMLResponse(text)
+        return HTMLResponse(text, error.status, error.headers)
 
 
 async def _lead_home(visit: Visit) -> Response:
@@ -216,6 +228,9 @@ class _Frame:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_started = False
+        # Starlette decodes the query as ASCII.
+        query = quote(scope["query_string"], safe=string.punctuation)
+        scope = {**scope, "query_string": query.encode()}
 
         async def send_with_headers(message: Message) -> None:
             nonlocal is_started
@@ -229,11 +244,18 @@ class _Frame:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except ApiError as error:
+            refusal = make_page_error(error)
+        except HTTPException as error:
+            detail = f"This page does not allow {scope['method']}."
+            refusal = PageError(error.status_code, error.detail, detail, error.headers)
         except Exception:
             log.exception("could not show a page of the console", extra={"path": scope["path"]})
             if is_started:
                 raise
-            error = PageError(
+            refusal = PageError(
                 500, "Unexpected error", "The log of the service tells what happened. Try again."
             )
-            await self._pages.render_error(error)(scope, receive, send_with_headers)
+        else:
+            return
+        await self._pages.render_error(refusal)(scope, receive, send_with_headers)

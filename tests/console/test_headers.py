@@ -27,3 +27,26 @@ async def test_every_answer_keeps_others_out(heloise: Heloise, acme: Tenant) -> 
     assert "frame-ancestors 'none'" in POLICY
     script = await heloise.http.get("/console/static/console.js")
     assert "immutable" in script.headers["cache-control"]
+
+
+@pytest.mark.one_database
+async def test_every_refusal_has_a_page(heloise: Heloise, acme: Tenant) -> None:
+    """Wrong methods, missing files, too many guesses; each with the request's id."""
+    user = await sign_in(acme)
+    headers = {"Cookie": user.cookie, "X-Request-ID": "req-7"}
+    for method, path, status, detail in (
+        ("PUT", "/t/acme/messages", 405, "does not allow PUT"),
+        ("DELETE", "/sign-in", 405, "does not allow DELETE"),
+        ("GET", "/t/acme/messages/msg_none/download", 404, "There is no message"),
+        ("HEAD", "/t/acme/live", 405, ""),
+    ):
+        answer = await heloise.http.request(method, f"/console{path}", headers=headers)
+        assert answer.status_code == status, (path, answer.text)
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert answer.headers["x-request-id"] == "req-7"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert detail in answer.text
+    for _ in range(30):
+        answer = await heloise.http.post("/console/sign-in", data={"key": "hel_wrong"})
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
