@@ -247,6 +247,7 @@ def _make_service(
         vault=parts.vault,
         verifier=parts.make_verifier(clock),
         verify_per_minute=settings.verify_per_minute,
+        console_idle_time=timedelta(seconds=settings.console_idle_seconds),
         committer=committer,
         clock=clock,
         root_path=settings.root_path,

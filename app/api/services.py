@@ -88,6 +88,7 @@ class Services:
     lease_seconds: float = 60.0  # without a heartbeat for so long, a worker is gone
     verifier: Verifier
     verify_per_minute: int
+    console_idle_time: timedelta = timedelta(hours=1)  # a session ends without a request
     local_address: Callable[[Profile], str | None]
     fetch_file: Callable[[str], Awaitable[bytes]] = _fetch_nothing  # raises FetchError
     fetch_slots: FetchSlots = field(default_factory=FetchSlots)

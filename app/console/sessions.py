@@ -73,6 +73,7 @@ async def sign_in_with_key(
         tenant_id=None if isinstance(identity, Actor) else identity.tenant_id,
         name=actor.name or "",
         key_hash=hash_secret(key),
+        issuer=None,
         subject=None,
         scopes=None,
         source=find_source(request),
@@ -106,6 +107,7 @@ async def sign_in_person(
         tenant_id=tenant_id,
         name=person.name,
         key_hash=None,
+        issuer=person.issuer,
         subject=person.subject,
         scopes=None if tenant_id is None else rule.scopes,
         source=find_source(request),
@@ -187,7 +189,8 @@ async def find_session(
     now = services.now()
     if not session.is_valid(now, config.idle_time):
         return None
-    if session.key_hash is None and config.single_sign_on is None:
+    provider = config.single_sign_on
+    if session.key_hash is None and (provider is None or provider.client.issuer != session.issuer):
         return None
     if now >= session.last_used_at + USE_INTERVAL and _is_use(request):
         async with services.database.transaction() as connection:

@@ -10,7 +10,7 @@ from typing import Final
 from app.delivery.leases import Leases
 from app.domain.clock import Clock
 from app.domain.tenants.retention import Retention
-from app.store import audit, idempotency, submissions
+from app.store import audit, console_sessions, idempotency, submissions
 from app.store import retention as purging
 from app.store.db.engine import Database
 from app.store.delivery import clamping, shared_limits, workers
@@ -145,7 +145,7 @@ class Maintenance:
         await self._clock.wait(self._clock_set_back, now + CLAMP_EVERY)
 
     async def delete_old_rows(self) -> None:
-        """Delete rows past the service's own retention: transcripts, logs, keys, reports."""
+        """Delete rows past the service's own retention, and expired sessions of the console."""
         now = self._clock.now()
         async with self._database.transaction() as connection:
             deleted = [
@@ -162,6 +162,7 @@ class Maintenance:
                     connection, before=now - IDEMPOTENCY_RETENTION, limit=MAX_ROWS
                 ),
                 await reports.delete_old(connection, before=now - REPORT_RETENTION, limit=MAX_ROWS),
+                await console_sessions.delete_old(connection, now=now, limit=MAX_ROWS),
             ]
         if max(deleted) < MAX_ROWS:
             await self._pause_until(now + DELETE_EVERY)

@@ -17,14 +17,16 @@ class ConsoleSession:
     """A session of the console; its token is stored only as a hash.
 
     `key_hash` is that of the key that signed in, an admin key or a tenant's; None after single
-    sign-on, which sets `subject`, the provider's id of the person, and `scopes`. `tenant_id` is
-    None for an admin. `name` is that of the key or person, `source` the IP address that signed in.
+    sign-on, which sets `issuer`, the provider, `subject`, its id of the person, and `scopes`.
+    `tenant_id` is None for an admin. `name` is that of the key or person, `source` the IP address
+    that signed in.
     """
 
     id: str
     tenant_id: str | None
     name: str
     key_hash: bytes | None
+    issuer: str | None
     subject: str | None
     scopes: frozenset[Scope] | None
     source: str | None

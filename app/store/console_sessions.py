@@ -1,17 +1,18 @@
 """Store the console's sessions, with their tokens as hashes."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.console_sessions import ConsoleSession
+from app.domain.console_sessions import USE_INTERVAL, ConsoleSession
 from app.domain.types import Scope
 from app.store.db.keyset import newest_first
 from app.store.db.rows import to_row
 from app.store.tables.console_sessions import console_sessions
+from app.store.tables.core import api_keys
 
 # Of one key or person.
 MAX_SESSIONS: Final = 50
@@ -21,10 +22,7 @@ _COLUMNS: Final = tuple(column for column in console_sessions.c if column.name !
 async def create(
     connection: AsyncConnection, session: ConsoleSession, *, token_hash: bytes
 ) -> None:
-    """Insert a session, and delete those that have expired.
-
-    Of one key or person, delete the oldest above the maximum.
-    """
+    """Insert a session; of one key or person, delete the oldest above the maximum."""
     newest = (
         select(console_sessions.c.id)
         .where(_is_owned_like(session))
@@ -33,10 +31,7 @@ async def create(
     )
     await connection.execute(
         delete(console_sessions).where(
-            or_(
-                console_sessions.c.expires_at <= session.created_at,
-                and_(_is_owned_like(session), console_sessions.c.id.not_in(newest)),
-            )
+            _is_owned_like(session), console_sessions.c.id.not_in(newest)
         )
     )
     scopes = None if session.scopes is None else sorted(session.scopes)
@@ -71,17 +66,38 @@ async def page(
     *,
     tenant_id: str | None,
     now: datetime,
+    idle_time: timedelta,
     limit: int,
     after: str | None,
 ) -> Sequence[ConsoleSession]:
-    """Return a page of a tenant's sessions, newest first; with None, those of admins."""
+    """Return a page of a tenant's valid sessions, newest first; with None, those of admins."""
     query = newest_first(
-        select(*_COLUMNS).where(_is_of(tenant_id), console_sessions.c.expires_at > now),
+        select(*_COLUMNS).where(
+            _is_of(tenant_id),
+            console_sessions.c.expires_at > now,
+            console_sessions.c.last_used_at > now - idle_time - USE_INTERVAL,
+            _has_valid_owner(now),
+        ),
         console_sessions.c.id,
         limit=limit,
         after=after,
     )
     return [_session(row) for row in await connection.execute(query)]
+
+
+async def delete_old(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
+    """Delete up to `limit` expired sessions; return how many."""
+    expired = (
+        select(console_sessions.c.id)
+        .where(console_sessions.c.expires_at <= now)
+        .order_by(console_sessions.c.expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = (await connection.execute(expired)).scalars().all()
+    if ids:
+        await connection.execute(delete(console_sessions).where(console_sessions.c.id.in_(ids)))
+    return len(ids)
 
 
 async def remove(connection: AsyncConnection, *, tenant_id: str | None, session_id: str) -> bool:
@@ -95,15 +111,32 @@ async def remove(connection: AsyncConnection, *, tenant_id: str | None, session_
 def _is_owned_like(session: ConsoleSession) -> ColumnElement[bool]:
     """Whether a session belongs to the same key or person, of the same tenant."""
     owner = (
-        console_sessions.c.subject == session.subject
+        and_(
+            console_sessions.c.issuer == session.issuer,
+            console_sessions.c.subject == session.subject,
+        )
         if session.key_hash is None
         else console_sessions.c.key_hash == session.key_hash
     )
     return and_(_is_of(session.tenant_id), owner)
 
 
+def _has_valid_owner(now: datetime) -> ColumnElement[bool]:
+    """Whether a session's key is valid; people have none, and admin keys are in no table."""
+    valid_key = exists().where(
+        api_keys.c.hash == console_sessions.c.key_hash,
+        api_keys.c.revoked_at.is_(None),
+        api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > now),
+    )
+    return or_(
+        console_sessions.c.key_hash.is_(None), console_sessions.c.tenant_id.is_(None), valid_key
+    )
+
+
 def _is_of(tenant_id: str | None) -> ColumnElement[bool]:
-    return console_sessions.c.tenant_id.is_not_distinct_from(tenant_id)
+    # Not `IS NOT DISTINCT FROM`, for which PostgreSQL uses no index.
+    column = console_sessions.c.tenant_id
+    return column.is_(None) if tenant_id is None else column == tenant_id
 
 
 def _session(row: Row[*tuple[Any, ...]]) -> ConsoleSession:

@@ -14,6 +14,7 @@ ACTOR_KIND: Final = "ck_audit_log_actor_kind"
 
 def upgrade() -> None:
     """Bring the schema from 0033 to 0034."""
+    op.add_column("console_sessions", sa.Column("issuer", sa.String(2048)))
     op.add_column("console_sessions", sa.Column("subject", sa.String(255)))
     _check_actor_kind("admin", "key", "person", "command_line", "unknown")
 
@@ -25,6 +26,7 @@ def downgrade() -> None:
     # They would have no key and no end.
     op.execute("DELETE FROM console_sessions WHERE key_hash IS NULL")
     op.drop_column("console_sessions", "subject")
+    op.drop_column("console_sessions", "issuer")
 
 
 def _check_actor_kind(*kinds: str) -> None:

@@ -78,6 +78,7 @@ async def test_a_person_of_single_sign_on_is_known_by_the_session(
         tenant_id=tenant.id,
         name="ann@example.com",
         key_hash=None,
+        issuer="https://sso.example.com",
         subject="ann",
         scopes=frozenset({Scope.MESSAGES_SEND}),
         source=SOURCE,

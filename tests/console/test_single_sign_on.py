@@ -236,6 +236,9 @@ async def test_a_persons_session_ends_with_the_tenant_and_with_single_sign_on(
     assert (await read(heloise, "/t/acme/messages", support)).status_code == 200
     without = await start(clock=clock, delivery=False)
     assert (await read(without, "/t/acme/messages", support)).status_code == 303
+    with OpenIdServer() as successor:
+        moved = await start(clock=clock, delivery=False, oidc_rules=RULES, **successor.settings)
+        assert (await read(moved, "/t/acme/messages", support)).status_code == 303
     assert (await heloise.admin("DELETE", "/tenants/acme")).status_code == 204
     assert (await read(heloise, "/t/acme/messages", support)).status_code == 303
     for _ in range(24):

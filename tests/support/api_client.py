@@ -20,6 +20,7 @@ from app.api.http.server_protocol import BoundedProtocol
 from app.api.requests.body_budget import Budget
 from app.api.services import Services
 from app.auth.key_cache import KeyCache
+from app.domain.api_keys import hash_secret
 from app.domain.console_sessions import ConsoleSession
 from app.domain.ids import new_id
 from app.domain.submissions import SubmissionSession
@@ -139,19 +140,27 @@ class Api:
         name: str = "billing",
         subject: str | None = None,
         lasts: timedelta = timedelta(hours=12),
+        idle: timedelta = timedelta(0),
     ) -> ConsoleSession:
         """A session of the console, of a key of its own or of a person."""
-        now = self.services.now()
+        now, key_hash = self.services.now(), None
+        if not subject:
+            key = ADMIN_KEY
+            if tenant_id is not None:
+                caller = await self.key(tenant_id, ["messages:read"])
+                key = caller.headers["Authorization"].removeprefix("Bearer ")
+            key_hash = hash_secret(key)
         session = ConsoleSession(
             id=new_id("ses"),
             tenant_id=tenant_id,
             name=name,
-            key_hash=None if subject else secrets.token_bytes(32),
+            key_hash=key_hash,
+            issuer="https://sso.example.com" if subject else None,
             subject=subject,
             scopes=frozenset({Scope.MESSAGES_READ}) if subject else None,
             source="192.0.2.1",
             created_at=now,
-            last_used_at=now,
+            last_used_at=now - idle,
             expires_at=now + lasts,
         )
         async with self.services.database.transaction() as connection:

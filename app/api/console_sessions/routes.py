@@ -77,7 +77,12 @@ async def list_console_sessions(
 
     Requires the scope `keys:manage` and a key that is not bound to profiles.
     """
-    load = partial(console_sessions.page, tenant_id=manager.tenant_id, now=services.now())
+    load = partial(
+        console_sessions.page,
+        tenant_id=manager.tenant_id,
+        now=services.now(),
+        idle_time=services.console_idle_time,
+    )
     read = ConsoleSessionRead.of
     return await read_page(services.database, paging, "ses", load, ConsoleSessionPage, read)
 

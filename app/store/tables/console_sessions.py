@@ -18,6 +18,7 @@ console_sessions = Table(
     Column("created_at", Instant, nullable=False),
     Column("last_used_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
+    Column("issuer", String(2048)),
     Column("subject", String(255)),
     Index("ix_console_sessions_tenant", "tenant_id", "id"),
     Index("ix_console_sessions_expires", "expires_at"),

@@ -6,10 +6,14 @@ from tests.support.api_client import EVERY_SCOPE, Api, Caller
 
 
 async def test_a_tenant_sees_and_ends_its_sessions(api: Api, acme: Caller) -> None:
-    """Newest first, without those that have expired, with an entry in the audit log."""
+    """Newest first, without those that have ended, with an entry in the audit log."""
     first = await api.console_session(acme.tenant_id, name="ann@example.com", subject="ann")
     second = await api.console_session(acme.tenant_id)
     await api.console_session(acme.tenant_id, lasts=timedelta(0))
+    await api.console_session(acme.tenant_id, idle=timedelta(hours=2))
+    await api.console_session(acme.tenant_id)
+    [*_, key] = (await acme.read("/keys"))["items"]
+    await acme("DELETE", f"/keys/{key['id']}")
     await api.console_session(None)
     listed = (await acme.read("/console-sessions"))["items"]
     assert [session["id"] for session in listed] == [second.id, first.id]

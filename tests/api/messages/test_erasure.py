@@ -54,7 +54,8 @@ SET: Final = """
 # Words and numbers of ours, hashes, hosts.
 OURS: Final = """
     audit_log.actor_kind audit_log.source
-    console_sessions.source audit_log.action audit_log.refused_as events.type
+    console_sessions.source console_sessions.issuer audit_log.action audit_log.refused_as
+    events.type
     workers.hostname idempotency_keys.key_hash mailboxes.tls
     provider_webhooks.provider provider_webhooks.public_key provider_webhooks.topic_arn
     webhooks.format profiles.transport profiles.tls
