@@ -250,8 +250,9 @@ class Settings(BaseSettings):
         20,
         ge=1,
         le=10_000,
-        description="How many invalid keys an IP address may send per minute. Heloise never"
-        " refuses a valid key for this.",
+        description="How many invalid keys an IP address may send per minute; as many unknown"
+        " sessions of the console, and as many failed sign-ins through the provider. Heloise never"
+        " refuses a valid key or session for this.",
     )
     trusted_proxies: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
         "",
