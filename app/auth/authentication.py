@@ -99,7 +99,8 @@ class Visitor:
     without a key. `remedy` tells the sender how to present a key, and `proxies_setting` is the
     setting with the proxies that pass on its address. `message_source` is the protocol of its
     messages. A `session` of the console, which must be valid, replaces the secret: it can do what
-    its key can do now, or what single sign-on gave to its person.
+    its key can do now, or what single sign-on gave to its person. `is_counted` is whether the
+    request counts against the tenant's requests per second.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Visitor:
         proxies_setting: str = "HELOISE_TRUSTED_PROXIES",
         message_source: MessageSource = MessageSource.API,
         session: ConsoleSession | None = None,
+        is_counted: bool = True,
     ) -> None:
         self._auth = auth
         self._session = session
@@ -119,7 +121,7 @@ class Visitor:
         self._proxies_setting = proxies_setting
         self._identity: Actor | Caller | None = None
         self._problem: Problem | None = None
-        self._is_counted = False
+        self._must_count = is_counted
         self.secret = secret
         self.source = source
         self.message_source = message_source
@@ -164,9 +166,9 @@ class Visitor:
                 "An admin key belongs to no tenant; use a tenant's key.", slug="tenant-required"
             )
         caller.require_scope(scope)
-        if not self._is_counted:
+        if self._must_count:
             check_rate(caller.tenant, self._auth.request_limiter)
-            self._is_counted = True
+            self._must_count = False
         return caller
 
     def require_secret(self, name: str, secret: str) -> None:

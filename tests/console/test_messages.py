@@ -1,5 +1,6 @@
 """The list of messages, and acting on many."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from app.console.pages.messages import FILTERS
 from app.console.rendering import FOLDER
 from tests.console.conftest import Console
 from tests.support.console import sign_in, text_of
-from tests.support.harness import Tenant
+from tests.support.harness import Heloise, Tenant
 from tests.support.servers.smtp_server import SmtpServer
 
 TEMPLATES = FOLDER / "templates"
@@ -18,7 +19,7 @@ TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
 async def test_the_list_is_live(console: Console, acme: Tenant) -> None:
-    """A message appears by itself, and so does what becomes of it."""
+    """A message appears by itself, and so does what becomes of it; hidden pages do not listen."""
     await console.sign_in(acme)
     await expect(console.page.get_by_text("No message matches.")).to_be_visible()
     async with SmtpServer() as server:
@@ -26,6 +27,42 @@ async def test_the_list_is_live(console: Console, acme: Tenant) -> None:
         await acme.send(subject="Your receipt", profile="main")
         row = console.page.get_by_role("row", name="Your receipt")
         await expect(row.get_by_text("sent", exact=True)).to_be_visible()
+        async with console.page.expect_event(
+            "requestfailed", lambda request: request.url.endswith("/live")
+        ):
+            await set_hidden(console, is_hidden=True)
+        await acme.send(subject="While hidden", profile="main")
+        await server.wait_for_messages(2)
+        row = console.page.get_by_role("row", name="While hidden")
+        await expect(row).to_have_count(0)
+        await set_hidden(console, is_hidden=False)
+        await expect(row).to_be_visible()
+
+
+async def set_hidden(console: Console, *, is_hidden: bool) -> None:
+    """Show the page, or hide it as a browser hides a tab in the background."""
+    await console.page.evaluate(
+        """(isHidden) => {
+            Object.defineProperty(document, "hidden", {configurable: true, value: isHidden});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
+
+
+@pytest.mark.one_database
+async def test_reading_does_not_slow_down_senders(heloise: Heloise, acme: Tenant) -> None:
+    """Open pages are not counted against the tenant's requests per second; changes are."""
+    quota = {"requests_per_second": 1}
+    await heloise.admin("PATCH", "/tenants/acme", {"quota": quota})
+    user = await sign_in(acme)
+    for _ in range(3):
+        assert (await user.get("/messages")).status_code == 200
+    await acme.read("/messages")
+    assert (await user.get("/messages")).status_code == 200
+    form = {"do": "cancel", "on": "filter", "tag": "x"}
+    changes = await asyncio.gather(*(user.post("/messages/act", **form) for _ in range(3)))
+    assert 429 in {response.status_code for response in changes}
 
 
 async def test_keys_and_selection(console: Console, acme: Tenant) -> None:

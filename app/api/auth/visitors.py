@@ -18,6 +18,7 @@ AUTHORIZATION: Final = b"authorization"
 BEARER: Final = b"bearer"
 REMEDY: Final = "send the header `Authorization: Bearer <key>`"
 MAX_PATH_CHARACTERS: Final = 255
+READING_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
 def make_visitor(scope: Scope) -> Visitor | ProviderVisitor:
@@ -33,6 +34,8 @@ def make_visitor(scope: Scope) -> Visitor | ProviderVisitor:
         remedy=REMEDY,
         message_source=scope.get(SOURCE, MessageSource.API),
         session=scope.get(SESSION),
+        # Open pages of the console refresh themselves: they must not slow down senders.
+        is_counted=SESSION not in scope or scope["method"] not in READING_METHODS,
     )
 
 

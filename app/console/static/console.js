@@ -1,21 +1,17 @@
 // Live updates, questions before changes, and keys. Pages work without it.
 "use strict";
 
-// An element with `data-live` is loaded anew from that URL when an event of the tenant arrives, at
-// most twice a second, and not while somebody types or selects in it.
-const PAUSE_MS = 500;
+// An element with `data-live` is loaded anew from that URL when an event of the tenant arrives: at
+// once, then at most every two seconds, and not while somebody types or selects in it.
+const PAUSE_MS = 2000;
 const POLL_MS = 5000;
-let isDue = false;
 let timer = null;
 let refreshedAt = -PAUSE_MS;
 
 const isTyping = () => document.activeElement.matches("input, textarea, select");
 
 function refresh() {
-  timer = null;
-  refreshedAt = performance.now();
-  if (document.hidden) { isDue = true; return; }
-  isDue = false;
+  if (document.hidden) return;
   for (const element of document.querySelectorAll("[data-live]")) {
     if (isTyping() && element.contains(document.activeElement)) continue;
     if (element.querySelector("input[type=checkbox]:checked")) continue;
@@ -24,17 +20,30 @@ function refresh() {
 }
 
 function schedule() {
-  if (timer === null) timer = setTimeout(refresh, Math.max(0, refreshedAt + PAUSE_MS - performance.now()));
+  timer ??= setTimeout(() => {
+    timer = null;
+    refreshedAt = performance.now();
+    refresh();
+  }, Math.max(0, refreshedAt + PAUSE_MS - performance.now()));
 }
 
-document.addEventListener("visibilitychange", () => { if (isDue) schedule(); });
-
+// Only visible pages listen: a browser opens about six connections to a host, for all its tabs.
 const { events, eventTypes } = document.body.dataset;
-if (events && document.querySelector("[data-live]")) {
-  const source = new EventSource(events);
+let source = null;
+
+function listen() {
+  source?.close();
+  source = null;
+  if (document.hidden) return;
+  source = new EventSource(events);
   for (const type of eventTypes.split(" ")) source.addEventListener(type, schedule);
   // The stream begins when it opens: what happened since the page was built is not in it.
-  source.addEventListener("open", schedule, { once: true });
+  source.addEventListener("open", refresh, { once: true });
+}
+
+if (events && document.querySelector("[data-live]")) {
+  listen();
+  document.addEventListener("visibilitychange", listen);
 }
 
 // Some facts, such as the answers of webhooks, change without an event.
