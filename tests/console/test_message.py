@@ -144,7 +144,9 @@ async def test_a_scheduled_message_gets_another_time(acme: Tenant) -> None:
     later = (tomorrow + timedelta(hours=1)).isoformat()
     changed = await user.post(f"{path}/reschedule", send_at=later)
     assert (changed.status_code, changed.headers["location"]) == (303, f"/console/t/acme{path}")
-    await user.post(f"{path}/reschedule")
+    empty = await user.post(f"{path}/reschedule", send_at="")
+    assert (empty.status_code, 'id="e-send_at"' in empty.text) == (422, True)
+    await user.post(f"{path}/reschedule", now="1")
     assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
     assert (await user.post(f"{path}/cancel")).status_code == 303
     again = await user.post(f"{path}/cancel")

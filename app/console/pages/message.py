@@ -235,7 +235,9 @@ async def resolve(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
 
 async def reschedule(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """Change the time of a scheduled message."""
-    body = {"send_at": visit.form.get("send_at") or None}
+    # An empty field is a mistake: only the button sends now.
+    is_now = visit.form.get("now") == "1"
+    body = {"send_at": None if is_now else visit.form.get("send_at", "").strip()}
     return await _change(visit, "", "The message has a new time.", body)
 
 
