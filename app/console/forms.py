@@ -12,6 +12,9 @@ from app.console.page import Visit
 Kind = Literal["text", "number", "password", "checkbox", "textarea", "lines", "json"]
 ANY: Final = ("", "any")
 INVALID: Final = 422
+MAX_DIGITS: Final = 18
+MAX_LEVELS: Final = 100
+_TOO_DEEP: Final = f"write JSON with at most {MAX_LEVELS} levels"
 # How the API refuses the filters of a list.
 _REFUSED_FILTERS: Final = frozenset({"invalid-request", "profile-not-found"})
 
@@ -19,6 +22,38 @@ _REFUSED_FILTERS: Final = frozenset({"invalid-request", "profile-not-found"})
 def list_choices(values: Iterable[StrEnum]) -> list[tuple[str, str]]:
     """Return the options of a `select`, with their texts."""
     return [(value.value, value.value.replace("_", " ")) for value in values]
+
+
+def parse_number(text: str) -> int | str | None:
+    """Return digits as a number, None for no text; the API says what is wrong with the rest."""
+    text = text.strip()
+    is_number = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+    return int(text) if is_number else text or None
+
+
+def parse_json(text: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the value of a text in JSON. Raises ValueError."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"write JSON: line {error.lineno}: {error.msg}") from None
+    except ValueError:
+        raise ValueError("write shorter numbers") from None
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    # What is read must be written again, deeper in the stack.
+    values = [value]
+    for _ in range(MAX_LEVELS):
+        values = [inner for outer in values for inner in _list_values(outer)]
+        if not values:
+            return value
+    raise ValueError(_TOO_DEEP)
+
+
+def _list_values(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +91,9 @@ class Field:
         if not text.strip():
             return "" if self.is_required else None
         if self.kind == "json":
-            try:
-                return json.loads(text)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"write JSON: line {error.lineno}: {error.msg}") from None
+            return parse_json(text)
         if self.kind == "number":
-            return int(text) if text.strip().isdecimal() else text.strip()
+            return parse_number(text)
         return text if self.kind in {"textarea", "password"} else text.strip()
 
 
@@ -113,10 +145,7 @@ class Form:
     def refuse(self, error: ApiError) -> None:
         """Keep what the API says, at the field that it is about."""
         self.problem, self.status = error.detail, error.status
-        for place, msg in error.field_errors.items():
-            name, _, inner = place.partition(".")
-            text = f"{inner}: {msg}" if inner else msg
-            self.errors[name] = f"{self.errors[name]}; {text}" if name in self.errors else text
+        self.errors |= error.errors_by_field
 
     def render(self, visit: Visit, **values: Any) -> Any:  # noqa: ANN401 - what the template shows
         """Render the page of the form: `title`, `submit`, `back`, `hint`."""

@@ -215,6 +215,8 @@ class PageRoutes:
             form = await read_form(request, MAX_FORM_BYTES)
             sessions.require_csrf_token(request, config, form.get("csrf", ""))
         tenant = request.path_params.get("tenant")
+        if "\0" in (tenant or ""):
+            raise PageError(404, "No such tenant", "No slug holds a NUL.")
         if isinstance(identity, Caller) and tenant not in {None, identity.tenant.slug}:
             tenant = identity.tenant.slug
             return RedirectResponse(f"{config.path}/t/{tenant}/messages", 303)

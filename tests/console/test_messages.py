@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
 
 import pytest
 from playwright.async_api import expect
@@ -137,6 +138,28 @@ async def test_an_action_that_is_none_says_why(
     response = await user.post("/messages/act", **form)
     assert response.status_code == 422
     assert text in text_of(response)
+
+
+@pytest.mark.one_database
+async def test_an_action_that_fails_midway_continues(acme: Tenant) -> None:
+    """The page keeps where it stopped and what was done; what was skipped is summed by reason."""
+    await acme.profile("main", 1)
+    await acme.send(send_at=TOMORROW, tags=["x"])
+    user = await sign_in(acme)
+    form = {"do": "retry", "on": "filter", "tag": "x", "confirmed": "yes", "progress.done": "7"}
+    stopped = await user.post("/messages/act", **form, cursor="broken")
+    assert stopped.status_code == 422
+    assert 'role="alert"' in stopped.text
+    assert "Done so far: 7." in text_of(stopped)
+    assert 'name="cursor" value="broken"' in stopped.text
+    assert 'name="progress.done" value="7"' in stopped.text
+    skipped = {f"progress.{slug}": "2" for slug in ("nothing-to-retry", "key-is-bound")}
+    done = await user.post("/messages/act", **form, **skipped)
+    notice = unquote(unquote(done.cookies["heloise-notice"]))
+    assert notice == "Retried: 7. Skipped 3: nothing to retry. Skipped 2: key is bound."
+    live = {"Cookie": f"{user.cookie}; heloise-notice=Retried", "Heloise-Live": "true"}
+    part = await acme.http.get("/console/t/acme/messages", headers=live)
+    assert "heloise-notice" not in part.headers.get("set-cookie", "")
 
 
 def test_each_filter_of_the_api_has_a_field() -> None:

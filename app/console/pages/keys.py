@@ -51,8 +51,7 @@ async def create_key(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     except ApiError as error:
         if error.slug not in SENT_ERRORS:
             raise
-        errors = {name.partition(".")[0]: text for name, text in error.field_errors.items()}
-        return _render_form(visit, form, errors, problem=error.detail)
+        return _render_form(visit, form, error.errors_by_field, problem=error.detail)
     return _render_key(visit, key)
 
 

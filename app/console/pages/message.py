@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app.api.http.threads import run_in_thread_if_large
 from app.console.api_client import ApiError
 from app.console.errors import PageError
+from app.console.forms import parse_number
 from app.console.page import Visit
 from app.console.sandbox import respond_with_html
 from app.domain.mime.contents import Contents, read_contents
@@ -188,10 +189,10 @@ async def show_document(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
 async def download_file(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """Return a file of a message as a download."""
     files = (await _read(visit)).files
-    number = visit.request.path_params["number"]
-    if not number.isdecimal() or not int(number) < len(files):
+    number = parse_number(visit.request.path_params["number"])
+    if not isinstance(number, int) or number >= len(files):
         raise PageError(404, "No such file", "The message has no such file.")
-    file = files[int(number)]
+    file = files[number]
     return _build_download(file.content, file.name)
 
 

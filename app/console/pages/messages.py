@@ -1,10 +1,13 @@
 """List messages, and act on many of them."""
 
+from collections import Counter
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Final
 
 from app.console.api_client import ApiError
 from app.console.errors import PageError
+from app.console.forms import ANY, list_choices, parse_number
 from app.console.page import Visit
 from app.domain.types import MessageSource, MessageStatus, Scope
 
@@ -25,7 +28,6 @@ FILTERS: Final = (
 MAIN_FILTERS: Final = 4
 # `POST /messages/actions` does not search.
 SEARCHES: Final = frozenset({"subject", "metadata"})
-ANY: Final = ("", "any")
 # Action, resolution, what the button says, and what was done.
 ACTIONS: Final = {
     "cancel": ("cancel", None, "Cancel", "Cancelled"),
@@ -36,10 +38,9 @@ ACTIONS: Final = {
 }
 # A request acts this long; the page then offers to continue.
 ACT_SECONDS: Final = 10.0
-
-
-def _choices(values: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - an enumeration
-    return [ANY, *((value.value, value.value.replace("_", " ")) for value in values)]
+# Fields of the form that continue an action: what became of how many messages.
+PROGRESS: Final = "progress."
+DONE: Final = "done"
 
 
 async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
@@ -54,7 +55,7 @@ async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
         if error.slug not in {"invalid-request", "profile-not-found"}:
             raise
         problem = error.detail
-        errors = {path.partition(".")[0]: text for path, text in error.field_errors.items()}
+        errors = error.errors_by_field
     queue = await visit.api.get("/queue", {"limit": 1})
     filters = {name: value for name, value in params.items() if value}
     return visit.render(
@@ -68,8 +69,8 @@ async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
         messages=page["items"],
         next_cursor=page["next_cursor"],
         counts=queue["messages"],
-        statuses=_choices(MessageStatus),
-        sources=_choices(MessageSource),
+        statuses=[ANY, *list_choices(MessageStatus)],
+        sources=[ANY, *list_choices(MessageSource)],
         actions=[(name, label) for name, (_, _, label, _) in ACTIONS.items()],
     )
 
@@ -85,11 +86,7 @@ async def act(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     body: dict[str, Any] = {"action": action, "filter": chosen}
     if resolution is not None:
         body["as"] = resolution
-    done = form.get("done", "")
-    progress = {
-        "done": int(done) if done.isascii() and done.isdecimal() else 0,
-        "skipped": form.get("skipped", ""),
-    }
+    progress = _read_progress(form)
     filters = {name: form[name] for name in FILTERS if form.get(name)}
     values: dict[str, Any] = {
         "label": label,
@@ -102,18 +99,39 @@ async def act(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
         if form.get("confirmed") != "yes":
             count = await visit.api.call("POST", "/messages/actions", body=body)
             return visit.render("messages/act.html", count=count["matched"], **values)
-        cursor = await _act(visit, body, progress)
+        cursor, problem = await _act(visit, body, progress)
     except ApiError as error:
         return visit.render(
             "messages/act.html", status=error.status, problem=error.detail, count=0, **values
         )
+    values["summary"] = _describe(progress)
+    if problem is not None:
+        values |= {"problem": problem.detail, "status": problem.status}
     if cursor is not None:
         return visit.render("messages/act.html", count=0, cursor=cursor, **values)
-    text = f"{done_word}: {progress['done']}. {progress['skipped']}".rstrip()
-    return visit.redirect("/messages", text, **filters)
+    return visit.redirect("/messages", f"{done_word}: {values['summary']}", **filters)
 
 
-def _read_choice(form: Any, counted_at: str) -> dict[str, Any]:  # noqa: ANN401 - a form
+def _read_progress(form: Mapping[str, str]) -> Counter[str]:
+    """Return how many messages were done, and how many were skipped by slug."""
+    numbers = {
+        name.removeprefix(PROGRESS): parse_number(text)
+        for name, text in form.items()
+        if name.startswith(PROGRESS)
+    }
+    return Counter({name: number for name, number in numbers.items() if isinstance(number, int)})
+
+
+def _describe(progress: Counter[str]) -> str:
+    skipped = [
+        f" Skipped {number}: {slug.replace('-', ' ')}."
+        for slug, number in progress.items()
+        if slug != DONE
+    ]
+    return f"{progress[DONE]}.{''.join(skipped)}"
+
+
+def _read_choice(form: Mapping[str, str], counted_at: str) -> dict[str, Any]:
     """Return the filter for selected messages, or for all that match now."""
     if form.get("on") == "filter":
         filters = {name: form[name] for name in FILTERS if form.get(name)}
@@ -127,20 +145,28 @@ def _read_choice(form: Any, counted_at: str) -> dict[str, Any]:  # noqa: ANN401 
     return {"id": message_ids}
 
 
-async def _act(visit: Visit, body: dict[str, Any], progress: dict[str, Any]) -> str | None:
-    """Act on one batch after the other; return where to continue, or None at the end."""
+async def _act(
+    visit: Visit, body: dict[str, Any], progress: Counter[str]
+) -> tuple[str | None, ApiError | None]:
+    """Act on one batch after the other; return where to continue, or None at the end.
+
+    A problem after the first batch is returned too.
+    """
     cursor: str | None = visit.form.get("cursor") or None
     ends_at = monotonic() + ACT_SECONDS
     while True:
-        result = await visit.api.call(
-            "POST", "/messages/actions", body={**body, "dry_run": False, "cursor": cursor}
-        )
-        progress["done"] += result["done"]
-        for slug, number in result["skipped"].items():
-            progress["skipped"] += f"Skipped {number}: {slug.replace('-', ' ')}. "
+        try:
+            result = await visit.api.call(
+                "POST", "/messages/actions", body={**body, "dry_run": False, "cursor": cursor}
+            )
+        except ApiError as error:
+            if cursor is None:
+                raise
+            return cursor, error
+        progress.update({DONE: result["done"], **result["skipped"]})
         cursor = result["next_cursor"]
         if cursor is None or monotonic() > ends_at:
-            return cursor
+            return cursor, None
 
 
 async def stream_events(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response

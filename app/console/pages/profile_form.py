@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from app.console.forms import parse_json, parse_number
 from app.domain.types import TlsMode, Transport
 
 CHOICES: Final = {
@@ -71,12 +72,6 @@ def _parse_text(text: str) -> str | None:
     return text.strip() or None
 
 
-def _parse_number(text: str) -> int | str | None:
-    """Parse digits; the API says what is wrong with anything else."""
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() else text or None
-
-
 def _parse_lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -85,15 +80,15 @@ FIELDS: Final[Mapping[str, Callable[[str], Any]]] = {
     "name": _parse_text,
     "transport": _parse_text,
     "host": _parse_text,
-    "port": _parse_number,
+    "port": parse_number,
     "tls": _parse_text,
     "ehlo_name": _parse_text,
     "auth.username": _parse_text,
     "default_from": _parse_text,
     "allowed_from": _parse_lines,
-    "rate_limit.messages": _parse_number,
-    "rate_limit.per_seconds": _parse_number,
-    "max_connections": _parse_number,
+    "rate_limit.messages": parse_number,
+    "rate_limit.per_seconds": parse_number,
+    "max_connections": parse_number,
 }
 
 
@@ -158,7 +153,8 @@ def keep(form: Mapping[str, str]) -> dict[str, str]:
         places += [(more["auth"], name.partition(".")[2]) for name in SECRETS if "." in name]
     for place, name in places:
         place.pop(name, None)
-    return {**values, ADVANCED: json.dumps(more, indent=2, ensure_ascii=False) if more else ""}
+    # As ASCII, since JSON may hold surrogates that no page can.
+    return {**values, ADVANCED: json.dumps(more, indent=2) if more else ""}
 
 
 def assign_errors(field_errors: Mapping[str, str]) -> dict[str, str]:
@@ -177,9 +173,9 @@ def _is_within(path: str, name: str) -> bool:
 
 def _parse_advanced(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text) if text.strip() else {}
-    except (ValueError, RecursionError) as error:
-        raise FormError({ADVANCED: f"Not JSON: {error}. Write an object."}) from None
+        value = parse_json(text) if text.strip() else {}
+    except ValueError as error:
+        raise FormError({ADVANCED: f"Not JSON: {error}."}) from None
     if not isinstance(value, dict):
         raise FormError({ADVANCED: 'Write a JSON object, such as {"is_default": true}.'})
     return value

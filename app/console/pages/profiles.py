@@ -85,9 +85,8 @@ async def send_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     try:
         message = await visit.api.call("POST", "/messages", body=body)
     except ApiError as error:
-        errors = {path.partition(".")[0]: text for path, text in error.field_errors.items()}
         return await _render_profile(
-            visit, status=error.status, errors=errors, problem=error.detail
+            visit, status=error.status, errors=error.errors_by_field, problem=error.detail
         )
     return visit.redirect(f"/messages/{message['id']}", "Heloise accepted the test message.")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.console.api_client import ApiError
+from app.console.forms import parse_number
 from app.console.page import Visit
 
 SENT_ERRORS: Final = frozenset({"invalid-request", "tenant-exists", "tenant-not-empty"})
@@ -104,12 +105,8 @@ def _read_numbers(
     form: Mapping[str, str], group: str, fields: tuple[tuple[str, str], ...]
 ) -> dict[str, object]:
     """Return the numbers of a group; the API refuses what is none."""
-    texts = {name: form.get(f"{group}.{name}", "").strip() for name, _ in fields}
-    return {
-        name: int(text) if text.isascii() and text.isdigit() else text
-        for name, text in texts.items()
-        if text
-    }
+    numbers = {name: parse_number(form.get(f"{group}.{name}", "")) for name, _ in fields}
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _write_numbers(
