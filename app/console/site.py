@@ -209,9 +209,11 @@ async def _serve_static(request: Request) -> Response:
     file = read_static_files().get(request.path_params["name"])
     if file is None:
         return Response(status_code=404)
-    content, media_type, _ = file
-    lasting = {"cache-control": "public, max-age=31536000, immutable"}
-    return Response(content, media_type=media_type, headers=lasting)
+    content, media_type, version = file
+    # Another replica may serve another version during an update: none of them is to be kept.
+    is_lasting = request.query_params.get("v") == version
+    headers = {"cache-control": "public, max-age=31536000, immutable"} if is_lasting else {}
+    return Response(content, media_type=media_type, headers=headers)
 
 
 class _Frame:
