@@ -12,6 +12,9 @@ from app.console.page import Visit
 Kind = Literal["text", "number", "password", "checkbox", "textarea", "lines", "json"]
 ANY: Final = ("", "any")
 INVALID: Final = 422
+CHANGED: Final = (
+    "Somebody has changed this since you opened the form. Open it again, and repeat your changes."
+)
 MAX_DIGITS: Final = 18
 MAX_LEVELS: Final = 100
 _TOO_DEEP: Final = f"write JSON with at most {MAX_LEVELS} levels"
@@ -22,6 +25,11 @@ _REFUSED_FILTERS: Final = frozenset({"invalid-request", "profile-not-found"})
 def list_choices(values: Iterable[StrEnum]) -> list[tuple[str, str]]:
     """Return the options of a `select`, with their texts."""
     return [(value.value, value.value.replace("_", " ")) for value in values]
+
+
+def has_changed(updated_at: str, resource: Mapping[str, Any]) -> bool:
+    """Return whether a resource has changed since a form showed it."""
+    return bool(updated_at) and updated_at != resource["updated_at"]
 
 
 def parse_number(text: str) -> int | str | None:
@@ -106,17 +114,20 @@ class Form:
     errors: dict[str, str] = field(default_factory=dict)
     problem: str | None = None
     status: int = 200
+    updated_at: str = ""  # when the resource that the form shows was changed last
 
     @classmethod
     def show(cls, fields: Sequence[Field], resource: Mapping[str, Any] | None = None) -> Self:
         """Make a form for a resource of the API, or one with the fields' defaults."""
         values = {item.name: item.default for item in fields} | dict(resource or {})
-        return cls(fields, {item.name: item.format_value(values[item.name]) for item in fields})
+        texts = {item.name: item.format_value(values[item.name]) for item in fields}
+        return cls(fields, texts, updated_at=str(values.get("updated_at", "")))
 
     @classmethod
     def read(cls, fields: Sequence[Field], sent: Mapping[str, str]) -> Self:
         """Read a form that a user sent."""
-        return cls(fields, {item.name: sent.get(item.name, "") for item in fields})
+        texts = {item.name: sent.get(item.name, "") for item in fields}
+        return cls(fields, texts, updated_at=sent.get("updated_at", ""))
 
     def build_body(self) -> dict[str, object]:
         """Return the JSON for the API, and set `problem` if a field is not JSON."""
@@ -141,6 +152,11 @@ class Form:
             except ApiError as error:
                 self.refuse(error)
         return None
+
+    def require_current(self, resource: Mapping[str, Any]) -> None:
+        """Set `problem` if the resource has changed since the form showed it."""
+        if has_changed(self.updated_at, resource):
+            self.problem, self.status = CHANGED, INVALID
 
     def refuse(self, error: ApiError) -> None:
         """Keep what the API says, at the field that it is about."""

@@ -1,5 +1,7 @@
 """Forms with what no browser sends by itself."""
 
+import re
+
 import pytest
 
 from app.console.forms import MAX_DIGITS, MAX_LEVELS, parse_json, parse_number
@@ -30,6 +32,39 @@ def test_what_is_sent_as_written() -> None:
     kept = profile_form.keep({"advanced": '{"tls_ca": "\\ud800", "client_key": "x"}'})
     assert kept["advanced"].encode()
     assert "client_key" not in kept["advanced"]
+
+
+@pytest.mark.one_database
+async def test_a_form_does_not_undo_the_changes_of_others(acme: Tenant) -> None:
+    """It is refused if somebody changed the object since it was opened."""
+    await acme.profile("main", 1)
+    objects = {
+        "/profiles": ("/edit", {"max_connections": 3}, {"max_connections": "2"}),
+        "/webhooks": ("/edit", {"tags": ["y"]}, {"tags": "x"}),
+        "/templates": ("/edit", {"subject": "New"}, {"subject": "Old"}),
+        "/mailboxes": ("", {"folder": "New"}, {"folder": "Old"}),
+    }
+    await acme.made("/webhooks", {"name": "main", "url": "https://example.com/"})
+    await acme.made("/templates", {"name": "main", "subject": "Hello", "text": "Hello"})
+    mailbox = {"name": "main", "host": "127.0.0.1", "username": "ann", "password": "x" * 12}
+    await acme.made("/mailboxes", mailbox | {"enabled": False})
+    user = await sign_in(acme)
+    for path, (edit, theirs, mine) in objects.items():
+        [item] = (await acme.read(path))["items"]
+        page = await user.get(f"{path}/{item['id']}{edit}")
+        [opened] = re.findall('name="updated_at" value="(.*?)"', page.text)
+        response = await acme("PATCH", f"{path}/{item['id']}", theirs)
+        assert response.status_code == 200, response.text
+        fields = mine | {"name": "main", "updated_at": opened}
+        page = await user.post(f"{path}/{item['id']}{edit}", **fields)
+        assert (page.status_code, "Somebody has changed this" in page.text) == (422, True), path
+        assert f'name="updated_at" value="{opened}"' in page.text
+    [profile] = (await acme.read("/profiles"))["items"]
+    assert profile["max_connections"] == 3
+    path = f"/profiles/{profile['id']}/edit"
+    fields = {"max_connections": "2", "updated_at": profile["updated_at"]}
+    assert (await user.post(path, **fields)).status_code == 303
+    assert (await acme.read("/profiles/main"))["max_connections"] == 2
 
 
 @pytest.mark.one_database

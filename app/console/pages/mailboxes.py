@@ -76,6 +76,7 @@ async def show_edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
 async def edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """Change a mailbox."""
     form = Form.read(FIELDS, visit.form)
+    form.require_current(await visit.api.get(_find_path(visit)))
     await form.send(visit.api, "PATCH", _find_path(visit))
     if form.problem:
         return _render_edit(visit, form)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.console.api_client import ApiError
+from app.console.forms import CHANGED, has_changed
 from app.console.page import Visit
 from app.console.pages import profile_form as forms
 from app.domain.types import Scope
@@ -35,9 +36,9 @@ async def verify_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI respons
     try:
         report = await visit.api.call("POST", f"{_path(visit)}/verify", body=body)
     except ApiError as error:
-        return await _render_profile(
-            visit, status=error.status, errors=error.field_errors, problem=error.detail
-        )
+        errors = error.field_errors
+        refusal = None if errors else error.detail
+        return await _render_profile(visit, status=error.status, errors=errors, refusal=refusal)
     return await _render_profile(visit, report=report)
 
 
@@ -119,6 +120,8 @@ async def show_changes(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
 async def change_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """Change the fields of a profile that differ from what the form showed."""
     profile = await visit.api.get(_path(visit))
+    if has_changed(visit.form.get("updated_at", ""), profile):
+        return _render_form(visit, profile, forms.keep(visit.form), problem=CHANGED)
     try:
         changes = forms.diff(forms.parse(forms.fill(profile)), forms.parse(visit.form))
         await visit.api.call("PATCH", _path(visit), body=changes)
@@ -161,6 +164,7 @@ async def _render_profile(
     report: Mapping[str, Any] | None = None,
     errors: Mapping[str, str] = {},
     problem: str | None = None,
+    refusal: str | None = None,
 ) -> Any:  # noqa: ANN401 - an ASGI response
     profile = await visit.api.get(_path(visit))
     queue = await _load_queue(visit, profile["id"])
@@ -175,6 +179,7 @@ async def _render_profile(
         typed=visit.form,
         errors=errors,
         problem=None if errors else problem,
+        refusal=refusal,
     )
 
 
@@ -183,16 +188,20 @@ def _render_form(
     profile: Mapping[str, Any] | None,
     values: Mapping[str, str],
     error: forms.FormError | ApiError | None = None,
+    *,
+    problem: str | None = None,
 ) -> Any:  # noqa: ANN401 - an ASGI response
     errors = {} if error is None else forms.assign_errors(error.field_errors)
     status = error.status if isinstance(error, ApiError) else UNPROCESSABLE
+    if isinstance(error, ApiError) and not errors:
+        problem = error.detail
     return visit.render(
         "profiles/form.html",
-        status=200 if error is None else status,
+        status=200 if error is None and problem is None else status,
         profile=profile,
         values=values,
         errors=errors,
-        problem=error.detail if isinstance(error, ApiError) and not errors else None,
+        problem=problem,
         choices=forms.CHOICES,
     )
 

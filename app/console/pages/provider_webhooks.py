@@ -84,6 +84,7 @@ async def edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """Change a provider webhook."""
     webhook = await visit.api.get(_find_path(visit))
     form = Form.read(_choose_fields(webhook), visit.form)
+    form.require_current(webhook)
     await form.send(visit.api, "PATCH", _find_path(visit))
     if form.problem:
         return _render_edit(visit, form)

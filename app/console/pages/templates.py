@@ -87,6 +87,21 @@ async def show(visit: Visit, error: ApiError | None = None) -> Any:  # noqa: ANN
 
 async def show_edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """Show the latest version as a form."""
+    return _render_edit(visit, Form.show(FIELDS, await _load_latest(visit)))
+
+
+async def edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Save the draft."""
+    form = Form.read(FIELDS, visit.form)
+    form.require_current(await _load_latest(visit))
+    await form.send(visit.api, "PATCH", _find_path(visit))
+    if form.problem:
+        return _render_edit(visit, form)
+    return visit.redirect(_find_path(visit), "The draft is saved. Publish it to send it.")
+
+
+async def _load_latest(visit: Visit) -> dict[str, Any]:
+    """Load the latest version, with the name of the template."""
     path = _find_path(visit)
     template = await visit.api.get(path)
     [latest] = (await visit.api.get(f"{path}/versions", {"limit": 1}))["items"]
@@ -94,17 +109,12 @@ async def show_edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
         language: {name: part for name, part in parts.items() if part is not None}
         for language, parts in latest["locales"].items()
     }
-    resource = latest | {"name": template["name"], "locales": locales or None}
-    return _render_edit(visit, Form.show(FIELDS, resource))
-
-
-async def edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Save the draft."""
-    form = Form.read(FIELDS, visit.form)
-    await form.send(visit.api, "PATCH", _find_path(visit))
-    if form.problem:
-        return _render_edit(visit, form)
-    return visit.redirect(_find_path(visit), "The draft is saved. Publish it to send it.")
+    return {
+        **latest,
+        "name": template["name"],
+        "locales": locales or None,
+        "updated_at": max(template["updated_at"], latest["updated_at"]),
+    }
 
 
 def _render_edit(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
