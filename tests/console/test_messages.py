@@ -1,11 +1,12 @@
 """The list of messages, and acting on many."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from app.api.messages.schemas import MessageQuery
 from app.console.pages.messages import FILTERS
@@ -15,12 +16,13 @@ from tests.support.console import sign_in, text_of
 from tests.support.harness import Heloise, Tenant
 from tests.support.servers.smtp_server import SmtpServer
 
+LIST = re.compile(r"/t/acme/messages\??$")
 TEMPLATES = FOLDER / "templates"
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
 async def test_the_list_is_live(console: Console, acme: Tenant) -> None:
-    """A message appears by itself, and so does what becomes of it; hidden pages do not listen."""
+    """A message and its state appear by themselves; a hidden page waits, a failure changes none."""
     await console.sign_in(acme)
     await expect(console.page.get_by_text("No message matches.")).to_be_visible()
     async with SmtpServer() as server:
@@ -36,8 +38,22 @@ async def test_the_list_is_live(console: Console, acme: Tenant) -> None:
         await server.wait_for_messages(2)
         row = console.page.get_by_role("row", name="While hidden")
         await expect(row).to_have_count(0)
+        await console.page.route(LIST, answer_503)
+        async with console.page.expect_response(lambda response: response.status == 503):
+            await set_hidden(console, is_hidden=False)
+        await expect(console.page.get_by_role("row", name="Your receipt")).to_be_visible()
+        await expect(console.page.get_by_text("Not ready")).to_have_count(0)
+        await console.page.unroute(LIST)
         await set_hidden(console, is_hidden=False)
         await expect(row).to_be_visible()
+    [refused] = console.window.errors
+    assert "503" in refused
+    console.window.errors.clear()
+
+
+async def answer_503(route: Route) -> None:
+    """Answers as a proxy does while the service starts."""
+    await route.fulfill(status=503, content_type="text/html", body="<h1>Not ready</h1>")
 
 
 async def set_hidden(console: Console, *, is_hidden: bool) -> None:
