@@ -1,8 +1,11 @@
 """Events: the list, live and with filters."""
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
+from app.console.pages import events
 from tests.console.conftest import Console
 from tests.support.console import sign_in, with_scopes
 from tests.support.harness import Tenant
@@ -28,6 +31,28 @@ async def test_events_appear_by_themselves(console: Console, acme: Tenant) -> No
     await expect(row).to_have_count(0)
     await page.get_by_role("row", name="message.failed").get_by_role("link").click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Hello")
+
+
+@pytest.mark.one_database
+async def test_the_latest_events_come_first(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of many; the rest is there page by page."""
+    await acme.profile("main", 1)
+    await acme("POST", "/profiles/main/pause")
+    sent = [await acme.send(profile="main") for _ in range(5)]
+    session = await sign_in(acme)
+
+    async def read(query: str) -> tuple[list[str], str]:
+        text = (await session.get(f"/events?type=message.queued{query}")).text
+        return re.findall(r"<small>(msg_\w+)</small>", text), text
+
+    assert (await read(""))[0] == sent[::-1]
+    monkeypatch.setattr(events, "SHOWN", 2)
+    shown, text = await read("")
+    assert (shown, "Show all, oldest first" in text) == (sent[:-3:-1], True)
+    shown, text = await read("&order=oldest")
+    assert (shown, 'rel="next"' in text, "Show the latest" in text) == (sent[:2], True, True)
+    monkeypatch.setattr(events, "MAX_FOLLOWED", 1)
+    assert "choose a later time" in (await read(""))[1]
 
 
 @pytest.mark.one_database

@@ -185,6 +185,13 @@ async def test_words_of_servers_are_only_shown(console: Console, heloise: Helois
         shown = page.get_by_text(re.compile(r"<img src=x onerror=alert\(1\)>\\u202e"))
         await expect(shown.first).to_be_visible()
         await page.get_by_role("link", name="main", exact=True).click()
+        await page.get_by_label("Recipient (optional)").fill("nobody")
+        await page.get_by_role("button", name="Verify").click()
+        await expect(page.locator("#verification #e-recipient")).to_be_visible()
+        [refused] = console.window.errors
+        assert "422" in refused
+        console.window.errors.clear()
+        await page.get_by_label("Recipient (optional)").fill("")
         await page.get_by_role("button", name="Verify").click()
         await expect(page.get_by_text("EHLO names on this server")).to_be_visible()
         await expect(shown.nth(2)).to_be_visible()

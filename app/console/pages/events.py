@@ -9,6 +9,7 @@ from app.domain.events import EventType
 from app.domain.types import Scope
 
 SHOWN: Final = 200
+MAX_FOLLOWED: Final = 10
 RECENT: Final = timedelta(hours=1)
 KINDS: Final = sorted({event_type.partition(".")[0] for event_type in EventType})
 FILTERS: Final = (
@@ -24,17 +25,37 @@ FILTERS: Final = (
 
 
 async def list_events(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """List events in the order in which they happened; without a choice those of the last hour."""
-    if not visit.request.query_params:
+    """List the latest events, newest first; without a choice those of the last hour.
+
+    With `order=oldest`, list them in the order in which they happened, page by page.
+    """
+    query = visit.request.query_params
+    if not query:
         since = (visit.services.now() - RECENT).isoformat(timespec="seconds")
         return visit.redirect("/events", created_after=since.replace("+00:00", "Z"))
     page, filters = await read_list(visit, "/events", FILTERS, limit=SHOWN)
+    events, is_cut = page["items"], False
+    is_latest = query.get("order") != "oldest"
+    if is_latest:
+        # The API lists the oldest first.
+        for _ in range(MAX_FOLLOWED):
+            if len(page["items"]) < SHOWN:
+                break
+            params = {name: text.strip() for name, text in filters.values.items()}
+            page = await visit.api.get(
+                "/events", {**params, "cursor": page["next_cursor"], "limit": SHOWN}
+            )
+            is_cut = is_cut or bool(page["items"])
+            events = [*events, *page["items"]][-SHOWN:]
+        events = events[::-1]
     # The API always returns a cursor, since later events may follow.
     next_cursor = page["next_cursor"] if len(page["items"]) == SHOWN else None
     return visit.render(
         "events/part.html" if visit.is_live else "events/list.html",
         status=filters.status,
-        events=page["items"],
+        events=events,
+        is_cut=is_cut,
+        is_latest=is_latest,
         next_cursor=next_cursor,
         filters=filters,
     )
