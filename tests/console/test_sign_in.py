@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import httpx
 import pytest
 from playwright.async_api import expect
 
@@ -127,6 +128,21 @@ async def test_a_session_ends_with_its_key(heloise: Heloise, acme: Tenant) -> No
         303,
         "/console/sign-in?next=%2Fconsole%2Ft%2Facme%2Fmessages",
     )
+
+
+@pytest.mark.one_database
+async def test_a_session_is_not_over_where_its_key_does_not_work(
+    heloise: Heloise, acme: Tenant
+) -> None:
+    """The page says from which network the key works, and the session goes on there."""
+    body = {"name": "office", "scopes": ["messages:read"], "networks": ["127.0.0.1/32"]}
+    key = await acme.made("/keys", body)
+    cookie = cookie_of(await sign_in(heloise, key["key"]))
+    elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+    async with httpx.AsyncClient(transport=elsewhere, base_url=heloise.http.base_url) as client:
+        page = await client.get("/console/t/acme/messages", headers={"Cookie": cookie})
+    assert (page.status_code, "works only from 127.0.0.1/32" in page.text) == (403, True)
+    assert (await read(heloise, "/t/acme/messages", cookie)).status_code == 200
 
 
 @pytest.mark.parametrize(
