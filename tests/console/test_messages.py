@@ -90,6 +90,8 @@ async def test_keys_and_selection(console: Console, acme: Tenant) -> None:
     await console.sign_in(acme)
     page = console.page
     keys = page.keyboard
+    await expect(page.get_by_role("row", name="three")).to_be_visible()
+    await page.wait_for_load_state()
     await keys.press("?")
     await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     await keys.press("Escape")

@@ -19,6 +19,8 @@ ATTEMPT = {
     "host": "smtp.example.com",
     "duration_ms": 12.5,
     "worker": "wrk_1",
+    "request_id": "req_1",
+    "traceparent": None,
 }
 
 
@@ -46,6 +48,7 @@ async def test_an_attempt_is_a_line_of_json() -> None:
         "host": "smtp.example.com",
         "duration_ms": 12.5,
         "worker": "wrk_1",
+        "request_id": "req_1",
         "level": "info",
         "logger": "app.messages",
     }

@@ -38,6 +38,8 @@ async def test_ten_thousand_messages_scan_no_table(database: Database) -> None:
     async with database.transaction() as connection:
         for table in LARGE_TABLES:
             await connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
+        # Another test may have used the database before.
+        await connection.execute(text("SELECT pg_stat_reset()"))
     profile = await made_profile(database, await made_tenant(database))
     for _ in range(GROUPS):
         group = [a_message(profile, "ann@example.org", tags=("a",)) for _ in range(GROUP_SIZE)]

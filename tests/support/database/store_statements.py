@@ -23,6 +23,7 @@ DATABASES: Final = ("sqlite", "postgresql")
 EXECUTING: Final = frozenset({"execute", "scalar", "scalars", "stream", "exec_driver_sql"})
 OF_ONE_DATABASE: Final = {
     "db.bulk": "how each database takes many rows",
+    "db.backup.remove_mark": "only SQLite has the mark of a copy",
     "db.copy": "COPY is PostgreSQL's",
     "db.engine": "connections, and NOTIFY and LISTEN of PostgreSQL",
     "db.clock": "SQLite has the clock of its machine",
