@@ -35,7 +35,7 @@ REPLIES: Final = {
     "full.example": "452 4.2.2 Mailbox full",
     "gone.example": "550 5.1.1 No such user here",
 }
-EHLO_REPLY: Final = "504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname"
+EHLO_REPLY: Final = "450 4.7.1 <contracts.example.com>: Helo command rejected: Host not found"
 
 
 def _reply(command: str) -> str | None:
