@@ -173,9 +173,9 @@ async def test_an_action_that_fails_midway_continues(acme: Tenant) -> None:
     assert 'name="progress.done" value="7"' in stopped.text
     skipped = {f"progress.{slug}": "2" for slug in ("nothing-to-retry", "key-is-bound")}
     done = await user.post("/messages/act", **form, **skipped)
-    notice = unquote(unquote(done.cookies["heloise-notice"]))
+    notice = unquote(unquote(done.cookies["__Host-heloise-notice"]))
     assert notice == "Retried: 7. Skipped 3: nothing to retry. Skipped 2: key is bound."
-    live = {"Cookie": f"{user.cookie}; heloise-notice=Retried", "Heloise-Live": "true"}
+    live = {"Cookie": f"{user.cookie}; __Host-heloise-notice=Retried", "Heloise-Live": "true"}
     part = await acme.http.get("/console/t/acme/messages", headers=live)
     assert "heloise-notice" not in part.headers.get("set-cookie", "")
 

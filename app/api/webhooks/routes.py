@@ -19,6 +19,7 @@ from app.api.http.field_errors import build_invalid_request
 from app.api.http.fields import check_nulls
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
+from app.api.messages.decisions import require_message
 from app.api.messages.examples import MESSAGE
 from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
@@ -370,7 +371,7 @@ async def list_webhook_deliveries(
     "/messages/{message}/webhook-deliveries",
     operation_id="list_message_deliveries",
     summary="List a message's webhook deliveries",
-    responses=tenant_problems("invalid-request", "key-is-bound"),
+    responses=tenant_problems("message-not-found", "invalid-request", "key-is-bound"),
 )
 async def list_message_deliveries(
     message: Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])],
@@ -383,6 +384,8 @@ async def list_message_deliveries(
     Heloise keeps them as long as the events. Requires the scope `webhooks:manage`.
     """
     caller.require_unbound()
+    async with services.database.reading() as connection:
+        await require_message(connection, caller, message)
     load = partial(
         webhook_deliveries.page,
         tenant_id=caller.tenant_id,

@@ -505,7 +505,7 @@ class Heloise(Connection):
         return Listing(self, Call(method="GET", path="/console-sessions", query=query))
 
     def end_console_session(self, console_session: str) -> None:
-        """End a session of the tenant at once."""
+        """End a session of the tenant."""
         self.call(
             Call[None](
                 method="DELETE",
@@ -1098,7 +1098,7 @@ class AsyncHeloise(AsyncConnection):
         return AsyncListing(self, Call(method="GET", path="/console-sessions", query=query))
 
     async def end_console_session(self, console_session: str) -> None:
-        """End a session of the tenant at once."""
+        """End a session of the tenant."""
         await self.call(
             Call[None](
                 method="DELETE",
