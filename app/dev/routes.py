@@ -14,6 +14,7 @@ from app.api.http.page_query import ListQuery
 from app.api.http.pagination import Page, make_page, parse_cursor
 from app.api.openapi import open_problems, tenant_problems
 from app.dev.inbox import Inbox, Mail
+from app.domain.mime.contents import find_text, is_attached
 from app.domain.mime.header_reader import TooComplexError, decode_words
 from app.domain.mime.part_reader import Part, read_message
 from app.domain.networks import is_loopback
@@ -37,7 +38,6 @@ EXAMPLE: Final[dict[str, Any]] = {
 
 _ENCODED_NAME: Final = re.compile(r"filename\*=utf-8'[^';]*'([^;\s]+)", re.IGNORECASE)
 _NAME: Final = re.compile(r'filename=(?:"([^"]*)"|([^;\s"]+))', re.IGNORECASE)
-MAX_TEXT_BYTES: Final = 1_000_000
 
 router = APIRouter(tags=["Inbox"])
 
@@ -148,8 +148,8 @@ async def get_mail(mail: MailDependency, inbox: InboxDependency) -> MailFull:
     return MailFull(
         **MailRead.model_validate(mail).model_dump(),
         headers=[HeaderRead(name=name, value=decode_words(value)) for name, value in fields],
-        text=_find_text(message, "text/plain"),
-        html=_find_text(message, "text/html"),
+        text=find_text(message, "text/plain"),
+        html=find_text(message, "text/html"),
         files=[
             FileRead(
                 name=_find_name(part),
@@ -224,12 +224,8 @@ def _list_files(message: Part) -> list[Part]:
     return [
         part
         for part in message.walk()
-        if not part.parts and (_is_attached(part) or part.kind not in {"text/plain", "text/html"})
+        if not part.parts and (is_attached(part) or part.kind not in {"text/plain", "text/html"})
     ]
-
-
-def _is_attached(part: Part) -> bool:
-    return (part.header.get("content-disposition") or "").lower().startswith("attachment")
 
 
 def _find_name(part: Part) -> str:
@@ -240,14 +236,6 @@ def _find_name(part: Part) -> str:
     if found := _NAME.search(disposition):
         return decode_words(found[1] or found[2])
     return decode_words(part.header.media_type()[1].get("name", ""))
-
-
-def _find_text(message: Part, kind: str) -> str | None:
-    """Find the text of the first part of this type that is not an attachment, or None."""
-    for part in message.walk():
-        if part.kind == kind and not _is_attached(part):
-            return part.text(MAX_TEXT_BYTES)
-    return None
 
 
 async def _require_reader(caller: MessageReader) -> None:

@@ -340,6 +340,25 @@ async def rotate_webhook_secret(
     return WebhookCreated.of(after, secret=secret)
 
 
+async def _read_deliveries(
+    services: Services,
+    caller: Caller,
+    query: DeliveryQuery,
+    *,
+    webhook_id: str | None = None,
+    message_id: str | None = None,
+) -> DeliveryPage:
+    load = partial(
+        webhook_deliveries.page,
+        tenant_id=caller.tenant_id,
+        statuses=query.status,
+        event_id=query.event,
+        webhook_id=webhook_id,
+        message_id=message_id,
+    )
+    return await read_page(services.database, query, "whd", load, DeliveryPage, DeliveryRead.of)
+
+
 @router.get(
     "/webhooks/{webhook}/deliveries",
     operation_id="list_webhook_deliveries",
@@ -357,14 +376,7 @@ async def list_webhook_deliveries(
     Heloise keeps them as long as the events. Requires the scope `webhooks:manage`.
     """
     await _get_webhook(services, caller, webhook)
-    load = partial(
-        webhook_deliveries.page,
-        tenant_id=caller.tenant_id,
-        webhook_id=webhook,
-        statuses=query.status,
-        event_id=query.event,
-    )
-    return await read_page(services.database, query, "whd", load, DeliveryPage, DeliveryRead.of)
+    return await _read_deliveries(services, caller, query, webhook_id=webhook)
 
 
 @router.get(
@@ -386,14 +398,7 @@ async def list_message_deliveries(
     caller.require_unbound()
     async with services.database.reading() as connection:
         await require_message(connection, caller, message)
-    load = partial(
-        webhook_deliveries.page,
-        tenant_id=caller.tenant_id,
-        message_id=message,
-        statuses=query.status,
-        event_id=query.event,
-    )
-    return await read_page(services.database, query, "whd", load, DeliveryPage, DeliveryRead.of)
+    return await _read_deliveries(services, caller, query, message_id=message)
 
 
 @router.post(

@@ -39,16 +39,16 @@ def read_contents(content: bytes) -> Contents:
     message = read_message(content)
     return Contents(
         headers=tuple((name, decode_words(value)) for name, value in message.header.fields),
-        text=_find_text(message, "text/plain"),
-        html=_find_text(message, "text/html"),
+        text=find_text(message, "text/plain"),
+        html=find_text(message, "text/html"),
         files=tuple(_find_files(message, len(content))),
     )
 
 
-def _find_text(message: Part, kind: str) -> str | None:
+def find_text(message: Part, kind: str) -> str | None:
     """Return the text of the first part of this type that is no file, or None."""
     for part in message.walk():
-        if part.kind == kind and not _is_attached(part):
+        if part.kind == kind and not is_attached(part):
             return part.text(MAX_TEXT_BYTES)
     return None
 
@@ -56,12 +56,13 @@ def _find_text(message: Part, kind: str) -> str | None:
 def _find_files(message: Part, max_bytes: int) -> Iterator[File]:
     for part in message.walk():
         name = read_file_name(part.header)
-        if part.parts or not (name or _is_attached(part)):
+        if part.parts or not (name or is_attached(part)):
             continue
         yield File(name or "unnamed", part.kind, part.decode(max_bytes))
 
 
-def _is_attached(part: Part) -> bool:
+def is_attached(part: Part) -> bool:
+    """Whether a part says that it is an attachment (RFC 2183)."""
     return (part.header.get(_DISPOSITION) or "").lower().startswith("attachment")
 
 
