@@ -210,7 +210,7 @@ async def _serve_static(request: Request) -> Response:
     if file is None:
         return Response(status_code=404)
     content, media_type, version = file
-    # Another replica may serve another version during an update: none of them is to be kept.
+    # Another replica may serve another version during an update, so a browser may keep neither.
     is_lasting = request.query_params.get("v") == version
     headers = {"cache-control": "public, max-age=31536000, immutable"} if is_lasting else {}
     return Response(content, media_type=media_type, headers=headers)

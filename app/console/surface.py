@@ -32,8 +32,8 @@ class ConsoleConfig:
 
     `path` is its prefix, such as `/console`. A session ends after `idle_time` without a request,
     and `session_time` after the sign-in. Cookies are sent only over HTTPS if `is_secure`. Without
-    `single_sign_on`, only keys sign in. `heloise dev` has an inbox, and signs whoever reaches it on
-    loopback in with `dev_key`.
+    `single_sign_on`, only keys sign in. `heloise dev` has an inbox, and on loopback it signs
+    everybody in with `dev_key`.
     """
 
     path: str

@@ -43,7 +43,7 @@ def test_the_copy_is_one_private_file(operator: Terminal) -> None:
 
 
 def test_the_copy_holds_no_key(operator: Terminal) -> None:
-    """Whoever finds it cannot decrypt the passwords; the command says so."""
+    """The copy alone decrypts no password, and the command says so."""
     target = operator.folder / "copy.db"
     assert "does not contain HELOISE_SECRET_KEYS" in operator.done("backup", "copy.db").out
     assert operator.environment["HELOISE_SECRET_KEYS"].encode() not in target.read_bytes()

@@ -109,7 +109,7 @@ def test_no_notice_is_told_again(acme: Terminal, profile_file: ProfileFile) -> N
 
 
 def test_an_operator_decides(acme: Terminal) -> None:
-    """What was sent is sent; what is to be sent waits again, and for its time if it has one."""
+    """Resolved as sent, it is sent; as retry, it waits again, until its time if it has one."""
     first, second, later = send(acme), send(acme), send(acme)
     send_at = datetime.now(UTC) + timedelta(days=1)
     schedule(acme, later, send_at)

@@ -26,7 +26,7 @@ IMPLIED: Final = {
     ("messages:read", "messages:manage"),
     ("profiles:read", "profiles:manage"),
 }
-# Whoever may not read gets an error, or is led elsewhere; a key of the tenant may see empty pages.
+# A caller without access gets an error or a redirect; a key of the tenant may see empty pages.
 REFUSED: Final = frozenset({303, 400, 403, 404, 422})
 ALLOWED: Final = {
     "nobody": REFUSED,

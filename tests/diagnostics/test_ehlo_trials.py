@@ -136,7 +136,7 @@ async def test_a_goodbye_for_another_reason_ends_it_at_once(net: SmallInternet) 
 
 @pytest.mark.parametrize("reply", ["220 mx.example.org", "252 Perhaps", "354 Go ahead"])
 async def test_an_answer_that_is_none_blames_no_name(net: SmallInternet, reply: str) -> None:
-    """It refuses nothing; the trials end, and that is told."""
+    """Such a reply refuses no name: the trials end, and the result says why."""
     async with SmtpServer({"ehlo": reply}) as server:
         found = await examined(net, server)
     assert set(table(found).values()) == {None}

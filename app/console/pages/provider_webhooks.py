@@ -69,7 +69,7 @@ def _render_path(visit: Visit, webhook: Any, title: str) -> Any:  # noqa: ANN401
         label="Path of the URL",
         secret=webhook["path"],
         hint="Enter the public address of this service and this path in the provider's console. It"
-        " contains a token: whoever knows it can post events.",
+        " contains a token. Anybody who knows it can post events.",
         back=visit.link("/provider-webhooks"),
     )
 

@@ -115,7 +115,7 @@ async def test_another_tenant_finds_nothing(api: Api, sender: Caller) -> None:
 
 
 async def test_a_replay_shows_the_first_request(sender: Caller) -> None:
-    """The message belongs to it, whoever repeats it."""
+    """The message keeps the id of its first request."""
     key = {"Idempotency-Key": "order-42"}
     await sender("POST", "/messages", MESSAGE, headers=of_request("first") | key)
     again = await sender("POST", "/messages", MESSAGE, headers=of_request("second") | key)
