@@ -38,7 +38,7 @@ from app.domain.types import (
     Scope,
 )
 from app.submission.commands import Mail, Rcpt
-from app.submission.content import Submission, Trace, build_mime, read_submission
+from app.submission.content import Content, Trace, build_mime, read_content
 from app.submission.dialogue import Envelope
 from app.submission.journal import LoginRefusedError, RefusedIdentity
 from app.submission.sasl import Credentials
@@ -138,35 +138,33 @@ class Account:
     async def _audit(self, problem: Problem) -> None:
         await self._visitor.audit_refusal(problem, action=SUBMIT_ACTION, object_id=AUDIT_OBJECT)
 
-    async def submit(self, envelope: Envelope, content: bytes, trace: Trace) -> str:
+    async def submit(self, envelope: Envelope, data: bytes, trace: Trace) -> str:
         """Store the message durably, and return its id.
 
         A repeated message is stored once: one with the same Idempotency-Key or, by default, with
         the same Message-ID and envelope. Raises what `POST /messages/raw` does.
         """
-        message = read_submission(content, trace.hostname)
-        del content  # `build_mime` releases it
-        if message.options.profile not in {None, self._profile.id, self._profile.name}:
+        content = read_content(data, trace.hostname)
+        del data  # `build_mime` releases it
+        if content.options.profile not in {None, self._profile.id, self._profile.name}:
             self._has_other_profiles = True
-        token = traceparent.set(message.options.traceparent)
+        token = traceparent.set(content.options.traceparent)
         try:
-            return await self._accept(envelope, message, trace)
+            return await self._accept(envelope, content, trace)
         finally:  # the session's next message may have none
             traceparent.reset(token)
 
-    async def _accept(self, envelope: Envelope, message: Submission, trace: Trace) -> str:
-        key = message.options.idempotency_key
+    async def _accept(self, envelope: Envelope, content: Content, trace: Trace) -> str:
+        key = content.options.idempotency_key
         # A malformed Message-ID may not be unique, so it identifies no message.
-        has_identity = is_message_id(message.header.get("message-id") or "")
+        has_identity = is_message_id(content.header.get("message-id") or "")
         if key is None and self._is_deduplicated and has_identity:
-            key = _duplicate_key(self._caller, envelope, message.header)
+            key = _duplicate_key(self._caller, envelope, content.header)
 
         async def fingerprint_content() -> str:
-            if message.options.idempotency_key is None:
+            if content.options.idempotency_key is None:
                 return fingerprint_value("smtp", key)
-            return await run_in_thread_if_large(
-                len(message.content), _fingerprint, envelope, message
-            )
+            return await run_in_thread_if_large(len(content.data), _fingerprint, envelope, content)
 
         async with self._auditing():
             accepted = await accept_once(
@@ -174,20 +172,20 @@ class Account:
                 self._caller,
                 key,
                 fingerprint_content,
-                partial(self._make, envelope, message, trace),
-                is_probably_new=message.options.idempotency_key is None,
+                partial(self._make, envelope, content, trace),
+                is_probably_new=content.options.idempotency_key is None,
                 dump_response=_dump_profile_id,
             )
         return accepted.message_id
 
     async def _make(
-        self, envelope: Envelope, message: Submission, trace: Trace
+        self, envelope: Envelope, content: Content, trace: Trace
     ) -> tuple[NewMessage, Profile]:
-        options = message.options
+        options = content.options
         if options.template is not None:
             # The message's author decides what parsing thousands of addresses costs.
             body = await asyncio.to_thread(
-                build_template_message, envelope, message, profile_id=self._profile.id
+                build_template_message, envelope, content, profile_id=self._profile.id
             )
             return await prepare_send(self._services, self._caller, body, dsn=_dsn(envelope))
         profile = self._profile
@@ -210,7 +208,7 @@ class Account:
 
         def prepare() -> NewMessage:
             return prepare_raw_message(
-                build_mime(message),
+                build_mime(content),
                 draft,
                 profile=profile,
                 policy=policy,
@@ -218,7 +216,7 @@ class Account:
                 takes_any_message_id=True,
             )
 
-        size = len(message.content)
+        size = len(content.data)
         return await run_in_thread_above(INLINE_BYTES, size, prepare), profile
 
 
@@ -316,9 +314,9 @@ def _duplicate_key(caller: Caller, envelope: Envelope, header: Header) -> str | 
     return f"smtp\n{sha256(chr(10).join(parts).encode()).hexdigest()}"
 
 
-def _fingerprint(envelope: Envelope, message: Submission) -> str:
+def _fingerprint(envelope: Envelope, content: Content) -> str:
     """Return what tells a message from another."""
-    fields = [[name.lower(), text] for name, text in message.header.fields]
+    fields = [[name.lower(), text] for name, text in content.header.fields]
     rcpts = sorted(rcpt.address for rcpt in envelope.rcpts)
-    digest = sha256(message.body).hexdigest()
+    digest = sha256(content.body).hexdigest()
     return fingerprint_value("smtp", [envelope.mail.address, rcpts, fields, digest])

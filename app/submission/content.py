@@ -57,10 +57,10 @@ class Trace:
 
 
 @dataclass(slots=True)
-class Submission:
-    """The content as submitted, with its header, which ends before the empty line."""
+class Content:
+    """The data of a mail transaction, with its header, which ends before the empty line."""
 
-    content: bytes
+    data: bytes
     header_end: int
     header: Header
     options: Options
@@ -68,36 +68,36 @@ class Submission:
     @property
     def body(self) -> memoryview:
         """What follows the header: the empty line, and the body."""
-        return memoryview(self.content)[self.header_end :]
+        return memoryview(self.data)[self.header_end :]
 
 
-def read_submission(content: bytes, hostname: str) -> Submission:
+def read_content(data: bytes, hostname: str) -> Content:
     """Read the header, at a cost that `MAX_HEADER_BYTES` bounds.
 
     Raises InvalidRequest or RefusedContent.
     """
-    end = 0 if content.startswith(CRLF) else _find_header_end(content)
+    end = 0 if data.startswith(CRLF) else _find_header_end(data)
     try:
         check_bound("its header has", end, "bytes", MAX_HEADER_BYTES)
-        header = read_header(content, 0, end)
+        header = read_header(data, 0, end)
     except ValueError as error:
         raise _refusal(error) from None
     _check_loop(header, hostname)
-    return Submission(content, end, header, read_options(header))
+    return Content(data, end, header, read_options(header))
 
 
-def build_mime(submission: Submission) -> bytes:
-    """Return the message as it is accepted, and release the content; raises RefusedContent.
+def build_mime(content: Content) -> bytes:
+    """Return the message as it is accepted, and release the data; raises RefusedContent.
 
     The message's author decides what this costs, so it belongs in a thread.
     """
-    values = submission.header.values
-    if len(submission.body) and not any(_is_dropped(name, values[name]) for name in values):
-        mime = submission.content
+    values = content.header.values
+    if len(content.body) and not any(_is_dropped(name, values[name]) for name in values):
+        mime = content.data
     else:
-        kept = _FIELD.sub(_drop_field, submission.content[: submission.header_end])
-        mime = join_blocks([kept, submission.body or CRLF])
-    submission.content = b""
+        kept = _FIELD.sub(_drop_field, content.data[: content.header_end])
+        mime = join_blocks([kept, content.body or CRLF])
+    content.data = b""
     try:
         return encode_long_lines(mime)
     except ValueError as error:
@@ -108,11 +108,11 @@ def _refusal(error: ValueError) -> RefusedContent:
     return RefusedContent(f"The message cannot be sent: {error}")
 
 
-def _find_header_end(content: bytes) -> int:
+def _find_header_end(data: bytes) -> int:
     """Return where the last field ends."""
-    end = content.find(CRLF + CRLF, 0, MAX_HEADER_BYTES + 2 * len(CRLF))
+    end = data.find(CRLF + CRLF, 0, MAX_HEADER_BYTES + 2 * len(CRLF))
     # A header without a body needs no empty line (RFC 5322 section 2.1).
-    return len(content) if end < 0 else end + len(CRLF)
+    return len(data) if end < 0 else end + len(CRLF)
 
 
 def _drop_field(match: re.Match[bytes]) -> bytes:

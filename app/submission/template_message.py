@@ -24,7 +24,7 @@ from app.domain.mime.header_reader import Header, check_bound, decode_words
 from app.domain.mime.originator import read_originator
 from app.domain.mime.raw import UNIQUE_FIELDS
 from app.domain.types import MAX_RECIPIENTS, NamedAddress
-from app.submission.content import Submission
+from app.submission.content import Content
 from app.submission.dialogue import Envelope
 from app.submission.options import first_error, is_option
 
@@ -36,13 +36,13 @@ _MEMBER: Final = re.compile(r'((?:[^",:;]|"(?:[^"\\]|\\.?)*(?:"|$))+)([,:;]|$)')
 
 
 def build_template_message(
-    envelope: Envelope, submission: Submission, *, profile_id: str
+    envelope: Envelope, content: Content, *, profile_id: str
 ) -> MessageCreate:
     """Build the message for the recipients of the envelope.
 
     Raises InvalidRequest for a field that it cannot keep.
     """
-    header, options = submission.header, submission.options
+    header, options = content.header, content.options
     _check_repeated_fields(header)
     addresses = {fold(rcpt.address): rcpt.address for rcpt in envelope.rcpts}
     has_sender = header.get("sender") is not None

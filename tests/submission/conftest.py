@@ -8,7 +8,7 @@ import trustme
 
 from tests.api.conftest import acme, api, dns
 from tests.support.api_client import PROFILE, Api, Caller
-from tests.support.submission import HOST, HOSTNAME, Submission, serving_submission
+from tests.support.submission import HOST, HOSTNAME, SubmissionServer, serving_submission
 
 __all__ = ["acme", "api", "dns"]
 
@@ -36,7 +36,7 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.fixture
-async def submission(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[Submission]:
+async def submission(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[SubmissionServer]:
     """A server with usual settings."""
     async with serving_submission(api, server_tls) as served:
         yield served

@@ -22,7 +22,7 @@ from tests.support.mail_clients import (
     Target,
 )
 from tests.support.servers.satellite import satellite
-from tests.support.submission import Submission, key_of, serving_submission
+from tests.support.submission import SubmissionServer, key_of, serving_submission
 from tests.support.waiting import until
 
 __all__ = ["satellite"]
@@ -62,7 +62,7 @@ def _unchanged(content: bytes) -> bytes:
 
 
 @pytest.fixture
-async def submission(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[Submission]:
+async def submission(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[SubmissionServer]:
     """A server that takes as large messages as by its settings."""
     api.services = replace(api.services, max_message_bytes=LIMIT_BYTES)
     budget = Budget(4 * LIMIT_BYTES, LIMIT_BYTES)
@@ -72,7 +72,7 @@ async def submission(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[Subm
 
 @pytest.fixture
 def target(
-    submission: Submission,
+    submission: SubmissionServer,
     sender: Caller,
     authority: trustme.CA,
     tmp_path: Path,

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from app.submission import replies, stream
 from app.submission.certificate import Certificate
 from tests.support.api_client import Caller
-from tests.support.submission import HOST, SmtpClient, Submission, key_of, serving_submission
+from tests.support.submission import HOST, SmtpClient, SubmissionServer, key_of, serving_submission
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.one_database
@@ -30,7 +30,7 @@ PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
 
 async def test_tls_from_the_first_byte(
-    submission: Submission, sender: Caller, client_tls: ssl.SSLContext
+    submission: SubmissionServer, sender: Caller, client_tls: ssl.SSLContext
 ) -> None:
     """RFC 8314: no STARTTLS is offered there, and a login is safe."""
     async with submission.connect(authority=client_tls) as client:
@@ -43,7 +43,7 @@ async def test_tls_from_the_first_byte(
 
 
 async def test_starttls_forgets_what_was_said(
-    submission: Submission, client_tls: ssl.SSLContext
+    submission: SubmissionServer, client_tls: ssl.SSLContext
 ) -> None:
     """RFC 3207 section 4.2: EHLO and the rest come again."""
     async with submission.connect() as client:
@@ -53,7 +53,7 @@ async def test_starttls_forgets_what_was_said(
         assert "STARTTLS" not in await client("EHLO localhost")
 
 
-async def test_nothing_is_slipped_behind_starttls(submission: Submission) -> None:
+async def test_nothing_is_slipped_behind_starttls(submission: SubmissionServer) -> None:
     """Bytes that came before TLS are not taken for bytes within it."""
     async with submission.connect() as client:
         client.send(b"STARTTLS\r\nEHLO evil\r\n")
@@ -109,7 +109,7 @@ async def test_an_encrypted_key_is_refused(
 
 
 async def test_stopping_does_not_wait_for_an_idle_client(
-    submission: Submission,
+    submission: SubmissionServer,
     sender: Caller,
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
@@ -132,7 +132,7 @@ async def test_stopping_does_not_wait_for_an_idle_client(
 
 
 async def test_a_client_that_connects_as_the_server_stops_is_sent_away(
-    submission: Submission,
+    submission: SubmissionServer,
 ) -> None:
     """It has no session yet: its PROXY header or its TLS handshake is still on its way."""
     proxies = [ip_network("127.0.0.0/8")]
@@ -169,7 +169,7 @@ async def test_a_client_that_connects_as_the_server_stops_is_sent_away(
     ],
 )
 async def test_a_proxy_tells_the_client(
-    submission: Submission, header: bytes, client: str | None
+    submission: SubmissionServer, header: bytes, client: str | None
 ) -> None:
     """From then on the client's address counts, for networks, limits and the journal."""
     proxies = (ip_network("127.0.0.0/8"),)
@@ -195,7 +195,9 @@ async def test_a_proxy_tells_the_client(
         PROXY_V2 + b"\x21\x11\x00\x02ab",
     ],
 )
-async def test_a_proxy_without_a_header_is_refused(submission: Submission, header: bytes) -> None:
+async def test_a_proxy_without_a_header_is_refused(
+    submission: SubmissionServer, header: bytes
+) -> None:
     """Else it could be a client that speaks for another."""
     proxies = (ip_network("127.0.0.0/8"),)
     async with serving_submission(submission.api, proxies=proxies) as served:
@@ -206,7 +208,7 @@ async def test_a_proxy_without_a_header_is_refused(submission: Submission, heade
         writer.close()
 
 
-async def test_connections_are_bounded(submission: Submission) -> None:
+async def test_connections_are_bounded(submission: SubmissionServer) -> None:
     """For all clients, and for each."""
     for bound in ("max_connections", "max_connections_per_client"):
         async with (
@@ -229,14 +231,14 @@ async def test_connections_are_bounded(submission: Submission) -> None:
         (b"\xff\xfe\r\n", "500 5.5.2 The command is not UTF-8"),
     ],
 )
-async def test_lines_that_are_none(submission: Submission, said: bytes, reply: str) -> None:
+async def test_lines_that_are_none(submission: SubmissionServer, said: bytes, reply: str) -> None:
     """Each is answered, and what cannot be followed ends the session."""
     async with submission.connect() as client:
         client.send(said)
         assert await client.reply() == reply
 
 
-async def test_errors_end_a_session(submission: Submission) -> None:
+async def test_errors_end_a_session(submission: SubmissionServer) -> None:
     """A client that only errs is sent away."""
     async with submission.connect() as client:
         client.send(b"NONSENSE\r\n" * 30)
@@ -246,7 +248,7 @@ async def test_errors_end_a_session(submission: Submission) -> None:
 
 
 async def test_refused_recipients_do_not_end_a_session(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """The message goes to those that are allowed."""
     await submission.api.admin(
@@ -259,7 +261,7 @@ async def test_refused_recipients_do_not_end_a_session(
         assert (await client("RCPT TO:<ann@example.org>"))[:3] == "250"
 
 
-async def test_many_clients_may_come_and_go(submission: Submission, sender: Caller) -> None:
+async def test_many_clients_may_come_and_go(submission: SubmissionServer, sender: Caller) -> None:
     """Abrupt ends at every point leave nothing behind."""
     script = [b"EHLO a\r\n", b"AUTH PLAIN\r\n", b"*\r\n", b"MAIL FROM:<a", b"\r\n"]
     for length in range(len(script)):

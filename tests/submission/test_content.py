@@ -15,7 +15,7 @@ from tests.support.harness import settings
 from tests.support.submission import (
     HOST,
     HOSTNAME,
-    Submission,
+    SubmissionServer,
     connecting,
     key_of,
     serving_submission,
@@ -36,7 +36,9 @@ def without_received(content: bytes) -> bytes:
     return re.sub(rb"\AReceived:[^\n]*\n(?:[ \t][^\n]*\n)*", b"", content)
 
 
-async def test_a_message_is_stored_byte_for_byte(submission: Submission, sender: Caller) -> None:
+async def test_a_message_is_stored_byte_for_byte(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """Dots, blanks at line ends and unknown fields stay, behind one Received field."""
     content = HEADER + b"X-Odd:\t a  b \r\n\r\n" + BODY
     async with submission.login(sender) as client:
@@ -44,7 +46,7 @@ async def test_a_message_is_stored_byte_for_byte(submission: Submission, sender:
     assert without_received(await submission.content(sender, reply)) == content
 
 
-async def test_chunks_make_one_message(submission: Submission, sender: Caller) -> None:
+async def test_chunks_make_one_message(submission: SubmissionServer, sender: Caller) -> None:
     """BDAT's content has no dots to undo (RFC 3030)."""
     content = HEADER + b"\r\n" + BODY
     async with submission.login(sender) as client:
@@ -56,7 +58,7 @@ async def test_chunks_make_one_message(submission: Submission, sender: Caller) -
     assert without_received(await submission.content(sender, reply)) == content
 
 
-async def test_a_reset_drops_chunks(submission: Submission, sender: Caller) -> None:
+async def test_a_reset_drops_chunks(submission: SubmissionServer, sender: Caller) -> None:
     """Nothing of a message that was given up is in the next one."""
     content = HEADER + b"\r\n" + BODY
     async with submission.login(sender) as client:
@@ -73,7 +75,7 @@ async def test_a_reset_drops_chunks(submission: Submission, sender: Caller) -> N
 
 @pytest.mark.one_database
 async def test_a_chunk_without_an_envelope_is_refused(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """It is read, so that the next command is one; a stranger's is not read."""
     async with submission.login(sender) as client:
@@ -87,7 +89,7 @@ async def test_a_chunk_without_an_envelope_is_refused(
 
 
 @pytest.mark.one_database
-async def test_chunks_have_the_limits_of_data(submission: Submission, sender: Caller) -> None:
+async def test_chunks_have_the_limits_of_data(submission: SubmissionServer, sender: Caller) -> None:
     """Too large, and beyond the memory that all clients share."""
     limit = submission.api.services.max_message_bytes
     async with submission.login(sender) as client:
@@ -148,7 +150,9 @@ async def test_http_and_smtp_share_the_memory(migrated_url: str, sender: Caller)
             await submit_until("250")
 
 
-async def test_the_envelope_decides_who_gets_it(submission: Submission, sender: Caller) -> None:
+async def test_the_envelope_decides_who_gets_it(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """Bcc is taken out of the header; its recipients get the message."""
     content = HEADER + b"Bcc: eve@example.org,\r\n bob@example.org\r\n\r\n" + BODY
     async with submission.login(sender) as client:
@@ -161,7 +165,7 @@ async def test_the_envelope_decides_who_gets_it(submission: Submission, sender: 
     assert without_received(await submission.content(sender, reply)) == HEADER + b"\r\n" + BODY
 
 
-async def test_date_and_message_id_are_added(submission: Submission, sender: Caller) -> None:
+async def test_date_and_message_id_are_added(submission: SubmissionServer, sender: Caller) -> None:
     """A client may leave them out (RFC 6409 section 8)."""
     async with submission.login(sender) as client:
         reply = await client.submit(b"From: billing@example.com\r\n\r\nHi\r\n")
@@ -174,7 +178,7 @@ async def test_date_and_message_id_are_added(submission: Submission, sender: Cal
 @pytest.mark.one_database
 @pytest.mark.parametrize("empty", [b"Message-ID:\r\n", b"message-id: \r\n \r\n"])
 async def test_an_empty_message_id_is_replaced(
-    submission: Submission, sender: Caller, empty: bytes
+    submission: SubmissionServer, sender: Caller, empty: bytes
 ) -> None:
     """It identifies nothing, so the message is no repetition of another one."""
     content = empty + b"From: billing@example.com\r\n\r\nHi\r\n"
@@ -192,7 +196,7 @@ async def test_an_empty_message_id_is_replaced(
     "message_id", ["abc@host", "<abc>", "<a b@example.com>", "<a@b@c>", "<1@example.com> (note)"]
 )
 async def test_a_malformed_message_id_stays(
-    submission: Submission, sender: Caller, message_id: str
+    submission: SubmissionServer, sender: Caller, message_id: str
 ) -> None:
     """Other servers take it. Because it may not be unique, it marks no message as a repetition."""
     header = f"Message-ID: {message_id}\r\nFrom: billing@example.com\r\n"
@@ -214,7 +218,7 @@ async def test_a_malformed_message_id_stays(
     ],
 )
 async def test_an_odd_message_id_is_refused(
-    submission: Submission, sender: Caller, message_id: str, reply: str
+    submission: SubmissionServer, sender: Caller, message_id: str, reply: str
 ) -> None:
     """One that is too long to store, or is not ASCII."""
     content = f"From: billing@example.com\r\nMessage-ID: {message_id}\r\n\r\nHi\r\n"
@@ -222,7 +226,7 @@ async def test_an_odd_message_id_is_refused(
         assert reply in await client.submit(content.encode())
 
 
-async def test_a_message_may_have_no_body(submission: Submission, sender: Caller) -> None:
+async def test_a_message_may_have_no_body(submission: SubmissionServer, sender: Caller) -> None:
     """Then the empty line behind the header may be missing (RFC 5322 section 2.1)."""
     async with submission.login(sender) as client:
         reply = await client.submit(HEADER)
@@ -230,7 +234,7 @@ async def test_a_message_may_have_no_body(submission: Submission, sender: Caller
     assert without_received(content) == HEADER + b"\r\n"
 
 
-async def test_received_hides_the_client(submission: Submission, sender: Caller) -> None:
+async def test_received_hides_the_client(submission: SubmissionServer, sender: Caller) -> None:
     """It names the host of EHLO, and no address: not even one that the client claims."""
     async with submission.login(sender) as client:
         await client("EHLO app-1")
@@ -247,7 +251,9 @@ async def test_received_hides_the_client(submission: Submission, sender: Caller)
     assert re.match(rf"Received: from unknown{by}".encode(), unnamed)
 
 
-async def test_received_shows_the_client_on_request(sender: Caller, submission: Submission) -> None:
+async def test_received_shows_the_client_on_request(
+    sender: Caller, submission: SubmissionServer
+) -> None:
     """A setting adds the address."""
     async with (
         serving_submission(submission.api, reveals_client=True) as served,
@@ -258,7 +264,7 @@ async def test_received_shows_the_client_on_request(sender: Caller, submission: 
 
 
 @pytest.mark.one_database
-async def test_a_loop_is_broken(submission: Submission, sender: Caller) -> None:
+async def test_a_loop_is_broken(submission: SubmissionServer, sender: Caller) -> None:
     """A message that came here often, or passed many servers, is refused."""
     own = f"Received: from a\r\n by {HOSTNAME} (Heloise) with ESMTPA;\r\n x\r\n".encode()
     async with submission.login(sender) as client:
@@ -267,7 +273,7 @@ async def test_a_loop_is_broken(submission: Submission, sender: Caller) -> None:
             assert reply.startswith("554 5.4.6 The message has "), reply
 
 
-async def test_long_lines_are_encoded(submission: Submission, sender: Caller) -> None:
+async def test_long_lines_are_encoded(submission: SubmissionServer, sender: Caller) -> None:
     """SMTP allows 998 bytes; MIME has encodings for longer lines (RFC 6409 section 8.3)."""
     content = HEADER + b"\r\n" + b"x" * 3000 + b"\r\n"
     async with submission.login(sender) as client:
@@ -279,7 +285,7 @@ async def test_long_lines_are_encoded(submission: Submission, sender: Caller) ->
 
 @pytest.mark.one_database
 async def test_a_signed_message_with_long_lines_is_refused(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """An encoding would break the signature."""
     signature = b"DKIM-Signature: v=1; d=example.com; s=a; b=x\r\n"

@@ -21,7 +21,7 @@ from app.submission.content import Trace
 from app.submission.dialogue import MAX_ERRORS, Envelope
 from app.submission.sasl import Credentials
 from tests.support.api_client import Caller
-from tests.support.submission import HOST, SmtpClient, Submission, key_of, serving_submission
+from tests.support.submission import HOST, SmtpClient, SubmissionServer, key_of, serving_submission
 
 FROM: Final = b"From: billing@example.com\r\n"
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -155,7 +155,7 @@ def walk(words: list[str], length: int) -> Iterator[str]:
 
 @pytest.mark.one_database
 @pytest.mark.parametrize("first", [[], ["EHLO", "AUTH"], ["EHLO", "AUTH", "MAIL", "RCPT"]])
-async def test_commands_in_any_order(submission: Submission, first: list[str]) -> None:
+async def test_commands_in_any_order(submission: SubmissionServer, first: list[str]) -> None:
     """Each three commands in a row, after nothing, a login, an envelope: as the RFCs say."""
     commands = list(walk([*WIRE], 3))
     assert len(commands) == len(WIRE) ** 3
@@ -185,7 +185,9 @@ CORPUS: Final = [
 
 @pytest.mark.one_database
 @pytest.mark.parametrize("command", ["DATA", "BDAT"])
-async def test_nothing_is_smuggled(submission: Submission, sender: Caller, command: str) -> None:
+async def test_nothing_is_smuggled(
+    submission: SubmissionServer, sender: Caller, command: str
+) -> None:
     """Only CRLF.CRLF ends content, and a message with another line end is refused."""
     corpus = list(CORPUS)
     while corpus:
@@ -225,7 +227,7 @@ def cut_points(key: str) -> tuple[bytes, list[int]]:
 
 @pytest.mark.parametrize("is_reset", [False, True], ids=["close", "reset"])
 async def test_a_client_may_go_at_any_point(
-    submission: Submission,
+    submission: SubmissionServer,
     sender: Caller,
     is_reset: bool,  # noqa: FBT001
 ) -> None:
@@ -261,7 +263,7 @@ async def drip(client: SmtpClient, data: bytes) -> str:
 @pytest.mark.one_database
 @pytest.mark.parametrize("limit", ["LOGIN_SECONDS", "IDLE_SECONDS"])
 async def test_a_slow_command_ends_the_session(
-    submission: Submission, sender: Caller, monkeypatch: pytest.MonkeyPatch, limit: str
+    submission: SubmissionServer, sender: Caller, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     """Each byte in time is not enough: the line has to come in time."""
     if limit == "LOGIN_SECONDS":
@@ -279,7 +281,7 @@ async def test_a_slow_command_ends_the_session(
 @pytest.mark.one_database
 @pytest.mark.parametrize("command", [b"DATA\r\n", b"BDAT 50000\r\n"])
 async def test_slow_content_ends_the_session(
-    submission: Submission, sender: Caller, monkeypatch: pytest.MonkeyPatch, command: bytes
+    submission: SubmissionServer, sender: Caller, monkeypatch: pytest.MonkeyPatch, command: bytes
 ) -> None:
     """Content has the pace of a request body, and its memory is released."""
     monkeypatch.setattr(session, "new_pace", lambda: Pace(SHORT_SECONDS, 300))
@@ -294,7 +296,7 @@ async def test_slow_content_ends_the_session(
 
 
 @pytest.mark.one_database
-async def test_words_instead_of_a_handshake(submission: Submission) -> None:
+async def test_words_instead_of_a_handshake(submission: SubmissionServer) -> None:
     """Who does not speak TLS after STARTTLS is not served in plain text."""
     async with submission.connect() as client:
         assert (await client("STARTTLS"))[:3] == "220"
@@ -305,7 +307,7 @@ async def test_words_instead_of_a_handshake(submission: Submission) -> None:
     await submission.wait_idle()
 
 
-async def test_a_name_that_no_database_stores(submission: Submission, sender: Caller) -> None:
+async def test_a_name_that_no_database_stores(submission: SubmissionServer, sender: Caller) -> None:
     """A NUL in a response of LOGIN is refused before it is looked up."""
     async with submission.connect() as client:
         await client("AUTH LOGIN")
@@ -315,7 +317,7 @@ async def test_a_name_that_no_database_stores(submission: Submission, sender: Ca
 
 
 @pytest.mark.one_database
-async def test_a_login_that_fails_with_a_bug_is_answered(submission: Submission) -> None:
+async def test_a_login_that_fails_with_a_bug_is_answered(submission: SubmissionServer) -> None:
     """Temporarily: the client keeps its messages."""
 
     async def fail(*_: object) -> EasyAccount:
@@ -332,7 +334,7 @@ async def test_a_login_that_fails_with_a_bug_is_answered(submission: Submission)
 @pytest.mark.one_database
 @pytest.mark.parametrize("size", [b"", b"x", b"-1", b"1 FIRST", b"9" * 21, b"0x10", b"1_0"])
 async def test_a_chunk_without_a_size_ends_the_session(
-    submission: Submission, sender: Caller, size: bytes
+    submission: SubmissionServer, sender: Caller, size: bytes
 ) -> None:
     """What follows is content of unknown length, and no commands."""
     async with submission.login(sender) as client:
@@ -348,7 +350,7 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.one_database
-async def test_one_client_cannot_take_all_connections(submission: Submission) -> None:
+async def test_one_client_cannot_take_all_connections(submission: SubmissionServer) -> None:
     """Of 500 from one address a quarter is served, and another address still gets in."""
     async with serving_submission(
         submission.api, max_connections=500, max_connections_per_client=125

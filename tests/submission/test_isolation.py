@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.api_client import PROFILE, Api, Caller
 from tests.support.key_states import STATES, make_key
-from tests.support.submission import Submission, key_of
+from tests.support.submission import SubmissionServer, key_of
 
 FROM: Final = "From: {}\r\n\r\nHi\r\n"
 SENDER: Final = "billing@example.com"
@@ -52,7 +52,7 @@ def reached(bound: dict[str, Any], username: str, profile: str | None) -> str | 
 
 @pytest.mark.parametrize("state", STATES)
 async def test_a_login_opens_what_its_key_does(
-    submission: Submission, acme: Caller, names: dict[str, str | None], state: str
+    submission: SubmissionServer, acme: Caller, names: dict[str, str | None], state: str
 ) -> None:
     """Another tenant's profile is one that does not exist, whatever the key is bound to."""
     api, problem, sent = submission.api, STATES[state], set[str]()
@@ -87,7 +87,7 @@ async def test_a_login_opens_what_its_key_does(
 
 @pytest.mark.parametrize("option", ["X-Heloise-Profile", "X-Heloise-Template"])
 async def test_an_option_reaches_no_further_than_the_key(
-    submission: Submission, acme: Caller, names: dict[str, str | None], option: str
+    submission: SubmissionServer, acme: Caller, names: dict[str, str | None], option: str
 ) -> None:
     """Another tenant's object, one outside the key's bounds, and none have the same reply."""
     other = await submission.api.tenant("third")

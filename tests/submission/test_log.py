@@ -27,7 +27,7 @@ from tests.support.api_client import EVERY_SCOPE, PROFILE, Api, Caller, HandCloc
 from tests.support.harness import settings
 from tests.support.submission import (
     HOST,
-    Submission,
+    SubmissionServer,
     key_of,
     message_id_of,
     serving_submission,
@@ -71,7 +71,7 @@ def new_journal(client: str | None = HOST, **fields: Any) -> Journal:
 @asynccontextmanager
 async def logging_sessions(
     api: Api, context: ssl.SSLContext | None, **changes: Any
-) -> AsyncIterator[Submission]:
+) -> AsyncIterator[SubmissionServer]:
     """A submission server that keeps its log."""
     kept = new_log(api.services.database)
     async with (
@@ -82,7 +82,7 @@ async def logging_sessions(
 
 
 @pytest.fixture
-async def logged(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[Submission]:
+async def logged(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[SubmissionServer]:
     """A submission server with usual settings that keeps its log."""
     async with logging_sessions(api, server_tls) as served:
         yield served
@@ -99,7 +99,7 @@ async def found(caller: Caller, query: str = "") -> dict[str, Any]:
 
 
 async def test_a_message_that_was_accepted_is_found(
-    logged: Submission, sender: Caller, client_tls: ssl.SSLContext
+    logged: SubmissionServer, sender: Caller, client_tls: ssl.SSLContext
 ) -> None:
     """With everything that was said, by the id that the program was told."""
     async with logged.connect() as client:
@@ -144,7 +144,7 @@ async def test_a_message_that_was_accepted_is_found(
     assert f"id {session['id']}".encode() in received
 
 
-async def test_a_refused_sender_is_found(logged: Submission, sender: Caller) -> None:
+async def test_a_refused_sender_is_found(logged: SubmissionServer, sender: Caller) -> None:
     """The commands that a client sent on in one go too."""
     async with logged.login(sender) as client:
         client.send(b"MAIL FROM:<eve@example.net>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n")
@@ -160,7 +160,7 @@ async def test_a_refused_sender_is_found(logged: Submission, sender: Caller) -> 
     assert session["message_ids"] == []
 
 
-async def test_a_refused_recipient_is_found(logged: Submission, sender: Caller) -> None:
+async def test_a_refused_recipient_is_found(logged: SubmissionServer, sender: Caller) -> None:
     """What is no address as the client wrote it."""
     async with logged.login(sender) as client:
         await client("MAIL FROM:<billing@example.com>")
@@ -177,7 +177,7 @@ async def test_a_refused_recipient_is_found(logged: Submission, sender: Caller) 
     assert transaction["reply"] is None
 
 
-async def test_a_refused_content_is_found(logged: Submission, sender: Caller) -> None:
+async def test_a_refused_content_is_found(logged: SubmissionServer, sender: Caller) -> None:
     """And a client that hung up is told from one that quit."""
     async with logged.login(sender) as client:
         refused = await client.submit(EVIL)
@@ -190,7 +190,7 @@ async def test_a_refused_content_is_found(logged: Submission, sender: Caller) ->
 
 
 async def test_a_second_sender_does_not_replace_the_first(
-    logged: Submission, sender: Caller
+    logged: SubmissionServer, sender: Caller
 ) -> None:
     """The message is of the one that was accepted."""
     async with logged.login(sender) as client:
@@ -203,7 +203,9 @@ async def test_a_second_sender_does_not_replace_the_first(
     assert (second["mail_from"], second["reply"]) == ("news@example.com", None)
 
 
-async def test_a_message_too_large_by_its_size_is_found(logged: Submission, sender: Caller) -> None:
+async def test_a_message_too_large_by_its_size_is_found(
+    logged: SubmissionServer, sender: Caller
+) -> None:
     """It is refused before anything is asked of the account."""
     async with logged.login(sender) as client:
         await client("MAIL FROM:<billing@example.com> SIZE=99999999999")
@@ -212,7 +214,7 @@ async def test_a_message_too_large_by_its_size_is_found(logged: Submission, send
     assert transaction["mail_reply"].startswith("552 5.3.4 ")
 
 
-async def test_a_wrong_password_is_found(logged: Submission, sender: Caller) -> None:
+async def test_a_wrong_password_is_found(logged: SubmissionServer, sender: Caller) -> None:
     """By admins: it is no tenant's. The password is nowhere in it."""
     async with logged.connect() as client:
         await client.log_in("transactional", "hel_canary-wrong-password")
@@ -235,7 +237,7 @@ async def test_a_wrong_password_is_found(logged: Submission, sender: Caller) -> 
     ],
 )
 async def test_no_secret_is_kept_as_user_name(
-    logged: Submission, username: str, password: str, shown: str
+    logged: SubmissionServer, username: str, password: str, shown: str
 ) -> None:
     """Other services want their key in both fields."""
     async with logged.connect() as client:
@@ -245,7 +247,7 @@ async def test_no_secret_is_kept_as_user_name(
     assert "secret" not in str(session)
 
 
-async def test_a_key_as_user_name_is_not_kept(logged: Submission, sender: Caller) -> None:
+async def test_a_key_as_user_name_is_not_kept(logged: SubmissionServer, sender: Caller) -> None:
     """A valid one: the reply says what to write instead."""
     key = key_of(sender)
     async with logged.connect() as client:
@@ -257,7 +259,7 @@ async def test_a_key_as_user_name_is_not_kept(logged: Submission, sender: Caller
 
 
 async def test_a_bound_key_sees_no_session_with_messages_of_other_profiles(
-    logged: Submission, sender: Caller
+    logged: SubmissionServer, sender: Caller
 ) -> None:
     """They name their recipients."""
     await sender.made("/profiles", PROFILE | {"name": "other"})
@@ -277,7 +279,7 @@ async def test_a_bound_key_sees_no_session_with_messages_of_other_profiles(
     ]
 
 
-async def test_a_session_is_one_tenants(logged: Submission, sender: Caller) -> None:
+async def test_a_session_is_one_tenants(logged: SubmissionServer, sender: Caller) -> None:
     """It ends when its key is revoked, so no other tenant's login gets its log."""
     mortal = await logged.api.key(sender.tenant_id, ["messages:send"])
     async with logged.login(mortal) as client:
@@ -291,7 +293,7 @@ async def test_a_session_is_one_tenants(logged: Submission, sender: Caller) -> N
 
 
 async def test_a_key_that_may_not_send_is_found_by_its_tenant(
-    logged: Submission, sender: Caller
+    logged: SubmissionServer, sender: Caller
 ) -> None:
     """It is theirs to mend."""
     reader = await logged.api.key(sender.tenant_id, ["messages:read"])
@@ -305,7 +307,7 @@ async def test_a_key_that_may_not_send_is_found_by_its_tenant(
     assert (await bound.read("/submissions"))["items"] == []
 
 
-async def test_a_program_without_a_login_is_found(logged: Submission) -> None:
+async def test_a_program_without_a_login_is_found(logged: SubmissionServer) -> None:
     """With the message that it had for Heloise."""
     async with logged.connect() as client:
         await client("MAIL FROM:<app@example.com>")
@@ -319,7 +321,7 @@ async def test_a_program_without_a_login_is_found(logged: Submission) -> None:
     assert [recipient["address"] for recipient in transaction["recipients"]] == ["ann@example.org"]
 
 
-async def test_a_probe_is_not_kept(logged: Submission) -> None:
+async def test_a_probe_is_not_kept(logged: SubmissionServer) -> None:
     """It connects and hangs up every few seconds; a client that says anything is kept."""
     _, writer = await asyncio.open_connection(HOST, logged.tls_port)
     writer.close()
@@ -337,7 +339,7 @@ async def test_a_probe_is_not_kept(logged: Submission) -> None:
     assert (session["outcome"], session["ehlo_name"]) == ("the client closed the connection", None)
 
 
-async def test_a_login_without_tls_is_found(logged: Submission) -> None:
+async def test_a_login_without_tls_is_found(logged: SubmissionServer) -> None:
     """Whether it is one command or two, and with no part of a password."""
     async with logging_sessions(logged.api, None, allows_plaintext_login=False) as served:
         async with served.connect() as client:
@@ -347,7 +349,7 @@ async def test_a_login_without_tls_is_found(logged: Submission) -> None:
     assert b64encode(b"canary").decode() not in str(session)
 
 
-async def test_a_login_that_is_not_finished_is_found(logged: Submission) -> None:
+async def test_a_login_that_is_not_finished_is_found(logged: SubmissionServer) -> None:
     """A line of its exchange is no command, whatever it looks like."""
     async with logged.connect() as client:
         assert (await client("AUTH PLAIN")) == "334 "
@@ -357,7 +359,7 @@ async def test_a_login_that_is_not_finished_is_found(logged: Submission) -> None
     assert "canary" not in str(session)
 
 
-async def test_a_failed_handshake_is_found(logged: Submission) -> None:
+async def test_a_failed_handshake_is_found(logged: SubmissionServer) -> None:
     """Of a program that speaks without TLS to the port of TLS."""
     reader, writer = await asyncio.open_connection(HOST, logged.tls_port)
     writer.write(b"EHLO app\r\n")
@@ -369,7 +371,7 @@ async def test_a_failed_handshake_is_found(logged: Submission) -> None:
     assert session["client_address"] == HOST
 
 
-async def test_a_failed_starttls_is_found(logged: Submission) -> None:
+async def test_a_failed_starttls_is_found(logged: SubmissionServer) -> None:
     """As of a program that does not trust the certificate."""
     async with logged.connect() as client:
         assert (await client("STARTTLS"))[:3] == "220"
@@ -382,7 +384,7 @@ async def test_a_failed_starttls_is_found(logged: Submission) -> None:
 
 @pytest.mark.parametrize("bound", ["max_connections", "max_connections_per_client"])
 async def test_a_connection_too_many_is_found(
-    logged: Submission, server_tls: ssl.SSLContext, bound: str
+    logged: SubmissionServer, server_tls: ssl.SSLContext, bound: str
 ) -> None:
     """From which address it came."""
     async with (
@@ -397,7 +399,7 @@ async def test_a_connection_too_many_is_found(
     assert session["client_address"] == HOST
 
 
-async def test_a_guesser_that_is_sent_away_is_found(logged: Submission) -> None:
+async def test_a_guesser_that_is_sent_away_is_found(logged: SubmissionServer) -> None:
     """With the reply that ended it."""
     async with logged.connect() as client:
         replies = [await client.log_in("x", f"hel_wrong-{number}") for number in range(3)]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.api_client import ADMIN_KEY, PROFILE, Caller
-from tests.support.submission import Submission, key_of, serving_submission
+from tests.support.submission import SubmissionServer, key_of, serving_submission
 
 HEADER = b"From: billing@example.com\r\n"
 LOGGED_IN = "235 2.7.0 Authenticated"
@@ -19,7 +19,9 @@ def encoded(text: str) -> str:
 
 
 @pytest.mark.one_database
-async def test_login_asks_for_name_and_password(submission: Submission, sender: Caller) -> None:
+async def test_login_asks_for_name_and_password(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """LOGIN has two questions, or one where the name came with the command."""
     async with submission.connect() as client:
         assert await client("AUTH LOGIN") == "334 VXNlcm5hbWU6"
@@ -31,7 +33,7 @@ async def test_login_asks_for_name_and_password(submission: Submission, sender: 
 
 
 @pytest.mark.one_database
-async def test_plain_may_answer_a_challenge(submission: Submission, sender: Caller) -> None:
+async def test_plain_may_answer_a_challenge(submission: SubmissionServer, sender: Caller) -> None:
     """The response may come on a line of its own (RFC 4954 section 4)."""
     async with submission.connect() as client:
         assert await client("AUTH PLAIN") == "334 "
@@ -39,7 +41,7 @@ async def test_plain_may_answer_a_challenge(submission: Submission, sender: Call
         assert await client(response) == LOGGED_IN
 
 
-async def test_a_user_name_is_a_profile(submission: Submission, sender: Caller) -> None:
+async def test_a_user_name_is_a_profile(submission: SubmissionServer, sender: Caller) -> None:
     """By name, by id, or `heloise` for the default profile."""
     other = await sender.made("/profiles", PROFILE | {"name": "other", "is_default": True})
     for username, profile in (
@@ -54,7 +56,7 @@ async def test_a_user_name_is_a_profile(submission: Submission, sender: Caller) 
 
 
 async def test_a_bound_key_sends_through_its_profiles(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """Another profile is unknown to it; with one profile, `heloise` means that one."""
     other = await sender.made("/profiles", PROFILE | {"name": "other"})
@@ -66,7 +68,9 @@ async def test_a_bound_key_sends_through_its_profiles(
         await client.envelope()
 
 
-async def test_senders_of_the_key_are_the_limit(submission: Submission, sender: Caller) -> None:
+async def test_senders_of_the_key_are_the_limit(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """A key's `allowed_from` holds for the envelope and for From."""
     bound = await submission.api.key(
         sender.tenant_id, ["messages:send"], allowed_from=["billing@example.com"]
@@ -78,7 +82,7 @@ async def test_senders_of_the_key_are_the_limit(submission: Submission, sender: 
         assert reply.startswith("550 5.7.1 This key does not allow the sender ann@example.com.")
 
 
-async def test_keys_that_do_not_open(submission: Submission, sender: Caller) -> None:
+async def test_keys_that_do_not_open(submission: SubmissionServer, sender: Caller) -> None:
     """Unknown, revoked, expired, without the scope, from elsewhere, and an admin's."""
     past = datetime.now(UTC) + timedelta(seconds=1)
     reader = await submission.api.key(sender.tenant_id, ["messages:read"])
@@ -113,7 +117,7 @@ async def test_keys_that_do_not_open(submission: Submission, sender: Caller) -> 
     ]
 
 
-async def test_a_revoked_key_sends_no_more(submission: Submission, sender: Caller) -> None:
+async def test_a_revoked_key_sends_no_more(submission: SubmissionServer, sender: Caller) -> None:
     """The session that logged in before ends with the next message."""
     mortal = await submission.api.key(sender.tenant_id, ["messages:send"])
     async with submission.login(mortal) as client:
@@ -124,7 +128,7 @@ async def test_a_revoked_key_sends_no_more(submission: Submission, sender: Calle
         assert await client.reply() == ""
 
 
-async def test_refusals_are_in_the_audit_log(submission: Submission, sender: Caller) -> None:
+async def test_refusals_are_in_the_audit_log(submission: SubmissionServer, sender: Caller) -> None:
     """As over HTTP; of many refused recipients the first."""
     await submission.api.admin(
         "PATCH", f"/tenants/{sender.tenant_id}", {"allowed_recipient_domains": ["example.org"]}
@@ -149,7 +153,7 @@ async def test_refusals_are_in_the_audit_log(submission: Submission, sender: Cal
 
 
 @pytest.mark.one_database
-async def test_guesses_are_limited_by_address(submission: Submission, sender: Caller) -> None:
+async def test_guesses_are_limited_by_address(submission: SubmissionServer, sender: Caller) -> None:
     """HTTP and SMTP share the limit; a valid key is never refused for it."""
     for _ in range(7):
         async with submission.connect() as client:
@@ -162,7 +166,7 @@ async def test_guesses_are_limited_by_address(submission: Submission, sender: Ca
 
 
 @pytest.mark.one_database
-async def test_three_wrong_logins_end_a_session(submission: Submission) -> None:
+async def test_three_wrong_logins_end_a_session(submission: SubmissionServer) -> None:
     """Another guess costs another connection."""
     async with submission.connect() as client:
         for _ in range(3):
@@ -173,7 +177,7 @@ async def test_three_wrong_logins_end_a_session(submission: Submission) -> None:
 
 @pytest.mark.one_database
 async def test_no_login_without_tls(
-    submission: Submission, sender: Caller, server_tls: ssl.SSLContext
+    submission: SubmissionServer, sender: Caller, server_tls: ssl.SSLContext
 ) -> None:
     """AUTH is neither offered nor taken, and nothing is sent."""
     async with (
@@ -210,7 +214,7 @@ async def test_no_login_without_tls(
         (f"AUTH LOGIN {b64encode(b'name').decode()}", "334 UGFzc3dvcmQ6"),
     ],
 )
-async def test_responses_that_are_none(submission: Submission, said: str, reply: str) -> None:
+async def test_responses_that_are_none(submission: SubmissionServer, said: str, reply: str) -> None:
     """Each is refused, and the session goes on."""
     async with submission.connect() as client:
         assert await client(said) == reply
@@ -220,7 +224,9 @@ async def test_responses_that_are_none(submission: Submission, said: str, reply:
 
 
 @pytest.mark.one_database
-async def test_a_login_needs_ehlo_and_comes_once(submission: Submission, sender: Caller) -> None:
+async def test_a_login_needs_ehlo_and_comes_once(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """RFC 4954 section 4: not before EHLO, not twice, not within a message."""
     async with submission.connect(ehlo=False) as client:
         assert (await client("AUTH PLAIN"))[:3] == "503"

@@ -9,7 +9,7 @@ import pytest
 from app.domain.dsn_request import DsnNotify, DsnRequest, DsnReturn, RecipientDsn
 from app.store.messages import queries as messages
 from tests.support.api_client import PROFILE, Caller
-from tests.support.submission import Submission, message_id_of
+from tests.support.submission import SubmissionServer, message_id_of
 
 FROM = b"From: billing@example.com\r\n"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -25,7 +25,7 @@ async def publish_template(sender: Caller) -> None:
     await sender("POST", "/templates/receipt/publish")
 
 
-async def test_options_are_those_of_the_api(submission: Submission, sender: Caller) -> None:
+async def test_options_are_those_of_the_api(submission: SubmissionServer, sender: Caller) -> None:
     """Each is on the message, and none in its header."""
     await sender.made("/profiles", PROFILE | {"name": "other"})
     options = (
@@ -45,7 +45,7 @@ async def test_options_are_those_of_the_api(submission: Submission, sender: Call
 
 @pytest.mark.parametrize("value", [TRACEPARENT, "tomorrow", TRACEPARENT.upper()])
 async def test_a_message_belongs_to_its_session_and_trace(
-    submission: Submission, sender: Caller, value: str
+    submission: SubmissionServer, sender: Caller, value: str
 ) -> None:
     """The session is the request. A malformed trace is ignored, as over HTTP."""
     option = f"X-Heloise-Traceparent: {value}\r\n".encode()
@@ -61,7 +61,7 @@ async def test_a_message_belongs_to_its_session_and_trace(
 
 
 async def test_options_are_read_as_libraries_write_them(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """Python's library writes what is long or not ASCII in encoded words, on several lines."""
     metadata = {"order": "4" * 200, "kind": "größe"}
@@ -76,14 +76,16 @@ async def test_options_are_read_as_libraries_write_them(
     assert (message["metadata"], message["tags"]) == (metadata, ["größe"])
 
 
-async def test_a_sensitive_message_is_not_shown(submission: Submission, sender: Caller) -> None:
+async def test_a_sensitive_message_is_not_shown(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """As over HTTP."""
     async with submission.login(sender) as client:
         reply = await client.submit(FROM + b"X-Heloise-Sensitive: true\r\n\r\nHi\r\n")
     assert (await submission.stored(sender, reply))["sensitive"] is True
 
 
-async def test_a_template_makes_the_message(submission: Submission, sender: Caller) -> None:
+async def test_a_template_makes_the_message(submission: SubmissionServer, sender: Caller) -> None:
     """The header names who sees whom; the envelope decides who gets it."""
     await publish_template(sender)
     fields = (
@@ -99,7 +101,7 @@ async def test_a_template_makes_the_message(submission: Submission, sender: Call
     assert kinds == {"ann@example.org": "to", "eve@example.org": "bcc"}
 
 
-async def test_a_template_keeps_the_header(submission: Submission, sender: Caller) -> None:
+async def test_a_template_keeps_the_header(submission: SubmissionServer, sender: Caller) -> None:
     """Addresses and other fields stay; names are decoded after the addresses are separated."""
     await publish_template(sender)
     fields = (
@@ -139,7 +141,7 @@ async def test_a_template_keeps_the_header(submission: Submission, sender: Calle
 
 
 async def test_a_template_message_keeps_its_notifications(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """ENVID, RET, NOTIFY and ORCPT, for each recipient its own."""
     await publish_template(sender)
@@ -165,7 +167,7 @@ async def test_a_template_message_keeps_its_notifications(
 
 @pytest.mark.one_database
 async def test_a_template_message_hides_its_recipients(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """An empty group names nobody (RFC 5322 section 3.4)."""
     await publish_template(sender)
@@ -190,7 +192,7 @@ async def test_a_template_message_hides_its_recipients(
     ],
 )
 async def test_a_field_that_a_template_cannot_keep_is_refused(
-    submission: Submission, sender: Caller, fields: bytes, reply: str
+    submission: SubmissionServer, sender: Caller, fields: bytes, reply: str
 ) -> None:
     """It is not left out silently."""
     await publish_template(sender)
@@ -216,14 +218,14 @@ async def test_a_field_that_a_template_cannot_keep_is_refused(
     ],
 )
 async def test_a_wrong_option_is_refused(
-    submission: Submission, sender: Caller, field: bytes, reply: str
+    submission: SubmissionServer, sender: Caller, field: bytes, reply: str
 ) -> None:
     """The reply names the field, and says what to write."""
     async with submission.login(sender) as client:
         assert (await client.submit(FROM + field + b"\r\n\r\nHi\r\n")).startswith(reply)
 
 
-async def test_who_sent_it_is_recorded(submission: Submission, sender: Caller) -> None:
+async def test_who_sent_it_is_recorded(submission: SubmissionServer, sender: Caller) -> None:
     """The key, and SMTP as the way in."""
     async with submission.login(sender) as client:
         message = await submission.stored(sender, await client.submit(FROM + b"\r\nHi\r\n"))

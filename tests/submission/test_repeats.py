@@ -3,12 +3,14 @@
 import pytest
 
 from tests.support.api_client import EVERY_SCOPE, PROFILE, Caller
-from tests.support.submission import Submission, key_of, serving_submission
+from tests.support.submission import SubmissionServer, key_of, serving_submission
 
 HEADER = b"From: billing@example.com\r\nMessage-ID: <7@example.com>\r\n"
 
 
-async def test_a_repeated_message_is_stored_once(submission: Submission, sender: Caller) -> None:
+async def test_a_repeated_message_is_stored_once(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """By Message-ID and envelope; the reply names the first."""
     async with submission.login(sender) as client:
         first = await client.submit(HEADER + b"\r\nHi\r\n")
@@ -17,7 +19,9 @@ async def test_a_repeated_message_is_stored_once(submission: Submission, sender:
     assert len((await sender.read("/messages"))["items"]) == 1
 
 
-async def test_other_recipients_are_another_message(submission: Submission, sender: Caller) -> None:
+async def test_other_recipients_are_another_message(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """Many clients send one Message-ID in several transactions."""
     async with submission.login(sender) as client:
         first = await client.submit(HEADER + b"\r\nHi\r\n")
@@ -25,7 +29,7 @@ async def test_other_recipients_are_another_message(submission: Submission, send
 
 
 async def test_a_key_of_other_profiles_repeats_nothing(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """It cannot reach the first message, so its own is another."""
     await sender.made("/profiles", PROFILE | {"name": "other"})
@@ -39,7 +43,7 @@ async def test_a_key_of_other_profiles_repeats_nothing(
     assert reply != first
 
 
-async def test_a_key_says_what_is_repeated(submission: Submission, sender: Caller) -> None:
+async def test_a_key_says_what_is_repeated(submission: SubmissionServer, sender: Caller) -> None:
     """The same key with another message is refused; with the same one it is a repetition."""
     key = b"Idempotency-Key: order-42\r\n"
     async with submission.login(sender) as client:
@@ -50,7 +54,7 @@ async def test_a_key_says_what_is_repeated(submission: Submission, sender: Calle
 
 
 @pytest.mark.one_database
-async def test_a_setting_lets_messages_repeat(submission: Submission, sender: Caller) -> None:
+async def test_a_setting_lets_messages_repeat(submission: SubmissionServer, sender: Caller) -> None:
     """Without deduplication each submission is a message."""
     async with (
         serving_submission(submission.api, is_deduplicated=False) as served,
@@ -60,7 +64,7 @@ async def test_a_setting_lets_messages_repeat(submission: Submission, sender: Ca
         assert await client.submit(HEADER + b"\r\nHi\r\n") != first
 
 
-async def test_dsn_parameters_are_kept(submission: Submission, sender: Caller) -> None:
+async def test_dsn_parameters_are_kept(submission: SubmissionServer, sender: Caller) -> None:
     """RET, ENVID, NOTIFY and ORCPT go to servers that offer DSN (RFC 3461)."""
     async with submission.login(sender) as client:
         await client("MAIL FROM:<billing@example.com> RET=HDRS ENVID=order+2B42")

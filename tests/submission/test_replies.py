@@ -12,13 +12,13 @@ from app.domain.errors import Unavailable
 from app.domain.tenants.routing import RecipientRule
 from app.store.db.errors import CommitUnknown
 from tests.support.api_client import Api, Caller
-from tests.support.submission import Submission, serving_submission, too_large
+from tests.support.submission import SubmissionServer, serving_submission, too_large
 
 HEADER = b"From: billing@example.com\r\n"
 
 
 @asynccontextmanager
-async def serving(api: Api, **changes: Any) -> AsyncIterator[Submission]:
+async def serving(api: Api, **changes: Any) -> AsyncIterator[SubmissionServer]:
     """A server whose services differ."""
     other = Api(api.app, replace(api.services, **changes), api.http, api.monotonic, api.budget)
     async with serving_submission(other) as served:
@@ -48,7 +48,7 @@ class FailingCommitter:
     ],
 )
 async def test_no_250_without_a_commit(
-    submission: Submission, sender: Caller, error: Exception, reply: str
+    submission: SubmissionServer, sender: Caller, error: Exception, reply: str
 ) -> None:
     """The client keeps the message, and tries again."""
     async with (
@@ -61,7 +61,7 @@ async def test_no_250_without_a_commit(
 
 @pytest.mark.one_database
 async def test_what_staging_refuses_is_refused_at_rcpt(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """The other recipients get the message."""
     routing = submission.api.services.routing.with_rule(RecipientRule(None, ("example.org",)))
@@ -74,7 +74,9 @@ async def test_what_staging_refuses_is_refused_at_rcpt(
     assert [recipient["address"] for recipient in message["recipients"]] == ["ann@example.org"]
 
 
-async def test_a_suppressed_recipient_is_accepted(submission: Submission, sender: Caller) -> None:
+async def test_a_suppressed_recipient_is_accepted(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """A refusal would make the client bounce the message for the others too."""
     await sender.made("/suppressions", {"address": "ann@example.org"})
     async with submission.login(sender) as client:
@@ -85,7 +87,7 @@ async def test_a_suppressed_recipient_is_accepted(submission: Submission, sender
 
 @pytest.mark.one_database
 async def test_too_many_recipients_are_for_another_message(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """RFC 5321 section 4.5.3.1.10: 452, and the first ones get the message."""
     async with (
@@ -98,7 +100,7 @@ async def test_too_many_recipients_are_for_another_message(
         assert (await client.data(HEADER + b"\r\n"))[:3] == "250"
 
 
-async def test_quotas_are_temporary(submission: Submission, sender: Caller) -> None:
+async def test_quotas_are_temporary(submission: SubmissionServer, sender: Caller) -> None:
     """Each quota passes, or can be raised; the client keeps the message."""
     quota = {"recipients_per_message": 1, "messages_per_day": 1, "message_bytes": 2000}
     path = f"/tenants/{sender.tenant_id}"
@@ -114,7 +116,7 @@ async def test_quotas_are_temporary(submission: Submission, sender: Caller) -> N
 
 
 @pytest.mark.one_database
-async def test_too_large_is_known_at_mail(submission: Submission, sender: Caller) -> None:
+async def test_too_large_is_known_at_mail(submission: SubmissionServer, sender: Caller) -> None:
     """By SIZE (RFC 1870), or after the content where the client did not say."""
     limit = submission.api.services.max_message_bytes
     async with submission.login(sender) as client:
@@ -127,7 +129,7 @@ async def test_too_large_is_known_at_mail(submission: Submission, sender: Caller
 
 
 @pytest.mark.one_database
-async def test_a_stream_without_end_is_cut(submission: Submission, sender: Caller) -> None:
+async def test_a_stream_without_end_is_cut(submission: SubmissionServer, sender: Caller) -> None:
     """What is beyond twice the limit is not read to its end."""
     limit = submission.api.services.max_message_bytes
     async with submission.login(sender) as client:
@@ -139,7 +141,7 @@ async def test_a_stream_without_end_is_cut(submission: Submission, sender: Calle
         assert await client.reply() == ""
 
 
-async def test_the_reply_names_the_message(submission: Submission, sender: Caller) -> None:
+async def test_the_reply_names_the_message(submission: SubmissionServer, sender: Caller) -> None:
     """250 comes with the id by which the message is read."""
     async with submission.login(sender) as client:
         reply = await client.submit(HEADER + b"Subject: One\r\n\r\n1\r\n")
@@ -148,7 +150,7 @@ async def test_the_reply_names_the_message(submission: Submission, sender: Calle
     assert (message["subject"], message["status"]) == ("One", "queued")
 
 
-async def test_commands_may_come_together(submission: Submission, sender: Caller) -> None:
+async def test_commands_may_come_together(submission: SubmissionServer, sender: Caller) -> None:
     """PIPELINING (RFC 2920): replies come in order, one for each command."""
     async with submission.login(sender) as client:
         client.send(
@@ -189,7 +191,7 @@ async def test_commands_may_come_together(submission: Submission, sender: Caller
     ],
 )
 async def test_commands_that_are_refused(
-    submission: Submission, sender: Caller, said: str, reply: str
+    submission: SubmissionServer, sender: Caller, said: str, reply: str
 ) -> None:
     """Each with what to write instead, and the session goes on."""
     async with submission.login(sender) as client:
@@ -197,7 +199,9 @@ async def test_commands_that_are_refused(
         assert await client("NOOP") == "250 2.0.0 OK"
 
 
-async def test_clients_are_served_at_the_same_time(submission: Submission, sender: Caller) -> None:
+async def test_clients_are_served_at_the_same_time(
+    submission: SubmissionServer, sender: Caller
+) -> None:
     """A client that is slow holds up nobody."""
     async with submission.login(sender) as slow, submission.login(sender) as quick:
         await slow.envelope()

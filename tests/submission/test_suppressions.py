@@ -1,11 +1,11 @@
 """What an SMTP client submits is held to the tenant's suppressions."""
 
 from tests.support.api_client import Caller
-from tests.support.submission import Submission
+from tests.support.submission import SubmissionServer
 
 
 async def test_a_pattern_holds_for_submitted_messages(
-    submission: Submission, sender: Caller
+    submission: SubmissionServer, sender: Caller
 ) -> None:
     """The client's RCPT is accepted, and the recipient is `suppressed`; by tag, too."""
     await sender.made("/suppressions", {"address": "*.example.org"})

@@ -26,7 +26,7 @@ HOST: Final = "127.0.0.1"
 
 
 @dataclass
-class Submission:
+class SubmissionServer:
     """A running submission server, and the API over the same database."""
 
     api: Api
@@ -181,7 +181,7 @@ def too_large(size_bytes: int, max_bytes: int) -> str:
 @asynccontextmanager
 async def serving_submission(
     api: Api, context: ssl.SSLContext | None = None, **changes: Any
-) -> AsyncIterator[Submission]:
+) -> AsyncIterator[SubmissionServer]:
     """A submission server on two free ports; `changes` are of its configuration."""
     services, metrics = api.services, Metrics(api.services.database, api.services.clock)
     session = SessionConfig(
@@ -213,4 +213,4 @@ async def serving_submission(
         server = Server(replace(config, **changes), listeners)
         async with server.running():
             ports = plain.getsockname()[1], tls.getsockname()[1]
-            yield Submission(api, server, *ports, journals)
+            yield SubmissionServer(api, server, *ports, journals)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequest
 from app.domain.mime.header_reader import MAX_HEADER_BYTES
-from app.submission.content import RefusedContent, Trace, build_mime, read_submission
+from app.submission.content import RefusedContent, Trace, build_mime, read_content
 
 HOSTNAME = "submit.example.com"
 NAMES = st.sampled_from(["Subject", "X-Odd", "To", "Cc", "x", "Received"])
@@ -43,7 +43,7 @@ PIECES = st.sampled_from(
 
 def build(content: bytes) -> bytes:
     """The message as it is accepted."""
-    return build_mime(read_submission(content, HOSTNAME))
+    return build_mime(read_content(content, HOSTNAME))
 
 
 @given(st.lists(PIECES | st.binary(max_size=4), max_size=20).map(b"".join))
@@ -58,13 +58,13 @@ def test_only_private_fields_are_taken_out(fields: list[bytes], body: bytes) -> 
     """All other bytes stay, whatever they look like (RFC 6409 section 8)."""
     content = b"".join(fields) + b"\r\n" + body
     try:
-        submission = read_submission(content, HOSTNAME)
+        mail = read_content(content, HOSTNAME)
     except InvalidRequest:  # two options of one name, or a value that is none
         return
     kept = [
         field for field in fields if not field.lower().startswith((b"bcc", b"idem", b"x-heloise"))
     ]
-    assert build_mime(submission) == b"".join(kept) + b"\r\n" + body
+    assert build_mime(mail) == b"".join(kept) + b"\r\n" + body
 
 
 @given(
@@ -104,7 +104,7 @@ def test_metadata_is_read_as_a_library_writes_it(metadata: dict[str, str]) -> No
     """As JSON in ASCII; what a database cannot store is refused."""
     content = f"From: a@example.com\r\nX-Heloise-Metadata: {json.dumps(metadata)}\r\n\r\n".encode()
     with contextlib.suppress(InvalidRequest):
-        assert read_submission(content, HOSTNAME).options.metadata == metadata
+        assert read_content(content, HOSTNAME).options.metadata == metadata
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_a_header_costs_linear_time(piece: bytes) -> None:
 def test_content_is_in_memory_once() -> None:
     """What needs no change is not copied; what is changed is released."""
     content = b"From: a@example.com\r\n\r\nHi\r\n"
-    submission = read_submission(content, HOSTNAME)
-    assert build_mime(submission) is content
-    assert submission.content == b""
-    submission = read_submission(b"Bcc: b@example.com\r\n" + content, HOSTNAME)
-    assert build_mime(submission) == content
-    assert submission.content == b""
+    mail = read_content(content, HOSTNAME)
+    assert build_mime(mail) is content
+    assert mail.data == b""
+    mail = read_content(b"Bcc: b@example.com\r\n" + content, HOSTNAME)
+    assert build_mime(mail) == content
+    assert mail.data == b""
 
 
 def test_a_header_is_bounded() -> None:
