@@ -119,7 +119,7 @@ class AuditPage(Page[AuditRead]):
 async def list_audit_log(
     query: Annotated[AuditQuery, Query()], tenant_id: Auditor, services: ReadyServices
 ) -> AuditPage:
-    """List changes to the tenant's keys and profiles, and refused requests of its keys.
+    """List changes of the tenant's keys, profiles and other objects, and refused requests.
 
     Newest first. Heloise keeps entries for HELOISE_AUDIT_RETENTION_DAYS. Without `Heloise-Tenant`,
     an admin key gets all tenants' entries and those of unauthenticated requests. Requires the scope
