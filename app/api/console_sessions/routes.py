@@ -49,7 +49,7 @@ class ConsoleSessionRead(ResponseModel):
     created_at: datetime
     last_used_at: datetime = Field(description="Updated at most once a minute.")
     expires_at: datetime = Field(
-        description="When the session ends at the latest. It ends before, if nobody uses it for"
+        description="When the session ends at the latest. It ends earlier if nobody uses it for"
         " HELOISE_CONSOLE_IDLE_SECONDS."
     )
 

@@ -94,7 +94,7 @@ class EventRecipient(ResponseModel):
     name: str
     kind: RecipientKind
     status: RecipientStatus = Field(
-        description="The status that the event set. For reports by mail, the current status."
+        description="The status that the event set. For reports, the current status."
     )
     attempts: int
     next_attempt_at: datetime | None

@@ -77,8 +77,8 @@ async def receive_provider_events(
     The provider posts here; you do not. Heloise checks the token, then the provider's signature:
     of SNS (with its certificate), SendGrid (ECDSA) or Mailgun (HMAC). Postmark and Brevo present
     the webhook's secret. Heloise confirms a subscription of SNS by itself. It finds messages by
-    the Message-ID, the provider's id from the SMTP reply, or the return path. Events without a
-    message are counted and answered with 200, so that the provider does not repeat them.
+    the Message-ID, the provider's id from the SMTP reply, or the return path. Heloise counts
+    events without a message and answers 200, so that the provider does not repeat them.
     """
     addressed = await get_provider_visitor(request, provider).identify()
     counts = await receive_post(services, addressed, request.headers, await request.body())

@@ -42,7 +42,7 @@ class LastReply(ResponseModel):
 
 
 class ReportRead(ResponseModel):
-    """A report that arrived by mail."""
+    """A report that arrived by mail or from an email provider."""
 
     kind: ReportKind = Field(
         description="`bounced_later`: a later server returned the message. Of several reports,"
@@ -64,8 +64,8 @@ class WaitingRead(ResponseModel):
         " server is silent. `backoff`: until the next attempt after a temporary failure. `quota`:"
         " the tenant's rate limit is used up. `rate_limited`: the profile's rate limit is used up."
         " `destination_limited`: a limit of the recipients' destination, or the profile's ramp, is"
-        " used up. `in_turn`: nothing holds it up. If several apply, Heloise shows the first of"
-        " this list."
+        " used up. `in_turn`: other messages of the profile go first, or a worker is about to take"
+        " it. If several apply, Heloise shows the first of this list."
     )
     code: str | None = Field(
         description="A stable code: the profile's `failing_code`, or the `classification` of the"
@@ -91,7 +91,8 @@ class RecipientRead(ResponseModel):
         description="The address to which `redirect_all_to` sent the message. Null: `address`."
     )
     report: ReportRead | None = Field(
-        description="The report about this recipient that arrived by mail. Null if there is none."
+        description="The report about this recipient, by mail or from an email provider."
+        " Null if there is none."
     )
     waiting: WaitingRead | None = Field(
         description="Why the recipient waits. Null if it does not wait."

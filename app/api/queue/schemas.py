@@ -95,7 +95,7 @@ class WorkerRead(ResponseModel):
         " looks at."
     )
     leased_until: datetime | None = Field(
-        description="When its last lease ends. It renews its leases before."
+        description="When its last lease ends, unless it renews the lease."
     )
 
 
@@ -107,8 +107,8 @@ class ServiceRead(ResponseModel):
     workers: list[WorkerRead]
     database_bytes: int = Field(description="The size of the database.")
     purged_at: datetime | None = Field(
-        description="When Heloise last deleted the expired data of the tenant that it purged"
-        " longest ago. Null: of none yet."
+        description="Heloise deletes the expired data of one tenant after another. This is the time"
+        " of the oldest of these purges. Null: no tenant was purged yet."
     )
 
 

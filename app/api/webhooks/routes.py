@@ -97,8 +97,9 @@ async def create_webhook(
 ) -> WebhookCreated:
     """Post events to a URL from now on, signed as in Standard Webhooks.
 
-    If the URL does not answer with 2xx within 20 seconds, Heloise posts the event again: ten times
-    in three days, always with the same `webhook-id`. Requires the scope `webhooks:manage`.
+    If the URL does not answer with 2xx within 20 seconds, Heloise posts the event again: up to
+    ten posts in three days, always with the same `webhook-id`. Requires the scope
+    `webhooks:manage`.
     """
     caller.require_unbound()
     _check_url(body.url, services)

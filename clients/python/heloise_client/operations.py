@@ -495,7 +495,7 @@ class Heloise(Connection):
         return self.call(Call(method="POST", path=f"/keys/{quote_path(key)}/rotate", json=body))
 
     def list_audit_log(self, **query: Unpack[types.ListAuditLogQuery]) -> Listing[types.AuditRead]:
-        """List changes to the tenant's keys and profiles, and refused requests of its keys."""
+        """List changes of the tenant's keys, profiles and other objects, and refused requests."""
         return Listing(self, Call(method="GET", path="/audit-log", query=query))
 
     def list_console_sessions(
@@ -1088,7 +1088,7 @@ class AsyncHeloise(AsyncConnection):
     def list_audit_log(
         self, **query: Unpack[types.ListAuditLogQuery]
     ) -> AsyncListing[types.AuditRead]:
-        """List changes to the tenant's keys and profiles, and refused requests of its keys."""
+        """List changes of the tenant's keys, profiles and other objects, and refused requests."""
         return AsyncListing(self, Call(method="GET", path="/audit-log", query=query))
 
     def list_console_sessions(

@@ -1512,7 +1512,7 @@ class RecipientRead(TypedDict):
     sent_to: str | None
     """The address to which `redirect_all_to` sent the message."""
     report: ReportRead | None
-    """The report about this recipient that arrived by mail."""
+    """The report about this recipient, by mail or from an email provider."""
     waiting: WaitingRead | None
     """Why the recipient waits."""
 
@@ -1525,7 +1525,7 @@ class RecommendationRead(TypedDict):
 
 
 class ReportRead(TypedDict):
-    """A report that arrived by mail."""
+    """A report that arrived by mail or from an email provider."""
 
     kind: ReportKind
     """`bounced_later`: a later server returned the message."""
@@ -1603,7 +1603,7 @@ class ServiceRead(TypedDict):
     database_bytes: int
     """The size of the database."""
     purged_at: str | None
-    """When Heloise last deleted the expired data of the tenant that it purged longest ago."""
+    """Heloise deletes the expired data of one tenant after another."""
 
 
 class StageRead(TypedDict):
@@ -2225,7 +2225,7 @@ class WorkerRead(TypedDict):
     leased: int
     """The messages that it is sending, of the 100000 unfinished ones that Heloise looks at."""
     leased_until: str | None
-    """When its last lease ends."""
+    """When its last lease ends, unless it renews the lease."""
 
 
 class PageQuery(TypedDict, total=False):
