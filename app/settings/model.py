@@ -250,9 +250,9 @@ class Settings(BaseSettings):
         20,
         ge=1,
         le=10_000,
-        description="How many invalid keys an IP address may send per minute; as many unknown"
-        " sessions of the console, and as many failed sign-ins through the provider. Heloise never"
-        " refuses a valid key or session for this.",
+        description="How many invalid keys an IP address may send per minute. The same limit"
+        " applies to unknown sessions of the console, and to failed sign-ins through the provider."
+        " Heloise never refuses a valid key or session for this.",
     )
     trusted_proxies: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
         "",
@@ -412,8 +412,8 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         description="The TCP port on HELOISE_HOST where `heloise submission` serves /metrics,"
-        " /healthz and /readyz. 0: none. While another process has the port, it accepts mail"
-        " without it.",
+        " /healthz and /readyz. 0: none. While another process has the port, Heloise"
+        " accepts mail without it.",
     )
     submission_max_connections: Annotated[int, SettingInfo(unit="connections")] = Field(
         1000,
