@@ -216,7 +216,7 @@ class PageRoutes:
             sessions.require_csrf_token(request, config, form.get("csrf", ""))
         tenant = request.path_params.get("tenant")
         if "\0" in (tenant or ""):
-            raise PageError(404, "No such tenant", "No slug holds a NUL.")
+            raise PageError(404, "No such tenant", "A slug contains no NUL.")
         if isinstance(identity, Caller) and tenant not in {None, identity.tenant.slug}:
             tenant = identity.tenant.slug
             return RedirectResponse(f"{config.path}/t/{tenant}/messages", 303)
@@ -296,7 +296,7 @@ async def read_form(request: Request, max_bytes: int) -> Mapping[str, str]:
         )
     except (ValueError, TimeoutError):
         raise PageError(
-            400, "Invalid form", "This is no form of the console. Load the page again."
+            400, "Invalid form", "The request is not a form of the console. Load the page again."
         ) from None
     form = dict[str, str]()
     for name, value in pairs:

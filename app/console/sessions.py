@@ -253,5 +253,7 @@ def require_csrf_token(request: Request, config: ConsoleConfig, token: str) -> N
     """Raise PageError unless a form of the same session sent the request."""
     if not hmac.compare_digest(derive_csrf_token(request, config).encode(), token.encode()):
         raise PageError(
-            403, "Form of another session", "You signed in again since. Load the page again."
+            403,
+            "Form of another session",
+            "You have signed in again since then. Load the page again.",
         )

@@ -256,7 +256,7 @@ class _Frame:
             if is_started:
                 raise
             refusal = PageError(
-                500, "Unexpected error", "The log of the service tells what happened. Try again."
+                500, "Unexpected error", "The log of the service shows what happened. Try again."
             )
         else:
             return

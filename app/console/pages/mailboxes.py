@@ -17,10 +17,10 @@ FIELDS: Final = (
         "password",
         "Password",
         "password",
-        hint="Heloise stores it encrypted. Empty in a change: it stays, if the server stays.",
+        hint="Heloise stores it encrypted. Leave it empty to keep it, if you keep the server.",
     ),
     Field("folder", "Folder", is_required=True, default="INBOX"),
-    Field("poll_seconds", "Seconds between two looks", "number", is_required=True, default=60),
+    Field("poll_seconds", "Seconds between two readings", "number", is_required=True, default=60),
     Field(
         "delete_reports",
         "Delete reports after reading them",

@@ -54,7 +54,7 @@ def _render_new(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI resp
         visit,
         title="Add a suppression",
         submit="Suppress",
-        hint="Heloise sends nothing more to what it covers, waiting messages included.",
+        hint="Heloise sends nothing more to what it covers, not even waiting messages.",
         back=visit.link("/suppressions"),
     )
 

@@ -34,7 +34,7 @@ FIELDS: Final = (
 )
 PREVIEW: Final = (
     Field("variables", "Variables", "json", hint='JSON: {"name": "Ann", "number": 42}'),
-    Field("locale", "Language", hint="Such as de-AT. Empty: the parts without a language."),
+    Field("locale", "Language", hint="For example de-AT. Empty: the parts without a language."),
     Field("version", "Version", "number", hint="Empty: the latest, which may be a draft."),
 )
 TEST: Final = (

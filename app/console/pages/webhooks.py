@@ -40,7 +40,7 @@ EDITED: Final = (
 FILTERS: Final = (Field("status", "Status", options=STATUSES), Field("event", "Event id"))
 REPLAY: Final = (
     Field("status", "Only deliveries with the status", options=STATUSES),
-    Field("created_after", "Only events since", hint="Such as 2026-01-15T09:00:00Z."),
+    Field("created_after", "Only events since", hint="For example 2026-01-15T09:00:00Z."),
     Field("created_before", "Only events before"),
     Field("events", "Or these events", "lines", hint="One id per line."),
 )
