@@ -14,6 +14,7 @@ from app.cli.environment import load_settings
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.verification import verify_stored
 from app.cli.verify_views import print_findings, print_verify
+from app.diagnostics.database_findings import check_health
 from app.diagnostics.ehlo_advice import AdviceStatus
 from app.diagnostics.machine_findings import (
     Finding,
@@ -29,7 +30,7 @@ from app.parts import make_verifier
 from app.process import find_hostname
 from app.settings import Settings
 from app.store.db.clock import DatabaseClock
-from app.store.db.engine import Database
+from app.store.db.engine import Database, count_most_connections
 from app.store.db.url import sqlite_path
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
@@ -123,12 +124,20 @@ async def _run_checks(settings: Settings, tenant: str | None) -> _DoctorResult:
             lease_seconds=settings.lease_seconds,
             open_sealed=None if vault is None else vault.open,
         )
-        is_usable = vault is not None and all(
+        is_usable = all(
             finding.status is not AdviceStatus.FAIL
             for finding in machine
             if finding.check == "database"
         )
-        results = await _verify_all(settings, database, tenant) if is_usable else []
+        if is_usable:
+            machine += await check_health(
+                database,
+                default_retention=settings.build_retention(),
+                process_connections=count_most_connections(settings.database_pool_size),
+            )
+        results = (
+            await _verify_all(settings, database, tenant) if is_usable and vault is not None else []
+        )
     return _DoctorResult(machine, results)
 
 

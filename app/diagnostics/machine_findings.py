@@ -114,14 +114,15 @@ async def _check_queue(database: Database, now: datetime) -> Finding:
     if moments.oldest_at is None:
         return Finding("queue", AdviceStatus.OK, "no message waits")
     counts = ", ".join(f"{count} {status}" for status, count in sorted(depth.counts.items()))
-    detail = f"{counts}; {depth.due} due; the oldest is {_format_age(now - moments.oldest_at)} old"
+    detail = f"{counts}; {depth.due} due; the oldest is {format_age(now - moments.oldest_at)} old"
     blocked = [f"{row.name} of {row.tenant}" for row in rows if row.has_fault and row.messages]
     if not blocked:
         return Finding("queue", AdviceStatus.OK, detail)
     return Finding("queue", AdviceStatus.WARN, f"{detail}; failing: {', '.join(blocked)}")
 
 
-def _format_age(age: timedelta) -> str:
+def format_age(age: timedelta) -> str:
+    """Format an age in whole seconds."""
     return str(timedelta(seconds=max(0, round(age.total_seconds()))))
 
 

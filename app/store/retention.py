@@ -43,6 +43,43 @@ class _Old:
         return sorted((*self.finished, *self.unfinished))
 
 
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A tenant whose oldest finished message should have been deleted at a moment."""
+
+    tenant: str
+    since: datetime
+
+
+async def load_overdue(
+    connection: AsyncConnection, *, default: Retention, before: datetime, limit: int
+) -> list[Overdue]:
+    """Load tenants with a message whose retention ended before a moment, oldest first.
+
+    Checks up to `limit` tenants, those that were purged longest ago.
+    """
+    oldest_at = (
+        select(messages.c.created_at)
+        .where(messages.c.tenant_id == purges.c.tenant_id, messages.c.finished_at.is_not(None))
+        .order_by(messages.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        select(tenants.c.slug, tenants.c.retention, oldest_at.label("oldest_at"))
+        .join(purges, purges.c.tenant_id == tenants.c.id)
+        .order_by(purges.c.purged_at, purges.c.tenant_id)
+        .limit(limit)
+    )
+    overdue = []
+    for row in await connection.execute(query):
+        days = Retention(**row.retention).with_defaults(default).message_days
+        if row.oldest_at is not None and days is not None:
+            since = row.oldest_at + timedelta(days=days)
+            overdue += [Overdue(row.slug, since)] if since < before else []
+    return sorted(overdue, key=lambda tenant: tenant.since)
+
+
 async def purge(
     connection: AsyncConnection,
     *,

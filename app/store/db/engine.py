@@ -340,6 +340,11 @@ class Database:
             await self._reader.dispose()
 
 
+def count_most_connections(pool_size: int) -> int:
+    """Count the connections that a process opens to PostgreSQL at most: pool and LISTEN."""
+    return 2 * pool_size + 1
+
+
 async def load_size_bytes(connection: AsyncConnection) -> int:
     """Load the size of the database, on the disk of its server."""
     is_postgresql = connection.dialect.name == "postgresql"

@@ -1,5 +1,6 @@
 """Connect to PostgreSQL with asyncpg."""
 
+import os
 import socket
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from app.store.db.url import PostgresqlUrl
 
 CONNECT_SECONDS: Final = 10.0
 ENCODING: Final = "UTF8"
+APPLICATION_PREFIX: Final = "heloise-"
+MAX_NAME_CHARACTERS: Final = 40  # PostgreSQL keeps 63 bytes of the whole
 
 
 async def connect(
@@ -25,11 +28,15 @@ async def connect(
     Raises SettingsError for an unusable URL or database, and asyncpg's errors if the server is away
     or refuses.
     """
+    server_settings = named.pop("server_settings", {})
+    if not url.has_application_name:
+        server_settings = {"application_name": _name_process(), **server_settings}
     try:
         connection = await asyncpg.connect(
             url.dsn,
             timeout=url.connect_seconds or connect_seconds,
             command_timeout=answer_seconds,
+            server_settings=server_settings,
             **named,
         )
     except asyncpg.exceptions.ClientConfigurationError as error:
@@ -43,6 +50,11 @@ async def connect(
         )
     _set_options(connection, url)
     return connection
+
+
+def _name_process() -> str:
+    """Name this process in pg_stat_activity, where the doctor counts the processes."""
+    return f"{APPLICATION_PREFIX}{socket.gethostname()[:MAX_NAME_CHARACTERS]}-{os.getpid()}"
 
 
 def _set_options(connection: Any, url: PostgresqlUrl) -> None:  # noqa: ANN401 - as above

@@ -76,12 +76,13 @@ class PostgresqlUrl:
     """The DSN for asyncpg, and the settings that asyncpg does not read from it.
 
     `connect_seconds` is None if the URL does not set it. `socket_options` holds (level, option,
-    value).
+    value). `has_application_name`: the DSN names the sessions.
     """
 
     dsn: str = field(repr=False)
     connect_seconds: float | None
     socket_options: tuple[tuple[int, int, int], ...]
+    has_application_name: bool = False
 
 
 def parse_database_url(url: str) -> SqliteUrl | PostgresqlUrl:
@@ -178,6 +179,7 @@ def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
         # Zero means to wait forever; use the default limit instead.
         connect_seconds=float(connect_seconds) if connect_seconds else None,
         socket_options=tuple(_socket_options(numbers)),
+        has_application_name="application_name" in dsn_parameters,
     )
 
 

@@ -37,13 +37,19 @@ class ServiceState:
 
 async def load_service_state(connection: AsyncConnection, *, alive_since: datetime) -> ServiceState:
     """Load the state; leases are those of the oldest `MAX_MESSAGES` unfinished messages."""
-    # A new tenant has nothing to purge yet.
-    purged_at = select(func.min(purges.c.purged_at)).where(purges.c.purged_at > EPOCH)
     return ServiceState(
         workers=await _load_workers(connection, alive_since),
         database_bytes=await load_size_bytes(connection),
-        purged_at=(await connection.execute(purged_at)).scalar_one(),
+        purged_at=await load_oldest_purge(connection),
     )
+
+
+async def load_oldest_purge(connection: AsyncConnection) -> datetime | None:
+    """Load when the tenant was purged that was purged longest ago; None if none ever was."""
+    # A new tenant has nothing to purge yet.
+    query = select(func.min(purges.c.purged_at)).where(purges.c.purged_at > EPOCH)
+    purged_at: datetime | None = (await connection.execute(query)).scalar_one()
+    return purged_at
 
 
 async def _load_workers(connection: AsyncConnection, alive_since: datetime) -> list[LiveWorker]:

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -260,11 +261,13 @@ async def _migrate(url: str) -> None:
 
 
 @contextmanager
-def postgresql_server(*, is_durable: bool = False) -> Iterator[Server]:
+def postgresql_server(
+    *, is_durable: bool = False, changes: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Server]:
     """A server of one's own, gone with all its data when the block ends.
 
-    A durable one has its files where TMPDIR says, and calls fsync. Skips the test that asked for it
-    where there are no binaries.
+    A durable one has its files where TMPDIR says, and calls fsync. `changes` are settings that it
+    has otherwise. Skips the test that asked for it where there are no binaries.
     """
     found = binaries()
     if found is None:
@@ -277,7 +280,7 @@ def postgresql_server(*, is_durable: bool = False) -> Iterator[Server]:
         folder.chmod(0o755)
         account.own(folder)
         programs = _reachable(found, account, folder)
-        with _running(programs, account, folder, options) as server:
+        with _running(programs, account, folder, options | changes) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -27,6 +27,8 @@ OF_ONE_DATABASE: Final = {
     "db.copy": "COPY is PostgreSQL's",
     "db.engine": "connections, and NOTIFY and LISTEN of PostgreSQL",
     "db.clock": "SQLite has the clock of its machine",
+    "health.postgresql": "what PostgreSQL says about itself",
+    "health.sqlite": "what SQLite says about its file",
     "events.horizon": "PostgreSQL orders events by transactions, SQLite by numbers",
     "events.renumber": "transactions are PostgreSQL's",
     "migrations.migrate": "PostgreSQL is locked while it migrates",

@@ -1,0 +1,133 @@
+"""Check the database behind Heloise: what endangers it, slows it down or fills it."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.diagnostics.ehlo_advice import AdviceStatus
+from app.diagnostics.machine_findings import MAX_LISTED, Finding, format_age
+from app.diagnostics.postgresql_findings import format_bytes, judge_postgresql
+from app.domain.errors import Unavailable
+from app.domain.tenants.retention import Retention
+from app.store import retention as purging
+from app.store.db.clock import DatabaseClock
+from app.store.db.engine import Database
+from app.store.health.postgresql import load_postgresql_health
+from app.store.health.sqlite import SqliteHealth, load_sqlite_health
+
+CHECK_SECONDS: Final = 15.0
+MAX_TENANTS: Final = 100
+# Retention works through all tenants once an hour.
+RETENTION_SLACK: Final = timedelta(days=1)
+MIN_FREE_SHARE: Final = 0.1
+FULL_SHARE: Final = 0.01
+# SQLite writes its log back from 4 MB on, unless a reader holds it up.
+MAX_WAL_BYTES: Final = 256 * 1024 * 1024
+# SQLite's log is shared memory of one machine, and few of these keep locks:
+# https://www.sqlite.org/wal.html
+NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
+)
+FUSE: Final = "fuse"
+DURABLE_LEVELS: Final = ("full", "extra")
+
+
+async def check_health(
+    database: Database, *, default_retention: Retention, process_connections: int
+) -> list[Finding]:
+    """Check a database whose schema is current; never raises Unavailable.
+
+    A process opens at most `process_connections` to it.
+    """
+    clock = DatabaseClock(database)
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await clock.measure()
+            now = clock.now()
+            async with database.reading(is_analytic=True) as connection:
+                if (path := database.file_path) is None:
+                    postgresql = await load_postgresql_health(connection)
+                    findings = judge_postgresql(
+                        postgresql, process_connections=process_connections, now=now
+                    )
+                else:
+                    findings = judge_sqlite(await load_sqlite_health(connection, path))
+                overdue = await purging.load_overdue(
+                    connection,
+                    default=default_retention,
+                    before=now - RETENTION_SLACK,
+                    limit=MAX_TENANTS,
+                )
+    except (Unavailable, TimeoutError):
+        detail = "the database did not answer in time; run `heloise doctor` again"
+        return [Finding("database_health", AdviceStatus.WARN, detail)]
+    return [*findings, _judge_retention(overdue, now)]
+
+
+def judge_sqlite(health: SqliteHealth) -> list[Finding]:
+    """Judge a file of SQLite."""
+    return [
+        _judge_journal(health),
+        _judge_file_system(health),
+        _judge_disk(health),
+        _judge_wal(health),
+    ]
+
+
+def _judge_journal(health: SqliteHealth) -> Finding:
+    detail = f"journal_mode is {health.journal_mode}, synchronous is {health.synchronous}"
+    if health.synchronous not in DURABLE_LEVELS:
+        advice = f"{detail}: a crash loses accepted messages; restart Heloise, which sets it full"
+        return Finding("durability", AdviceStatus.FAIL, advice)
+    if health.journal_mode != "wal":
+        advice = (
+            f"{detail}: readers and writers wait for each other; move the file to a local file"
+            " system, and restart Heloise, which sets it wal"
+        )
+        return Finding("durability", AdviceStatus.WARN, advice)
+    return Finding("durability", AdviceStatus.OK, detail)
+
+
+def _judge_file_system(health: SqliteHealth) -> Finding:
+    name = health.file_system
+    if name is None:
+        detail = "this system does not say; keep the file on a local file system"
+        return Finding("file_system", AdviceStatus.OK, detail)
+    if name in NETWORK_FILE_SYSTEMS:
+        detail = (
+            f"{name} is a network file system, which can damage the file; move it to a local disk,"
+            " or use PostgreSQL"
+        )
+        return Finding("file_system", AdviceStatus.FAIL, detail)
+    if name.partition(".")[0] == FUSE:
+        detail = f"{name} may not keep SQLite's locks; move the file to a local disk"
+        return Finding("file_system", AdviceStatus.WARN, detail)
+    return Finding("file_system", AdviceStatus.OK, f"{name} is a local file system")
+
+
+def _judge_disk(health: SqliteHealth) -> Finding:
+    free, size = health.disk_free_bytes, health.disk_size_bytes
+    detail = f"{format_bytes(free)} of {format_bytes(size)} are free"
+    if free < MIN_FREE_SHARE * size:
+        status = AdviceStatus.FAIL if free < FULL_SHARE * size else AdviceStatus.WARN
+        advice = f"{detail}; enlarge the disk, or shorten HELOISE_CONTENT_RETENTION_DAYS"
+        return Finding("disk", status, advice)
+    return Finding("disk", AdviceStatus.OK, detail)
+
+
+def _judge_wal(health: SqliteHealth) -> Finding:
+    detail = f"the write-ahead log has {format_bytes(health.wal_bytes)}"
+    if health.wal_bytes > MAX_WAL_BYTES:
+        advice = f"{detail}: a reader holds it up; end other programs that read the file"
+        return Finding("write_ahead_log", AdviceStatus.WARN, advice)
+    return Finding("write_ahead_log", AdviceStatus.OK, detail)
+
+
+def _judge_retention(overdue: list[purging.Overdue], now: datetime) -> Finding:
+    if not overdue:
+        return Finding("retention", AdviceStatus.OK, "no message is past its retention")
+    late = ", ".join(
+        f"{tenant.tenant} by {format_age(now - tenant.since)}" for tenant in overdue[:MAX_LISTED]
+    )
+    detail = f"messages are still there past their retention, of {late}; run `heloise purge`"
+    return Finding("retention", AdviceStatus.WARN, detail)

@@ -1,0 +1,1 @@
+"""Measure how the database is: its settings, what holds it up, and how much room it has."""

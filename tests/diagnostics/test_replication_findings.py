@@ -1,0 +1,81 @@
+"""Replication slots and prepared transactions, which only a server of one's own allows."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+
+from app.diagnostics import postgresql_findings
+from app.diagnostics.ehlo_advice import AdviceStatus
+from app.store.db.engine import Database
+from tests.diagnostics.test_database_findings import findings, warns
+from tests.support.database.postgresql import Server, postgresql_server
+
+pytestmark = [
+    pytest.mark.postgresql,
+    pytest.mark.parametrize("backend", ["postgresql"], indirect=True),
+]
+CHANGES = {
+    "wal_level": "logical",
+    "max_wal_senders": "4",
+    "max_prepared_transactions": "2",
+    "fsync": "on",
+    "full_page_writes": "on",
+}
+
+
+@pytest.fixture(scope="module")
+def replicating() -> Iterator[Server]:
+    """A server that may be replicated, and keeps what it has committed."""
+    with postgresql_server(changes=CHANGES) as server:
+        yield server
+
+
+@pytest.fixture
+def migrated_url(backend: str, replicating: Server) -> Iterator[str]:  # noqa: ARG001 - it is PostgreSQL
+    """A database of that server."""
+    with replicating.migrated() as url:
+        yield url
+
+
+@pytest.fixture
+async def operator(migrated_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Another connection to it."""
+    connection = await asyncpg.connect(migrated_url)
+    yield connection
+    await connection.close()
+
+
+async def test_a_durable_server_is_ok(database: Database) -> None:
+    """Nothing is to do about it."""
+    found = await findings(database)
+    assert {finding.status for finding in found.values()} == {AdviceStatus.OK}
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        "pg_create_physical_replication_slot('east', true)",
+        "pg_create_logical_replication_slot('east', 'pgoutput')",
+    ],
+)
+async def test_a_slot_that_nobody_reads_is_told(
+    database: Database, operator: asyncpg.Connection, create: str
+) -> None:
+    """With what it keeps, and how to drop it."""
+    await operator.execute(f"SELECT {create}")
+    await operator.execute("CREATE TABLE filling AS SELECT generate_series(1, 10000)")
+    found = (await findings(database))["replication"]
+    await operator.execute("DROP TABLE filling; SELECT pg_drop_replication_slot('east')")
+    assert warns(found, "the slot east is not used", "of WAL", "pg_drop_replication_slot('east'")
+
+
+async def test_a_prepared_transaction_is_told(
+    database: Database, operator: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process has it, so nothing ends it but a command."""
+    await operator.execute("BEGIN; SELECT txid_current(); PREPARE TRANSACTION 'lost'")
+    monkeypatch.setattr(postgresql_findings, "MAX_TRANSACTION_SECONDS", 0)
+    found = (await findings(database))["old_transactions"]
+    await operator.execute("ROLLBACK PREPARED 'lost'")
+    assert warns(found, "lost (role heloise) is prepared", "ROLLBACK PREPARED 'lost'")
