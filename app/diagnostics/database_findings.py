@@ -29,7 +29,6 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
 )
 FUSE: Final = "fuse"
-DURABLE_LEVELS: Final = ("full", "extra")
 
 
 async def check_health(
@@ -76,7 +75,7 @@ def judge_sqlite(health: SqliteHealth) -> list[Finding]:
 
 def _judge_journal(health: SqliteHealth) -> Finding:
     detail = f"journal_mode is {health.journal_mode}, synchronous is {health.synchronous}"
-    if health.synchronous not in DURABLE_LEVELS:
+    if not health.is_durable:
         advice = f"{detail}: a crash loses accepted messages; restart Heloise, which sets it full"
         return Finding("durability", AdviceStatus.FAIL, advice)
     if health.journal_mode != "wal":

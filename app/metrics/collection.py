@@ -18,6 +18,7 @@ from app.domain.types import NewMessage
 from app.metrics import definitions as gauges
 from app.metrics.definitions import DATABASE_GAUGES, PROCESS_GAUGES, ProcessSeries
 from app.metrics.grouping import Grouping
+from app.metrics.health import HealthGauges
 from app.metrics.installation import Installation, Values
 from app.metrics.series import Families, Gauge, Labels, Rows, add_rows
 from app.metrics.sharing import SHARE_SECONDS, SharedCounts
@@ -64,6 +65,7 @@ class Metrics:
         self._clock = clock
         self._grouping = Grouping(by, max_groups)
         self._installation = Installation(database=database, grouping=self._grouping, lease=lease)
+        self._health = HealthGauges(database)
         self._shared = shared
         self._message_log = message_log
         self._series = ProcessSeries()
@@ -197,6 +199,8 @@ class Metrics:
     async def exposition(self) -> bytes:
         """Render everything in Prometheus' text format, whatever the database does."""
         values = await self._installation.load(self._clock.now())
+        if values.get(gauges.DATABASE_UP) == {(): 1}:
+            values |= await self._health.load(self._clock.now())
         counts, process_values = self._sum_processes()
         names = await self._load_names(values, counts)
         labels = self._grouping.labels

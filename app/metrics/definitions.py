@@ -148,6 +148,42 @@ DISK_SIZE: Final = Gauge(
 DISK_FREE: Final = Gauge(
     "heloise_database_disk_free_bytes", "Free space of the file system of SQLite's file."
 )
+# Of the database's health, read once a minute.
+DURABLE: Final = Gauge(
+    "heloise_database_durable", "1 if a commit survives a crash of the machine, else 0."
+)
+WAL_SIZE: Final = Gauge("heloise_database_wal_size_bytes", "Size of the write-ahead log.")
+TABLE_SIZE: Final = Gauge(
+    "heloise_database_table_size_bytes", "Size of a table of PostgreSQL with its indexes.", "table"
+)
+LIVE_ROWS: Final = Gauge(
+    "heloise_database_live_rows", "Estimated live rows of a table of PostgreSQL.", "table"
+)
+DEAD_ROWS: Final = Gauge(
+    "heloise_database_dead_rows", "Estimated dead rows of a table of PostgreSQL.", "table"
+)
+OLDEST_TRANSACTION: Final = Gauge(
+    "heloise_database_oldest_transaction_age_seconds",
+    "Age of the oldest open transaction in the database of PostgreSQL.",
+)
+REPLICATION_SLOTS: Final = Gauge(
+    "heloise_database_replication_slots", "Replication slots of PostgreSQL by state.", "state"
+)
+RETAINED_WAL: Final = Gauge(
+    "heloise_database_replication_slot_retained_bytes",
+    "WAL that the replication slot furthest behind retains.",
+)
+SERVER_CONNECTIONS: Final = Gauge(
+    "heloise_database_server_connections", "Connections of all programs to PostgreSQL."
+)
+SERVER_CONNECTIONS_LIMIT: Final = Gauge(
+    "heloise_database_server_connections_limit",
+    "Connections that PostgreSQL allows to the role of Heloise.",
+)
+OLDEST_PURGE: Final = Gauge(
+    "heloise_oldest_purge_age_seconds",
+    "Time since retention finished with the tenant that it purged longest ago.",
+)
 MESSAGES: Final = Gauge(
     "heloise_messages", "Unfinished messages by status.", "status", is_grouped=True
 )
@@ -174,6 +210,17 @@ DATABASE_GAUGES: Final = (
     DATABASE_SIZE,
     DISK_SIZE,
     DISK_FREE,
+    DURABLE,
+    WAL_SIZE,
+    TABLE_SIZE,
+    LIVE_ROWS,
+    DEAD_ROWS,
+    OLDEST_TRANSACTION,
+    REPLICATION_SLOTS,
+    RETAINED_WAL,
+    SERVER_CONNECTIONS,
+    SERVER_CONNECTIONS_LIMIT,
+    OLDEST_PURGE,
     MESSAGES,
     OLDEST_MESSAGE,
     PROFILES,

@@ -82,7 +82,7 @@ class Installation:
         values[gauges.WORKERS] = {(): await queries.count_workers(connection, since=since)}
         backlog = await queries.load_webhook_backlog(connection)
         values[gauges.WEBHOOK_BACKLOG] = {(): backlog.count}
-        values[gauges.WEBHOOK_LAG] = {(): _age_seconds(backlog.oldest_at, now)}
+        values[gauges.WEBHOOK_LAG] = {(): age_seconds(backlog.oldest_at, now)}
 
     async def _load_messages(self, connection: AsyncConnection, now: datetime) -> Values:
         depths = await queries.load_queue_depths(
@@ -97,7 +97,7 @@ class Installation:
             group = self.grouping.find(depth.tenant_id, depth.profile_id)
             labels = (depth.status.value, *group)
             counts[labels] = counts.get(labels, 0) + depth.count
-            ages[labels] = max(ages.get(labels, 0), _age_seconds(depth.oldest_at, now))
+            ages[labels] = max(ages.get(labels, 0), age_seconds(depth.oldest_at, now))
         return {gauges.MESSAGES: counts, gauges.OLDEST_MESSAGE: ages}
 
     async def _count_profiles(self, connection: AsyncConnection) -> Mapping[Labels, float]:
@@ -112,5 +112,6 @@ class Installation:
         return counts
 
 
-def _age_seconds(moment: datetime | None, now: datetime) -> float:
+def age_seconds(moment: datetime | None, now: datetime) -> float:
+    """Return how long ago a moment was; 0 without one."""
     return 0.0 if moment is None else max(0.0, (now - moment).total_seconds())

@@ -12,6 +12,7 @@ from app.domain.frozen_dataclass import frozen_dataclass
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
 SYNCHRONOUS: Final = ("off", "normal", "full", "extra")
+DURABLE_LEVELS: Final = ("full", "extra")
 _SELECT_JOURNAL_MODE: Final = text("PRAGMA journal_mode")
 _SELECT_SYNCHRONOUS: Final = text("PRAGMA synchronous")
 # The kernel writes spaces, tabs, line ends and backslashes so.
@@ -28,6 +29,11 @@ class SqliteHealth:
     wal_bytes: int
     disk_free_bytes: int
     disk_size_bytes: int
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether a commit survives a crash of the machine (invariant 1)."""
+        return self.synchronous in DURABLE_LEVELS
 
 
 async def load_sqlite_health(connection: AsyncConnection, path: Path) -> SqliteHealth:
