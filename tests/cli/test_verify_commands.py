@@ -132,7 +132,7 @@ SQLITE = ("durability", "file_system", "disk", "write_ahead_log", "retention")
 
 
 def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal, backend: str) -> None:
-    """It ends with 0 where nothing will fail; the tests' PostgreSQL would lose mail in a crash."""
+    """It exits with 0 if all is well. The PostgreSQL of the tests runs without fsync."""
     is_durable = backend == "sqlite"
     with served() as server:
         _profile(acme, server, "one")

@@ -32,18 +32,18 @@ SOUND = {
 
 
 async def findings(database: Database) -> dict[str, Finding]:
-    """What is found, by the check."""
+    """Return the findings by check."""
     found = await check_health(database, default_retention=YEAR, process_connections=21)
     return {finding.check: finding for finding in found}
 
 
 def warns(finding: Finding, *words: str) -> bool:
-    """Whether it is a warning with these words."""
+    """Return whether a finding is a warning with these words."""
     return finding.status is AdviceStatus.WARN and all(word in finding.detail for word in words)
 
 
 async def test_a_sound_database_is_ok(database: Database, backend: str) -> None:
-    """Each check says what it measured; the tests' PostgreSQL writes without fsync, and is told."""
+    """Each check says what it measured. The PostgreSQL of the tests runs without fsync."""
     found = await findings(database)
     assert set(found) == SOUND[backend]
     faults = {check for check, finding in found.items() if finding.status is not AdviceStatus.OK}
@@ -55,8 +55,8 @@ async def test_a_sound_database_is_ok(database: Database, backend: str) -> None:
 
 
 @pytest.mark.parametrize("days", [366, 368])
-async def test_messages_past_their_retention_are_told(database: Database, days: int) -> None:
-    """With the tenant and since when, a day after their time: upkeep comes round once an hour."""
+async def test_messages_past_their_retention_are_reported(database: Database, days: int) -> None:
+    """The finding names the tenant, a day after the time: retention runs once an hour."""
     profile = await made_profile(database, await made_tenant(database))
     created_at = datetime.now(UTC) - days * DAY + timedelta(hours=1)
     await queued_message(database, profile, created_at=created_at)
@@ -72,8 +72,8 @@ async def test_messages_past_their_retention_are_told(database: Database, days: 
 
 
 @pytest.mark.one_database
-async def test_a_log_that_a_reader_holds_up_is_told(database: Database) -> None:
-    """SQLite's own limit is 4 MB."""
+async def test_a_log_that_a_reader_holds_up_is_reported(database: Database) -> None:
+    """SQLite usually keeps it at 4 MB."""
     path = database.file_path
     assert path is not None
     async with database.transaction() as connection:
@@ -83,7 +83,7 @@ async def test_a_log_that_a_reader_holds_up_is_told(database: Database) -> None:
 
 
 def judged(**changes: Any) -> dict[str, Finding]:
-    """What is found of a sound file with these changes."""
+    """Return the findings for a sound file with these changes."""
     health = SqliteHealth(
         journal_mode="wal",
         synchronous="full",
@@ -111,10 +111,10 @@ def judged(**changes: Any) -> dict[str, Finding]:
         ({"disk_free_bytes": 0}, "disk", "failed"),
     ],
 )
-def test_files_that_are_badly_kept_are_told(
+def test_files_that_are_badly_kept_are_reported(
     changes: dict[str, Any], check: str, status: str
 ) -> None:
-    """A loss is a failure, a slow or doubtful place a warning."""
+    """What loses mail fails; what is slow or doubtful warns."""
     assert judged(**changes)[check].status == status
 
 
@@ -138,7 +138,7 @@ MOUNTS = """\
     ],
 )
 def test_the_file_system_is_that_of_the_nearest_mount(path: str, file_system: str) -> None:
-    """Of two at one place, the later one."""
+    """If two are mounted at one place, the later one counts."""
     assert find_file_system(Path(path), MOUNTS) == file_system
 
 
@@ -147,5 +147,5 @@ def test_the_file_system_is_that_of_the_nearest_mount(path: str, file_system: st
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (2.5e9, "2.5 GB"), (3e15, "3.0 PB")],
 )
 def test_sizes_are_shown_with_a_unit(size: float, shown: str) -> None:
-    """Of a thousand each."""
+    """Units are steps of a thousand."""
     assert format_bytes(size) == shown

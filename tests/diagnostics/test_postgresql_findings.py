@@ -27,7 +27,7 @@ DAY = timedelta(days=1)
 
 
 async def fresh_findings(url: str) -> dict[str, Finding]:
-    """The same through connections that are opened now."""
+    """Return the findings over new connections."""
     database = Database(url)
     try:
         return await findings(database)
@@ -37,7 +37,7 @@ async def fresh_findings(url: str) -> dict[str, Finding]:
 
 @asynccontextmanager
 async def altered(url: str, do: str, undo: str) -> AsyncIterator[asyncpg.Connection]:
-    """While the block runs, the server is as a statement made it."""
+    """Change the server for the time of the block."""
     connection = await asyncpg.connect(url)
     name = f'"{make_url(url).database}"'
     try:
@@ -49,13 +49,13 @@ async def altered(url: str, do: str, undo: str) -> AsyncIterator[asyncpg.Connect
 
 
 async def load_health(database: Database) -> PostgresqlHealth:
-    """What the server says."""
+    """Measure the server."""
     async with database.reading(is_analytic=True) as connection:
         return await load_postgresql_health(connection)
 
 
 def judge(health: PostgresqlHealth, now: datetime = NOW) -> dict[str, Finding]:
-    """What is found of that, by the check."""
+    """Return the findings for a measurement, by check."""
     found = judge_postgresql(health, process_connections=21, now=now)
     return {finding.check: finding for finding in found}
 
@@ -95,7 +95,7 @@ async def test_an_old_transaction_is_named(
         await connection.close()
 
 
-async def test_what_the_role_may_not_see_is_told(migrated_url: str) -> None:
+async def test_what_the_role_may_not_see_is_reported(migrated_url: str) -> None:
     """The finding is not `ok`, and says which right is missing."""
     other = await asyncpg.connect(migrated_url)
     url = make_url(migrated_url).set(username="narrow", password="narrow")
@@ -114,7 +114,7 @@ async def test_what_the_role_may_not_see_is_told(migrated_url: str) -> None:
         await other.close()
 
 
-async def test_autovacuum_that_is_off_is_told(database: Database, migrated_url: str) -> None:
+async def test_autovacuum_that_is_off_is_reported(database: Database, migrated_url: str) -> None:
     """It may be off for the server or for one table."""
     off = "ALTER TABLE recipients SET (autovacuum_enabled = off)"
     on = "ALTER TABLE recipients RESET (autovacuum_enabled)"
@@ -132,7 +132,7 @@ async def test_autovacuum_that_is_off_is_told(database: Database, migrated_url: 
     await _reload(migrated_url)
 
 
-async def test_dead_rows_that_nobody_vacuums_are_told(
+async def test_dead_rows_that_nobody_vacuums_are_reported(
     database: Database, migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The finding counts them by table; a few dead rows are no fault."""
@@ -162,10 +162,10 @@ async def test_dead_rows_that_nobody_vacuums_are_told(
         await connection.execute("ALTER TABLE audit_log RESET (autovacuum_enabled)")
 
 
-async def test_pools_that_may_need_more_than_the_server_allows_are_told(
+async def test_pools_that_may_need_more_than_the_server_allows_are_reported(
     database: Database, migrated_url: str
 ) -> None:
-    """Each other process of Heloise counts, by the name of its sessions."""
+    """The names of the sessions tell the processes apart."""
     few, all_ = (f"ALTER DATABASE {{name}} CONNECTION LIMIT {limit}" for limit in (20, -1))
     named = {"application_name": "heloise-other-1"}
     async with altered(migrated_url, few, all_):
@@ -178,7 +178,7 @@ async def test_pools_that_may_need_more_than_the_server_allows_are_told(
     assert warns(found, "of 20 connections", "1 processes of Heloise may open 21")
 
 
-async def test_another_order_of_text_is_told(database: Database, migrated_url: str) -> None:
+async def test_another_order_of_text_is_reported(database: Database, migrated_url: str) -> None:
     """An upgrade of the operating system can change the order below the indexes."""
     old = "UPDATE pg_database SET datcollversion = '0' WHERE datname = current_database()"
     now = "UPDATE pg_database SET datcollversion = NULL WHERE datname = current_database()"
@@ -186,7 +186,7 @@ async def test_another_order_of_text_is_told(database: Database, migrated_url: s
         assert warns((await findings(database))["encoding"], "REINDEX")
 
 
-async def test_versions_without_fixes_are_told(database: Database) -> None:
+async def test_versions_without_fixes_are_reported(database: Database) -> None:
     """The calendar decides; a version that is newer than the table is no fault."""
     health = await load_health(database)
     for number, today, is_ok in [
@@ -201,14 +201,14 @@ async def test_versions_without_fixes_are_told(database: Database) -> None:
         assert (found.status is AdviceStatus.OK) is is_ok, found
 
 
-async def test_a_standby_that_holds_vacuum_back_is_told(database: Database) -> None:
+async def test_a_standby_that_holds_vacuum_back_is_reported(database: Database) -> None:
     """Its feedback keeps dead rows for its queries."""
     standby = Standby(name="east", held_transactions=2_000_000)
     health = replace(await load_health(database), standbys=[standby])
     assert warns(judge(health)["replication"], "east holds VACUUM back", "hot_standby_feedback")
 
 
-async def test_a_database_that_answers_late_is_told(
+async def test_a_database_that_answers_late_is_reported(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is a warning, and the doctor goes on."""

@@ -1,4 +1,4 @@
-"""Replication slots and prepared transactions, which only a server of one's own allows."""
+"""Replication slots and prepared transactions, on a server that allows them."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -26,28 +26,28 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def replicating() -> Iterator[Server]:
-    """A server that may be replicated, and keeps what it has committed."""
+    """Start a durable server that allows replication."""
     with postgresql_server(changes=CHANGES) as server:
         yield server
 
 
 @pytest.fixture
 def migrated_url(backend: str, replicating: Server) -> Iterator[str]:  # noqa: ARG001 - it is PostgreSQL
-    """A database of that server."""
+    """Return the URL of a migrated database on that server."""
     with replicating.migrated() as url:
         yield url
 
 
 @pytest.fixture
 async def operator(migrated_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Another connection to it."""
+    """Open another connection to the database."""
     connection = await asyncpg.connect(migrated_url)
     yield connection
     await connection.close()
 
 
 async def test_a_durable_server_is_ok(database: Database) -> None:
-    """Nothing is to do about it."""
+    """Every check is `ok`."""
     found = await findings(database)
     assert {finding.status for finding in found.values()} == {AdviceStatus.OK}
 
@@ -59,10 +59,10 @@ async def test_a_durable_server_is_ok(database: Database) -> None:
         "pg_create_logical_replication_slot('east', 'pgoutput')",
     ],
 )
-async def test_a_slot_that_nobody_reads_is_told(
+async def test_a_slot_that_nobody_reads_is_reported(
     database: Database, operator: asyncpg.Connection, create: str
 ) -> None:
-    """With what it keeps, and how to drop it."""
+    """The finding says how much WAL it keeps, and how to drop it."""
     await operator.execute(f"SELECT {create}")
     await operator.execute("CREATE TABLE filling AS SELECT generate_series(1, 10000)")
     found = (await findings(database))["replication"]
@@ -70,10 +70,10 @@ async def test_a_slot_that_nobody_reads_is_told(
     assert warns(found, "the slot east is not used", "of WAL", "pg_drop_replication_slot('east'")
 
 
-async def test_a_prepared_transaction_is_told(
+async def test_a_prepared_transaction_is_reported(
     database: Database, operator: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No process has it, so nothing ends it but a command."""
+    """It has no process, so only a command ends it."""
     await operator.execute("BEGIN; SELECT txid_current(); PREPARE TRANSACTION 'lost'")
     monkeypatch.setattr(postgresql_findings, "MAX_TRANSACTION_SECONDS", 0)
     found = (await findings(database))["old_transactions"]

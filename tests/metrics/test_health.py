@@ -30,7 +30,7 @@ POSTGRESQL = {
 
 
 async def test_each_database_has_its_gauges(database: Database) -> None:
-    """The tests' PostgreSQL runs without fsync, so it is not durable."""
+    """The PostgreSQL of the tests runs without fsync, so it is not durable."""
     await made_tenant(database)
     async with database.transaction() as connection:
         await connection.execute(update(purges).values(purged_at=NOW - timedelta(hours=2)))
@@ -60,7 +60,7 @@ async def test_a_minute_passes_between_two_readings(database: Database) -> None:
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 @pytest.mark.postgresql
 async def test_an_old_transaction_has_an_age(database: Database, migrated_url: str) -> None:
-    """Another session's counts, and not the one that reads."""
+    """The session that reads does not count."""
     connection = await asyncpg.connect(migrated_url)
     try:
         await connection.execute("BEGIN")
@@ -74,7 +74,7 @@ async def test_an_old_transaction_has_an_age(database: Database, migrated_url: s
 
 
 async def test_the_database_is_up_though_its_health_cannot_be_read(database: Database) -> None:
-    """A scrape says so, and leaves the gauges out."""
+    """A scrape reports it as up, and leaves these gauges out."""
     async with database.transaction() as connection:
         await connection.execute(text("ALTER TABLE purges RENAME TO former_purges"))
     try:
