@@ -56,7 +56,8 @@ class Handover(Protocol):
 class Committer:
     """Stores messages: at once when idle, otherwise with all that wait meanwhile.
 
-    It never waits to fill a group: while one commits, the next one fills.
+    While one group commits, the next one fills, and then waits for turns of the event loop as long
+    as each brings more messages.
     """
 
     def __init__(
@@ -140,7 +141,19 @@ class Committer:
 
     async def _run(self) -> None:
         while True:  # keep no reference to a message while idle
-            await self._commit_with_others(await self._queue.get())
+            first = await self._queue.get()
+            await self._let_fill()
+            await self._commit_with_others(first)
+
+    async def _let_fill(self) -> None:
+        """Wait for a turn of the event loop that brings no more messages.
+
+        Otherwise the first message that wakes the committer would be a group by itself.
+        """
+        size = -1
+        while size < self._queue.qsize() < MAX_GROUP:
+            size = self._queue.qsize()
+            await asyncio.sleep(0)
 
     async def _commit_with_others(self, first: list[_Entry]) -> None:
         """Store the first messages with all others that fit into one group."""

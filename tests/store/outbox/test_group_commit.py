@@ -1,4 +1,6 @@
-"""One message that cannot be stored keeps out no others, but those of its unit."""
+"""A group has what arrives together; one message that cannot be stored fails only its unit."""
+
+import asyncio
 
 from app.accept.batch import Submission
 from app.accept.group_commit import Committer
@@ -35,3 +37,28 @@ async def test_a_unit_with_a_message_that_cannot_be_stored_is_not_stored(
             for message in (alone, before, after)
         ]
     assert stored == [True, False, False]
+
+
+class _GroupMetrics(Metrics):
+    """Metrics that keep the sizes of the groups."""
+
+    def __init__(self, database: Database, clock: HandClock) -> None:
+        super().__init__(database, clock)
+        self.sizes: list[int] = []
+
+    def record_group(self, work: str, size: int) -> None:
+        super().record_group(work, size)
+        self.sizes.append(size)
+
+
+async def test_messages_that_arrive_turn_by_turn_are_stored_together(database: Database) -> None:
+    """The first one wakes an idle committer, and would otherwise be a group by itself."""
+    clock = HandClock(NOW)
+    profile = await made_profile(database, await made_tenant(database))
+    metrics = _GroupMetrics(database, clock)
+    committer = Committer(database, metrics, now=clock.now)
+    async with committer.running(), asyncio.TaskGroup() as callers:
+        for _ in range(5):
+            callers.create_task(committer.accept(Submission(a_message(profile))))
+            await asyncio.sleep(0)
+    assert metrics.sizes == [5]
