@@ -1,7 +1,7 @@
-"""Limit the time and size of request headers in uvicorn's HTTP protocol."""
+"""Limit request headers in uvicorn's HTTP protocol, and send each response in one system call."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -14,6 +14,40 @@ MAX_FIELDS: Final = 100
 MAX_PIPELINED: Final = 32
 TOO_LARGE: Final = f"The request's header has more than {MAX_HEADER_BYTES} bytes."
 TOO_MANY: Final = f"The request's header has more than {MAX_FIELDS} fields."
+
+
+class _Writer:
+    """A transport that sends a first piece together with the next one of the same turn.
+
+    uvicorn writes the header of a response, then its body: two system calls cost more than all that
+    uvicorn does for the response. Does not wait for a third piece, so that a large body meets the
+    transport's flow control.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._unsent: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._unsent is None:
+            self._unsent = data
+            self._loop.call_soon(self._flush)
+        else:
+            unsent, self._unsent = self._unsent, None
+            self._transport.writelines((unsent, data))
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, None
+        if unsent is not None and not self._transport.is_closing():
+            self._transport.write(unsent)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -32,7 +66,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(_Writer(transport, self.loop))  # type: ignore[arg-type]
         self._expect_header()
 
     def connection_lost(self, exc: Exception | None) -> None:

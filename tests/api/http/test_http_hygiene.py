@@ -142,3 +142,14 @@ async def test_admin_operations_can_be_served_apart(inside: Api) -> None:
     document = (await inside.nobody("GET", "/openapi.json")).json()
     assert "/admin/tenants" in document["paths"]
     assert "/tenants" not in document["paths"]
+
+
+async def test_a_response_arrives_in_one_piece(acme: Caller) -> None:
+    """Its header and body are one write: a second one costs both sides a system call."""
+    url = urlsplit(str(acme.http.base_url))
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: heloise.test\r\n\r\n")
+    header, _, body = (await reader.read(65_536)).partition(b"\r\n\r\n")
+    writer.close()
+    assert header.startswith(b"HTTP/1.1 200 OK")
+    assert len(body) == int(re.findall(rb"content-length: (\d+)", header)[0])
