@@ -154,6 +154,7 @@ def make_engine(
             tokens=parts.tokens,
         ),
         machine=parts.hostname,
+        keeps_delivered_transcripts=settings.transcripts == "all",
         transcript_retention=timedelta(days=settings.transcript_retention_days),
         audit_retention=timedelta(days=settings.audit_retention_days),
         submission_retention=timedelta(days=settings.submission_log_days),

@@ -44,6 +44,7 @@ class EngineConfig:
     network: Network
     configs: LaneConfigFactory
     machine: str
+    keeps_delivered_transcripts: bool
     transcript_retention: timedelta
     audit_retention: timedelta
     submission_retention: timedelta
@@ -96,6 +97,7 @@ class Engine:
             worker=self.worker_id,
             now=clock.now,
             keeps_transcripts=bool(config.transcript_retention),
+            keeps_delivered=config.keeps_delivered_transcripts,
         )
         parts = EngineParts(
             database=database,

@@ -18,11 +18,15 @@ from app.store.outbox.queries import ClaimedMessage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """Builds the rows of one worker, with transcripts if the service keeps them."""
+    """Builds the rows of one worker, with the transcripts that the service keeps.
+
+    These are all, none, or those of attempts that did not deliver to every recipient.
+    """
 
     worker: str
     now: Callable[[], datetime]
     keeps_transcripts: bool = True
+    keeps_delivered: bool = True
 
     def build_row(
         self,
@@ -70,9 +74,16 @@ class Recorder:
             ],
             "provider_message_id": _read_provider_message_id(message, main),
             "transcript": transcript.text
-            if transcript is not None and self.keeps_transcripts
+            if transcript is not None and self._keeps_transcript(result)
             else None,
         }
+
+    def _keeps_transcript(self, result: TransactionResult) -> bool:
+        if not self.keeps_transcripts or self.keeps_delivered:
+            return self.keeps_transcripts
+        return result.fault is not None or any(
+            outcome.verdict is not Verdict.DELIVERED for outcome in result.outcomes.values()
+        )
 
     def build_takeover_row(self, message: ClaimedMessage) -> Mapping[str, Any]:
         """Build the row of an attempt whose worker stopped: its outcome is unknown."""

@@ -489,6 +489,11 @@ class Settings(BaseSettings):
         le=600,
         description="How long Heloise waits for PostgreSQL before it treats it as unavailable.",
     )
+    transcripts: Annotated[Literal["all", "failures"], LOWER] = Field(
+        "all",
+        description="Which attempts keep their SMTP dialogue: `all`, or only `failures`, those that"
+        " did not deliver to every recipient.",
+    )
     transcript_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
         7,
         ge=0,

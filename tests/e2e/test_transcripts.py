@@ -155,6 +155,21 @@ async def test_old_dialogues_are_forgotten_and_young_ones_kept(
     assert len(await acme.attempts(message)) == 1
 
 
+async def test_only_failures_keep_their_dialogue_where_that_is_set(start: Start) -> None:
+    """One refused recipient is a failure; a message that every recipient gets is none."""
+    script = {"rcpt": ["250 2.1.5 OK", "550 5.1.1 no such user", "250 2.1.5 OK"]}
+    async with SmtpServer(script) as server:
+        acme = await (await start(transcripts="failures")).tenant()
+        await acme.profile("main", server.port)
+        refused = await acme.send([ANN, "bob@example.org"])
+        await acme.message(refused, status="partially_sent")
+        sent = await acme.send()
+        await acme.message(sent, status="sent")
+        [transcript] = await transcripts(acme, refused)
+        assert "550 5.1.1 no such user" in said(transcript, "server")
+        assert await transcripts(acme, sent) == [None]
+
+
 async def test_with_a_retention_of_none_nothing_is_written(
     start: Start, server: SmtpServer, migrated_url: str
 ) -> None:

@@ -325,7 +325,8 @@ class AttemptRead(ResponseModel):
     recipients: list[AttemptRecipient] = Field(description="The outcome of each recipient.")
     transcript: list[TranscriptLine] | None = Field(
         description="The dialogue without credentials and content. Null without"
-        " `?transcript=true`, and after HELOISE_TRANSCRIPT_RETENTION_DAYS."
+        " `?transcript=true`, after HELOISE_TRANSCRIPT_RETENTION_DAYS, and with"
+        " HELOISE_TRANSCRIPTS=failures for an attempt that delivered to every recipient."
     )
 
     @classmethod
