@@ -42,7 +42,14 @@ from app.domain.types import MessageSource, NamedAddress, RecipientKind, Recipie
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.db.observer import note_finished
-from app.store.tables.core import message_contents, message_tags, messages, profiles, recipients
+from app.store.tables.core import (
+    is_of_tenant,
+    message_contents,
+    message_tags,
+    messages,
+    profiles,
+    recipients,
+)
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 
 LAST_NUMBER: Final = 2**63 - 1
@@ -210,7 +217,7 @@ async def page(
     if start.transaction_id > end.transaction_id:  # read in another cluster: see renumber
         start = Position(0, start.number)
     query = (
-        _QUERY.where(events.c.tenant_id == tenant_id, is_after(start), is_up_to(end))
+        _QUERY.where(is_after(start), is_up_to(end))
         .order_by(events.c.transaction_id, events.c.number)
         .limit(limit)
     )
@@ -218,8 +225,12 @@ async def page(
         query = query.where(events.c.type.in_(types))
     if profile_ids is not None:
         query = query.where(events.c.profile_id.in_(profile_ids))
-    if message_id is not None:
-        query = query.where(events.c.message_id == message_id)
+    if message_id is None:
+        query = query.where(events.c.tenant_id == tenant_id)
+    else:
+        query = query.where(
+            events.c.message_id == message_id, is_of_tenant(events.c.tenant_id, tenant_id)
+        )
     if created_after is not None:
         query = query.where(events.c.created_at > created_after)
     items = await _load_events(connection, query)

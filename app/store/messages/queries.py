@@ -43,6 +43,7 @@ from app.store.tables.core import (
     UNFINISHED,
     attempt_transcripts,
     has_address,
+    is_of_tenant,
     message_contents,
     message_tags,
     messages,
@@ -222,7 +223,7 @@ def _build_query(
     query, key = _build_id_query(tenant_id, message_filter)
     of_message = list[ColumnElement[bool] | TextClause]()
     if key is message_contents.c.message_id:  # which knows no tenant
-        of_message.append(_is_of_tenant(messages.c.tenant_id, tenant_id))
+        of_message.append(is_of_tenant(messages.c.tenant_id, tenant_id))
     of_message += _build_row_conditions(message_filter, now)
     if key is messages.c.id:  # other queries use another index
         of_message += _partial(message_filter)
@@ -476,7 +477,7 @@ async def _load_recipients(
 ) -> dict[str, list[RowMapping]]:
     query = (
         select(recipients)
-        .where(_is_of_tenant(recipients.c.tenant_id, tenant_id), recipients.c.message_id.in_(ids))
+        .where(is_of_tenant(recipients.c.tenant_id, tenant_id), recipients.c.message_id.in_(ids))
         .order_by(recipients.c.message_id, recipients.c.position)
     )
     return _group_by_message((await connection.execute(query)).mappings())
@@ -488,16 +489,11 @@ async def _load_tags(
     query = (
         select(message_tags.c.message_id, message_tags.c.tag)
         .where(
-            _is_of_tenant(message_tags.c.tenant_id, tenant_id), message_tags.c.message_id.in_(ids)
+            is_of_tenant(message_tags.c.tenant_id, tenant_id), message_tags.c.message_id.in_(ids)
         )
         .order_by(message_tags.c.message_id)
     )
     return _group_by_message((await connection.execute(query)).mappings())
-
-
-def _is_of_tenant(column: ColumnElement[str], tenant_id: str) -> ColumnElement[bool]:
-    """Build the tenant's condition without index: SQLite would read all its rows by it."""
-    return column.concat("") == tenant_id
 
 
 def _group_by_message(rows: Iterable[RowMapping]) -> dict[str, list[RowMapping]]:

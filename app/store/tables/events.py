@@ -47,7 +47,7 @@ events = Table(
     Column("created_at", Instant, nullable=False),
     Index("uq_events_id", "id", unique=True),
     Index("ix_events_order", "tenant_id", "transaction_id", "number"),
-    Index("ix_events_message", "message_id", "tenant_id", "transaction_id", "number"),
+    Index("ix_events_message", "message_id", "transaction_id", "number"),
     sqlite_autoincrement=True,
 )
 

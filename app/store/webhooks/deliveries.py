@@ -36,6 +36,7 @@ from app.domain.webhooks import (
 from app.store import events as event_rows
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row
+from app.store.tables.core import is_of_tenant
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 from app.store.webhooks.queries import build_webhook
 
@@ -236,7 +237,7 @@ async def _find_repeated_deferrals(
     earlier_events = events.alias("earlier")
     has_earlier = exists().where(
         earlier_events.c.message_id == events.c.message_id,
-        earlier_events.c.tenant_id == events.c.tenant_id,
+        is_of_tenant(earlier_events.c.tenant_id, events.c.tenant_id),
         earlier_events.c.position == events.c.position,
         earlier_events.c.type == events.c.type,
         # A sum has no index: on a new database that of the numbers would seem as good.
@@ -535,7 +536,7 @@ async def page(
         query = query.where(table.c.webhook_id == webhook_id)
     if message_id is not None:
         query = query.join(events, events.c.number == table.c.event_number).where(
-            events.c.message_id == message_id, events.c.tenant_id == tenant_id
+            events.c.message_id == message_id, is_of_tenant(events.c.tenant_id, tenant_id)
         )
     if statuses:
         query = query.where(table.c.status.in_([status.value for status in statuses]))

@@ -354,6 +354,39 @@ async def test_what_is_read_of_a_page_goes_by_its_messages(
             assert "(tenant_id=?)" not in found
 
 
+async def test_what_belongs_to_a_message_goes_by_its_id(
+    database: Database, profile: Profile
+) -> None:
+    """Attempts and tags are found by the message, and a message by the Message-ID of its caller."""
+    async with database.transaction() as connection:
+        [message_id, *_] = await messages.list_ids(
+            connection, tenant_id=profile.tenant_id, limit=1, now=NOW
+        )
+        with noted() as statements:
+            await messages.list_attempts(
+                connection,
+                tenant_id=profile.tenant_id,
+                message_id=message_id,
+                limit=51,
+                after=None,
+            )
+            await messages.get(connection, tenant_id=profile.tenant_id, message_id=message_id)
+            await messages.page(
+                connection,
+                tenant_id=profile.tenant_id,
+                limit=51,
+                now=NOW,
+                message_filter=messages.MessageFilter(message_id="<a@example.com>"),
+            )
+        plans = [await plan(connection, statement) for statement in statements]
+    for index in (
+        "ix_attempts_message",
+        "ix_message_tags_message",
+        "ix_message_contents_given_message_id",
+    ):
+        assert any(index in found for found in plans), (index, plans)
+
+
 async def test_a_renewal_goes_by_the_ids_of_messages(database: Database, profile: Profile) -> None:
     """However many others there are."""
     claimed = await leased_messages(database, profile, owner="wrk_1")
