@@ -27,8 +27,9 @@ def dev(
 ) -> None:
     """Run the API, delivery and an SMTP inbox on this machine.
 
-    The API also accepts messages over SMTP. The first start creates a tenant, a key and two
-    profiles. Each start prints a request and SMTP settings to paste.
+    The API also accepts messages over SMTP. The first start creates a tenant, a key and three
+    profiles. One of them, practice, lets you see in the console what a refused EHLO name does; it
+    works until you ask for that. Each start prints a request and SMTP settings to paste.
     """
     load_settings()
     development.main(

@@ -46,6 +46,7 @@ class Screen:
             ("inbox", f"{self._url}/inbox{self._key}, by SMTP on {LOOPBACK}:{self._smtp_port}"),
             ("tenant", start.tenant.slug),
             *(("profile", self._describe_profile(profile)) for profile in start.profiles),
+            ("practice", "click “See a refused EHLO name” in the console, and mend it by clicks"),
             ("key", start.keys.api_key),
             ("admin key", start.keys.admin_key),
             ("data folder", str(self._data_folder)),

@@ -12,6 +12,7 @@ from tests.support.browser import window
 from tests.support.dev_process import Dev, developing
 from tests.support.terminal import Terminal
 
+NAME = "mail.dev.example"  # of another profile, which the doctor recommends
 HOSTILE = "<script>fetch('http://192.0.2.1/')</script><img src=http://192.0.2.1/x>"
 
 
@@ -54,6 +55,31 @@ async def test_the_inbox_shows_mails_as_they_arrive(dev: Dev, browser: Path) -> 
         assert (await asyncio.to_thread(Path(await download.path()).read_bytes)) == b"hi"
         await page.get_by_role("link", name="Source").click()
         await expect(page.locator("body")).to_contain_text("Subject:")
+        assert opened.requests_to_others(dev.url) == []
+
+
+async def test_a_refused_name_is_mended_by_clicks_alone(dev: Dev, browser: Path) -> None:
+    """From the first page to the inbox: why the message waits, the doctor's name, and the mail."""
+    async with window(browser) as opened:
+        page = opened.page
+        await page.goto(f"{dev.url}/")
+        await page.get_by_role("link", name="Inbox").click()
+        await page.get_by_role("button", name="See a refused EHLO name").click()
+        await expect(page.get_by_text("<app.invalid>: Helo command rejected").first).to_be_visible()
+        await expect(page.locator(".waiting").first).to_contain_text("profile failing")
+        await page.get_by_role("link", name="practice", exact=True).click()
+        await page.get_by_role("button", name="Verify").click()
+        await expect(page.get_by_text("Recommended:")).to_contain_text(NAME)
+        trial = page.get_by_role("row", name=f"{NAME} ").first
+        await trial.get_by_role("button", name="Use this name").click()
+        await expect(page.locator("#health").get_by_text("active", exact=True)).to_be_visible()
+        await page.get_by_role("link", name="Inbox").click()
+        row = page.get_by_role("row", name="Practice: a refused EHLO name")
+        await expect(row).to_contain_text(NAME)
+        await page.get_by_role("link", name="Messages", exact=True).click()
+        sent = page.get_by_role("row", name="Practice: a refused EHLO name")
+        await expect(sent.get_by_text("sent", exact=True)).to_be_visible()
+        assert opened.errors == []
         assert opened.requests_to_others(dev.url) == []
 
 

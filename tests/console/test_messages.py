@@ -24,7 +24,7 @@ TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 async def test_the_list_is_live(console: Console, acme: Tenant) -> None:
     """A message and its state appear by themselves; a hidden page waits, a failure changes none."""
     await console.sign_in(acme)
-    await expect(console.page.get_by_text("No message matches.")).to_be_visible()
+    await expect(console.page.get_by_text("There is no message yet.")).to_be_visible()
     async with SmtpServer() as server:
         await acme.profile("main", server.port)
         await acme.send(subject="Your receipt", profile="main")

@@ -16,7 +16,7 @@ async def test_a_key_signs_in_and_out(console: Console, acme: Tenant) -> None:
     """The first page of a tenant's key is its messages; signed out, its cookie is worth nothing."""
     await console.sign_in(acme)
     await expect(console.page).to_have_url(f"{console.url}/console/t/acme/messages")
-    await expect(console.page.get_by_text("No message matches.")).to_be_visible()
+    await expect(console.page.get_by_text("There is no message yet.")).to_be_visible()
     [cookie] = await console.window.context.cookies()
     assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (True, True, "Strict")
     await console.page.get_by_role("button", name="Sign out").click()

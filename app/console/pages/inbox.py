@@ -1,10 +1,20 @@
-"""Show the mails that the inbox of `heloise dev` captured."""
+"""Show the mails that the inbox of `heloise dev` captured, and what a refused EHLO name does."""
 
 from typing import Any, Final
 
 from app.console.page import Visit
 from app.console.sandbox import respond_with_html
 from app.domain.types import Scope
+
+# A profile of `heloise dev`, and an EHLO name that its inbox refuses.
+PRACTICE_PROFILE: Final = "practice"
+REFUSED_NAME: Final = "app.invalid"
+PRACTICE_MESSAGE: Final = {
+    "profile": PRACTICE_PROFILE,
+    "to": ["ann@example.org"],
+    "subject": "Practice: a refused EHLO name",
+    "text": "This message waited until the profile had a name that the server accepts.",
+}
 
 
 async def list_mails(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
@@ -43,12 +53,24 @@ async def download_file(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     return visit.api.forward(f"{_path(visit)}/files/{visit.request.path_params['number']}")
 
 
+async def refuse_ehlo_name(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+    """Give a profile a name that the inbox refuses, and send a message, which then waits."""
+    await visit.api.call("PATCH", f"/profiles/{PRACTICE_PROFILE}", body={"ehlo_name": REFUSED_NAME})
+    message = await visit.api.call("POST", "/messages", body=PRACTICE_MESSAGE)
+    notice = (
+        f"The profile {PRACTICE_PROFILE} now says {REFUSED_NAME}. See below why this message waits;"
+        " then open its profile, and verify it."
+    )
+    return visit.redirect(f"/messages/{message['id']}", notice)
+
+
 def _path(visit: Visit) -> str:
     return f"/inbox/{visit.request.path_params['mail']}"
 
 
 PAGES: Final = (
     ("GET", "/t/{tenant}/inbox", list_mails),
+    ("POST", "/t/{tenant}/inbox/practice", refuse_ehlo_name),
     ("GET", "/t/{tenant}/inbox/{mail}", show_mail),
     ("GET", "/t/{tenant}/inbox/{mail}/html", show_html),
     ("GET", "/t/{tenant}/inbox/{mail}/source", show_source),
