@@ -53,7 +53,8 @@ class Webhook:
     """A URL that receives a tenant's events; holds no secret.
 
     `is_ordered`: an event waits until the previous one of the same message was delivered or failed.
-    Until `former_secret_until`, requests are also signed with the former secret.
+    Until `former_secret_until`, requests are also signed with the former secret. `last_error` says
+    why the last failed post failed; since `waiting_since`, the oldest event waits to be posted.
     """
 
     id: str
@@ -67,6 +68,9 @@ class Webhook:
     disabled_at: datetime | None
     disabled_reason: str | None
     failing_since: datetime | None
+    last_error: str | None = None
+    last_error_at: datetime | None = None
+    waiting_since: datetime | None = None
     created_at: datetime
     updated_at: datetime
 

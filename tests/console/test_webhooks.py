@@ -45,6 +45,8 @@ async def test_a_webhook_from_its_secret_to_a_replay(console: Console, acme: Ten
         await acme.send(profile="main")
         await expect(row).to_have_count(2, timeout=15_000)
         await expect(row.last.get_by_text(HOSTILE)).to_be_visible()
+        listed = await sign_in(acme)
+        assert "the URL answered 500" in (await listed.get("/webhooks")).text
         await row.last.get_by_role("button", name="Post again").click()
         await expect(page.get_by_role("status")).to_have_text("Events to post again: 1.")
         await expect(row.get_by_text("delivered")).to_have_count(2, timeout=15_000)

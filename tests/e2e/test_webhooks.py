@@ -255,7 +255,10 @@ async def test_after_days_of_failing_it_is_disabled_and_that_is_told(
     await acme.send()
     [delivery] = await all_are_after_hours(acme, webhook, "failed", clock)
     assert (delivery["attempts"], len(delivery["log"])) == (10, 10)
-    assert (await acme.read(f"/webhooks/{webhook['id']}"))["failing_since"] is not None
+    failing = await acme.read(f"/webhooks/{webhook['id']}")
+    assert None not in (failing["failing_since"], failing["last_error_at"])
+    assert failing["last_error"] in str(delivery["log"])
+    assert failing["waiting_since"] is None
     await clock.advance(days=3)
     late = await acme.send()
     assert await posted(receiver, 1, clock) == ["webhook.disabled"]

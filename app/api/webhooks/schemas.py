@@ -38,6 +38,9 @@ EXAMPLE: Final[dict[str, Any]] = {
     "disabled_at": None,
     "disabled_reason": None,
     "failing_since": None,
+    "last_error": None,
+    "last_error_at": None,
+    "waiting_since": None,
     "previous_secret_expires_at": None,
     "created_at": "2026-01-15T09:30:00Z",
     "updated_at": "2026-01-15T09:30:00Z",
@@ -256,6 +259,13 @@ class WebhookRead(ResponseModel):
     failing_since: datetime | None = Field(
         description="Since when all deliveries have failed. After five days, Heloise disables the"
         " webhook."
+    )
+    last_error: str | None = Field(
+        description="Why the last failed post failed. Stays when later posts succeed."
+    )
+    last_error_at: datetime | None
+    waiting_since: datetime | None = Field(
+        description="Since when the oldest event waits to be posted. Null: none waits."
     )
     previous_secret_expires_at: datetime | None = Field(
         description="Until then, Heloise also signs with the previous secret."

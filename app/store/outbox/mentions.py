@@ -40,7 +40,7 @@ async def mask_address(connection: AsyncConnection, *, tenant_id: str, address: 
         ((lanes.c.reason,), lanes.c.profile_id.in_(profile_ids)),
         ((notices.c.reason,), notices.c.tenant_id == tenant_id),
         ((mailboxes.c.reason,), mailboxes.c.tenant_id == tenant_id),
-        ((webhooks.c.disabled_reason,), webhooks.c.tenant_id == tenant_id),
+        ((webhooks.c.disabled_reason, webhooks.c.last_error), webhooks.c.tenant_id == tenant_id),
         ((events.c.data,), (events.c.tenant_id == tenant_id) & events.c.message_id.is_(None)),
     ]
     for columns, of_tenant in places:

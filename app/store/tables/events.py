@@ -75,6 +75,9 @@ webhooks = Table(
     # When to probe a failing webhook with one event; NULL: at once.
     Column("next_probe_at", Instant),
     Column("failed_probes", Integer, nullable=False, default=0, server_default="0"),
+    # Why the last failed post failed, and when.
+    Column("last_error", Text),
+    Column("last_error_at", Instant),
     # The position up to which events were enqueued.
     Column("read_transaction_id", BigInteger, nullable=False),
     Column("read_number", BigInteger, nullable=False),

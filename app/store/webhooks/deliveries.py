@@ -38,7 +38,7 @@ from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row
 from app.store.tables.core import is_of_tenant
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
-from app.store.webhooks.queries import build_webhook
+from app.store.webhooks.queries import IS_PENDING, build_webhook
 
 _Row = Row[*tuple[Any, ...]]
 PENDING: Final = DeliveryStatus.PENDING.value
@@ -46,8 +46,6 @@ ENQUEUE_BATCH: Final = 500
 # With so many due deliveries a webhook gets no new ones: events it does not accept wait in the
 # event log, which costs nothing.
 MAX_DUE: Final = 100
-# A literal: the plan for a parameter could not use the partial indexes.
-_IS_PENDING: Final = webhook_deliveries.c.status == literal_column(f"'{PENDING}'")
 
 _REPLAYED_VALUES: Final = {
     "status": PENDING,
@@ -117,7 +115,7 @@ async def find_backlogs(connection: AsyncConnection, *, now: datetime) -> list[W
         select(webhook_deliveries.c.due_at)
         .where(
             webhook_deliveries.c.webhook_id == webhooks.c.id,
-            _IS_PENDING,
+            IS_PENDING,
             webhook_deliveries.c.due_at <= now,
         )
         .order_by(webhook_deliveries.c.due_at)
@@ -281,7 +279,7 @@ async def load_due(connection: AsyncConnection, *, now: datetime) -> list[DueWeb
     """
     due_at = (
         select(func.min(webhook_deliveries.c.due_at))
-        .where(webhook_deliveries.c.webhook_id == webhooks.c.id, _IS_PENDING)
+        .where(webhook_deliveries.c.webhook_id == webhooks.c.id, IS_PENDING)
         .scalar_subquery()
     )
     query = select(webhooks, due_at.label("due_at")).where(_may_be_tried(now), due_at <= now)
@@ -361,7 +359,7 @@ async def _lease(
     table = webhook_deliveries
     query = (
         select(table.c.id, table.c.tenant_id, table.c.event_id, table.c.attempts)
-        .where(table.c.webhook_id == webhook.id, _IS_PENDING, table.c.due_at <= now)
+        .where(table.c.webhook_id == webhook.id, IS_PENDING, table.c.due_at <= now)
         .order_by(table.c.due_at, table.c.event_number)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -470,7 +468,11 @@ async def _record_health(
     if row is None or row.disabled_at is not None:
         return
     since = row.failing_since or now
-    values: dict[str, Any] = {"failing_since": since}
+    values: dict[str, Any] = {
+        "failing_since": since,
+        "last_error": answer.reason,
+        "last_error_at": now,
+    }
     if row.failing_since is None or result.delivery.is_probe:  # ignore deliveries that began before
         failed_probes = 0 if row.failing_since is None else row.failed_probes + 1
         values |= {

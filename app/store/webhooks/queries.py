@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import RowMapping, func, literal_column, select
 from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
@@ -12,11 +12,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.events import EventFilter, Position
-from app.domain.webhooks import Webhook, WebhookFormat
+from app.domain.webhooks import DeliveryStatus, Webhook, WebhookFormat
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import conflict_on_duplicate
-from app.store.tables.events import webhooks
+from app.store.tables.events import webhook_deliveries, webhooks
+
+# A literal: the plan for a parameter could not use the partial indexes.
+IS_PENDING: Final = webhook_deliveries.c.status == literal_column(f"'{DeliveryStatus.PENDING}'")
+_WAITING_SINCE: Final = (
+    select(func.min(webhook_deliveries.c.created_at))
+    .where(webhook_deliveries.c.webhook_id == webhooks.c.id, IS_PENDING)
+    .scalar_subquery()
+    .label("waiting_since")
+)
 
 
 async def insert(
@@ -71,7 +80,7 @@ async def page(
     connection: AsyncConnection, *, tenant_id: str, limit: int, after: str | None = None
 ) -> list[Webhook]:
     """Return a page of the tenant's webhooks, newest first."""
-    query = select(webhooks).where(webhooks.c.tenant_id == tenant_id)
+    query = select(webhooks, _WAITING_SINCE).where(webhooks.c.tenant_id == tenant_id)
     query = newest_first(query, webhooks.c.id, limit=limit, after=after)
     return [build_webhook(row) for row in (await connection.execute(query)).mappings()]
 
@@ -80,7 +89,9 @@ async def get(
     connection: AsyncConnection, *, tenant_id: str, webhook_id: str, for_update: bool = False
 ) -> Webhook:
     """Return a webhook, locked with `for_update`; raise NotFound."""
-    query = select(webhooks).where(webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id)
+    query = select(webhooks, _WAITING_SINCE).where(
+        webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id
+    )
     if for_update:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
@@ -144,4 +155,10 @@ def build_webhook(row: RowMapping) -> Webhook:
         first_deferral_only=row["first_deferral_only"],
     )
     webhook_format = WebhookFormat(row["format"])
-    return from_row(Webhook, row, event_filter=event_filter, format=webhook_format)
+    return from_row(
+        Webhook,
+        row,
+        event_filter=event_filter,
+        format=webhook_format,
+        waiting_since=row.get("waiting_since"),
+    )

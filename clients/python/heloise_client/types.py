@@ -2133,6 +2133,11 @@ class WebhookCreated(TypedDict):
     """Why the webhook is disabled."""
     failing_since: str | None
     """Since when all deliveries have failed."""
+    last_error: str | None
+    """Why the last failed post failed."""
+    last_error_at: str | None
+    waiting_since: str | None
+    """Since when the oldest event waits to be posted."""
     previous_secret_expires_at: str | None
     """Until then, Heloise also signs with the previous secret."""
     created_at: str
@@ -2160,6 +2165,11 @@ class WebhookRead(TypedDict):
     """Why the webhook is disabled."""
     failing_since: str | None
     """Since when all deliveries have failed."""
+    last_error: str | None
+    """Why the last failed post failed."""
+    last_error_at: str | None
+    waiting_since: str | None
+    """Since when the oldest event waits to be posted."""
     previous_secret_expires_at: str | None
     """Until then, Heloise also signs with the previous secret."""
     created_at: str

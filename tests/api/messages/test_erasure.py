@@ -78,7 +78,8 @@ BY_THE_MESSAGE: Final = ("recipients.address", "recipients.folded_address")
 BY_A_SESSION: Final = ("submissions.addresses", "submissions.transactions")
 TEXTS: Final = """
     audit_log.object_id audit_log.changes audit_log.request_id events.data idempotency_keys.response
-    mailboxes.reason suppressions.detail webhooks.disabled_reason lanes.reason notices.reason
+    mailboxes.reason suppressions.detail webhooks.disabled_reason webhooks.last_error
+    lanes.reason notices.reason
     attempts.reply_text attempts.detail attempts.provider_message_id attempts.recipients
     attempt_transcripts.transcript message_contents.subject message_contents.metadata
     message_tags.tag recipients.reply_text
@@ -185,7 +186,7 @@ async def plant(api: Api, message: str) -> None:
         await connection.execute(
             update(metadata.tables["mailboxes"]).values(failing_since=NOW, reason="x")
         )
-        off = {"disabled_at": NOW, "disabled_reason": "x"}
+        off = {"disabled_at": NOW, "disabled_reason": "x", "last_error": "x", "last_error_at": NOW}
         await connection.execute(update(event_tables.webhooks).values(off))
         profile_event = {
             "id": new_id("evt"),

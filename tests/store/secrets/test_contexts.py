@@ -134,6 +134,9 @@ OF_WEBHOOK: Final[dict[str, Any]] = {
     "disabled_at": LATER,
     "disabled_reason": "switched off",
     "failing_since": LATER,
+    "last_error": "the URL answered 500",
+    "last_error_at": LATER,
+    "waiting_since": LATER,
     "created_at": LATER,
     "updated_at": LATER,
 }
