@@ -1,4 +1,4 @@
-"""Sign people in through the OpenID Connect provider."""
+"""Sign people in and out through the OpenID Connect provider."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ from app.console import sessions
 from app.console.errors import PageError
 from app.console.surface import ConsoleConfig, SingleSignOn
 from app.domain.audit import Actor, ActorKind, AuditEntry
-from app.domain.errors import NotFound, SealError, SignInError
+from app.domain.errors import NotFound, SealError, SignInError, TooManyRequests
 from app.domain.ids import new_id
 from app.domain.single_sign_on import Person, SignIn, find_rule
 from app.store import audit
@@ -39,7 +39,7 @@ MAX_CODE_CHARACTERS: Final = 4096
 
 
 class PersonSignIn:
-    """The two steps of a sign-in: to the provider, and back with its answer.
+    """The two steps of a sign-in, to the provider and back with its answer, and the sign-out there.
 
     The browser keeps a sign-in that has begun in a sealed cookie, so any replica can finish it.
     """
@@ -127,6 +127,16 @@ class PersonSignIn:
         )
         return response
 
+    async def find_sign_out(self, request: Request) -> str | None:
+        """Return the URL where the person signs out of the provider; None if it names none."""
+        path = f"{root_path.get()}{self._config.path}/sign-in"
+        return_uri = str(request.url.replace(path=path, query="", fragment=""))
+        try:
+            with self._limit_failures(request):
+                return await self._provider.build_sign_out_url(return_uri)
+        except (PageError, TooManyRequests):  # the person is signed out of Heloise all the same
+            return None
+
     @contextmanager
     def _limit_failures(self, request: Request) -> Iterator[None]:
         """Ask the provider only while few sign-ins of the client's address fail."""
@@ -207,7 +217,7 @@ class PersonSignIn:
 
     def _make_page_error(self, error: SignInError) -> PageError:
         name = self._single_sign_on.client.provider_name
-        log.warning("nobody could sign in through the provider", extra={"reason": str(error)})
+        log.warning("the provider signed nobody in or out", extra={"reason": str(error)})
         detail = f"{name} could not sign you in: {error}. Try again."
         return PageError(502, "Could not sign in", detail)
 

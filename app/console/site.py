@@ -2,6 +2,7 @@
 
 import logging
 import string
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -119,6 +120,10 @@ class _Site:
         return [
             Route(f"{config.path}/sign-in/provider", self._pages.serve_stranger(sign_in.begin)),
             Route(f"{config.path}/sign-in/callback", self._pages.serve_stranger(sign_in.finish)),
+            Route(
+                f"{config.path}/signed-out",
+                self._pages.serve_stranger(partial(self.show_signed_out, sign_in)),
+            ),
         ]
 
     def list_dev_routes(self) -> list[Route]:
@@ -164,6 +169,20 @@ class _Site:
         sessions.set_cookie(response, config, token)
         return response
 
+    async def show_signed_out(self, sign_in: PersonSignIn, request: Request) -> Response:
+        """Lead a person who has signed out to the provider, which may sign them out, too."""
+        config = self._pages.config
+        text = render(
+            "signed_out.html",
+            visit=None,
+            asset=make_asset_link(config),
+            provider=config.single_sign_on and config.single_sign_on.client.provider_name,
+            url=await sign_in.find_sign_out(request),
+            home=f"{root_path.get()}{config.path}/sign-in",
+            notice=None,
+        )
+        return HTMLResponse(text)
+
     async def show_nothing(self, request: Request) -> Response:
         """Say that there is no such page."""
         detail = f"There is no page at {request.url.path}."
@@ -198,7 +217,7 @@ async def _lead_home(visit: Visit) -> Response:
 
 async def _sign_out(visit: Visit) -> Response:
     await sessions.sign_out(visit.services, visit.session)
-    response = visit.site_redirect("/sign-in")
+    response = visit.site_redirect("/signed-out" if visit.session.issuer else "/sign-in")
     response.delete_cookie(
         sessions.cookie_name(visit.config), path="/", secure=visit.config.is_secure, httponly=True
     )

@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx2
+from authlib.common.urls import add_params_to_uri
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
@@ -61,7 +62,7 @@ class OpenIdProvider:
     async def build_url(self, sign_in: SignIn) -> str:
         """Return the URL of the provider's page where the person signs in."""
         if not self._is_metadata_fresh():
-            async with self._connect(sign_in) as http:
+            async with self._connect(sign_in.redirect_uri) as http:
                 await self._load_metadata(http)
         url = prepare_grant_uri(
             self._metadata["authorization_endpoint"],
@@ -76,9 +77,25 @@ class OpenIdProvider:
         )
         return str(url)
 
+    async def build_sign_out_url(self, return_uri: str) -> str | None:
+        """Return the URL of the provider's page that signs out; None if the provider has none.
+
+        It contains no ID token, so the provider asks the person first (RP-Initiated Logout 1.0
+        section 2). The provider leads back to `return_uri`.
+        """
+        if not self._is_metadata_fresh():
+            async with self._connect(return_uri) as http:
+                await self._load_metadata(http)
+        endpoint = self._metadata.get("end_session_endpoint")
+        if endpoint is None:
+            return None
+        params = {"client_id": self._client.client_id, "post_logout_redirect_uri": return_uri}
+        return str(add_params_to_uri(endpoint, list(params.items())))
+
     async def identify(self, sign_in: SignIn, code: str) -> Person:
         """Exchange the code of the provider's answer for the person who signed in."""
-        async with self._connect(sign_in, code) as http:
+        secrets = (code, sign_in.code_verifier)
+        async with self._connect(sign_in.redirect_uri, *secrets) as http:
             metadata = await self._load_metadata(http)
             http.token_endpoint_auth_method = self._choose_authentication(metadata)
             token = await http.fetch_token(
@@ -104,8 +121,8 @@ class OpenIdProvider:
         )
 
     @asynccontextmanager
-    async def _connect(self, sign_in: SignIn, code: str = "") -> AsyncIterator[AsyncOAuth2Client]:
-        """Open an HTTP client; what goes wrong inside becomes SignInError."""
+    async def _connect(self, redirect_uri: str, *secrets: str) -> AsyncIterator[AsyncOAuth2Client]:
+        """Open an HTTP client; what goes wrong inside becomes SignInError, without `secrets`."""
         client = self._client
         try:
             async with (
@@ -115,7 +132,7 @@ class OpenIdProvider:
                     client.client_id,
                     client.client_secret,
                     scope=client.scopes,
-                    redirect_uri=sign_in.redirect_uri,
+                    redirect_uri=redirect_uri,
                     transport=await self._make_transport(),
                     follow_redirects=False,
                     trust_env=False,
@@ -137,8 +154,8 @@ class OpenIdProvider:
             reason = "it sent no valid OpenID Connect response"
         else:
             return
-        secrets = [client.client_secret or "", code, sign_in.code_verifier]
-        text = make_printable(redact(reason, [secret for secret in secrets if secret]))
+        known = [client.client_secret, *secrets]
+        text = make_printable(redact(reason, [secret for secret in known if secret]))
         raise SignInError(text.replace("\n", " ")[:MAX_REASON_CHARACTERS])
 
     async def _load_metadata(self, http: AsyncOAuth2Client) -> Mapping[str, Any]:
@@ -151,8 +168,9 @@ class OpenIdProvider:
                 raise SignInError("its discovery document names another issuer")
             for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
                 self._check_endpoint(metadata[name], name)
-            if "userinfo_endpoint" in metadata:
-                self._check_endpoint(metadata["userinfo_endpoint"], "userinfo_endpoint")
+            for name in ("userinfo_endpoint", "end_session_endpoint"):
+                if name in metadata:
+                    self._check_endpoint(metadata[name], name)
             self._metadata, self._metadata_until = metadata, self._now() + METADATA_TIME
         return self._metadata
 

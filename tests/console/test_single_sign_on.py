@@ -1,6 +1,7 @@
 """Single sign-on: people sign in through an OpenID Connect provider, and may do what rules say."""
 
 import asyncio
+import html
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -8,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -46,7 +48,12 @@ async def certified_provider(port: int, console: str, **claims: Any) -> AsyncIte
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    order = {"port": port, "redirect_uris": [f"{console}/sign-in/callback"], "claims": claims}
+    order = {
+        "port": port,
+        "redirect_uris": [f"{console}/sign-in/callback"],
+        "post_logout_redirect_uris": [f"{console}/sign-in"],
+        "claims": claims,
+    }
     process.stdin.write(f"{json.dumps(order)}\n".encode())
     await process.stdin.drain()
     try:
@@ -65,7 +72,7 @@ async def certified_provider(port: int, console: str, **claims: Any) -> AsyncIte
 )
 @pytest.mark.one_database
 async def test_a_person_signs_in_through_a_certified_provider(start: Start, browser: Path) -> None:
-    """From a page of the console through the provider, of another site, back to that page."""
+    """From a page of the console through the provider, of another site, back; and out of both."""
     port = unused_port()
     heloise = await start(
         oidc_issuer=f"http://localhost:{port}",
@@ -91,7 +98,11 @@ async def test_a_person_signs_in_through_a_certified_provider(start: Start, brow
         assert cookies.keys() == {"__Host-heloise"}
         assert cookies["__Host-heloise"]["sameSite"] == "Strict"
         await page.get_by_role("button", name="Sign out").click()
-        await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        # The provider asks, because Heloise has kept no ID token.
+        await page.get_by_role("button", name="Yes, sign me out").click()
+        await expect(page).to_have_url(f"{console}/sign-in")
+        await page.get_by_role("link", name="Sign in with localhost").click()
+        await expect(page.locator("[name=login]")).to_be_visible()
 
 
 async def begin(heloise: Heloise, path: str = "") -> tuple[str, str]:
@@ -448,9 +459,35 @@ async def test_the_providers_words_are_shown_and_harmless(
     )
 
 
+END: Final = "/end?ui_locales=en"
+
+
 async def test_sign_out_ends_the_session(heloise: Heloise, provider: OpenIdServer) -> None:
-    """Here; the provider's own session is not touched."""
+    """Here; the page says that the provider, which announces no sign-out, may know the person."""
     session = await sign_in(heloise, provider, "ann", groups=["mail-support"])
     response = await send_form(heloise, "/t/acme/messages", "/sign-out", session)
-    assert response.status_code == 303
+    assert (response.status_code, response.headers["location"]) == (303, "/console/signed-out")
     assert (await read(heloise, "/t/acme/messages", session)).status_code == 303
+    page = await read(heloise, "/signed-out", "")
+    assert "You may still be signed in at 127.0.0.1" in page.text
+    assert "refresh" not in page.text
+
+
+@pytest.mark.one_database
+async def test_sign_out_leads_to_the_providers_if_it_has_one(
+    start: Start, provider: OpenIdServer
+) -> None:
+    """Only by https or as the issuer; if the provider is down, the person is signed out here."""
+    clock = HandClock()
+    heloise = await start(clock=clock, oidc_rules=RULES, **provider.settings)
+    back = quote(str(heloise.http.base_url.join("/console/sign-in")), safe="")
+    endpoint = f"{provider.issuer}{END}"
+    where = f"{endpoint}&client_id={CLIENT_ID}&post_logout_redirect_uri={back}"
+    for url, leads in ((endpoint, True), ("javascript:alert(1)", False), (None, False)):
+        provider.change_metadata = _set(end_session_endpoint=url)
+        if url is None:
+            provider.raw = {"/.well-known/openid-configuration": (503, b"")}
+        await clock.advance(seconds=11 * 60)
+        page = await read(heloise, "/signed-out", "")
+        assert (page.status_code, url, html.escape(where) in page.text) == (200, url, leads)
+        assert ('http-equiv="refresh"' in page.text, "javascript:" in page.text) == (leads, False)

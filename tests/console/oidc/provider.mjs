@@ -1,5 +1,5 @@
 // Runs a certified OpenID Connect provider. Its configuration comes by stdin as one line of JSON:
-// {port, redirect_uris, claims: {login: claims}}. Any password is right.
+// {port, redirect_uris, post_logout_redirect_uris, claims: {login: claims}}. Any password is right.
 import { createInterface } from "node:readline";
 import Provider from "oidc-provider";
 
@@ -12,6 +12,7 @@ const provider = new Provider(issuer, {
       client_id: "heloise",
       client_secret: "provider-secret-canary-7c41",
       redirect_uris: given.redirect_uris,
+      post_logout_redirect_uris: given.post_logout_redirect_uris,
       grant_types: ["authorization_code"],
       response_types: ["code"],
     },
