@@ -211,6 +211,10 @@ TARGETS: Final = (
     *(_flat(kind, "drained_per_second", "drain") for kind in (SQLITE, POSTGRESQL)),
     *(_flat(kind, "list_p50_ms", "list", is_time=True) for kind in (SQLITE, POSTGRESQL)),
     *(
+        _flat(kind, "console_p50_ms", "the console's list", is_time=True)
+        for kind in (SQLITE, POSTGRESQL)
+    ),
+    *(
         Target(
             f"{kind}: a worker's memory with {FULL.queued:,} queued, over that with few",
             Figure(memory.NAME, memory.name_of(kind, FULL.queued)),

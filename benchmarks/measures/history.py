@@ -1,9 +1,12 @@
-"""Whether accept, drain and list cost the same however many messages were sent before."""
+"""Whether accept, drain and lists cost the same however many messages were sent before."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
+from http.client import HTTPConnection
 from typing import Final
+from urllib.parse import urlencode, urlsplit
 
 from benchmarks.cloning import clone_messages, tidy
 from benchmarks.heloise import (
@@ -19,10 +22,14 @@ from benchmarks.heloise import (
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
 from benchmarks.trial.load import put_load, request
+from benchmarks.trial.service import NAME as TENANT
 from benchmarks.trial.sink import Counts, running_sink
 
 NAME: Final = "history"
 LISTS: Final = 200
+PAGES: Final = 50
+LIST: Final = "/messages?status=sent&limit=50"
+PAGE: Final = f"/console/t/{TENANT}/messages"
 # A file of ten million is beyond what SQLite is chosen for, and takes as much room again.
 MOST_ON_SQLITE: Final = 1_000_000
 
@@ -70,19 +77,37 @@ def _on(
 def _run(entry: Entry, counts: Counts, messages: int) -> Reading:
     load = entry.served.accept(messages, connections=CONNECTIONS)
     took_seconds = entry.service.drain(entry.served, counts, messages)
-    details = {"drained_per_second": messages / took_seconds, "list_p50_ms": _list_ms(entry)}
+    details = {
+        "drained_per_second": messages / took_seconds,
+        "list_p50_ms": _p50_ms(entry, LIST, entry.served.headers, LISTS),
+        "console_p50_ms": _p50_ms(entry, PAGE, {"Cookie": _sign_in(entry)}, PAGES),
+    }
     return Reading(load.per_second, details)
 
 
-def _list_ms(entry: Entry) -> float:
-    url = f"{entry.served.url}/messages?status=sent&limit=50"
-    asked = request("GET", url, entry.served.headers)
-    load = asyncio.run(put_load(url, asked, requests=LISTS, connections=1))
+def _p50_ms(entry: Entry, path: str, headers: Mapping[str, str], requests: int) -> float:
+    url = f"{entry.served.url}{path}"
+    asked = request("GET", url, headers)
+    load = asyncio.run(put_load(url, asked, requests=requests, connections=1))
     if set(load.statuses) != {200}:
-        raise RuntimeError(f"GET /messages answered {dict(load.statuses)}")
+        raise RuntimeError(f"GET {path} answered {dict(load.statuses)}")
     return load.latency_ms(50)
 
 
+def _sign_in(entry: Entry) -> str:
+    """Return the cookie of a new session of the console."""
+    connection = HTTPConnection(urlsplit(entry.served.url).netloc)
+    try:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        body = urlencode({"key": entry.served.key})
+        connection.request("POST", "/console/sign-in", body, form)
+        return connection.getresponse().headers["Set-Cookie"].partition(";")[0]
+    finally:
+        connection.close()
+
+
 MEASURE: Final = Measure(
-    name=NAME, title="With history: accept, drain, list of what was sent", enter=_enter
+    name=NAME,
+    title="With history: accept, drain, list of what was sent, the console's list",
+    enter=_enter,
 )

@@ -8,8 +8,8 @@ from app.api.auth.dependencies import QueueReader
 from app.api.http.pagination import Paging, decode_cursor
 from app.api.openapi import tenant_problems
 from app.api.profiles.filter import resolve_profile_ids
-from app.api.queue.schemas import QueueQuery, QueueRead
-from app.api.queue.service import read_queue
+from app.api.queue.schemas import DepthQuery, DepthRead, QueueQuery, QueueRead
+from app.api.queue.service import read_depth, read_queue
 from app.api.services import ReadyServices
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import is_id
@@ -47,6 +47,28 @@ async def get_queue(
             limit=query.limit,
             after=after,
         )
+
+
+@router.get(
+    "/queue/depth",
+    operation_id="get_queue_depth",
+    summary="Count the messages of the queue",
+    responses=tenant_problems("profile-not-found", "invalid-request"),
+)
+async def get_queue_depth(
+    query: Annotated[DepthQuery, Query()], caller: QueueReader, services: ReadyServices
+) -> DepthRead:
+    """Count the 10000 oldest unfinished messages by status.
+
+    Costs little, so a page may ask every few seconds. Reaches the same messages as `GET /queue`.
+    Requires the scope `messages:read`.
+    """
+    scope = QueueScope(
+        tenant_id=None if caller is None else caller.tenant_id,
+        profile_ids=await resolve_profile_ids(services.database, caller, query.profile),
+    )
+    async with services.database.reading() as connection:
+        return await read_depth(connection, scope, now=services.now())
 
 
 def _parse_place(paging: Paging) -> QueuePlace | None:

@@ -5,7 +5,7 @@ from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field
 
-from app.api.http.fields import ResponseModel, Text
+from app.api.http.fields import RequestModel, ResponseModel, Text
 from app.api.http.pagination import Page, Paging
 from app.domain.delivery.waiting import SERVER_SILENT, describe_fault
 from app.domain.outcome.outcome import Verdict
@@ -57,6 +57,11 @@ EXAMPLE: Final[dict[str, Any]] = {
     ],
     "next_cursor": None,
 }
+DEPTH_EXAMPLE: Final[dict[str, Any]] = {
+    "messages": {"scheduled": 2, "queued": 40, "sending": 8, "held": 1},
+    "due": 38,
+    "is_complete": True,
+}
 OPEN_STATUSES: Final = (
     MessageStatus.SCHEDULED,
     MessageStatus.QUEUED,
@@ -69,14 +74,32 @@ VERDICTS: Final = (
 )
 
 
-class QueueQuery(Paging):
-    """Whose queue to read, and which page of its profiles."""
+class DepthQuery(RequestModel):
+    """Whose queue to read."""
 
     profile: Text | None = Field(
         default=None,
         max_length=100,
         description="Only this profile, by id or name. An admin key without `Heloise-Tenant` needs"
         " the id.",
+    )
+
+
+class QueueQuery(DepthQuery, Paging):
+    """Whose queue to read, and which page of its profiles."""
+
+
+class DepthRead(ResponseModel):
+    """How many messages wait."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DEPTH_EXAMPLE]})
+
+    messages: dict[MessageStatus, int] = Field(
+        description="Unfinished messages by status, the oldest 10000."
+    )
+    due: int = Field(description="How many of them are due.")
+    is_complete: bool = Field(
+        description="Whether these are all. If not, each number is the least that there are."
     )
 
 

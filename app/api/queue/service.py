@@ -10,17 +10,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.http.pagination import encode_cursor
 from app.api.queue.schemas import (
     OPEN_STATUSES,
+    DepthRead,
     QueueProfileRead,
     QueueRead,
     ServiceRead,
     ThroughputRead,
 )
 from app.domain.outcome.outcome import Verdict
+from app.domain.types import MessageStatus
 from app.store.delivery import queue
-from app.store.delivery.queue import QueuePlace, QueueScope
+from app.store.delivery.queue import QueueDepth, QueuePlace, QueueScope
 from app.store.delivery.service_state import load_service_state
 
 THROUGHPUT_SPAN: Final = timedelta(minutes=5)
+# A walk over so many messages takes some milliseconds.
+MAX_COUNTED: Final = 10_000
 NO_ATTEMPTS: Final[Mapping[Verdict, int]] = {}
 
 
@@ -49,7 +53,7 @@ async def read_queue(
     for of_profile in attempts.values():
         total.update(of_profile)
     return QueueRead(
-        messages={status: depth.counts.get(status, 0) for status in OPEN_STATUSES},
+        messages=_fill_statuses(depth),
         due=depth.due,
         oldest_at=moments.oldest_at,
         next_attempt_at=moments.next_attempt_at,
@@ -64,9 +68,21 @@ async def read_queue(
     )
 
 
+async def read_depth(connection: AsyncConnection, scope: QueueScope, *, now: datetime) -> DepthRead:
+    """Count the oldest unfinished messages, up to `MAX_COUNTED`."""
+    depth = await queue.load_depth(connection, scope, now, limit=MAX_COUNTED)
+    return DepthRead(
+        messages=_fill_statuses(depth), due=depth.due, is_complete=depth.total < MAX_COUNTED
+    )
+
+
 def format_place(place: QueuePlace) -> str:
     """Format a place in the list of profiles for a cursor."""
     return f"{place.has_fault:d}{place.id}"
+
+
+def _fill_statuses(depth: QueueDepth) -> dict[MessageStatus, int]:
+    return {status: depth.counts.get(status, 0) for status in OPEN_STATUSES}
 
 
 def _fill(counts: Mapping[Verdict, int]) -> dict[Verdict, int]:

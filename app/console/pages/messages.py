@@ -56,7 +56,7 @@ async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
             raise
         problem = error.detail
         errors = error.errors_by_field
-    queue = await visit.api.get("/queue", {"limit": 1})
+    depth = await visit.api.get("/queue/depth")
     filters = {name: value for name, value in params.items() if value}
     return visit.render(
         "messages/list_part.html" if visit.is_live else "messages/list.html",
@@ -68,7 +68,8 @@ async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
         filters=filters,
         messages=page["items"],
         next_cursor=page["next_cursor"],
-        counts=queue["messages"],
+        counts=depth["messages"],
+        is_counted=depth["is_complete"],
         statuses=[ANY, *list_choices(MessageStatus)],
         sources=[ANY, *list_choices(MessageSource)],
         actions=[(name, label) for name, (_, _, label, _) in ACTIONS.items()],

@@ -2,21 +2,29 @@
 "use strict";
 
 // An element with `data-live` is loaded anew from that URL when an event of the tenant arrives: at
-// once, then at most every two seconds, and not while somebody types or selects in it.
+// once, then at most every two seconds, and not while somebody types or selects in it. What takes
+// long to load, such as a search, pauses longer.
 const PAUSE_MS = 2000;
+const PAUSE_FACTOR = 5;
 const POLL_MS = 5000;
 let timer = null;
 let refreshedAt = -PAUSE_MS;
+let pauseMs = PAUSE_MS;
 
 const isTyping = () => document.activeElement.matches("input, textarea, select");
 
 function refresh() {
   if (document.hidden) return;
+  const startedAt = performance.now();
+  const loads = [];
   for (const element of document.querySelectorAll("[data-live]")) {
     if (isTyping() && element.contains(document.activeElement)) continue;
     if (element.querySelector("input[type=checkbox]:checked")) continue;
-    htmx.ajax("GET", element.dataset.live, { target: element, swap: "innerMorph", headers: { "Heloise-Live": "true" } });
+    loads.push(htmx.ajax("GET", element.dataset.live, { target: element, swap: "innerMorph", headers: { "Heloise-Live": "true" } }));
   }
+  Promise.allSettled(loads).then(() => {
+    pauseMs = Math.max(PAUSE_MS, PAUSE_FACTOR * (performance.now() - startedAt));
+  });
 }
 
 function schedule() {
@@ -24,7 +32,7 @@ function schedule() {
     timer = null;
     refreshedAt = performance.now();
     refresh();
-  }, Math.max(0, refreshedAt + PAUSE_MS - performance.now()));
+  }, Math.max(0, refreshedAt + pauseMs - performance.now()));
 }
 
 // Only visible pages listen: a browser opens about six connections to a host, for all its tabs.

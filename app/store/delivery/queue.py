@@ -59,10 +59,15 @@ class QueueScope:
 
 
 class QueueDepth(NamedTuple):
-    """Unfinished messages by status, up to `MAX_MESSAGES`, and how many of them are due."""
+    """The oldest unfinished messages by status, and how many of them are due."""
 
     counts: Mapping[MessageStatus, int]
     due: int
+
+    @property
+    def total(self) -> int:
+        """How many messages were counted."""
+        return sum(self.counts.values())
 
 
 @frozen_dataclass(kw_only=True)
@@ -123,13 +128,19 @@ class QueuePlace(NamedTuple):
     id: str
 
 
-async def load_depth(connection: AsyncConnection, scope: QueueScope, now: datetime) -> QueueDepth:
-    """Count unfinished messages by status, oldest first, up to `MAX_MESSAGES`."""
+async def load_depth(
+    connection: AsyncConnection,
+    scope: QueueScope,
+    now: datetime,
+    *,
+    limit: int = MAX_MESSAGES,
+) -> QueueDepth:
+    """Count the `limit` oldest unfinished messages by status."""
     rows = (
         select(messages.c.status, messages.c.send_at, messages.c.due_at)
         .where(UNFINISHED, *_of_scope(scope, messages.c.tenant_id, messages.c.profile_id))
         .order_by(messages.c.tenant_id, messages.c.id)
-        .limit(MAX_MESSAGES)
+        .limit(limit)
         .subquery()
     )
     status = build_status(rows, now)

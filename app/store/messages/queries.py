@@ -38,6 +38,7 @@ from app.store.db.keyset import newest_first, oldest_first
 from app.store.messages.views import AttemptView, MessageView, build_view
 from app.store.tables import core as tables
 from app.store.tables.core import (
+    HELD,
     NOT_BY_API,
     NOT_SENT,
     UNFINISHED,
@@ -285,7 +286,9 @@ def _partial(message_filter: MessageFilter) -> Iterator[TextClause]:
         conditions = {
             NOT_SENT if status in NOT_SENT_STATUSES else UNFINISHED for status in statuses
         }
-        if len(conditions) == 1:
+        if set(statuses) == {MessageStatus.HELD}:
+            yield HELD
+        elif len(conditions) == 1:
             yield from conditions
 
 

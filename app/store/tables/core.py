@@ -408,6 +408,7 @@ connection_permits = Table(
 
 # A query must repeat this text, or its plan does not use the index.
 UNFINISHED: Final = text("finished_at IS NULL")
+HELD: Final = text("status = 'held'")
 NOT_SENT: Final = text("status IN ('partially_sent', 'failed', 'cancelled')")
 HAS_KEY: Final = text("key_id IS NOT NULL")
 HAS_REQUEST: Final = text("request_id IS NOT NULL")
@@ -487,6 +488,8 @@ messages = Table(
         sqlite_where=UNFINISHED,
         postgresql_where=UNFINISHED,
     ),
+    # Few messages are held, and each waits for a person, whom a long queue must not delay.
+    Index("ix_messages_held", "tenant_id", "id", sqlite_where=HELD, postgresql_where=HELD),
     Index(
         "ix_messages_not_sent",
         "tenant_id",

@@ -155,6 +155,10 @@ class Heloise(Connection):
         """Get the queue."""
         return self.call(Call(method="GET", path="/queue", query=query))
 
+    def get_queue_depth(self, **query: Unpack[types.GetQueueDepthQuery]) -> types.DepthRead:
+        """Count the 10000 oldest unfinished messages by status."""
+        return self.call(Call(method="GET", path="/queue/depth", query=query))
+
     def create_template(self, body: types.TemplateCreate) -> types.TemplateRead:
         """Create a template as a draft."""
         return self.call(Call(method="POST", path="/templates", json=body))
@@ -729,6 +733,10 @@ class AsyncHeloise(AsyncConnection):
     async def get_queue(self, **query: Unpack[types.GetQueueQuery]) -> types.QueueRead:
         """Get the queue."""
         return await self.call(Call(method="GET", path="/queue", query=query))
+
+    async def get_queue_depth(self, **query: Unpack[types.GetQueueDepthQuery]) -> types.DepthRead:
+        """Count the 10000 oldest unfinished messages by status."""
+        return await self.call(Call(method="GET", path="/queue/depth", query=query))
 
     async def create_template(self, body: types.TemplateCreate) -> types.TemplateRead:
         """Create a template as a draft."""

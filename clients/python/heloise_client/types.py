@@ -431,6 +431,17 @@ class DeliveryRead(TypedDict):
     """Oldest first."""
 
 
+class DepthRead(TypedDict):
+    """How many messages wait."""
+
+    messages: dict[str, int]
+    """Unfinished messages by status, the oldest 10000."""
+    due: int
+    """How many of them are due."""
+    is_complete: bool
+    """Whether these are all."""
+
+
 class Destination(TypedDict, total=False):
     """Limits for the recipients of some domains."""
 
@@ -2345,6 +2356,13 @@ class ListMessageDeliveriesQuery(PageQuery, total=False):
 
 class GetQueueQuery(PageQuery, total=False):
     """Parameters of `get_queue`."""
+
+    profile: str
+    """Only this profile, by id or name."""
+
+
+class GetQueueDepthQuery(TypedDict, total=False):
+    """Parameters of `get_queue_depth`."""
 
     profile: str
     """Only this profile, by id or name."""

@@ -148,7 +148,7 @@ async def test_no_list_shows_anything_of_another_tenant(
         "/provider-webhooks",
         "/stats",
         "/submissions",
-        "/queue",
+        *("/queue", "/queue/depth"),
         "/console-sessions",
     }
     by_id = await other("GET", f"/messages?profile={objects['profile'][0]}")

@@ -14,6 +14,7 @@ NEEDS: Final = {
     "get_usage": "messages:read",
     "get_stats": "messages:read",
     "get_queue": "messages:read",
+    "get_queue_depth": "messages:read",
     "send_message": "messages:send",
     "send_batch": "messages:send",
     "send_raw_message": "messages:send",

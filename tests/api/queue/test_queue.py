@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from app.api.queue import service
 from app.store.delivery import lanes, workers
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 from tests.support.rows import MINUTE
@@ -47,6 +48,24 @@ async def test_a_tenant_reads_its_own_queue(api: Api, sender: Caller) -> None:
     everybodys = await api.admin.read("/queue")
     assert everybodys["messages"]["queued"] == 2
     assert [row["tenant"] for row in everybodys["items"]] == ["acme", "other"]
+
+
+async def test_a_depth_says_whether_it_is_complete(
+    api: Api, sender: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the tenant, of a profile, or of all; up to a limit."""
+    own = await sender.read("/queue/depth")
+    assert own == {
+        "messages": {"scheduled": 0, "queued": 1, "sending": 0, "held": 0},
+        "due": 1,
+        "is_complete": True,
+    }
+    await sender.made("/profiles", PROFILE | {"name": "bulk"})
+    assert (await sender.read("/queue/depth?profile=bulk"))["due"] == 0
+    await (await api.tenant("other")).made("/profiles", PROFILE)
+    assert (await api.admin.read("/queue/depth"))["due"] == 1
+    monkeypatch.setattr(service, "MAX_COUNTED", 1)
+    assert not (await sender.read("/queue/depth"))["is_complete"]
 
 
 async def test_a_failing_profile_says_why(api: Api, sender: Caller) -> None:

@@ -290,7 +290,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
         ({"after": "msg_f"}, by_time),
         ({"statuses": [MessageStatus.FAILED]}, ["ix_messages_not_sent"]),
         ({"statuses": [MessageStatus.QUEUED]}, ["ix_messages_unfinished"]),
-        ({"statuses": [MessageStatus.HELD]}, ["ix_messages_unfinished"]),
+        ({"statuses": [MessageStatus.HELD]}, ["ix_messages_held"]),
         ({"statuses": [MessageStatus.SENT]}, by_time),
         ({"statuses": [MessageStatus.HELD, MessageStatus.QUEUED]}, ["ix_messages_unfinished"]),
         ({"profile_id": "prf_0"}, ["ix_messages_profile"]),

@@ -1,0 +1,27 @@
+"""Held messages without the rest of a queue."""
+
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: Final = "0035"
+down_revision: Final = "0034"
+
+HELD: Final = sa.text("status = 'held'")
+
+
+def upgrade() -> None:
+    """Bring the schema from 0034 to 0035."""
+    op.create_index(
+        "ix_messages_held",
+        "messages",
+        ["tenant_id", "id"],
+        sqlite_where=HELD,
+        postgresql_where=HELD,
+    )
+
+
+def downgrade() -> None:
+    """Bring the schema from 0035 to 0034."""
+    op.drop_index("ix_messages_held", "messages")
