@@ -177,7 +177,8 @@ async def read_list(
 ) -> tuple[Any, Form]:
     """Return a page of a list, by the filters and the cursor of the URL, and its form."""
     query = visit.request.query_params
-    form = Form.read(filters, query)
+    defaults = {item.name: str(item.default) for item in filters if item.default is not None}
+    form = Form.read(filters, defaults | dict(query))
     params = {name: value.strip() for name, value in form.values.items()}
     try:
         page = await visit.api.get(path, {**params, "cursor": query.get("cursor"), "limit": limit})

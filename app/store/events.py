@@ -4,11 +4,11 @@ Events are ordered by transaction, and within a transaction as written. Reads st
 open transaction, so that no event can appear behind a reader.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from sqlalchemy import (
     BigInteger,
@@ -29,6 +29,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from app.domain.delivery.status import FINAL
 from app.domain.events import (
+    FIRST_POSITION,
     Event,
     EventMessage,
     EventRecipient,
@@ -37,7 +38,7 @@ from app.domain.events import (
     Position,
     recipient_event_type,
 )
-from app.domain.ids import new_id
+from app.domain.ids import first_id, new_id
 from app.domain.types import MessageSource, NamedAddress, RecipientKind, RecipientStatus
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
@@ -53,6 +54,9 @@ from app.store.tables.core import (
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 
 LAST_NUMBER: Final = 2**63 - 1
+# The id's time and `created_at` differ only if a clock was set in between.
+CLOCK_SLACK: Final = timedelta(days=1)
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class _Transaction(FunctionElement[int]):
@@ -190,6 +194,15 @@ def _at(position: Position) -> ColumnElement[Any]:
     )
 
 
+class EventFilters(TypedDict, total=False):
+    """Which events to read: those that match all; `types` and `profile_ids` are alternatives."""
+
+    types: Sequence[str]
+    profile_ids: Sequence[str] | None
+    message_id: str | None
+    created_after: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class EventPage:
     """A page of a tenant's events, and the position to continue after."""
@@ -204,39 +217,66 @@ async def page(
     tenant_id: str,
     limit: int,
     start: Position,
-    types: Sequence[str] = (),
-    profile_ids: Sequence[str] | None = None,
-    message_id: str | None = None,
-    created_after: datetime | None = None,
+    **filters: Unpack[EventFilters],
 ) -> EventPage:
-    """Return up to `limit` of the tenant's events after `start`, in order.
-
-    Events match all filters; `types` and `profile_ids` list alternatives.
-    """
+    """Return up to `limit` of the tenant's events after `start`, in order."""
     end = await horizon(connection)
     if start.transaction_id > end.transaction_id:  # read in another cluster: see renumber
         start = Position(0, start.number)
-    query = (
-        _QUERY.where(is_after(start), is_up_to(end))
-        .order_by(events.c.transaction_id, events.c.number)
-        .limit(limit)
-    )
-    if types:
-        query = query.where(events.c.type.in_(types))
-    if profile_ids is not None:
-        query = query.where(events.c.profile_id.in_(profile_ids))
-    if message_id is None:
-        query = query.where(events.c.tenant_id == tenant_id)
-    else:
-        query = query.where(
-            events.c.message_id == message_id, is_of_tenant(events.c.tenant_id, tenant_id)
-        )
-    if created_after is not None:
-        query = query.where(events.c.created_at > created_after)
+    first = start
+    if (created_after := filters.get("created_after")) is not None:
+        first = max(start, await _find_start(connection, created_after))
+    query = _QUERY.where(is_after(first), is_up_to(end), *_build_conditions(tenant_id, filters))
+    query = query.order_by(events.c.transaction_id, events.c.number).limit(limit)
     items = await _load_events(connection, query)
     if len(items) == limit:
         return EventPage(items, items[-1].position)
     return EventPage(items, max(start, end))
+
+
+async def page_newest_first(
+    connection: AsyncConnection,
+    *,
+    tenant_id: str,
+    limit: int,
+    before: Position | None,
+    **filters: Unpack[EventFilters],
+) -> list[Event]:
+    """Return up to `limit` of the tenant's events before a position, newest first."""
+    end = await horizon(connection)
+    is_of_page = is_up_to(end) if before is None or before > end else _place() < _at(before)
+    query = _QUERY.where(is_of_page, *_build_conditions(tenant_id, filters))
+    if (created_after := filters.get("created_after")) is not None:
+        query = query.where(is_after(await _find_start(connection, created_after)))
+    query = query.order_by(events.c.transaction_id.desc(), events.c.number.desc()).limit(limit)
+    return await _load_events(connection, query)
+
+
+def _build_conditions(tenant_id: str, filters: EventFilters) -> Iterator[ColumnElement[bool]]:
+    if types := filters.get("types"):
+        yield events.c.type.in_(types)
+    if (profile_ids := filters.get("profile_ids")) is not None:
+        yield events.c.profile_id.in_(profile_ids)
+    if (message_id := filters.get("message_id")) is None:
+        yield events.c.tenant_id == tenant_id
+    else:
+        yield events.c.message_id == message_id
+        yield is_of_tenant(events.c.tenant_id, tenant_id)
+    if (created_after := filters.get("created_after")) is not None:
+        yield events.c.created_at > created_after
+
+
+async def _find_start(connection: AsyncConnection, created_after: datetime) -> Position:
+    """Return a position before all events of a time, which spares reading older ones."""
+    earliest = created_after - min(CLOCK_SLACK, created_after - EARLIEST)
+    query = (
+        select(events.c.transaction_id, events.c.number)
+        .where(events.c.id >= first_id("evt", earliest))
+        .order_by(events.c.id)
+        .limit(1)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return FIRST_POSITION if row is None else Position(row.transaction_id, row.number - 1)
 
 
 async def find(connection: AsyncConnection, *, tenant_id: str, event_id: str) -> Event | None:

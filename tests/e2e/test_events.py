@@ -33,7 +33,7 @@ async def all_events(tenant: Tenant, query: str = "") -> list[Any]:
     while True:
         page = await tenant.read(f"/events?limit=3{query}{cursor}")
         found += page["items"]
-        if len(page["items"]) < 3:
+        if len(page["items"]) < 3 or page["next_cursor"] is None:
             return found
         cursor = f"&cursor={page['next_cursor']}"
 
@@ -182,7 +182,10 @@ async def test_filters(heloise: Heloise, server: SmtpServer) -> None:
     assert await types(acme, "&type=message.sent&type=message.queued&profile=other") == [
         *("message.queued", "message.sent")
     ]
-    last = (await all_events(acme))[-1]
+    oldest_first = await all_events(acme)
+    assert await all_events(acme, "&order=desc") == oldest_first[::-1]
+    assert (await acme("GET", "/events?order=newest")).status_code == 422
+    last = oldest_first[-1]
     assert await types(acme, f"&created_after={last['timestamp']}") == []
     wrong = await acme("GET", "/events?type=mesage.*")
     assert wrong.status_code == 422

@@ -9,7 +9,7 @@ from app.store import events
 from app.store.db.engine import Database
 from app.store.migrations import migrate as migrating
 from app.store.tables.events import events as table
-from tests.support.rows import NOW
+from tests.support.rows import MINUTE, NOW
 
 TENANT: Final = "ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
 
@@ -54,6 +54,27 @@ async def test_they_are_in_the_order_of_writing(database: Database) -> None:
     async with database.transaction() as connection:
         await events.append(connection, [an_event("last")])
     assert (await read(database, place))[0] == ["last"]
+
+
+async def test_the_newest_come_first(database: Database) -> None:
+    """Page by page, without those that are not committed, and without older ones than a time."""
+    for n in range(5):
+        async with database.transaction() as connection:
+            await events.append(connection, [an_event(str(n)), an_event("x", "ten_other")])
+    found, before = list[str | None](), None
+    async with database.reading() as connection:
+        while rows := await events.page_newest_first(
+            connection, tenant_id=TENANT, limit=2, before=before, created_after=NOW - MINUTE
+        ):
+            found += [row.profile_id for row in rows]
+            before = rows[-1].position
+        for moment in (NOW, NOW + 2 * events.CLOCK_SLACK, events.EARLIEST):
+            is_later = moment > events.EARLIEST
+            [*rows] = await events.page_newest_first(
+                connection, tenant_id=TENANT, limit=9, before=None, created_after=moment
+            )
+            assert len(rows) == (0 if is_later else 5)
+    assert found == ["4", "3", "2", "1", "0"]
 
 
 async def test_a_dump_restored_in_another_cluster_is_read_on(database: Database) -> None:

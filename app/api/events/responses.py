@@ -1,6 +1,7 @@
 """Define the JSON of events, as in lists and in webhooks."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, Self
 
 from pydantic import ConfigDict, Field
@@ -134,11 +135,12 @@ class EventRead(ResponseModel):
 
 
 class EventPage(ResponseModel):
-    """A page of events, in the order in which they happened."""
+    """A page of events, in the order of the request."""
 
     items: list[EventRead]
-    next_cursor: str = Field(
-        description="Send it as `cursor` to get later events, now or at any time. Never null."
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` to get later events, now or at any time. With"
+        " `order=desc`: to get older events; null on the last page, otherwise never."
     )
 
 
@@ -163,3 +165,19 @@ class EventQuery(Paging):
         default=None, max_length=64, description="Only events of this message."
     )
     created_after: Instant | None = Field(default=None, description="Only events later than this.")
+
+
+class Order(StrEnum):
+    """The order of a list."""
+
+    ASC = "asc"
+    DESC = "desc"
+
+
+class EventListQuery(EventQuery):
+    """Filters, paging and order of events."""
+
+    order: Order = Field(
+        default=Order.ASC,
+        description="`asc`: as they happened, to read every event once. `desc`: newest first.",
+    )

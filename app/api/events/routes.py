@@ -1,16 +1,23 @@
 """Serve `/events`: list events after a cursor, or stream them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.auth.dependencies import EventReader
-from app.api.events.responses import EXAMPLE, EventPage, EventQuery, EventRead
+from app.api.events.responses import (
+    EXAMPLE,
+    EventListQuery,
+    EventPage,
+    EventQuery,
+    EventRead,
+    Order,
+)
 from app.api.http.pagination import MAX_CURSOR_CHARACTERS, decode_cursor, encode_cursor
 from app.api.openapi import tenant_problems
 from app.api.profiles.filter import resolve_profile_id
@@ -18,7 +25,13 @@ from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.errors import FieldError, InvalidRequest, Unavailable
-from app.domain.events import FIRST_POSITION, Position, find_matching_types, parse_position
+from app.domain.events import (
+    FIRST_POSITION,
+    Event,
+    Position,
+    find_matching_types,
+    parse_position,
+)
 from app.store import events
 
 router = APIRouter(tags=["Events"], route_class=BoundedRoute)
@@ -42,18 +55,26 @@ STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     responses=tenant_problems("profile-not-found", "invalid-request"),
 )
 async def list_events(
-    query: Annotated[EventQuery, Query()], caller: EventReader, services: ReadyServices
+    query: Annotated[EventListQuery, Query()], caller: EventReader, services: ReadyServices
 ) -> EventPage:
     """List the events after a cursor, complete and in the order in which they happened.
 
-    New events always come after `next_cursor`. A key that is bound to profiles gets only their
-    events. Requires the scope `events:read`.
+    New events always come after `next_cursor`. With `order=desc`, the newest events come first, and
+    a cursor leads to older ones. A key that is bound to profiles gets only their events. Requires
+    the scope `events:read`.
     """
-    start = _parse_start(query.cursor, "query", "cursor") or FIRST_POSITION
-    event_page = await (await _build_query(services, caller, query)).read_page(services, start)
+    start = _parse_start(query.cursor, "query", "cursor")
+    event_query = await _build_query(services, caller, query)
+    if query.order is Order.DESC:
+        rows = await event_query.read_newest(services, start)
+        items, has_more = rows[: query.limit], len(rows) > query.limit
+        end = items[-1].position if has_more else None
+    else:
+        event_page = await event_query.read_page(services, start or FIRST_POSITION)
+        items, end = event_page.items, event_page.end
     return EventPage(
-        items=[EventRead.of(item) for item in event_page.items],
-        next_cursor=encode_cursor(str(event_page.end)),
+        items=[EventRead.of(item) for item in items],
+        next_cursor=None if end is None else encode_cursor(str(end)),
     )
 
 
@@ -158,10 +179,7 @@ class _EventQuery:
 
     tenant_id: str
     limit: int
-    types: Sequence[str]
-    profile_ids: Sequence[str] | None
-    message_id: str | None
-    created_after: datetime | None
+    filters: events.EventFilters
 
     async def read_page(self, services: Services, start: Position) -> events.EventPage:
         """Read the events after a position."""
@@ -171,10 +189,18 @@ class _EventQuery:
                 tenant_id=self.tenant_id,
                 limit=self.limit,
                 start=start,
-                types=self.types,
-                profile_ids=self.profile_ids,
-                message_id=self.message_id,
-                created_after=self.created_after,
+                **self.filters,
+            )
+
+    async def read_newest(self, services: Services, before: Position | None) -> list[Event]:
+        """Read the events before a position, newest first, and one more than a page."""
+        async with services.database.reading() as connection:
+            return await events.page_newest_first(
+                connection,
+                tenant_id=self.tenant_id,
+                limit=self.limit + 1,
+                before=before,
+                **self.filters,
             )
 
 
@@ -194,9 +220,13 @@ async def _build_query(services: Services, caller: Caller, query: EventQuery) ->
         async with services.database.reading() as connection:
             profile_id = await resolve_profile_id(connection, caller, query.profile)
         profile_ids = (profile_id,) if caller.can_reach(profile_id) else ()
-    return _EventQuery(
-        caller.tenant_id, query.limit, types, profile_ids, query.message, query.created_after
-    )
+    filters: events.EventFilters = {
+        "types": types,
+        "profile_ids": profile_ids,
+        "message_id": query.message,
+        "created_after": query.created_after,
+    }
+    return _EventQuery(caller.tenant_id, query.limit, filters)
 
 
 def _parse_start(cursor: str | None, *loc: str) -> Position | None:

@@ -8,10 +8,10 @@ from app.console.page import Visit
 from app.domain.events import EventType
 from app.domain.types import Scope
 
-SHOWN: Final = 200
-MAX_FOLLOWED: Final = 10
+SHOWN: Final = 100
 RECENT: Final = timedelta(hours=1)
 KINDS: Final = sorted({event_type.partition(".")[0] for event_type in EventType})
+ORDERS: Final = (("desc", "newest first"), ("asc", "oldest first"))
 FILTERS: Final = (
     Field(
         "type",
@@ -21,42 +21,24 @@ FILTERS: Final = (
     Field("message", "Message id"),
     Field("profile", "Profile"),
     Field("created_after", "Later than"),
+    Field("order", "Order", options=ORDERS, default="desc"),
 )
 
 
 async def list_events(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """List the latest events, newest first; without a choice those of the last hour.
-
-    With `order=oldest`, list them in the order in which they happened, page by page.
-    """
+    """List events, newest first; without a choice those of the last hour."""
     query = visit.request.query_params
     if not query:
         since = (visit.services.now() - RECENT).isoformat(timespec="seconds")
         return visit.redirect("/events", created_after=since.replace("+00:00", "Z"))
     page, filters = await read_list(visit, "/events", FILTERS, limit=SHOWN)
-    events, is_cut = page["items"], False
-    is_latest = query.get("order") != "oldest"
-    if is_latest:
-        # The API lists the oldest first.
-        for _ in range(MAX_FOLLOWED):
-            if len(page["items"]) < SHOWN:
-                break
-            params = {name: text.strip() for name, text in filters.values.items()}
-            page = await visit.api.get(
-                "/events", {**params, "cursor": page["next_cursor"], "limit": SHOWN}
-            )
-            is_cut = is_cut or bool(page["items"])
-            events = [*events, *page["items"]][-SHOWN:]
-        events = events[::-1]
-    # The API always returns a cursor, since later events may follow.
-    next_cursor = page["next_cursor"] if len(page["items"]) == SHOWN else None
+    # In the order in which they happened, the API always returns a cursor, for later events.
+    is_end = filters.values["order"] == "asc" and len(page["items"]) < SHOWN
     return visit.render(
         "events/part.html" if visit.is_live else "events/list.html",
         status=filters.status,
-        events=events,
-        is_cut=is_cut,
-        is_latest=is_latest,
-        next_cursor=next_cursor,
+        events=page["items"],
+        next_cursor=None if is_end else page["next_cursor"],
         filters=filters,
     )
 

@@ -72,6 +72,7 @@ NameSource = Literal[
     "address_literal",
 ]
 OAuthGrant = Literal["client_credentials", "refresh_token", "jwt_bearer"]
+Order = Literal["asc", "desc"]
 Priority = Literal["high", "normal", "low"]
 ProfileState = Literal["active", "paused", "failing", "stalled"]
 Provider = Literal["ses", "sendgrid", "postmark", "mailgun", "brevo"]
@@ -2406,6 +2407,8 @@ class ListEventsQuery(PageQuery, total=False):
     """Only events of this message."""
     created_after: str | datetime
     """Only events later than this."""
+    order: Order
+    """`asc`: as they happened, to read every event once."""
 
 
 class StreamEventsQuery(PageQuery, total=False):

@@ -322,19 +322,29 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
 async def test_events_are_read_in_their_order_by_its_index(
     database: Database, profile: Profile
 ) -> None:
-    """From any place on, and those of one message by theirs."""
-    for given, index in (({}, "ix_events_order"), ({"message_id": "msg_0"}, "ix_events_message")):
+    """In both directions from any place on, those of one message by theirs, and none too old."""
+    cases: list[tuple[events.EventFilters, str]] = [
+        ({}, "ix_events_order"),
+        ({"message_id": "msg_0"}, "ix_events_message"),
+        ({"created_after": NOW}, "ix_events_order"),
+    ]
+    place, owner = Position(0, 7), profile.tenant_id
+    for filters, index in cases:
         async with database.transaction() as connection:
             with noted() as statements:
-                await events.page(
-                    connection,
-                    tenant_id=profile.tenant_id,
-                    limit=51,
-                    start=Position(0, 7),
-                    **given,
+                await events.page(connection, tenant_id=owner, limit=51, start=place, **filters)
+                await events.page_newest_first(
+                    connection, tenant_id=owner, limit=51, before=place, **filters
                 )
-            read = next(statement for statement in statements if "LEFT OUTER JOIN" in statement[0])
-            assert index in await plan(connection, read)
+            reads = [statement for statement in statements if "LEFT OUTER JOIN" in statement[0]]
+            assert len(reads) == 2
+            for statement in reads:
+                found = await plan(connection, statement)
+                assert index in found
+                assert not re.search("Sort|TEMP B-TREE", found), found
+            for statement in statements:
+                if "events.id >=" in statement[0]:
+                    assert "uq_events_id" in await plan(connection, statement)
 
 
 async def test_what_is_read_of_a_page_goes_by_its_messages(
