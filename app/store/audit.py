@@ -1,18 +1,42 @@
 """Write and read the audit log."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import Actor, ActorKind, AuditEntry, Changes
 from app.domain.ids import first_id
-from app.store.db.keyset import newest_first
+from app.store.db.keyset import newest_first, within
 from app.store.tables.core import audit_log
 
 MAX_CHARACTERS: Final = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries to select: those that match all filters.
+
+    `created_after` is inclusive, `created_before` exclusive. `is_refused` selects refused requests,
+    or what was done.
+    """
+
+    action: str | None = None
+    actor_kind: ActorKind | None = None
+    actor_id: str | None = None
+    actor_name: str | None = None
+    source: str | None = None
+    object_id: str | None = None
+    request_id: str | None = None
+    is_refused: bool | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+NO_FILTER: Final = AuditFilter()
 
 
 async def record(connection: AsyncConnection, entry: AuditEntry) -> None:
@@ -33,15 +57,40 @@ async def page(
     tenant_id: str | None,
     limit: int,
     after: str | None = None,
-    action: str | None = None,
+    audit_filter: AuditFilter = NO_FILTER,
 ) -> list[AuditEntry]:
-    """Return a page of a tenant's entries, or of all with None, newest first."""
+    """Return a page of a tenant's matching entries, or of all with None, newest first."""
     query = newest_first(select(audit_log), audit_log.c.id, limit=limit, after=after)
+    query = query.where(*_build_conditions(audit_filter))
     if tenant_id is not None:
-        query = query.where(audit_log.c.tenant_id == tenant_id)
-    if action is not None:
-        query = query.where(audit_log.c.action == action)
+        column: ColumnElement[str] = audit_log.c.tenant_id
+        if audit_filter.object_id is not None or audit_filter.actor_id is not None:
+            # Without its index: SQLite would read all the tenant's entries by it.
+            column = column.concat("")
+        query = query.where(column == tenant_id)
     return [_entry(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _build_conditions(audit_filter: AuditFilter) -> Iterator[ColumnElement[bool]]:
+    table = audit_log.c
+    for column in (
+        *(table.action, table.actor_kind, table.actor_id, table.actor_name),
+        *(table.source, table.object_id, table.request_id),
+    ):
+        value = getattr(audit_filter, column.name)
+        if value is not None:
+            yield column == value
+    if audit_filter.is_refused is not None:
+        yield (
+            table.refused_as.is_not(None) if audit_filter.is_refused else table.refused_as.is_(None)
+        )
+    yield from within(
+        table.id,
+        table.at,
+        "aud",
+        after=audit_filter.created_after,
+        before=audit_filter.created_before,
+    )
 
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:

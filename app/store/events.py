@@ -6,7 +6,7 @@ open transaction, so that no event can appear behind a reader.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, TypedDict, Unpack
 
@@ -38,10 +38,11 @@ from app.domain.events import (
     Position,
     recipient_event_type,
 )
-from app.domain.ids import first_id, new_id
+from app.domain.ids import new_id
 from app.domain.types import MessageSource, NamedAddress, RecipientKind, RecipientStatus
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
+from app.store.db.keyset import earliest_id
 from app.store.db.observer import note_finished
 from app.store.tables.core import (
     is_of_tenant,
@@ -54,9 +55,6 @@ from app.store.tables.core import (
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 
 LAST_NUMBER: Final = 2**63 - 1
-# The id's time and `created_at` differ only if a clock was set in between.
-CLOCK_SLACK: Final = timedelta(days=1)
-EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class _Transaction(FunctionElement[int]):
@@ -268,10 +266,9 @@ def _build_conditions(tenant_id: str, filters: EventFilters) -> Iterator[ColumnE
 
 async def _find_start(connection: AsyncConnection, created_after: datetime) -> Position:
     """Return a position before all events of a time, which spares reading older ones."""
-    earliest = created_after - min(CLOCK_SLACK, created_after - EARLIEST)
     query = (
         select(events.c.transaction_id, events.c.number)
-        .where(events.c.id >= first_id("evt", earliest))
+        .where(events.c.id >= earliest_id("evt", created_after))
         .order_by(events.c.id)
         .limit(1)
     )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from app.domain.address.folding import fold
 from app.domain.ids import first_id
 from app.domain.submissions import SubmissionSession
 from app.store.db.bulk import Bulk, Write
-from app.store.db.keyset import newest_first
+from app.store.db.keyset import newest_first, within
 from app.store.db.rows import from_row, to_row
 from app.store.tables.submissions import submission_messages, submissions
 
@@ -22,10 +22,6 @@ MAX_CHARACTERS: Final = 255
 _SHORT_COLUMNS: Final = ("tls", "login", "ehlo_name")
 # What PostgreSQL cannot store; a client may send it in its user name.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-# The id's time and `started_at` differ only if a clock was set in between.
-CLOCK_SLACK: Final = timedelta(days=1)
-EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
-LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 _INSERT: Final = Bulk(
     Write.insert(submissions, is_repeatable=True),
@@ -145,12 +141,13 @@ def _build_conditions(submission_filter: SubmissionFilter) -> Iterator[ColumnEle
         )
     if submission_filter.profile_ids is not None:
         yield table.profile_id.in_(submission_filter.profile_ids)
-    if (after := submission_filter.started_after) is not None:
-        yield table.id >= first_id("sub", after - min(CLOCK_SLACK, after - EARLIEST))
-        yield table.started_at >= after
-    if (before := submission_filter.started_before) is not None:
-        yield table.id < first_id("sub", before + min(CLOCK_SLACK, LATEST - before))
-        yield table.started_at < before
+    yield from within(
+        table.id,
+        table.started_at,
+        "sub",
+        after=submission_filter.started_after,
+        before=submission_filter.started_before,
+    )
 
 
 async def _load_sessions(

@@ -126,6 +126,21 @@ async def test_keys_and_the_audit_log_need_their_scope(heloise: Heloise, acme: T
 
 
 @pytest.mark.one_database
+async def test_the_audit_log_has_its_filters_in_the_url(heloise: Heloise, acme: Tenant) -> None:
+    """What the API refuses is at its filter; an object and an actor are links to their entries."""
+    made = await acme.made("/keys", {"name": "r", "scopes": ["messages:read"]})
+    admin = await start_session(heloise, ADMIN_KEY)
+    for path in ("/audit-log", "/t/acme/audit-log"):
+        page = await read(heloise, f"{path}?object_id={made['id']}&refused=false", admin)
+        assert (page.text.count("<tr id="), "key.create" in page.text) == (1, True)
+        assert "actor_id=" in page.text
+        page = await read(heloise, f"{path}?actor_name=nobody", admin)
+        assert "No entry matches." in page.text
+        page = await read(heloise, f"{path}?created_after=noon", admin)
+        assert (page.status_code, 'id="e-created_after"' in page.text) == (422, True)
+
+
+@pytest.mark.one_database
 async def test_an_admin_manages_tenants(heloise: Heloise, acme: Tenant) -> None:
     """Create, limit, delete with the name typed; each with the API's own messages."""
     admin = await start_session(heloise, ADMIN_KEY)

@@ -7,6 +7,7 @@ from sqlalchemy import text, update
 from app.domain.events import FIRST_POSITION, EventType, NewEvent, Position
 from app.store import events
 from app.store.db.engine import Database
+from app.store.db.keyset import CLOCK_SLACK, EARLIEST
 from app.store.migrations import migrate as migrating
 from app.store.tables.events import events as table
 from tests.support.rows import MINUTE, NOW
@@ -68,8 +69,8 @@ async def test_the_newest_come_first(database: Database) -> None:
         ):
             found += [row.profile_id for row in rows]
             before = rows[-1].position
-        for moment in (NOW, NOW + 2 * events.CLOCK_SLACK, events.EARLIEST):
-            is_later = moment > events.EARLIEST
+        for moment in (NOW, NOW + 2 * CLOCK_SLACK, EARLIEST):
+            is_later = moment > EARLIEST
             [*rows] = await events.page_newest_first(
                 connection, tenant_id=TENANT, limit=9, before=None, created_after=moment
             )

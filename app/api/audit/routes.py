@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
 from app.api.auth.dependencies import Auditor
-from app.api.http.fields import ResponseModel, Text
+from app.api.http.fields import Instant, ResponseModel, Text
 from app.api.http.pagination import Page, Paging, read_page
 from app.api.openapi import tenant_problems
 from app.api.services import ReadyServices
 from app.domain.audit import ActorKind, AuditEntry
 from app.store import audit
+from app.store.audit import AuditFilter
 
 router = APIRouter(tags=["Audit"])
 
@@ -44,6 +45,42 @@ class AuditQuery(Paging):
         description="Only entries of this action.",
         examples=["key.create"],
     )
+    actor_kind: ActorKind | None = Field(default=None, description="Only what such actors did.")
+    actor_id: Text | None = Field(
+        default=None,
+        max_length=255,
+        description="Only what this key, or a person in this session of the console, did.",
+        examples=["key_0198c5a2d3f07b6e8a4c1d2e3f405162"],
+    )
+    actor_name: Text | None = Field(
+        default=None, max_length=255, description="Only what actors of this name did."
+    )
+    source: Text | None = Field(
+        default=None, max_length=255, description="Only what came from this address or machine."
+    )
+    object_id: Text | None = Field(
+        default=None,
+        max_length=255,
+        description="Only entries of this object.",
+        examples=["prf_0198c5a2d3f07b6e8a4c1d2e3f405162"],
+    )
+    request_id: Text | None = Field(
+        default=None, max_length=128, description="Only entries of this request (`X-Request-ID`)."
+    )
+    refused: bool | None = Field(
+        default=None, description="`true`: only refused requests. `false`: only what was done."
+    )
+    created_after: Instant | None = Field(
+        default=None, description="Only entries written at this time or later."
+    )
+    created_before: Instant | None = Field(
+        default=None, description="Only entries written before this time."
+    )
+
+    def to_filter(self) -> AuditFilter:
+        """Build the store's filter."""
+        filters = self.model_dump(exclude={"limit", "cursor", "refused"})
+        return AuditFilter(**filters, is_refused=self.refused)
 
 
 class ActorRead(ResponseModel):
@@ -125,5 +162,5 @@ async def list_audit_log(
     an admin key gets all tenants' entries and those of unauthenticated requests. Requires the scope
     `keys:manage` and a key that is not bound to profiles.
     """
-    load = partial(audit.page, tenant_id=tenant_id, action=query.action)
+    load = partial(audit.page, tenant_id=tenant_id, audit_filter=query.to_filter())
     return await read_page(services.database, query, "aud", load, AuditPage, AuditRead.of)

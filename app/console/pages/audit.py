@@ -3,10 +3,23 @@
 from typing import Any, Final
 
 from app.auth.caller import Caller
+from app.console.forms import ANY, Field, list_choices, read_list
 from app.console.page import Visit
+from app.domain.audit import ActorKind
 from app.domain.types import Scope
 
-FILTERS: Final = ("action",)
+FILTERS: Final = (
+    Field("action", "Action", hint="Such as key.create"),
+    Field("object_id", "Object"),
+    Field("actor_name", "Name of the actor"),
+    Field("actor_id", "Key or session"),
+    Field("actor_kind", "Kind of actor", options=[ANY, *list_choices(ActorKind)]),
+    Field("source", "Address or machine"),
+    Field("refused", "Result", options=[ANY, ("false", "done"), ("true", "refused")]),
+    Field("request_id", "Request"),
+    Field("created_after", "Since"),
+    Field("created_before", "Before"),
+)
 
 
 async def list_entries(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
@@ -14,12 +27,11 @@ async def list_entries(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     if isinstance(visit.identity, Caller) and visit.tenant is None:
         visit.tenant = visit.identity.tenant.slug
         return visit.redirect("/audit-log")
-    given = visit.request.query_params
-    params = {name: given.get(name, "").strip() for name in FILTERS}
-    page = await visit.api.get("/audit-log", {**params, "cursor": given.get("cursor")})
+    page, filters = await read_list(visit, "/audit-log", FILTERS)
     return visit.render(
         "audit/entries.html",
-        params=params,
+        status=filters.status,
+        filters=filters,
         entries=page["items"],
         next_cursor=page["next_cursor"],
     )

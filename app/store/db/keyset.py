@@ -4,10 +4,18 @@
 the first page.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypedDict, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol, TypedDict, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Select, select
+
+from app.domain.ids import Prefix, first_id
+
+# The time in an id and that in its row differ only if a clock was set in between.
+CLOCK_SLACK: Final = timedelta(days=1)
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class HasId(Protocol):
@@ -56,6 +64,31 @@ def _page_before(query: Query, key: ColumnElement[str], limit: int, before: str)
     nearest = query.where(key > before).order_by(key).limit(limit).subquery()
     ordered: Any = select(nearest).order_by(nearest.c[key.key or "id"].desc())
     return cast("Query", ordered)
+
+
+def within(
+    key: ColumnElement[str],
+    at: ColumnElement[datetime],
+    prefix: Prefix,
+    *,
+    after: datetime | None,
+    before: datetime | None,
+) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions for a time `at`, and those for ids that an index serves.
+
+    `after` is inclusive, `before` exclusive.
+    """
+    if after is not None:
+        yield key >= earliest_id(prefix, after)
+        yield at >= after
+    if before is not None:
+        yield key < first_id(prefix, before + min(CLOCK_SLACK, LATEST - before))
+        yield at < before
+
+
+def earliest_id(prefix: Prefix, moment: datetime) -> str:
+    """Return a lower bound for the ids of rows from a moment on."""
+    return first_id(prefix, moment - min(CLOCK_SLACK, moment - EARLIEST))
 
 
 async def read_pages(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
@@ -22,7 +22,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.dsn_request import DsnRequest
 from app.domain.errors import Gone, NotFound
-from app.domain.ids import first_id
 from app.domain.mime.build import parse_message_id
 from app.domain.search import Search
 from app.domain.types import (
@@ -34,7 +33,7 @@ from app.domain.types import (
     RecipientAddress,
     RecipientStatus,
 )
-from app.store.db.keyset import newest_first, oldest_first
+from app.store.db.keyset import newest_first, oldest_first, within
 from app.store.messages.views import AttemptView, MessageView, build_view
 from app.store.tables import core as tables
 from app.store.tables.core import (
@@ -52,11 +51,7 @@ from app.store.tables.core import (
     recipients,
 )
 
-# The id's time and `created_at` differ only if a clock was set in between.
-CLOCK_SLACK: Final = timedelta(days=1)
 MILLISECOND: Final = timedelta(milliseconds=1)
-EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
-LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 NOT_SENT_STATUSES: Final = frozenset(
     {MessageStatus.PARTIALLY_SENT, MessageStatus.FAILED, MessageStatus.CANCELLED}
@@ -232,12 +227,8 @@ def _build_query(
         query = query.where(key.in_(message_filter.ids))
     if message_filter.message_id is not None:
         query = query.where(_has_message_id(key, message_filter.message_id))
-    if (after := message_filter.created_after) is not None:
-        query = query.where(key >= first_id("msg", after - min(CLOCK_SLACK, after - EARLIEST)))
-        of_message.append(messages.c.created_at >= after)
-    if (before := message_filter.created_before) is not None:
-        query = query.where(key < first_id("msg", before + min(CLOCK_SLACK, LATEST - before)))
-        of_message.append(messages.c.created_at < before)
+    after, before = message_filter.created_after, message_filter.created_before
+    of_message += within(key, messages.c.created_at, "msg", after=after, before=before)
     if of_message and key is not messages.c.id:
         query = query.join(messages, messages.c.id == key)
     return query.where(*of_message), key

@@ -205,6 +205,8 @@ audit_log = Table(
     Column("request_id", String(128)),
     _one_of("actor_kind", "admin", "key", "person", "command_line", "unknown"),
     Index("ix_audit_log_tenant", "tenant_id", "id"),
+    Index("ix_audit_log_object", "object_id", "id"),
+    Index("ix_audit_log_actor", "actor_id", "id"),
 )
 
 profiles = Table(

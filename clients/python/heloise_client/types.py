@@ -2476,6 +2476,24 @@ class ListAuditLogQuery(PageQuery, total=False):
 
     action: str
     """Only entries of this action."""
+    actor_kind: ActorKind
+    """Only what such actors did."""
+    actor_id: str
+    """Only what this key, or a person in this session of the console, did."""
+    actor_name: str
+    """Only what actors of this name did."""
+    source: str
+    """Only what came from this address or machine."""
+    object_id: str
+    """Only entries of this object."""
+    request_id: str
+    """Only entries of this request (`X-Request-ID`)."""
+    refused: bool
+    """`true`: only refused requests."""
+    created_after: str | datetime
+    """Only entries written at this time or later."""
+    created_before: str | datetime
+    """Only entries written before this time."""
 
 
 class GetReadinessQuery(TypedDict, total=False):

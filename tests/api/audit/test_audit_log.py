@@ -152,3 +152,31 @@ async def test_the_log_outlives_its_tenant(api: Api, acme: Caller) -> None:
     await api.admin("DELETE", "/tenants/acme")
     last = (await lines(api.admin))[-1]
     assert (last["action"], last["tenant_id"]) == ("tenant.delete", acme.tenant_id)
+
+
+async def test_an_auditor_finds_entries_by_every_fact(api: Api, acme: Caller) -> None:
+    """Who, what, from where, when; what another tenant has stays its own."""
+    made = await acme.made("/profiles", PROFILE)
+    other = await api.tenant("other")
+    await other.made("/profiles", PROFILE)
+    await (await api.key(acme.tenant_id, ["messages:read"]))("POST", "/profiles", PROFILE)
+    [created] = await lines(acme, "&action=profile.create")
+    [refused] = await lines(acme, "&refused=true")
+    assert (created["object_id"], refused["action"]) == (made["id"], "create_profile")
+    wanted = {
+        "object_id": made["id"],
+        "actor_id": created["actor"]["id"],
+        "request_id": created["request_id"],
+        "refused": "false",
+    }
+    for name, value in wanted.items():
+        assert created in await lines(acme, f"&{name}={value}"), name
+        assert refused not in await lines(acme, f"&{name}={value}"), name
+        assert created not in await lines(other, f"&{name}={value}"), name
+    for shared in ("actor_kind=key", "source=127.0.0.1", "created_after=2026-01-01T00:00:00Z"):
+        assert created in await lines(acme, f"&{shared}"), shared
+        assert await lines(acme, f"&{shared}&created_before=2026-01-01T00:00:00Z") == []
+    names = {entry["actor"]["name"] for entry in await lines(api.admin, "&actor_kind=admin")}
+    assert names == {"admin"}
+    assert await lines(acme, "&actor_name=nobody") == []
+    assert (await acme("GET", "/audit-log?actor_kind=robot")).status_code == 422

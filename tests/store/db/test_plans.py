@@ -21,7 +21,7 @@ from app.domain.types import (
     Suppression,
     SuppressionReason,
 )
-from app.store import events, suppressions
+from app.store import audit, events, suppressions
 from app.store.db.engine import Database
 from app.store.delivery import destinations, lanes, queue
 from app.store.delivery.queue import QueueScope
@@ -317,6 +317,25 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
                 )
             found = await plan(connection, search(statements))
         assert_by_index(found, *indexes)
+
+
+async def test_entries_of_an_object_or_actor_are_found_by_its_index(database: Database) -> None:
+    """With a tenant too, of which there are more."""
+    tenant = await made_tenant(database)
+    cases = [
+        (audit.NO_FILTER, "ix_audit_log_tenant"),
+        (audit.AuditFilter(object_id="prf_0"), "ix_audit_log_object"),
+        (audit.AuditFilter(actor_id="key_0"), "ix_audit_log_actor"),
+    ]
+    for audit_filter, index in cases:
+        async with database.transaction() as connection:
+            with noted() as statements:
+                await audit.page(
+                    connection, tenant_id=tenant.id, limit=51, audit_filter=audit_filter
+                )
+            found = await plan(connection, statements[0])
+        assert index in found
+        assert not re.search("Sort|TEMP B-TREE", found), found
 
 
 async def test_events_are_read_in_their_order_by_its_index(

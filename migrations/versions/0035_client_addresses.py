@@ -1,4 +1,4 @@
-"""Held messages without the rest of a queue."""
+"""Indexes for held messages, and for objects and actors of the audit log."""
 
 from typing import Final
 
@@ -20,8 +20,12 @@ def upgrade() -> None:
         sqlite_where=HELD,
         postgresql_where=HELD,
     )
+    op.create_index("ix_audit_log_object", "audit_log", ["object_id", "id"])
+    op.create_index("ix_audit_log_actor", "audit_log", ["actor_id", "id"])
 
 
 def downgrade() -> None:
     """Bring the schema from 0035 to 0034."""
+    op.drop_index("ix_audit_log_actor", "audit_log")
+    op.drop_index("ix_audit_log_object", "audit_log")
     op.drop_index("ix_messages_held", "messages")
