@@ -227,6 +227,7 @@ def test_the_start_tells_what_was_changed_since(lived: Lived) -> None:
     assert shown == [
         f"profile      transactional (EHLO {NEW_NAME}) → the inbox",
         "profile      marketing (EHLO news.dev.example) → smtp.example.com:587, paused",
+        "profile      practice (EHLO practice.dev.example) → the inbox",
     ]
     assert changed.printed("tenant") == "acme"
     assert changed.printed("key") != lived.second.printed("key")
