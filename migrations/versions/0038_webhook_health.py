@@ -8,7 +8,7 @@ from alembic import op
 from app.store.db.column_types import Instant
 
 revision: Final = "0038"
-down_revision: Final = "0034"
+down_revision: Final = "0037"
 
 
 def upgrade() -> None:
