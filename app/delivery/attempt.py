@@ -137,14 +137,14 @@ class Attempts:
         return session.begun_mail is None or session.begun_mail is own_mail
 
 
-Mark = Callable[[ClaimedMessage, Sequence[int]], Awaitable[bool]]
+AllowBody = Callable[[ClaimedMessage, Sequence[int]], Awaitable[bool]]
 
 
 async def transact(
     attempts: Attempts,
     session: Session,
     recorder: Recorder,
-    mark: Mark,
+    allow_body: AllowBody,
     next_mail: NextMail | None = None,
 ) -> None:
     """Send the message to all pending recipients, in as many transactions as needed.
@@ -155,7 +155,7 @@ async def transact(
     attempts.fault = None
     while (turn := attempts.take_turn(recorder.now())) is not None:
         then = next_mail if turn.is_last else None
-        result = await _transact_once(attempts, session, recorder, mark, turn, then)
+        result = await _transact_once(attempts, session, recorder, allow_body, turn, then)
         for recipient in turn.recipients:
             to = attempts.find_destination(recipient)
             outcome = result.outcomes.get(to) if to is not None else None
@@ -170,22 +170,23 @@ async def _transact_once(
     attempts: Attempts,
     session: Session,
     recorder: Recorder,
-    mark: Mark,
+    allow_body: AllowBody,
     turn: Turn,
     next_mail: NextMail | None,
 ) -> TransactionResult:
     started_at, start = recorder.now(), monotonic_seconds()
     is_fresh = session.transactions == 0
-    is_at_most_once = attempts.message.guarantee is Guarantee.AT_MOST_ONCE
 
     async def before_body(accepted: Collection[str]) -> bool:
-        """Mark the recipients whom the server has accepted; without it no body (invariant 5)."""
+        """Ask for permission to send the body to the recipients whom the server has accepted."""
+        if attempts.message.guarantee is Guarantee.AT_LEAST_ONCE:
+            return await allow_body(attempts.message, ())
         positions = [
             recipient.position
             for recipient in turn.recipients
             if attempts.find_destination(recipient) in accepted
         ]
-        if not await mark(attempts.message, positions):
+        if not await allow_body(attempts.message, positions):
             return False
         attempts.marked.update(positions)
         return True
@@ -205,7 +206,7 @@ async def _transact_once(
     try:
         transaction = await session.send(
             turn.mail,
-            before_body=before_body if is_at_most_once else None,
+            before_body=before_body,
             next_mail=next_mail,
         )
     except asyncio.CancelledError:

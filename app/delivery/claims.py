@@ -187,13 +187,13 @@ class _Claim:
             message.unseal(open_content) for message in claimed if message.id not in parts.leases
         ]
         # A former owner that stopped may have sent its messages; record that (invariant 5).
-        takeovers = [
-            parts.recorder.build_takeover_row(message)
-            for message in messages
-            if message.former_owner
-        ]
-        await outcomes.insert_attempts(self.connection, takeovers)
-        parts.metrics.record_takeovers(len(takeovers))
+        takeovers = [message for message in messages if message.former_owner]
+        await outcomes.insert_attempts(
+            self.connection, [parts.recorder.build_takeover_row(message) for message in takeovers]
+        )
+        for message in takeovers:
+            reason = "worker_gone" if message.is_owner_gone else "lease_expired"
+            parts.metrics.record_takeover(reason)
         expired = [message.id for message in messages if message.expires_at <= self.now]
         await outcomes.finish_open(
             self.connection, message_ids=expired, event=RecipientEvent.EXPIRE, now=self.now

@@ -13,6 +13,7 @@ from app.delivery.claims import Claims
 from app.delivery.handover import Handover
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.leases import Leases
+from app.delivery.liveness import Liveness
 from app.delivery.mail_exchangers import MailExchangers
 from app.delivery.maintenance import Maintenance, SyncClock
 from app.delivery.parts import EngineParts
@@ -119,11 +120,18 @@ class Engine:
         self._scheduler = Scheduler(parts, self._registry, claims, poll_interval)
         self._stalls = StallMonitor(parts, self._registry)
         self.handover = Handover(parts, self._registry)
-        self._maintenance = Maintenance(
+        self._liveness = Liveness(
             database,
             leases=self._leases,
             clock=clock,
             machine=config.machine,
+            revoke=self._registry.revoke_connections,
+        )
+        self._maintenance = Maintenance(
+            database,
+            leases=self._leases,
+            liveness=self._liveness,
+            clock=clock,
             poll_interval=poll_interval,
             transcript_retention=config.transcript_retention,
             audit_retention=config.audit_retention,
@@ -142,7 +150,7 @@ class Engine:
         with self._database.lock_delivery() as is_sole:
             if is_sole:
                 await self._maintenance.take_over()
-            async with self._database.listening(self._wake.set):
+            async with self._database.listening(self._wake.set, self._liveness):
                 duties = [
                     _start_duty(duty)
                     for duty in (*self._maintenance.duties, self._stalls.check_stalls)
@@ -157,6 +165,7 @@ class Engine:
                         await self._drain(claiming)
                     finally:
                         await _cancel([claiming, *duties])
+                        await self._liveness.close()
                     log.info("delivery stopped", extra={"worker": self.worker_id})
 
     async def _claim_due(self) -> None:

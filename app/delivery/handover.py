@@ -59,6 +59,7 @@ class Handover:
             and not message.is_scheduled
             and not self._is_stopping
             and not self._parts.settler.is_full
+            and self._leases.is_certain
         )
         return lane if is_direct else None
 

@@ -59,7 +59,7 @@ class Lane:
         self._is_recorded_stalled = self._has_reply = False
         self._pool = Pool(max_messages=config.profile.max_messages_per_connection)
         self._sender = Sender(
-            self._pool, parts.network, parts.recorder, parts.settler.mark, parts.distrust
+            self._pool, parts.network, parts.recorder, parts.settler.allow_body, parts.distrust
         )
         self._queue: deque[ClaimedMessage] = deque()
         self._ahead: list[deque[Attempts]] = []  # by slot: what it has begun besides its message
@@ -221,7 +221,7 @@ class Lane:
         self._ahead.append(ahead)
         next_mail = partial(self._begin_next_mail, ahead)
         try:
-            while (attempts := self._next_attempts(ahead)) is not None:
+            while (attempts := await self._wait_next_attempts(ahead)) is not None:
                 session = await self._deliver(attempts, session, next_mail)
                 if self.limit.granted_for:  # a message may have waited for this one's destination
                     self._start_slots()
@@ -242,10 +242,16 @@ class Lane:
         """Take the mail that a slot sends next: no other slot gets it."""
         if ahead or len(self._queue) < len(self._slots):  # the other slots would have none
             return None
+        if not self._leases.is_certain:
+            return None
         if (attempts := self._next_attempts(ahead)) is None:
             return None
         ahead.append(attempts)
         return attempts.begin_next(self._now())
+
+    async def _wait_next_attempts(self, ahead: deque[Attempts]) -> Attempts | None:
+        await self._leases.wait_certain()
+        return self._next_attempts(ahead)
 
     def _next_attempts(self, ahead: deque[Attempts]) -> Attempts | None:
         """Take what was begun ahead, else the first of the queue."""

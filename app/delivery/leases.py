@@ -1,10 +1,14 @@
 """Track a worker's leases and how long they are safe (invariant 3)."""
 
+import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
+from app.domain.clock import uptime_seconds
 from app.domain.errors import Unavailable
 from app.store.db.engine import Database
 from app.store.outbox import queries as outbox
@@ -15,7 +19,11 @@ MAX_RENEWED: Final = 10_000  # below the parameter limits of PostgreSQL and SQLi
 
 
 class Leases:
-    """Maps each message to the end of its lease."""
+    """Maps each message to the end of its lease.
+
+    A worker whose session holds a lock may lose its leases earlier, with the lock. It `is_certain`
+    of them until a moment of the machine's uptime, which each sign of life of the session delays.
+    """
 
     def __init__(
         self, database: Database, *, owner: str, length: timedelta, now: Callable[[], datetime]
@@ -25,6 +33,8 @@ class Leases:
         self._database = database
         self._now = now
         self._until: dict[str, datetime] = {}
+        self._certain_until = math.inf
+        self._trusted = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._until)
@@ -47,15 +57,49 @@ class Leases:
         return until is not None and self._now() < until
 
     @property
+    def needs_no_session(self) -> bool:
+        """Whether the leases end by time alone."""
+        return self._certain_until == math.inf
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether no other worker can have ended the leases before their time."""
+        return uptime_seconds() < self._certain_until
+
+    def trust_until(self, certain_until: float) -> None:
+        """Be certain of the leases until a moment of the uptime."""
+        self._certain_until = certain_until
+        self._trusted.set()
+
+    async def wait_certain(self) -> None:
+        """Wait until this worker is certain of its leases."""
+        while not self.is_certain:
+            self._trusted.clear()
+            await self._trusted.wait()
+
+    async def confirm(self, message: outbox.ClaimedMessage) -> bool:
+        """Whether nobody else sends the message; waits until that is certain.
+
+        A lease that has expired, but that nobody took over, is renewed first.
+        """
+        if not self._database.is_postgresql:  # there is no other worker
+            return True
+        await self.wait_certain()
+        if message.id in self and not self.is_held(message):
+            with suppress(Unavailable):
+                await self.renew()
+        return self.is_held(message)
+
+    @property
     def has_run_out(self) -> bool:
         """Whether a lease has expired, so that the database may grant its message again."""
         return bool(self._until) and min(self._until.values()) <= self._now()
 
-    async def renew(self) -> set[str]:
-        """Extend every lease; returns the messages that another worker took over."""
+    async def renew(self) -> None:
+        """Extend every lease; drop the messages that another worker took over."""
         held = list(self._until)
         if not held:
-            return set()
+            return
         until = self._now() + self.length
         kept: set[str] = set()
         async with self._database.transaction() as connection:
@@ -70,7 +114,8 @@ class Leases:
         self._until |= {message_id: until for message_id in kept if message_id in self._until}
         lost = {message_id for message_id in held if message_id not in kept} & self._until.keys()
         self.drop(lost)
-        return lost
+        if lost:
+            log.warning("another worker took over %d messages", len(lost))
 
     async def give_back(self, message_ids: Iterable[str]) -> None:
         """Release messages unchanged; without a database, let their leases expire."""

@@ -46,6 +46,10 @@ class ConnectionLimit:
         self.granted_for = dict(connections)
         self.granted = self.granted_for.pop(NO_DESTINATION, self.granted)
 
+    def revoke(self) -> None:
+        """Take all connections, until some are granted again."""
+        self.grant(dict.fromkeys((NO_DESTINATION, *self.granted_for), 0))
+
     def allow_extra(self, *, is_allowed: bool) -> None:
         """Allow one extra connection, or stop allowing it."""
         self.has_extra = is_allowed

@@ -2,18 +2,18 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
 from app.delivery.leases import Leases
+from app.delivery.liveness import Liveness
 from app.domain.clock import Clock
 from app.domain.tenants.retention import Retention
 from app.store import audit, console_sessions, idempotency, submissions
 from app.store import retention as purging
 from app.store.db.engine import Database
-from app.store.delivery import clamping, shared_limits, workers
+from app.store.delivery import clamping, workers
 from app.store.inbound import reports
 from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
@@ -45,7 +45,7 @@ class Maintenance:
         *,
         leases: Leases,
         clock: Clock,
-        machine: str,
+        liveness: Liveness,
         poll_interval: timedelta,
         transcript_retention: timedelta,
         audit_retention: timedelta,
@@ -56,13 +56,12 @@ class Maintenance:
         self._database = database
         self._leases = leases
         self._clock = clock
-        self._machine = machine
+        self._liveness = liveness
         self._poll_interval = poll_interval
         self._transcript_retention = transcript_retention
         self._audit_retention = audit_retention
         self._submission_retention = submission_retention
         self._retention = retention
-        self._started_at: datetime | None = None
         self._sync_clock = sync_clock
         self._no_event = asyncio.Event()
         self._clock_set_back = asyncio.Event()
@@ -81,22 +80,10 @@ class Maintenance:
     async def renew_leases(self) -> None:
         """Set the clock, extend the leases and write the heartbeat."""
         await self._set_clock()
-        if lost := await self._leases.renew():
-            log.warning("another worker took over %d messages", len(lost))
+        await self._leases.renew()
+        await self._liveness.beat()
         now = self._clock.now()
-        self._started_at = self._started_at or now
         async with self._database.transaction() as connection:
-            await workers.record_heartbeat(
-                connection,
-                worker_id=self._leases.owner,
-                hostname=self._machine,
-                pid=os.getpid(),
-                started_at=self._started_at,
-                now=now,
-            )
-            await shared_limits.renew_connections(
-                connection, worker_id=self._leases.owner, until=now + self._leases.length
-            )
             await workers.delete_stale(connection, before=now - self._dead_after)
         await self._pause_until(now + self._leases.length / RENEWALS_PER_LEASE)
 
@@ -184,15 +171,13 @@ class Maintenance:
     async def take_over(self) -> None:
         """Release the leases of dead workers; only for the sole process on SQLite."""
         async with self._database.transaction() as connection:
-            if freed := await outbox.release_all(connection, now=self._clock.now()):
+            if freed := await outbox.release_all(connection):
                 log.warning("taking over %d messages of a dead worker", freed)
 
     async def deregister(self) -> None:
         """Release every lease and delete the heartbeat."""
         await self._leases.release_all()
-        async with self._database.transaction() as connection:
-            await shared_limits.return_connections(connection, worker_id=self._leases.owner)
-            await workers.deregister(connection, worker_id=self._leases.owner)
+        await self._liveness.deregister()
 
     async def _pause_until(self, moment: datetime) -> None:
         await self._clock.wait(self._no_event, moment)

@@ -55,6 +55,17 @@ class LaneRegistry:
                 del self.lanes[profile_id]
                 await self._return_connections(profile_id)
 
+    async def revoke_connections(self) -> None:
+        """Take all connections from the lanes, since other workers may have them now.
+
+        What waits in the lanes returns to the queue: they claim it with the connections.
+        """
+        for lane in self.lanes.values():
+            lane.limit.revoke()
+        await self._leases.give_back(
+            [message_id for lane in self.lanes.values() for message_id in lane.drop_queue()]
+        )
+
     async def _return_connections(self, profile_id: str) -> None:
         if self._database.is_postgresql:
             async with self._database.transaction() as connection:

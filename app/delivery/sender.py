@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from app.delivery.attempt import Attempts, Mark, transact
+from app.delivery.attempt import AllowBody, Attempts, transact
 from app.delivery.classification import TransactionResult
 from app.delivery.lane_config import LaneConfig
 from app.delivery.record import Recorder
@@ -51,13 +51,13 @@ class Sender:
         pool: Pool,
         network: Network,
         recorder: Recorder,
-        mark: Mark,
+        allow_body: AllowBody,
         distrust: Distrust,
     ) -> None:
         self._pool = pool
         self._network = network
         self._recorder = recorder
-        self._mark = mark
+        self._allow_body = allow_body
         self._distrust = distrust
 
     async def attempt(
@@ -90,7 +90,7 @@ class Sender:
             has_room = session.transactions + 2 <= self._pool.max_messages
             then = next_mail if has_room else None
             try:
-                await transact(attempts, session, self._recorder, self._mark, then)
+                await transact(attempts, session, self._recorder, self._allow_body, then)
             except BaseException:
                 session.abort()
                 raise

@@ -18,7 +18,7 @@ from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import PROBE, Random
 from app.domain.errors import Unavailable
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.domain.types import Profile, RecipientStatus
+from app.domain.types import Guarantee, Profile, RecipientStatus
 from app.store.db.engine import Database
 from app.store.db.errors import RolledBack
 from app.store.delivery import lanes
@@ -133,8 +133,16 @@ class Settler:
         if deferred_count := statuses.count(RecipientStatus.DEFERRED):
             self._metrics.record_retries(*profile, deferred_count)
 
-    async def mark(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
-        """Record that the body is about to be sent; returns False if that fails."""
+    async def allow_body(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
+        """Whether the body may be sent: this worker still holds the lease (invariant 3).
+
+        With `at_most_once`, records first that the body is about to be sent to the recipients at
+        these positions (invariant 5).
+        """
+        if not await self._leases.confirm(message):
+            return False
+        if message.guarantee is not Guarantee.AT_MOST_ONCE:
+            return True
 
         async def write(connection: AsyncConnection) -> bool:
             return await outcomes.mark(

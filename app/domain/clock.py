@@ -39,7 +39,8 @@ class SystemClock:
 _UPTIME: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def _uptime_seconds() -> float:
+def uptime_seconds() -> float:
+    """Return the seconds since the machine started, with those of suspension."""
     return time.clock_gettime(_UPTIME)
 
 
@@ -49,7 +50,7 @@ class SteadyClock(SystemClock):
     It advances steadily even if someone, or NTP, sets the machine's clock.
     """
 
-    def __init__(self, uptime_seconds: Callable[[], float] = _uptime_seconds) -> None:
+    def __init__(self, uptime_seconds: Callable[[], float] = uptime_seconds) -> None:
         self._uptime_seconds = uptime_seconds
         self._start = super().now() - timedelta(seconds=uptime_seconds())
 

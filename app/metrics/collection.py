@@ -123,9 +123,9 @@ class Metrics:
         """Record the size of a transaction; `work` is accept, claim or settle."""
         self._series.groups.observe(size, (work,))
 
-    def record_takeovers(self, count: int) -> None:
-        """Record messages taken over from a worker that stopped."""
-        self._series.takeovers.add((), count)
+    def record_takeover(self, reason: str) -> None:
+        """Record a message taken over; `reason` is worker_gone or lease_expired."""
+        self._series.takeovers.add((reason,))
 
     def record_transaction(self, seconds: float) -> None:
         """Record a committed transaction, with the wait for its connection."""

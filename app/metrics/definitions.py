@@ -74,7 +74,8 @@ class ProcessSeries:
         )
         self.takeovers = Counter(
             "heloise_lease_takeovers_total",
-            "Messages taken over after their worker's lease expired.",
+            "Messages taken over from another worker, by what ended its lease.",
+            "reason",
         )
         self.transactions = Histogram(
             "heloise_database_transaction_duration_seconds",

@@ -407,7 +407,7 @@ async def _call_before_body(exchange: Exchange, before_body: BeforeBody) -> None
         raise fault_error(
             Stage.DATA,
             Fault.ABANDONED,
-            "not sent: the mark before the transmission could not be stored",
+            "not sent: another worker may have the message now, or the database is away",
         )
 
 

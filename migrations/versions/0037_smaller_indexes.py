@@ -5,7 +5,7 @@ from typing import Final
 from alembic import op
 
 revision: Final = "0037"
-down_revision: Final = "0035"
+down_revision: Final = "0036"
 
 INDEX: Final = "ix_events_message"
 

@@ -1,6 +1,7 @@
 """A lane does what its state allows."""
 
 import asyncio
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -207,3 +208,29 @@ async def test_a_poll_moves_a_lane_on(
         [WaitingLane(**(due | fields))], NOW, worker.registry.read_versions()
     )
     assert worker.lane.machine.state is state
+
+
+async def test_a_lane_begins_nothing_while_its_leases_are_uncertain(worker: Worker) -> None:
+    """Another worker may have ended them (invariant 3); once they are certain, it goes on."""
+    worker.move(E.POLLED_EMPTY)
+    worker.leases.trust_until(0.0)
+    assert not worker.handover.reserve([a_message(PROFILE)]).message_ids
+    worker.lane.take([worker.lease()])
+    await asyncio.sleep(0)
+    assert worker.settler.waiting == 0
+    worker.leases.trust_until(math.inf)
+    await worker.lane.wait_idle()
+    assert worker.settler.waiting == 1
+
+
+async def test_a_lane_whose_connections_are_revoked_returns_its_queue(worker: Worker) -> None:
+    """It may claim again, with new connections."""
+    worker.leases.trust_until(0.0)
+    worker.lane.take([worker.lease()])
+    await worker.registry.revoke_connections()
+    assert not len(worker.leases)
+    assert not worker.lane.has_room
+    assert worker.lane.may_ask
+    worker.leases.trust_until(math.inf)
+    await worker.lane.wait_idle()
+    assert worker.settler.waiting == 0

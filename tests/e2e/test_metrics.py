@@ -56,7 +56,6 @@ async def test_metrics_tell_what_waits_and_what_became_of_it(start: Start) -> No
             "heloise_time_to_sent_seconds_count 1.0",
             'heloise_group_size_messages_count{work="accept"} 2.0',
             'heloise_http_requests_total{method="POST",route="/messages",status="202"} 2.0',
-            "heloise_lease_takeovers_total 0.0",
             "heloise_workers 1.0",
             "heloise_database_up 1.0",
         ):

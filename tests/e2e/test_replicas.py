@@ -64,7 +64,7 @@ async def test_workers_that_are_killed_lose_nothing(
 
     What came in twice was in a dead worker's hands, and an attempt says so (invariant 5).
     """
-    workers: list[Process] = [launch("worker", lease_seconds=3) for _ in range(WORKERS)]
+    workers: list[Process] = [launch("worker", lease_seconds=600) for _ in range(WORKERS)]
     async with CountingServer() as server:
         profile = await acme.profile("main", server.port, max_connections=16)
         for _ in range(KILLS):
@@ -73,7 +73,7 @@ async def test_workers_that_are_killed_lose_nothing(
             await backlog.add(profile, BEFORE_EACH_KILL)
             await server.wait_taken(server.taken + BEFORE_EACH_KILL // 10)
             workers.pop(0).kill()
-            workers.append(launch("worker", lease_seconds=3))
+            workers.append(launch("worker", lease_seconds=600))
         finished = await backlog.wait_finished(server)
     assert finished == {"sent": len(backlog.ids)}
     assert server.seen.keys() == backlog.pairs()

@@ -22,10 +22,10 @@ async def test_the_counts_of_a_process_need_no_database() -> None:
     """So an operator sees that the database is away, and not only that /metrics fails."""
     database = Database("postgresql://nobody@127.0.0.1:1/nothing")
     metrics = Metrics(database, HandClock(NOW))
-    metrics.record_takeovers(3)
+    metrics.record_takeover("worker_gone")
     lines = (await metrics.exposition()).decode().splitlines()
     assert "heloise_database_up 0.0" in lines
-    assert "heloise_lease_takeovers_total 3.0" in lines
+    assert 'heloise_lease_takeovers_total{reason="worker_gone"} 1.0' in lines
     assert not any(line.startswith("heloise_messages") for line in lines)
     await database.close()
 

@@ -198,7 +198,10 @@ class QueueRead(Page[QueueProfileRead]):
     due: int = Field(description="How many of them are due.")
     oldest_at: datetime | None = Field(description="When the oldest of them was accepted.")
     next_attempt_at: datetime | None = Field(description="When the next one becomes due.")
-    workers: int = Field(description="Delivering processes that are alive, of all tenants.")
+    workers: int = Field(
+        description="Delivering processes that are alive, of all tenants. On PostgreSQL, a worker"
+        " that dies is not counted from the moment when its database session ends."
+    )
     service: ServiceRead | None = Field(
         description="Workers, database and retention. Only for admin keys without"
         " `Heloise-Tenant`; otherwise null."

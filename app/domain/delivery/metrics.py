@@ -37,6 +37,6 @@ class DeliveryMetrics(Protocol):
         """Record the size of a transaction; `work` is accept, claim or settle."""
         ...
 
-    def record_takeovers(self, count: int) -> None:
-        """Record messages taken over from a worker that stopped."""
+    def record_takeover(self, reason: str) -> None:
+        """Record a message taken over; `reason` is worker_gone or lease_expired."""
         ...

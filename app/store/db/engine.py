@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import asyncpg
 from pydantic_core import to_json
 from sqlalchemy import URL, Dialect, ExceptionContext, event, text
 from sqlalchemy.exc import DisconnectionError
@@ -31,6 +30,7 @@ from app.store.db.errors import (
     name_fault,
     sqlstate,
 )
+from app.store.db.listener import IS_WRITABLE, WAKE_CHANNEL, Listener, NoWatch, SessionWatch
 from app.store.db.observer import DatabaseObserver, NoObserver, take_finished
 from app.store.db.postgresql_driver import CONNECT_SECONDS
 from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_database_url
@@ -38,10 +38,6 @@ from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_data
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-WAKE_CHANNEL: Final = "heloise_wake"
-IS_WRITABLE: Final = (
-    "SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)"
-)
 # Every statement of the queue finds its rows by index. While tables are small and never analyzed,
 # the planner prefers to scan and hash them, and keeps that plan when they have grown. Ways that are
 # off have such a high estimate that it would compile the statement.
@@ -60,8 +56,6 @@ _SIZE_POSTGRESQL: Final = text("SELECT pg_database_size(current_database())")
 _SIZE_SQLITE: Final = text(
     "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
 )
-LISTEN_RETRY_SECONDS: Final = 2.0
-LISTEN_CHECK_SECONDS: Final = 30.0
 POOL_WAIT_SECONDS: Final = 10.0
 MAX_RETRIES: Final = 3
 # Unnamed statements are prepared at each execution, in the same message.
@@ -244,10 +238,16 @@ class Database:
             listener()
 
     @asynccontextmanager
-    async def listening(self, wake: Callable[[], None]) -> AsyncIterator[None]:
-        """Call `wake` after each announcement of any process, while the block runs."""
+    async def listening(
+        self, wake: Callable[[], None], watch: SessionWatch | None = None
+    ) -> AsyncIterator[None]:
+        """Call `wake` after each announcement of any process, while the block runs.
+
+        On PostgreSQL, `watch` uses the session of the connection that listens.
+        """
         self._listeners.append(wake)
-        task = asyncio.create_task(self._listen(wake)) if self.is_postgresql else None
+        listener = Listener(self._connect, self.is_pooled, wake=wake, watch=watch or NoWatch())
+        task = asyncio.create_task(listener.run()) if self.is_postgresql else None
         try:
             yield
         finally:
@@ -256,35 +256,6 @@ class Database:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-
-    async def _listen(self, wake: Callable[[], None]) -> None:
-        while True:
-            try:
-                if await self.is_pooled():
-                    log.info("LISTEN does not work behind a pooler: polling for new work instead")
-                    return
-                await self._listen_once(wake)
-            except (OSError, SettingsError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("LISTEN failed, polling for new work meanwhile: %s", error)
-            await asyncio.sleep(LISTEN_RETRY_SECONDS)
-
-    async def _listen_once(self, wake: Callable[[], None]) -> None:
-        connection = await self._connect()
-        closed = asyncio.Event()
-        connection.add_termination_listener(lambda _: closed.set())
-        try:
-            await connection.add_listener(WAKE_CHANNEL, lambda *_: wake())
-            wake()
-            while not closed.is_set():
-                # A silently cut path would go unnoticed for hours, and a former primary announces
-                # nothing.
-                if not await connection.fetchval(IS_WRITABLE, timeout=CONNECT_SECONDS):
-                    raise OSError("the server can only be read")
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LISTEN_CHECK_SECONDS):
-                        await closed.wait()
-        finally:
-            connection.terminate()
 
     @contextmanager
     def lock_delivery(self) -> Iterator[bool]:

@@ -31,6 +31,7 @@ from app.store.tables.mailboxes import mailboxes
 # Clocks of machines differ by less, and a time so little ahead does no harm.
 TOLERANCE: Final = timedelta(minutes=1)
 LONGEST_LEASE: Final = timedelta(hours=1)  # the maximum of HELOISE_LEASE_SECONDS
+LATEST_LEASE: Final = LONGEST_LEASE + TOLERANCE  # a later end comes from a clock that was ahead
 
 
 async def clamp_times(connection: AsyncConnection, *, now: datetime, lease: timedelta) -> int:
@@ -99,9 +100,7 @@ async def _clamp_deliveries(connection: AsyncConnection, now: datetime) -> int:
 async def _clamp_messages(connection: AsyncConnection, now: datetime) -> int:
     """Clamp leased messages, retries, and messages without an attempt."""
     is_held = messages.c.lease_owner.is_not(None)
-    leased_update = update(messages).where(
-        is_held, messages.c.due_at > now + LONGEST_LEASE + TOLERANCE
-    )
+    leased_update = update(messages).where(is_held, messages.c.due_at > now + LATEST_LEASE)
     clamped = (await connection.execute(leased_update.values(due_at=now + LONGEST_LEASE))).rowcount
     for seconds in await _distinct(connection, profiles.c.retry_cap_seconds):
         latest = now + max(timedelta(seconds=seconds), GREYLIST.cap)

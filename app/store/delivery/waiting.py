@@ -12,6 +12,7 @@ from app.store.db.array_params import any_of
 from app.store.db.column_types import Instant
 from app.store.delivery.destinations import load_permits
 from app.store.delivery.lanes import find_permit_time, limit_columns
+from app.store.delivery.workers import is_alive
 from app.store.profiles.queries import HEALTH_COLUMNS, build_health
 from app.store.tables.core import lanes, profiles, tenant_buckets, tenants, workers
 
@@ -75,7 +76,7 @@ _FACTS: Final[Select[Any]] = (
         profiles.c.fallback_profile_id,
         profiles.c.fallback_after_seconds,
         exists(
-            select(workers.c.id).where(workers.c.seen_at >= bindparam("alive_since", type_=Instant))
+            select(workers.c.id).where(is_alive(since=bindparam("alive_since", type_=Instant)))
         ).label("has_worker"),
         *limit_columns(profiles, lanes, "profile_"),
         *limit_columns(tenants, tenant_buckets, "tenant_"),

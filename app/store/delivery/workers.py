@@ -1,11 +1,51 @@
-"""Store workers and their heartbeats."""
+"""Store workers: their heartbeats, and the locks by which their sessions show that they live.
+
+On PostgreSQL a worker may hold a session-level advisory lock with its own key. The server drops it
+when the process or its machine goes. `server_started_at` in the worker's row says in which server
+it holds the lock: of another server, a missing lock says nothing.
+"""
 
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import Boolean, ColumnElement, Select, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
+from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.tables.core import workers
+
+# The statements of a worker's own session, which is a connection of asyncpg. It waits for its own
+# former session, and for others that look.
+LOCK: Final = "SELECT pg_advisory_lock(hashtextextended($1, 0))"
+# A shared lock until the end of the statement: those who look do not exclude each other.
+_IS_LOCK_FREE: Final = "pg_try_advisory_xact_lock_shared(hashtextextended(workers.id, 0))"
+_IS_OF_SERVER: Final = "workers.server_started_at = pg_postmaster_start_time()"
+LOOK: Final = (
+    f"SELECT id, CASE WHEN id = $1 THEN false ELSE {_IS_LOCK_FREE} END AS is_lock_free,"  # noqa: S608 - our own
+    f" server_started_at FROM workers WHERE {_IS_OF_SERVER}"
+)
+SERVER_STARTED_AT: Final = "SELECT pg_postmaster_start_time()"
+
+
+class _IsGone(FunctionElement[bool]):
+    """Whether a worker's session has ended without a word; on SQLite nothing says so."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_IsGone)
+def _in_sqlite(_element: _IsGone, _compiler: SQLCompiler, **_named: Any) -> str:  # noqa: ANN401 - as SQLAlchemy has it
+    return "false"
+
+
+@compiles(_IsGone, "postgresql")
+def _in_postgresql(_element: _IsGone, _compiler: SQLCompiler, **_named: Any) -> str:  # noqa: ANN401 - as above
+    # In a transaction that goes on, the shared lock keeps the worker from taking its own again.
+    return f"coalesce({_IS_OF_SERVER} AND {_IS_LOCK_FREE}, false)"
 
 
 async def record_heartbeat(
@@ -16,28 +56,63 @@ async def record_heartbeat(
     pid: int,
     started_at: datetime,
     now: datetime,
-) -> None:
-    """Record that a worker is alive; only the worker itself writes its row."""
+) -> bool:
+    """Record that a worker is alive; only the worker itself writes its row.
+
+    Returns False if there was none: it is new, or another worker has removed it as dead.
+    """
     result = await connection.execute(
         update(workers).where(workers.c.id == worker_id).values(seen_at=now)
     )
-    if result.rowcount == 0:
-        await connection.execute(
-            insert(workers).values(
-                id=worker_id, hostname=hostname, pid=pid, started_at=started_at, seen_at=now
-            )
+    if result.rowcount:
+        return True
+    await connection.execute(
+        insert(workers).values(
+            id=worker_id, hostname=hostname, pid=pid, started_at=started_at, seen_at=now
         )
+    )
+    return False
+
+
+@frozen_dataclass
+class Session:
+    """When the server started in which the worker's session holds its lock; None: it has none."""
+
+    server_started_at: datetime | None
+
+
+async def record_session(connection: AsyncConnection, session: Session, *, worker_id: str) -> None:
+    """Record where a worker's session holds its lock."""
+    await connection.execute(
+        update(workers)
+        .where(workers.c.id == worker_id)
+        .values(server_started_at=session.server_started_at)
+    )
+
+
+async def remove_gone(connection: AsyncConnection, *, worker_id: str) -> bool:
+    """Delete a worker whose lock is gone; False if it is back, or no longer there.
+
+    Until the transaction ends, the worker cannot take its lock again.
+    """
+    result = await connection.execute(delete(workers).where(workers.c.id == worker_id, _IsGone()))
+    return bool(result.rowcount)
+
+
+def is_alive(*, since: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
+    """Build the condition that a worker was seen since a moment, and its session has not ended."""
+    return and_(workers.c.seen_at >= since, ~_IsGone())
 
 
 async def list_hostnames(connection: AsyncConnection, *, since: datetime) -> list[str]:
-    """Return the hostnames of workers seen since a moment, one per worker."""
-    query = select(workers.c.hostname).where(workers.c.seen_at >= since).order_by(workers.c.id)
+    """Return the hostnames of live workers seen since a moment, one per worker."""
+    query = select(workers.c.hostname).where(is_alive(since=since)).order_by(workers.c.id)
     return list((await connection.execute(query)).scalars())
 
 
 def build_count(*, since: datetime) -> Select[int]:
-    """Build the query for how many workers were seen since a moment."""
-    return select(func.count()).select_from(workers).where(workers.c.seen_at >= since)
+    """Build the query for how many workers were seen since a moment, and live."""
+    return select(func.count()).select_from(workers).where(is_alive(since=since))
 
 
 async def deregister(connection: AsyncConnection, *, worker_id: str) -> None:

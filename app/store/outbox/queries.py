@@ -12,12 +12,15 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    Update,
+    and_,
     bindparam,
     literal_column,
     null,
     select,
     text,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -45,7 +48,7 @@ from app.store import events, suppressions
 from app.store.db.array_params import any_of, unnest
 from app.store.db.bulk import Bulk, Write
 from app.store.db.clock import bind_now
-from app.store.db.column_types import EPOCH
+from app.store.db.column_types import EPOCH, Instant
 from app.store.db.copy import copy_row
 from app.store.suppressions import Addressee
 from app.store.tables.core import (
@@ -88,7 +91,8 @@ class ClaimedRecipient:
 class ClaimedMessage:
     """A message that only its owner works on until the lease ends (invariant 3).
 
-    `former_owner` is the worker whose lease expired: it may have sent the message. `sendable_at` is
+    `former_owner` is the worker whose lease ended: it may have sent the message. `is_owner_gone`:
+    the lease ended because that worker was gone, not by time. `sendable_at` is
     when it was accepted, or the later time that the caller has set. `mime` is encrypted if there is
     a `sealed_key`; `unreadable_reason` says why decryption failed. `request_id` and `traceparent`
     are those of its origin. With limits by destination, `allowed` maps the positions of the
@@ -115,6 +119,7 @@ class ClaimedMessage:
     traceparent: str | None = None
     allowed: Mapping[int, int] | None = field(default=None, hash=False)
     limited_destination: int = 0
+    is_owner_gone: bool = False
 
     def may_send_to(self, recipient: ClaimedRecipient) -> bool:
         """Whether the recipient is open, and the limit of its destination allows it now."""
@@ -425,6 +430,7 @@ async def lease_rows(
             sendable_at=row.send_at or row.created_at,
             expires_at=row.expires_at,
             former_owner=row.lease_owner,
+            is_owner_gone=row.lease_owner is not None and row.due_at == row.turn_at,
             recipients=recipients_by_message[row.id],
             mime=contents[row.id].mime,
             sealed_key=contents[row.id].sealed_key,
@@ -448,6 +454,7 @@ DUE_COLUMNS: Final = (
     "send_at",
     "expires_at",
     "due_at",
+    "turn_at",
     "lease_owner",
     "dsn",
     "has_verp",
@@ -649,12 +656,66 @@ _RELEASE: Final = (
 )
 
 
-async def release_all(connection: AsyncConnection, *, now: datetime) -> int:
+async def release_all(connection: AsyncConnection) -> int:
     """End the leases of dead workers; return how many messages this frees.
 
     Only for the sole delivering process of a database, before its first claim.
     """
     result = await connection.execute(
-        update(messages).where(UNFINISHED, messages.c.lease_owner.is_not(None)).values(due_at=now)
+        update(messages)
+        .where(UNFINISHED, messages.c.lease_owner.is_not(None))
+        .values(due_at=messages.c.turn_at)
     )
     return result.rowcount
+
+
+async def end_leases(
+    connection: AsyncConnection, *, owner: str, now: datetime, latest: datetime
+) -> int:
+    """End the leases of a worker that is gone; return how many messages this frees.
+
+    They keep their places in the queue, and their owner's name for the takeover. Costs an index
+    probe per queue, and reads what is due from `now` to `latest`, when every lease has ended.
+    """
+    parameters = {"owner": owner, "now": now, "latest": latest}
+    return (await connection.execute(_build_end_leases(), parameters)).rowcount
+
+
+@cache
+def _build_end_leases() -> Update:
+    """Build the statement, which finds every queue by one probe of the index of due messages."""
+    place = (messages.c.profile_id, messages.c.destination)
+    queues = (
+        select(*place)
+        .where(messages.c.due_at.is_not(None))
+        .order_by(*place)
+        .limit(1)
+        .cte("queues", recursive=True)
+    )
+    later = messages.alias("later")
+    later_place = (later.c.profile_id, later.c.destination)
+    next_queue = (
+        select(*later_place)
+        .where(later.c.due_at.is_not(None), tuple_(*later_place) > tuple_(*queues.c))
+        .order_by(*later_place)
+        .limit(1)
+        .lateral("next_queue")
+    )
+    queues = queues.union_all(select(*next_queue.c).select_from(queues.join(next_queue, true())))
+    leased = (
+        select(_OWNED.c.id)
+        .join_from(
+            queues,
+            _OWNED,
+            and_(
+                _OWNED.c.profile_id == queues.c.profile_id,
+                _OWNED.c.destination == queues.c.destination,
+                _OWNED.c.due_at > bindparam("now", type_=Instant()),
+                _OWNED.c.due_at <= bindparam("latest", type_=Instant()),
+            ),
+        )
+        .where(_OWNED.c.lease_owner == bindparam("owner"))
+        .order_by(_OWNED.c.id)
+        .with_for_update(of=_OWNED)
+    )
+    return update(messages).where(messages.c.id.in_(leased)).values(due_at=messages.c.turn_at)

@@ -714,6 +714,9 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
+    # When the PostgreSQL server started in which the worker's session holds its lock; NULL: only
+    # time tells whether it lives.
+    Column("server_started_at", Instant),
 )
 
 __all__ = [

@@ -1,9 +1,13 @@
 """Workers say that they are alive."""
 
-from sqlalchemy import select
+from datetime import datetime
+
+import pytest
+from sqlalchemy import select, text
 
 from app.store.db.engine import Database
 from app.store.delivery import workers
+from app.store.delivery.workers import Session
 from app.store.tables import core as tables
 from tests.support.rows import HOUR, MINUTE, NOW
 
@@ -44,3 +48,56 @@ async def test_a_worker_that_leaves_or_falls_silent_is_forgotten(database: Datab
         await workers.deregister(connection, worker_id="wrk_left")
         await workers.delete_stale(connection, before=NOW + HOUR)
     assert [row[0] for row in await known(database)] == ["wrk_live"]
+
+
+LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:id, 0))")
+SERVER_STARTED_AT = text(workers.SERVER_STARTED_AT)
+
+
+async def record_sessions(database: Database, sessions: dict[str, datetime | None]) -> None:
+    """Workers that were seen now, and in which servers they hold locks."""
+    for worker_id, server_started_at in sessions.items():
+        await beat(database, worker_id, 0)
+        async with database.transaction() as connection:
+            await workers.record_session(
+                connection, Session(server_started_at), worker_id=worker_id
+            )
+
+
+async def remove(database: Database, worker_id: str) -> bool:
+    """Whether the worker was removed as dead."""
+    async with database.transaction() as connection:
+        return await workers.remove_gone(connection, worker_id=worker_id)
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.postgresql
+async def test_only_a_worker_whose_lock_is_free_is_gone(database: Database) -> None:
+    """Not one without a session, nor one whose lock another server had (invariant 3)."""
+    async with database.reading() as connection:
+        server_started_at = (await connection.execute(SERVER_STARTED_AT)).scalar_one()
+    await record_sessions(
+        database,
+        {
+            "wrk_dead": server_started_at,
+            "wrk_elsewhere": server_started_at - HOUR,
+            "wrk_live": server_started_at,
+            "wrk_pooled": None,
+        },
+    )
+    async with database.transaction() as session:
+        await session.execute(LOCK, {"id": "wrk_live"})
+        async with database.reading() as connection:
+            count = (await connection.execute(workers.build_count(since=NOW))).scalar_one()
+        gone = [row[0] for row in await known(database) if await remove(database, str(row[0]))]
+    assert count == 3
+    assert gone == ["wrk_dead"]
+    assert [row[0] for row in await known(database)] == ["wrk_elsewhere", "wrk_live", "wrk_pooled"]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_on_sqlite_nobody_is_gone_before_time(database: Database) -> None:
+    """The lock of the file tells a new worker, and there is no other."""
+    await record_sessions(database, {"wrk_1": NOW})
+    assert not await remove(database, "wrk_1")
+    assert len(await known(database)) == 1

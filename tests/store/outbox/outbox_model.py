@@ -149,7 +149,7 @@ class Model:
     def release_all(self) -> int:
         owned = [row for row in self.rows.values() if row.owner is not None]
         for row in owned:
-            row.due_at = self.now
+            row.due_at = row.turn_at
         return len(owned)
 
     def mark(self, owner: str, message: str, positions: Collection[int]) -> bool:

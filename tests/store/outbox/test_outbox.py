@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.types import (
@@ -19,6 +19,7 @@ from app.domain.types import (
     SealedContent,
 )
 from app.store.db.engine import Database
+from app.store.delivery.clamping import LATEST_LEASE
 from app.store.messages import queries as messages
 from app.store.outbox import queries as outbox
 from app.store.tables import core as tables
@@ -239,8 +240,37 @@ async def test_a_sole_worker_frees_what_the_dead_one_held(
     await queued_message(database, profile)
     await leased_messages(database, profile, owner="wrk_dead")
     async with database.transaction() as connection:
-        assert await outbox.release_all(connection, now=NOW) == 1
+        assert await outbox.release_all(connection) == 1
     assert len(await leased_messages(database, profile, owner="wrk_1")) == 1
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.postgresql
+async def test_the_leases_of_a_worker_that_is_gone_end(
+    database: Database, profile: Profile
+) -> None:
+    """Of every profile and destination, and of nobody else; the takeover knows whose they were."""
+    other = await made_profile(database, await made_tenant(database, "b"))
+    for owner in (profile, other):
+        for _ in range(3):
+            await queued_message(database, owner)
+    await leased_messages(database, profile, owner="wrk_gone", limit=2)
+    await leased_messages(database, profile, owner="wrk_live", limit=1)
+    await leased_messages(database, other, owner="wrk_gone", limit=1)
+    async with database.transaction() as connection:
+        table = tables.messages
+        is_first = table.c.id == select(func.min(table.c.id)).scalar_subquery()
+        await connection.execute(update(table).where(is_first).values(destination=7))
+        ended = await outbox.end_leases(
+            connection, owner="wrk_gone", now=NOW, latest=NOW + LATEST_LEASE
+        )
+    assert ended == 3
+    taken_over = await leased_messages(database, other, owner="wrk_1", limit=9)
+    assert sorted((m.former_owner or "", m.is_owner_gone) for m in taken_over) == [
+        ("", False),
+        ("", False),
+        ("wrk_gone", True),
+    ]
 
 
 async def test_what_is_due_of_several_profiles_is_claimed_together(

@@ -173,7 +173,7 @@ class Outbox(RuleBasedStateMachine):
         """What it held in memory is gone; a sole worker that starts knows that all are dead."""
         self.claimed[owner].clear()
         if is_sole:
-            assert self.write(outbox.release_all, now=self.model.now) == self.model.release_all()
+            assert self.write(outbox.release_all) == self.model.release_all()
             for held in self.claimed.values():
                 held.clear()
 
