@@ -241,6 +241,7 @@ def _make_service(
             now=clock.now,
             admin_keys=settings.parse_admin_keys(),
             auth_throttle=AuthThrottle(settings.auth_failures_per_minute),
+            stores_client_addresses=settings.store_client_addresses,
             schema_fault=readiness.fault,
         ),
         database=database,

@@ -67,6 +67,8 @@ class Authenticator:
     tenant_cache: TenantCache[Tenant] = field(
         default_factory=lambda: TenantCache(keep_seconds=KEEP_SECONDS)
     )
+    # Whether messages keep the address of the client that sent them.
+    stores_client_addresses: bool = True
     # The reason why the schema is unusable, or None. Runs at every request, so it must not query.
     schema_fault: Callable[[], str | None] = lambda: None
 
@@ -204,6 +206,11 @@ class Visitor:
                 "could not write a refused request to the audit log", extra={"slug": problem.slug}
             )
 
+    @property
+    def client_address(self) -> str | None:
+        """Return the address to store with the sender's messages."""
+        return self.source if self._auth.stores_client_addresses else None
+
     async def _look_up(self) -> Actor | Caller:
         auth, secret, source = self._auth, self.secret, self.source
         auth.require_schema()
@@ -242,7 +249,7 @@ class Visitor:
                 f" {self._describe_source()}.",
             )
         auth.key_cache.mark_used(key.id, now)
-        return Caller(tenant, self.actor, key, self.message_source)
+        return Caller(tenant, self.actor, key, self.message_source, self.client_address)
 
     async def _admit_person(self, session: ConsoleSession) -> Actor | Caller:
         """Return the admin or caller of a session that single sign-on began."""
@@ -256,7 +263,8 @@ class Visitor:
         except NotFound:
             raise Unauthenticated("The tenant of this session is deleted.") from None
         self.tenant_id = tenant.id
-        return Caller(tenant, self.actor, _make_session_key(session), self.message_source)
+        key = _make_session_key(session)
+        return Caller(tenant, self.actor, key, self.message_source, self.client_address)
 
     def _describe_source(self) -> str:
         if self.source is None:

@@ -16,13 +16,15 @@ from app.domain.types import ApiKey, MessageSource, Origin, Scope, Tenant
 class Caller:
     """An authenticated caller that acts for a tenant. `key` is None for an admin.
 
-    `message_source` is the protocol of its messages.
+    `message_source` is the protocol of its messages, and `client_address` the IP address to store
+    with them.
     """
 
     tenant: Tenant
     actor: Actor
     key: ApiKey | None = None
     message_source: MessageSource = MessageSource.API
+    client_address: str | None = None
 
     @property
     def tenant_id(self) -> str:
@@ -33,7 +35,13 @@ class Caller:
     def origin(self) -> Origin:
         """Return the origin of the caller's messages."""
         sender_id = self.actor.id or f"admin:{self.actor.name}"
-        return Origin(self.message_source, sender_id, request_id.get(), traceparent.get())
+        return Origin(
+            self.message_source,
+            sender_id,
+            request_id.get(),
+            traceparent.get(),
+            self.client_address,
+        )
 
     @property
     def profiles(self) -> tuple[str, ...] | None:

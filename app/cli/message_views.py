@@ -28,6 +28,7 @@ FIELDS: Final = (
     "key_id",
     "request_id",
     "trace_id",
+    "client_address",
 )
 
 

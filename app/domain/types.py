@@ -462,13 +462,14 @@ class Origin:
 
     For a person in the console, `key_id` is the id of the session. A notice has no key.
     `request_id` is the id of the HTTP request or the SMTP session. `traceparent` is the span that
-    the message's spans follow.
+    the message's spans follow. `client_address` is the IP address of the client, if it is stored.
     """
 
     source: MessageSource
     key_id: str | None
     request_id: str | None = None
     traceparent: str | None = None
+    client_address: str | None = None
 
 
 @frozen_dataclass(kw_only=True)

@@ -519,6 +519,11 @@ class Settings(BaseSettings):
         description="Whether Heloise logs a line for each accepted message and each attempt, at the"
         " level `info`.",
     )
+    store_client_addresses: bool = Field(
+        default=True,
+        description="Whether a message keeps the IP address of the client that sent it, as long as"
+        " its content.",
+    )
     log_addresses: Annotated[Literal["masked", "full"], LOWER] = Field(
         "masked", description="Email addresses in log lines: `masked` (a***@example.com) or `full`."
     )

@@ -1,4 +1,4 @@
-"""Indexes for held messages, and for objects and actors of the audit log."""
+"""The client that sent a message; indexes for held messages and for the audit log."""
 
 from typing import Final
 
@@ -13,6 +13,7 @@ HELD: Final = sa.text("status = 'held'")
 
 def upgrade() -> None:
     """Bring the schema from 0034 to 0035."""
+    op.add_column("message_contents", sa.Column("client_address", sa.String(64)))
     op.create_index(
         "ix_messages_held",
         "messages",
@@ -29,3 +30,4 @@ def downgrade() -> None:
     op.drop_index("ix_audit_log_actor", "audit_log")
     op.drop_index("ix_audit_log_object", "audit_log")
     op.drop_index("ix_messages_held", "messages")
+    op.drop_column("message_contents", "client_address")

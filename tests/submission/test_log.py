@@ -110,6 +110,7 @@ async def test_a_message_that_was_accepted_is_found(
         reply = await client.submit(FROM, to=["ann@example.org", "bob@example.org"])
         await client("QUIT")
     message_id = message_id_of(reply)
+    assert (await sender.read(f"/messages/{message_id}"))["client_address"] == HOST
     session = await found(sender, f"?message={message_id}&client_address={HOST}")
     assert session["tls"].startswith("TLSv1.3 ")
     assert session["started_at"] <= session["ended_at"]

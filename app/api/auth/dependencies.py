@@ -65,7 +65,12 @@ class TenantScope:
         identity = await visitor.identify()
         if isinstance(identity, Actor):
             tenant = await _load_tenant(services, tenant_header)
-            return Caller(tenant, identity, message_source=visitor.message_source)
+            return Caller(
+                tenant,
+                identity,
+                message_source=visitor.message_source,
+                client_address=visitor.client_address,
+            )
         if tenant_header is not None and tenant_header != identity.tenant_id:
             raise Forbidden(
                 "admin-only",

@@ -50,6 +50,10 @@ REQUEST_ID: Final = (
     "The id of the request that sent it, as in the header `X-Request-ID`, or of the SMTP session."
     " Null like `source`, and for a message of the command line."
 )
+CLIENT_ADDRESS: Final = (
+    "The IP address of the client that sent it. Heloise deletes it with the content. Null without"
+    " HELOISE_STORE_CLIENT_ADDRESSES, and for a message of the command line or a `notice`."
+)
 TRACE_ID: Final = (
     "The id of its trace, from the header `traceparent` of the request or from Heloise's own"
     " tracing. Null without a trace."

@@ -104,6 +104,7 @@ MESSAGE: Final[dict[str, Any]] = {
     "key_id": "key_0198c5a2d3f07b6e8a4c1d2e3f405162",
     "request_id": "req_0198c5a2d3f07b6e8a4c1d2e3f405162",
     "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    "client_address": "192.0.2.10",
     "waiting": None,
 }
 

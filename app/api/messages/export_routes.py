@@ -38,6 +38,7 @@ COLUMNS: Final = (
     "key_id",
     "request_id",
     "trace_id",
+    "client_address",
     "recipient",
     "kind",
     "recipient_status",
@@ -143,6 +144,7 @@ def _build_rows(message: MessageRead) -> Iterator[Sequence[str]]:
         message.key_id or "",
         message.request_id or "",
         message.trace_id or "",
+        message.client_address or "",
     )
     for recipient in message.recipients:
         reply = recipient.last_reply

@@ -8,7 +8,14 @@ from typing import Self
 from pydantic import ConfigDict, Field
 from pydantic_core import to_json
 
-from app.api.http.fields import KEY_ID, REQUEST_ID, SOURCE, TRACE_ID, ResponseModel
+from app.api.http.fields import (
+    CLIENT_ADDRESS,
+    KEY_ID,
+    REQUEST_ID,
+    SOURCE,
+    TRACE_ID,
+    ResponseModel,
+)
 from app.api.http.pagination import Page
 from app.api.messages.examples import ATTEMPT, MESSAGE
 from app.domain.address.parse import format_named_address
@@ -160,6 +167,7 @@ class MessageRead(ResponseModel):
     key_id: str | None = Field(description=KEY_ID)
     request_id: str | None = Field(description=REQUEST_ID)
     trace_id: str | None = Field(description=TRACE_ID)
+    client_address: str | None = Field(description=CLIENT_ADDRESS)
     waiting: WaitingRead | None = Field(
         description="Why the message waits. Null if it does not wait, and in the answer to the"
         " request that sends it."
@@ -258,6 +266,7 @@ def dump_new_message(message: NewMessage, profile: Profile) -> str:
         "key_id": message.origin.key_id,
         "request_id": message.origin.request_id,
         "trace_id": read_trace_id(message.origin.traceparent),
+        "client_address": message.origin.client_address,
         "waiting": None,
     }
     return to_json(read).decode()

@@ -89,6 +89,7 @@ _COLUMNS: Final = (
     message_contents.c.key_id,
     message_contents.c.request_id,
     message_contents.c.traceparent,
+    message_contents.c.client_address,
 )
 
 

@@ -79,6 +79,7 @@ class MessageView:
     key_id: str | None
     request_id: str | None
     traceparent: str | None
+    client_address: str | None
 
     @property
     def trace_id(self) -> str | None:

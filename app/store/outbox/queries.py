@@ -291,6 +291,7 @@ def _content_row(message: NewMessage) -> dict[str, Any]:
         "key_id": message.origin.key_id,
         "request_id": message.origin.request_id,
         "traceparent": message.origin.traceparent,
+        "client_address": message.origin.client_address,
         "is_sensitive": message.is_sensitive,
         "sealed_key": None if sealed is None else sealed.key,
     }

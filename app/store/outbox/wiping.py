@@ -52,12 +52,12 @@ async def apply_end_actions(
 async def wipe_contents(
     connection: AsyncConnection, *, message_ids: Sequence[str], now: datetime
 ) -> None:
-    """Delete the bytes, their key and the subject; the caller has locked the rows."""
+    """Delete bytes, key, subject and the client's address; the caller has locked the rows."""
     await release_stored_bytes(connection, message_ids=message_ids)
     await connection.execute(
         update(message_contents)
         .where(*_is_not_wiped(message_ids))
-        .values(mime=b"", sealed_key=None, subject="", wiped_at=now)
+        .values(mime=b"", sealed_key=None, subject="", client_address=None, wiped_at=now)
     )
 
 

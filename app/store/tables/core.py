@@ -536,6 +536,8 @@ message_contents = Table(
     # Of the request or the SMTP session that sent it; the span that its spans follow.
     Column("request_id", String(128)),
     Column("traceparent", String(55)),
+    # Of the client that sent it; deleted with the bytes.
+    Column("client_address", String(64)),
     Index(
         "ix_message_contents_key",
         "key_id",

@@ -993,6 +993,8 @@ class MessageRead(_MessageRead):
     trace_id: str | None
     """The id of its trace, from the header `traceparent` of the request or from Heloise's own
     tracing."""
+    client_address: str | None
+    """The IP address of the client that sent it."""
     waiting: WaitingRead | None
     """Why the message waits."""
 

@@ -38,15 +38,15 @@ NAMES: Final = {
     "submission": "submission",
     "console_session": "console_session",
 }
-# What names no object, or none of a tenant's own.
+# What names no object, or none of a tenant's own, or is of the audit log, which no bound key reads.
 WORDS: Final = """
-    action address allowed_from allowed_recipient_domains bcc calendar cc client_address
-    client_certificate client_id content content_id content_type cursor default_from detail
-    ehlo_name email filename folder from headers Heloise-Tenant host html id Idempotency-Key key_id
-    last-event-id locale login mailto message_id match metadata mjml name networks public_key
-    recipient recipients redirect_all_to reply_to request_id return_path scope sender sent_to slug
-    source_address subject tag tags tenant text tls_ca tls_pins tls_server_name to token token_url
-    topic_arn type url username
+    action actor_id actor_name address allowed_from allowed_recipient_domains bcc calendar cc
+    client_address client_certificate client_id content content_id content_type cursor default_from
+    detail ehlo_name email filename folder from headers Heloise-Tenant host html id Idempotency-Key
+    key_id last-event-id locale login mailto message_id match metadata mjml name networks object_id
+    public_key recipient recipients redirect_all_to reply_to request_id return_path scope sender
+    sent_to slug source source_address subject tag tags tenant text tls_ca tls_pins tls_server_name
+    to token token_url topic_arn type url username
 """
 PLAIN: Final = set(WORDS.split())
 # These are names of other things: of a domain to make, of types of events, of a part of a form.

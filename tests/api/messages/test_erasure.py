@@ -69,7 +69,7 @@ OURS: Final = """
     attempts.verdict attempts.classification attempts.reply_enhanced_code recipients.kind
     recipients.status recipients.reply_enhanced_code recipients.classification recipients.report
     recipients.report_code submissions.client_address submissions.tls submissions.login_reply
-    submissions.ehlo_name submissions.outcome
+    submissions.ehlo_name submissions.outcome message_contents.client_address
 """
 HIS_OWN: Final = ("recipients.name", "recipients.sent_to")
 # What he is written to with is put there by the message itself.

@@ -1,6 +1,7 @@
 """Who sent a message: the way in and the key stay with it, and messages are found by both."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,3 +109,22 @@ async def test_events_show_the_key_of_the_message(sender: Caller) -> None:
     [event] = (await sender.read("/events"))["items"]
     assert event["data"]["message"]["id"] == message["id"]
     assert origin(event["data"]["message"]) == ("api", sender.key_id)
+
+
+async def test_a_message_keeps_the_clients_address_with_its_content(
+    api: Api, sender: Caller
+) -> None:
+    """In answers, lists and the export, until the content is deleted; or not at all."""
+    message = await sender.made("/messages", MESSAGE)
+    file = (await sender("GET", "/messages/export?format=csv")).text
+    assert message["client_address"] == "127.0.0.1"
+    assert (await sender.read(f"/messages/{message['id']}"))["client_address"] == "127.0.0.1"
+    assert ",127.0.0.1," in file.splitlines()[1]
+    await sender("DELETE", f"/recipients/{MESSAGE['to'][0]}")
+    assert (await sender.read(f"/messages/{message['id']}"))["client_address"] is None
+    auth = replace(api.services.auth, stores_client_addresses=False)
+    api.services = api.app.state.services = replace(api.services, auth=auth)
+    for caller in (sender, api.admin_for("acme")):
+        message = await caller.made("/messages", MESSAGE)
+        assert message["client_address"] is None
+        assert (await sender.read(f"/messages/{message['id']}"))["client_address"] is None

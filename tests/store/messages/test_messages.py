@@ -113,6 +113,7 @@ async def test_everything_that_was_accepted_reads_back(
         key_id=given.origin.key_id,
         request_id=None,
         traceparent=None,
+        client_address=None,
     )
     assert [
         (recipient.kind, recipient.address, recipient.name) for recipient in found.recipients
