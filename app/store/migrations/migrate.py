@@ -20,6 +20,10 @@ from app.store.migrations import schema
 ShowProgress = Callable[[int, int | None], None]
 # Any number that no other application locks on the same database.
 MIGRATION_LOCK: Final = 0x48454C4F495345
+_NOT_VALID: Final = text(
+    "SELECT conrelid::regclass::text, quote_ident(conname) FROM pg_constraint"
+    " WHERE NOT convalidated AND contype = 'c' AND connamespace = current_schema()::regnamespace"
+)
 # Each wait lasts as long as SQLite waits for a lock: 5 seconds.
 MAX_WAITS: Final = 120
 
@@ -49,7 +53,19 @@ async def _migrate(database: Database, show: ShowProgress) -> str:
             )
         await connection.run_sync(_upgrade, show)
         await events.renumber(connection)
+    if database.is_postgresql:
+        await _validate_constraints(database)
     return schema.head_revision()
+
+
+async def _validate_constraints(database: Database) -> None:
+    """Validate the constraints that migrations added as NOT VALID.
+
+    Reads whole tables, but blocks no writer, unlike the same within the migration's transaction.
+    """
+    async with database.transaction() as connection:
+        for table, name in (await connection.execute(_NOT_VALID)).all():
+            await connection.execute(text(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"))
 
 
 def _upgrade(connection: Connection, show: ShowProgress) -> None:

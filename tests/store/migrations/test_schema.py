@@ -102,6 +102,15 @@ async def test_every_check_in_code_is_in_the_database(database: Database) -> Non
     assert found == in_code
 
 
+async def test_every_check_is_validated(database: Database) -> None:
+    """Also those that a migration adds without reading the table."""
+    if not database.is_postgresql:  # SQLite copies the table, and checks each row
+        return
+    query = text("SELECT conname FROM pg_constraint WHERE NOT convalidated")
+    async with database.reading() as connection:
+        assert (await connection.execute(query)).all() == []
+
+
 def _partial_and_functional() -> set[str]:
     def is_special(index: Index) -> bool:
         has_where = index.dialect_options["sqlite"]["where"] is not None
