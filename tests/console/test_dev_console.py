@@ -2,14 +2,22 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 
 import httpx
 import pytest
 from playwright.async_api import expect
 
+from app.dev.inbox import Inbox, Mail
+from app.domain.ids import new_id
 from tests.support.browser import window
+from tests.support.crawling import find_missing, read_pages, trap
 from tests.support.dev_process import Dev, developing
+from tests.support.hostile import CONTROLS, DECEPTIVE, EVERYTHING, build_html
+from tests.support.hostile import HOSTILE as HOSTILE_TEXTS
 from tests.support.terminal import Terminal
 
 NAME = "mail.dev.example"  # of another profile, which the doctor recommends
@@ -81,6 +89,49 @@ async def test_a_refused_name_is_mended_by_clicks_alone(dev: Dev, browser: Path)
         await expect(sent.get_by_text("sent", exact=True)).to_be_visible()
         assert opened.errors == []
         assert opened.requests_to_others(dev.url) == []
+
+
+def plant(folder: Path, origin: str) -> None:
+    """Put a mail with hostile text into the inbox: in its content, and in all that was said."""
+    content = EmailMessage(policy=SMTP)
+    for number, text in enumerate((*HOSTILE_TEXTS, *DECEPTIVE)):
+        content[f"X-Hostile-{number}"] = text
+    content.set_content("\n".join((*HOSTILE_TEXTS, *DECEPTIVE, CONTROLS)))
+    content.add_alternative(build_html(origin), subtype="html")
+    for text in HOSTILE_TEXTS:
+        content.add_attachment(b"x", maintype="text", subtype="html", filename=text)
+    mail = Mail(
+        id=new_id("cap"),
+        received_at=datetime.now(UTC),
+        ehlo_name=f"ehlo {EVERYTHING}",
+        auth_user=f"user {EVERYTHING}",
+        mail_from=f"from {EVERYTHING}",
+        rcpt_to=tuple(f"to {text}" for text in (*HOSTILE_TEXTS, CONTROLS)),
+        subject=f"subject {EVERYTHING}",
+        size_bytes=1,
+    )
+    folder.mkdir(parents=True)
+    Inbox(folder).add(mail, content.as_bytes())
+
+
+@pytest.mark.slow
+async def test_hostile_mails_do_nothing(tmp_path: Path, browser: Path) -> None:
+    """What a client says, and what is in a mail: it is readable, runs nothing and loads nothing."""
+    async with trap() as (origin, requests):
+        await asyncio.to_thread(plant, tmp_path / "heloise-data" / "inbox", origin)
+        with developing(Terminal(tmp_path)) as dev:
+            async with window(browser) as opened:
+                await opened.page.goto(f"{dev.url}/")
+                texts = await read_pages(opened, dev.url, ["/console/t/dev/inbox"])
+                mails = {path: text for path, text in texts.items() if "/inbox" in path}
+                said = [f"{what} {EVERYTHING}" for what in ("ehlo", "user", "from", "subject")]
+                [mail] = [path for path in mails if path.rpartition("/")[2].startswith("cap_")]
+                for path in ("/console/t/dev/inbox", mail):
+                    assert find_missing(said, {path: mails[path]}) == [], path
+                assert find_missing((*HOSTILE_TEXTS, *DECEPTIVE, CONTROLS), mails) == []
+                assert opened.dialogs == []
+                assert opened.requests_to_others(dev.url) == []
+                assert requests == []
 
 
 def test_no_other_site_opens_it(dev: Dev) -> None:
