@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.console.conftest import Console
-from tests.support.console_session import cookie_of, key_of, read, send_form, sign_in
+from tests.support.console import cookie_of, enter_key, key_of, read, send_form
 from tests.support.harness import ADMIN_KEY, Heloise, Tenant
 
 HOSTILE = "<script>alert(1)</script>\u202e"
@@ -15,7 +15,7 @@ HOSTILE = "<script>alert(1)</script>\u202e"
 
 async def start_session(heloise: Heloise, key: str) -> str:
     """Sign in; answers the session's cookie."""
-    return cookie_of(await sign_in(heloise, key))
+    return cookie_of(await enter_key(heloise, key))
 
 
 def ids(response: httpx.Response) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.console.conftest import Console, Start
-from tests.support.console_session import cookie_of, key_of, read, sign_in
+from tests.support.console import cookie_of, enter_key, key_of, read
 from tests.support.hand_clock import HandClock
 from tests.support.harness import Heloise, Tenant
 
@@ -49,12 +49,12 @@ async def test_the_sign_in_leads_nowhere_else(heloise: Heloise, acme: Tenant, ta
 
 async def test_a_wrong_key_does_not_sign_in(heloise: Heloise) -> None:
     """The page says so, with no cookie; after too many guesses it says that too."""
-    response = await sign_in(heloise, "hel_wrong")
+    response = await enter_key(heloise, "hel_wrong")
     assert response.status_code == 401
     assert "unknown, revoked or expired" in response.text
     assert "set-cookie" not in response.headers
     for _ in range(30):
-        response = await sign_in(heloise, "hel_wrong")
+        response = await enter_key(heloise, "hel_wrong")
     assert "HELOISE_AUTH_FAILURES_PER_MINUTE" in response.text
 
     [*entries] = (await heloise.admin.read("/audit-log?action=console_sign_in"))["items"]
@@ -65,9 +65,9 @@ async def test_a_wrong_key_does_not_sign_in(heloise: Heloise) -> None:
 @pytest.mark.one_database
 async def test_guesses_of_sessions_are_limited(heloise: Heloise, acme: Tenant) -> None:
     """They keep out nobody who is signed in; to sign in again ends the former session."""
-    former = cookie_of(await sign_in(heloise, key_of(acme)))
+    former = cookie_of(await enter_key(heloise, key_of(acme)))
     assert (await read(heloise, "/t/acme/messages", former)).status_code == 200
-    cookie = cookie_of(await sign_in(heloise, key_of(acme), Cookie=former))
+    cookie = cookie_of(await enter_key(heloise, key_of(acme), Cookie=former))
     guesses = [await read(heloise, "/", former) for _ in range(30)]
     assert (guesses[0].status_code, guesses[-1].status_code) == (303, 429)
     assert (await read(heloise, "/t/acme/messages", cookie)).status_code == 200
@@ -77,7 +77,7 @@ async def test_a_page_that_nobody_uses_keeps_no_session(start: Start) -> None:
     """An open page loads its live parts by itself."""
     clock = HandClock()
     heloise = await start(clock=clock)
-    cookie = cookie_of(await sign_in(heloise, key_of(await heloise.tenant("acme"))))
+    cookie = cookie_of(await enter_key(heloise, key_of(await heloise.tenant("acme"))))
     headers = {"Cookie": cookie, "Heloise-Live": "true"}
     for status in (200, 200, 200, 303):
         page = await heloise.http.get("/console/t/acme/messages", headers=headers)
@@ -98,9 +98,9 @@ async def test_a_form_of_another_site_changes_nothing(
     heloise: Heloise, acme: Tenant, headers: dict[str, str]
 ) -> None:
     """Neither does it sign in, nor does it act for somebody who is signed in (CSRF)."""
-    refused = await sign_in(heloise, key_of(acme), **headers)
+    refused = await enter_key(heloise, key_of(acme), **headers)
     assert "set-cookie" not in refused.headers
-    cookie = cookie_of(await sign_in(heloise, key_of(acme)))
+    cookie = cookie_of(await enter_key(heloise, key_of(acme)))
     response = await heloise.http.post("/console/sign-out", headers={"Cookie": cookie, **headers})
     assert response.status_code == 403
     assert (await read(heloise, "/t/acme/messages", cookie)).status_code == 200
@@ -108,7 +108,7 @@ async def test_a_form_of_another_site_changes_nothing(
 
 async def test_a_form_needs_the_token_of_its_session(heloise: Heloise, acme: Tenant) -> None:
     """A form without the token of the session changes nothing."""
-    cookie = cookie_of(await sign_in(heloise, key_of(acme)))
+    cookie = cookie_of(await enter_key(heloise, key_of(acme)))
     response = await heloise.http.post(
         "/console/sign-out", data={"csrf": "wrong"}, headers={"Cookie": cookie}
     )
@@ -120,7 +120,7 @@ async def test_a_session_ends_with_its_key(heloise: Heloise, acme: Tenant) -> No
     """Who revokes a key ends the sessions that it began."""
     body = {"name": "support", "scopes": ["messages:read"]}
     key = await heloise.admin.made(f"/tenants/{acme.tenant_id}/keys", body)
-    cookie = cookie_of(await sign_in(heloise, key["key"]))
+    cookie = cookie_of(await enter_key(heloise, key["key"]))
     assert (await read(heloise, "/t/acme/messages", cookie)).status_code == 200
     await heloise.admin("DELETE", f"/tenants/{acme.tenant_id}/keys/{key['id']}")
     response = await read(heloise, "/t/acme/messages", cookie)
@@ -137,7 +137,7 @@ async def test_a_session_is_not_over_where_its_key_does_not_work(
     """The page says from which network the key works, and the session goes on there."""
     body = {"name": "office", "scopes": ["messages:read"], "networks": ["127.0.0.1/32"]}
     key = await acme.made("/keys", body)
-    cookie = cookie_of(await sign_in(heloise, key["key"]))
+    cookie = cookie_of(await enter_key(heloise, key["key"]))
     elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
     async with httpx.AsyncClient(transport=elsewhere, base_url=heloise.http.base_url) as client:
         page = await client.get("/console/t/acme/messages", headers={"Cookie": cookie})
@@ -155,7 +155,7 @@ async def test_a_session_ends_when_idle_and_at_the_latest_after_its_time(
     clock = HandClock()
     heloise = await start(clock=clock)
     acme = await heloise.tenant("acme")
-    cookie = cookie_of(await sign_in(heloise, key_of(acme)))
+    cookie = cookie_of(await enter_key(heloise, key_of(acme)))
     for number in range(steps):
         assert (await read(heloise, "/t/acme/messages", cookie)).status_code == 200, number
         await clock.advance(seconds=step.total_seconds())

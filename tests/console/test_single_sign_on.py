@@ -18,7 +18,7 @@ from playwright.async_api import expect
 
 from tests.console.conftest import Start
 from tests.support.browser import window
-from tests.support.console_session import cookie_of, read, send_form
+from tests.support.console import cookie_of, read, send_form
 from tests.support.hand_clock import HandClock
 from tests.support.harness import Heloise
 from tests.support.processes.ports import unused_port
