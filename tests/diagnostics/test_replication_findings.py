@@ -4,15 +4,18 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
+from sqlalchemy import make_url
 
 from app.diagnostics import postgresql_findings
 from app.diagnostics.ehlo_advice import AdviceStatus
 from app.store.db.engine import Database
 from tests.diagnostics.test_database_findings import findings, warns
 from tests.support.database.postgresql import Server, postgresql_server
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.postgresql,
+    pytest.mark.slow,  # they share a server of their own
     pytest.mark.parametrize("backend", ["postgresql"], indirect=True),
 ]
 CHANGES = {
@@ -68,6 +71,37 @@ async def test_a_slot_that_nobody_reads_is_reported(
     found = (await findings(database))["replication"]
     await operator.execute("DROP TABLE filling; SELECT pg_drop_replication_slot('east')")
     assert warns(found, "the slot east is not used", "of WAL", "pg_drop_replication_slot('east'")
+
+
+async def test_a_query_of_a_standby_that_holds_vacuum_back_is_reported(
+    database: Database,
+    operator: asyncpg.Connection,
+    replicating: Server,
+    migrated_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The standby tells the primary which rows its queries still need."""
+    monkeypatch.setattr(postgresql_findings, "MAX_HELD_TRANSACTIONS", 3)
+    options = ("hot_standby_feedback=on", "wal_receiver_status_interval=1s", "cluster_name=east")
+    with replicating.standby(*(f"--{option}" for option in options)) as address:
+        reader = await until(lambda: _connect(f"{address}/{make_url(migrated_url).database}"))
+        await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM tenants")
+
+        async def has_warned() -> bool | None:
+            await operator.execute("SELECT txid_current()")
+            found = (await findings(database))["replication"]
+            return warns(found, "east holds VACUUM back by", "hot_standby_feedback") or None
+
+        assert await until(has_warned)
+        await reader.close()
+
+
+async def _connect(url: str) -> asyncpg.Connection | None:
+    """Connect once the server takes connections."""
+    try:
+        return await asyncpg.connect(url)
+    except (OSError, asyncpg.PostgresError):
+        return None
 
 
 async def test_a_prepared_transaction_is_reported(

@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
@@ -103,9 +103,21 @@ class Server:
     """
 
     def __init__(
-        self, launch: Callable[[], subprocess.Popen[bytes]], port: int, password: str, log: Path
+        self,
+        launch: Callable[[], subprocess.Popen[bytes]],
+        port: int,
+        password: str,
+        log: Path,
+        *,
+        programs: Path,
+        account: Account,
+        words: Sequence[str],
     ) -> None:
         self._launch = launch
+        self._port = port
+        self._programs = programs
+        self._account = account
+        self._words = words
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._address = f"postgresql://{USER}:{password}@127.0.0.1:{port}"
@@ -238,6 +250,22 @@ class Server:
             self._template = url.rpartition("/")[2]
         return self._template
 
+    @contextmanager
+    def standby(self, *options: str) -> Iterator[str]:
+        """The address of a hot standby, with `options` beside those of this server."""
+        folder, port = self._log.parent / "standby", unused_port()
+        log, source = self._log.with_name("standby.log"), f"{self._address}/postgres"
+        copy = (self._programs / "pg_basebackup", "-D", folder, "-R", "-X", "stream")
+        made = self._account.start(*copy, "--no-sync", "-c", "fast", "-d", source, output=log)
+        assert made.wait(START_SECONDS) == 0, log.read_text()
+        command = (self._programs / "postgres", "-D", folder, "-p", str(port))
+        process = self._account.start(*command, *self._words, *options, output=log)
+        try:
+            yield self._address.replace(f":{self._port}", f":{port}")
+        finally:
+            process.send_signal(signal.SIGQUIT)
+            process.wait(START_SECONDS)
+
     def close(self) -> None:
         """End it at once: nobody needs the data any more."""
         self.stop(signal.SIGQUIT)
@@ -314,7 +342,15 @@ def _running(
     port = unused_port()
     words = [f"--{name}={value}" for name, value in options.items()]
     command = (programs / "postgres", "-D", data, "-p", str(port), *words)
-    server = Server(lambda: account.start(*command, output=log), port, password, log)
+    server = Server(
+        lambda: account.start(*command, output=log),
+        port,
+        password,
+        log,
+        programs=programs,
+        account=account,
+        words=words,
+    )
     try:
         server.start()
         yield server
