@@ -3,13 +3,17 @@
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import make_url
 
+from benchmarks.machine import parent_of
 from tests.support.database.postgresql import binaries, postgresql_server
+
+CHECKPOINTER: Final = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
 
 
 @contextmanager
@@ -57,3 +61,12 @@ def execute(url: str, sql: str) -> Any:  # noqa: ANN401 - a value is of any type
             await connection.close()
 
     return asyncio.run(run())
+
+
+def postmaster_pid(url: str) -> int | None:
+    """The id of PostgreSQL's first process; None where it is on another machine."""
+    with suppress(OSError):
+        pid = int(execute(url, CHECKPOINTER))
+        if Path(f"/proc/{pid}/comm").read_text().startswith("postgres"):
+            return parent_of(pid)
+    return None

@@ -10,18 +10,17 @@ import smtplib
 import time
 from base64 import encodebytes
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 from typing import Final
 
 from app.store.db.url import sqlite_path
 from benchmarks.contestants import postfix
-from benchmarks.databases import execute
+from benchmarks.databases import postmaster_pid
 from benchmarks.heloise import POSTGRESQL, SQLITE, database_urls, enter
 from benchmarks.heloise import Entry as Heloise
-from benchmarks.machine import clear_peak, family_cpu_seconds, memory_mb, parent_of
+from benchmarks.machine import clear_peak, family_cpu_seconds, memory_mb
 from benchmarks.measures.smtp_engine import content
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
@@ -41,7 +40,6 @@ LARGE_BYTES: Final = 25_000_000
 BYTES_PER_MB: Final = 1024 * 1024
 USER: Final = "heloise"
 OK: Final = 250
-CHECKPOINTER: Final = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +100,7 @@ def _entered(setting: Setting, stack: ExitStack) -> Iterator[_Entry | Absent]:
         if not is_sqlite:
             process = stack.enter_context(heloise.service.submitting(port))
         server = Server((port,), USER, heloise.service.key)
-        yield _Entry(heloise, server, process.pid, _database_pid(url))
-
-
-def _database_pid(url: str) -> int | None:
-    """The id of PostgreSQL's first process, if it is one of this machine; None for SQLite."""
-    if sqlite_path(url) is not None:
-        return None
-    with suppress(OSError):
-        pid = int(execute(url, CHECKPOINTER))
-        if Path(f"/proc/{pid}/comm").read_text().startswith("postgres"):
-            return parent_of(pid)
-    return None
+        yield _Entry(heloise, server, process.pid, None if is_sqlite else postmaster_pid(url))
 
 
 def _submit(server: Server, content: bytes, messages: int) -> Load:

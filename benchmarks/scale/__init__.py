@@ -1,0 +1,1 @@
+"""What a number of messages a day takes: processes, databases, disks."""
