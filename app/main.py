@@ -189,6 +189,7 @@ class _Service:
             stack.push_async_callback(tracing.flush)
             stack.callback(self.message_log.flush)
             stack.push_async_callback(database.close)
+            stack.push_async_callback(self.services.replica.close)
             stack.push_async_callback(self.services.renderer.close)
             await self.readiness.check()
             await worker.sync_clock(clock)
@@ -223,6 +224,7 @@ def _make_service(
 ) -> _Service:
     hostname = hostname or process.find_hostname()
     database = worker.open_database(settings)
+    replica = worker.open_replica(settings, database)
     clock = clock or DatabaseClock(database)
     readiness = Readiness(database)
     message_log = worker.make_message_log(settings)
@@ -245,6 +247,7 @@ def _make_service(
             schema_fault=readiness.fault,
         ),
         database=database,
+        replica=replica,
         vault=parts.vault,
         verifier=parts.make_verifier(clock),
         verify_per_minute=settings.verify_per_minute,

@@ -25,6 +25,7 @@ from app.parts import Parts, make_parts
 from app.settings import Settings, variable_name
 from app.store.db.clock import DatabaseClock
 from app.store.db.engine import Database
+from app.store.db.replica import Replica
 from app.store.migrations.readiness import Readiness
 from app.webhooks.dispatcher import Dispatcher
 
@@ -114,6 +115,26 @@ def open_database(settings: Settings) -> Database:
         pool_size=settings.database_pool_size,
         answer_seconds=settings.database_timeout_seconds,
     )
+
+
+def open_replica(settings: Settings, database: Database) -> Replica:
+    """Open the standby that the settings name, if any.
+
+    Raises SettingsError unless both databases are PostgreSQL.
+    """
+    if settings.database_read_url is None:
+        return Replica(database, None, max_lag_seconds=settings.database_read_max_lag_seconds)
+    standby = Database(
+        settings.database_read_url,
+        pool_size=settings.database_pool_size,
+        answer_seconds=settings.database_timeout_seconds,
+    )
+    if not (database.is_postgresql and standby.is_postgresql):
+        raise SettingsError(
+            "HELOISE_DATABASE_READ_URL: SQLite has no standby; leave it out, or write URLs of"
+            " PostgreSQL here and in HELOISE_DATABASE_URL"
+        )
+    return Replica(database, standby, max_lag_seconds=settings.database_read_max_lag_seconds)
 
 
 def make_message_log(settings: Settings) -> MessageLog:

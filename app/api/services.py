@@ -22,6 +22,7 @@ from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import Profile
 from app.inbound.sns import SnsClient
 from app.store.db.engine import Database
+from app.store.db.replica import Replica
 from app.store.idempotency import KeyedRequest
 from app.store.secrets.encryption import Vault
 from app.templating.renderer import Renderer
@@ -71,6 +72,7 @@ class Services:
 
     auth: Authenticator
     database: Database
+    replica: Replica  # for reads that may lag, and decide nothing
     vault: Vault
     committer: MessageCommitter
     clock: Clock

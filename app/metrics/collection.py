@@ -135,6 +135,10 @@ class Metrics:
         """Record a transaction or a read that a fault of the database ended."""
         self._series.database_errors.add((kind,))
 
+    def record_replica_read(self, server: str) -> None:
+        """Record a read that may lag, and whether the standby or the primary served it."""
+        self._series.replica_reads.add((server,))
+
     def record_finished(self, finished: Finished) -> None:
         """Record the recipients that a committed transaction finished."""
         for (status, tenant_id, profile_id), count in finished.items():

@@ -86,6 +86,11 @@ class ProcessSeries:
             "Transactions and reads that a fault of the database ended.",
             "kind",
         )
+        self.replica_reads = Counter(
+            "heloise_database_replica_reads_total",
+            "Reads that may lag by their server, if HELOISE_DATABASE_READ_URL is set.",
+            "server",
+        )
         self.webhook_deliveries = Counter(
             "heloise_webhook_deliveries_total",
             "Posts of events to webhooks by their result.",

@@ -95,6 +95,25 @@ class Settings(BaseSettings):
         validate_default=False,  # a check would import SQLAlchemy
         description="The database, which also holds the queue.",
     )
+    database_read_url: Annotated[
+        DatabaseUrl | None,
+        SettingInfo(
+            expects="a URL of PostgreSQL, such as"
+            " postgresql://user:password@a,b/database?target_session_attrs=prefer-standby",
+            is_secret=True,
+        ),
+    ] = Field(
+        None,
+        description="A standby of the database, for lists of messages, statistics, exports and"
+        " logs, which then may lag. Not set: the primary serves them.",
+    )
+    database_read_max_lag_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
+        10,
+        ge=1,
+        le=3600,
+        description="How old the data of HELOISE_DATABASE_READ_URL may be. If it is older, the"
+        " primary serves the request.",
+    )
     secret_keys: Annotated[
         SecretKeys,
         SettingInfo(

@@ -28,6 +28,7 @@ from app.oauth.token_cache import AccessTokens
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.engine import Database
+from app.store.db.replica import Replica
 from app.store.secrets.encryption import Vault
 from tests.support.api_client import (
     ADMIN_KEY,
@@ -72,6 +73,7 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
             key_cache=new_key_cache(monotonic),
         ),
         database=database,
+        replica=Replica(database, None, max_lag_seconds=10),
         look_up_txt=partial(look_up_txt, network.resolver),
         sns=SnsClient(network),
         vault=vault,

@@ -8,13 +8,11 @@ import resource
 import shutil
 import signal
 import sqlite3
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import httpx
 import pytest
 
 from app.delivery import settler
@@ -25,14 +23,12 @@ from tests.conftest import Backend
 from tests.e2e.conftest import Start
 from tests.support.database.postgresql import Server, postgresql_server
 from tests.support.hand_clock import HandClock
-from tests.support.harness import Heloise, Process, Tenant, Watched, until
+from tests.support.harness import Heloise, Process, Watched, until
+from tests.support.load import NOT_WRITTEN, Load
 from tests.support.processes.ports import unused_port
 from tests.support.servers.smtp_server import SmtpServer
 
 pytestmark = pytest.mark.long
-
-CLIENTS: Final = 4
-NOT_WRITTEN: Final = "/problems/database-unavailable"
 
 on_postgresql = pytest.mark.parametrize(
     "backend", [pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
@@ -58,70 +54,6 @@ def migrated_url(backend: Backend, tmp_path: Path, request: pytest.FixtureReques
         return
     with request.getfixturevalue("postgresql").migrated() as url:
         yield url
-
-
-class Load:
-    """Messages sent one after the other by several clients, and what was answered to each."""
-
-    def __init__(self, tenant: Tenant) -> None:
-        self.accepted: dict[str, str] = {}
-        self.refused: list[str] = []
-        self._tenant = tenant
-        self._number = 0
-
-    async def send(self, **fields: Any) -> httpx.Response:
-        """Send one message; it is accepted, or refused for now."""
-        self._number += 1
-        subject = f"n{self._number}"
-        body = {"to": ["ann@example.org"], "subject": subject, "text": "It works."} | fields
-        answer: httpx.Response = await self._tenant("POST", "/messages", json=body)
-        if answer.status_code == 202:
-            self.accepted[subject] = answer.json()["id"]
-        else:
-            assert answer.status_code == 503, answer.text
-            assert int(answer.headers["retry-after"]) > 0
-            if answer.json()["type"] == NOT_WRITTEN:
-                self.refused.append(subject)
-        return answer
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Send while the block runs."""
-        is_over = asyncio.Event()
-
-        async def client() -> None:
-            while not is_over.is_set():
-                await self.send()
-
-        clients = asyncio.gather(*(client() for _ in range(CLIENTS)))
-        yield
-        is_over.set()
-        await clients
-
-    async def wait_accepted(self, more: int) -> None:
-        """Return once so many more were accepted."""
-        wanted = len(self.accepted) + more
-
-        async def fact() -> bool | None:
-            return len(self.accepted) >= wanted or None
-
-        await until(fact, progress=lambda: len(self.accepted))
-
-    async def assert_delivered(self, server: SmtpServer) -> None:
-        """Each once, but where an attempt says that nobody knows; what was refused: never."""
-        for message_id in self.accepted.values():
-            await self._tenant.message(message_id, status="sent")
-        seen = Counter(_subject(received.data) for received in server.messages)
-        assert not seen.keys() & set(self.refused)
-        for subject, message_id in self.accepted.items():
-            attempts = await self._tenant.attempts(message_id)
-            unknown = sum(attempt["outcome_unknown"] for attempt in attempts)
-            assert 1 <= seen[subject] <= 1 + unknown, (subject, attempts)
-
-
-def _subject(data: bytes) -> str:
-    line = next(line for line in data.splitlines() if line.lower().startswith(b"subject:"))
-    return line.split(b":", 1)[1].strip().decode()
 
 
 async def restart(server: Server) -> None:

@@ -33,6 +33,20 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"] 
 VARIABLES = {variable_name(field) for field in Settings.model_fields}
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads the tags with which a compose file replaces a value of another one."""
+
+
+def _read_node(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_mapping(node, deep=True)
+
+
+for _tag in ("!reset", "!override"):
+    _Loader.add_constructor(_tag, _read_node)
+
+
 def instructions() -> Iterator[tuple[str, str]]:
     """The Dockerfile's instructions, each on one line, without comments."""
     lines = [line for line in DOCKERFILE.splitlines() if not line.startswith("#")]
@@ -92,6 +106,23 @@ def test_every_value_is_one_that_the_setting_takes(service: str, terminal: NearT
     }
     ended = terminal.done("settings", "--json", **given)
     assert "warning" not in ended.err
+
+
+def test_the_cluster_takes_the_place_of_the_server() -> None:
+    """By the name and port in the URL of the secret; HAProxy asks the Patroni of each server."""
+    folder = ROOT / "deploy/patroni"
+    services = yaml.load((folder / "compose.yml").read_text(), _Loader)["services"]  # noqa: S506 - a safe one
+    members = {name for name in services if re.fullmatch(r"postgres\d", name)}
+    assert services["postgres"]["image"].startswith("haproxy")
+    assert set(services["postgres"]["depends_on"]) == members
+    proxied = (folder / "haproxy.cfg").read_text()
+    for name in members:
+        assert proxied.count(f"    server {name} {name}:5432\n") == 2
+        environment = services[name]["environment"]
+        assert environment["PATRONI_NAME"] == name
+        assert environment["PATRONI_POSTGRESQL_CONNECT_ADDRESS"] == f"{name}:5432"
+        assert environment["PATRONI_RESTAPI_CONNECT_ADDRESS"] == f"{name}:8008"
+    assert services["api"]["environment"].keys() <= VARIABLES
 
 
 @pytest.fixture

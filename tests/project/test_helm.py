@@ -25,7 +25,7 @@ from tests.support.terminal import ROOT, NearTerminal
 
 pytestmark = pytest.mark.helm
 
-VALUES = ("default", "full", "sqlite")
+VALUES = ("default", "full", "ha", "sqlite")
 SETTINGS = {variable_name(field): field for field in Settings.model_fields}
 SECRETS = {name for name, field in SETTINGS.items() if get_info(field).is_secret}
 NOT_KUBERNETES = ("monitoring.coreos.com/", "gateway.networking.k8s.io/")

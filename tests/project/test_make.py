@@ -101,7 +101,7 @@ def test_ci_checks_and_tests_and_skips_nothing() -> None:
     required = re.search(r'HELOISE_TEST_REQUIRE="([^"]*)"', script)
     assert required is not None
     assert required[1].replace("\\\n", "").split() == [
-        *("postgresql", "postfix", "dovecot", "exim", "mail_dkim", "nginx", "pgbouncer"),
+        *("postgresql", "postfix", "dovecot", "exim", "mail_dkim", "nginx", "pgbouncer", "patroni"),
         *("nodemailer", "swaks", "msmtp", "prometheus", "pyright", "pypi", "resend_node"),
         *("chromium", "helm", "oidc_provider", "axe"),
     ]

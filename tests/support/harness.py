@@ -279,7 +279,7 @@ class Process:
         variables |= {
             name.upper(): str(getattr(given, name))
             for name in given.model_fields_set
-            if name.startswith("submission")
+            if name.startswith(("submission", "database_"))
         }
         # The settings of the person who runs the tests stay outside.
         env = {key: value for key, value in os.environ.items() if not _is_setting(key)}

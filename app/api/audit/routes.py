@@ -163,4 +163,4 @@ async def list_audit_log(
     `keys:manage` and a key that is not bound to profiles.
     """
     load = partial(audit.page, tenant_id=tenant_id, audit_filter=query.to_filter())
-    return await read_page(services.database, query, "aud", load, AuditPage, AuditRead.of)
+    return await read_page(services.replica, query, "aud", load, AuditPage, AuditRead.of)

@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import Field
@@ -10,8 +11,8 @@ from pydantic import Field
 from app.api.http.fields import RequestModel, ResponseModel
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import Prefix, is_id
-from app.store.db.engine import Database
 from app.store.db.keyset import HasId
+from app.store.db.replica import Reader
 
 Item = TypeVar("Item")
 MAX_CURSOR_CHARACTERS: Final = 100
@@ -42,7 +43,7 @@ AnyPage = TypeVar("AnyPage", bound=Page[Any])
 
 
 async def read_page(
-    database: Database,
+    reader: Reader,
     paging: Paging,
     prefix: Prefix,
     load: Callable[..., Awaitable[Sequence[Row]]],
@@ -55,8 +56,7 @@ async def read_page(
     row into an item. `prefix` is that of the rows' ids.
     """
     after = parse_cursor(paging, prefix)
-    async with database.reading() as connection:
-        rows = await load(connection, limit=paging.limit + 1, after=after)
+    rows = await reader.read(partial(load, limit=paging.limit + 1, after=after))
     return make_page(paging, rows, page, read)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Unpack
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageReader
 from app.api.http import csv as csv_files
@@ -89,8 +90,9 @@ async def export_messages(
 
     Requires the scope `messages:read`.
     """
-    async with services.database.reading() as connection:
-        message_filter = await build_filter(connection, caller, query)
+    message_filter = await services.replica.read(
+        lambda connection: build_filter(connection, caller, query)
+    )
     pages = _read_pages(services, caller, message_filter)
     is_csv = query.format is Format.CSV
     return StreamingResponse(
@@ -105,7 +107,8 @@ def _read_pages(
 ) -> AsyncIterator[Sequence[MessageRead]]:
     async def load(**part: Unpack[Slice]) -> list[MessageRead]:
         now = services.now()
-        async with services.database.reading() as connection:
+
+        async def read(connection: AsyncConnection) -> list[MessageRead]:
             rows = await messages.page(
                 connection,
                 tenant_id=caller.tenant_id,
@@ -116,6 +119,8 @@ def _read_pages(
             return await read_messages(
                 connection, caller.tenant_id, rows, now=now, alive_since=services.alive_since(now)
             )
+
+        return await services.replica.read(read)
 
     return read_pages(load, limit=PAGE_MESSAGES)
 

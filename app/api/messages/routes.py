@@ -122,7 +122,7 @@ async def list_messages(
             connection, caller.tenant_id, views, now=now, alive_since=services.alive_since(now)
         )
 
-    return await read_page(services.database, query, "msg", load, MessagePage, lambda read: read)
+    return await read_page(services.replica, query, "msg", load, MessagePage, lambda read: read)
 
 
 async def _search_messages(
@@ -130,7 +130,8 @@ async def _search_messages(
 ) -> MessagePage:
     """Read a page of a search. A short page may have a next page."""
     after = parse_cursor(query, "msg")
-    async with services.database.reading() as connection:
+
+    async def load(connection: AsyncConnection) -> tuple[list[MessageRead], str | None]:
         matches, last_id = await messages.search(
             connection,
             tenant_id=caller.tenant_id,
@@ -144,6 +145,9 @@ async def _search_messages(
         items = await read_messages(
             connection, caller.tenant_id, matches, now=now, alive_since=services.alive_since(now)
         )
+        return items, last_id
+
+    items, last_id = await services.replica.read(load)
     return MessagePage(items=items, next_cursor=last_id and encode_cursor(last_id))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageReader
 from app.api.http.fields import Instant, ResponseModel, Text
@@ -134,11 +135,12 @@ async def get_stats(
         msg = "write created_after before created_before, at most 366 days apart"
         error = FieldError(("query", "created_after"), msg)
         raise InvalidRequest(f"query.created_after: {msg}", [error])
-    async with services.database.reading(is_analytic=True) as connection:
+
+    async def load(connection: AsyncConnection) -> list[GroupCount]:
         profile_id = None
         if query.profile is not None:
             profile_id = await resolve_profile_id(connection, caller, query.profile)
-        counts = await stats.count(
+        return await stats.count(
             connection,
             tenant_id=caller.tenant_id,
             dimension=query.by,
@@ -151,6 +153,8 @@ async def get_stats(
             ),
             now=services.now(),
         )
+
+    counts = await services.replica.read(load, is_analytic=True)
     return StatsRead(
         by=query.by,
         created_after=after,

@@ -46,7 +46,7 @@ async def list_submissions(
             profile_ids=await resolve_profile_ids(services.database, caller, query.profile),
         ),
     )
-    return await read_page(services.database, query, "sub", load, SubmissionPage, SubmissionRead.of)
+    return await read_page(services.replica, query, "sub", load, SubmissionPage, SubmissionRead.of)
 
 
 @router.get(

@@ -95,8 +95,9 @@ async def export_suppressions(
 
 async def _export_lines(services: Services, tenant_id: str) -> AsyncIterator[str]:
     async def load(**part: Unpack[Slice]) -> list[Suppression]:
-        async with services.database.reading() as connection:
-            return await suppressions.page(connection, tenant_id=tenant_id, **part)
+        return await services.replica.read(
+            lambda connection: suppressions.page(connection, tenant_id=tenant_id, **part)
+        )
 
     yield format_rows([COLUMNS])
     async for rows in read_pages(load, limit=ROWS_PER_TRANSACTION):

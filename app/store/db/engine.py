@@ -38,6 +38,11 @@ from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_data
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+# A role sees what its own sessions wait for.
+_IS_REPLICATION_STUCK: Final = text(
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = current_user"
+    " AND wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '5 seconds')"
+)
 # Every statement of the queue finds its rows by index. While tables are small and never analyzed,
 # the planner prefers to scan and hash them, and keeps that plan when they have grown. Ways that are
 # off have such a high estimate that it would compile the statement.
@@ -89,6 +94,7 @@ class Database:
                 partial(self._connect, answer_seconds=answer_seconds),
                 pool_size=pool_size,
                 is_pooled=self.is_pooled,
+                server_settings=_build_server_settings(answer_seconds),
             )
             # Under READ COMMITTED each statement sees what was committed before it, in a
             # transaction or not: autocommit saves the round trips of BEGIN and COMMIT.
@@ -196,6 +202,13 @@ class Database:
                     await connection.execute(_ALLOW_SCANS)
                 yield connection
 
+    async def read(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, is_analytic: bool = False
+    ) -> T:
+        """Run `work` on a connection for reads; raises what `reading` raises."""
+        async with self.reading(is_analytic=is_analytic) as connection:
+            return await work(connection)
+
     async def is_pooled(self) -> bool:
         """Whether a pooler such as pgbouncer is in between; asks once.
 
@@ -231,6 +244,13 @@ class Database:
         if not is_writable:
             await self._writer.dispose()
         return bool(is_writable)
+
+    async def is_replication_stuck(self) -> bool:
+        """Whether a commit has waited for a synchronous standby for seconds; raises Unavailable."""
+        if not self.is_postgresql:
+            return False
+        async with self.reading() as connection:
+            return bool((await connection.execute(_IS_REPLICATION_STUCK)).scalar_one())
 
     def wake(self) -> None:
         """Wake this process's delivery: there may be work."""
@@ -328,11 +348,20 @@ def _json(value: object) -> str:
     return to_json(value).decode()
 
 
+def _build_server_settings(answer_seconds: float | None) -> dict[str, str]:
+    """Build the parameters of sessions; the server ends statements that nobody waits for."""
+    timeout = (
+        {} if answer_seconds is None else {"statement_timeout": f"{answer_seconds * 1000:.0f}"}
+    )
+    return {**PLANNER_SETTINGS, **timeout}
+
+
 def _postgresql_engine(
     connect: Callable[..., Awaitable[Any]],
     *,
     pool_size: int,
     is_pooled: Callable[[], Awaitable[bool]],
+    server_settings: Mapping[str, str],
 ) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -350,7 +379,7 @@ def _postgresql_engine(
         if await_only(is_pooled()):  # it refuses settings, and prepared statements do not work
             named |= UNNAMED
         else:
-            named["server_settings"] = PLANNER_SETTINGS
+            named["server_settings"] = server_settings
 
     @event.listens_for(engine.sync_engine, "checkout")
     def replace_dead(connection: Any, *_: object) -> None:  # noqa: ANN401 - the adapter has no public type

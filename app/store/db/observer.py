@@ -22,6 +22,10 @@ class DatabaseObserver(Protocol):
         """Record a transaction or a read that a fault of the database ended."""
         ...
 
+    def record_replica_read(self, server: str) -> None:
+        """Record a read that may lag, and whether the standby or the primary served it."""
+        ...
+
     def record_finished(self, finished: Finished) -> None:
         """Record the recipients that a committed transaction finished."""
         ...
@@ -34,6 +38,9 @@ class NoObserver:
         """Ignore it."""
 
     def record_database_error(self, kind: str) -> None:
+        """Ignore it."""
+
+    def record_replica_read(self, server: str) -> None:
         """Ignore it."""
 
     def record_finished(self, finished: Finished) -> None:

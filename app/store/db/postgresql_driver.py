@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections import deque
 from typing import Any, Final
 
 import asyncpg
@@ -24,19 +25,20 @@ async def connect(
 ) -> Any:  # noqa: ANN401 - asyncpg has no types
     """Open a connection whose statements may take `answer_seconds` each.
 
-    Passes other keywords to asyncpg. The URL's `connect_timeout` overrides `connect_seconds`.
-    Raises SettingsError for an unusable URL or database, and asyncpg's errors if the server is away
-    or refuses.
+    Passes other keywords to asyncpg. The hosts share `connect_seconds`; the URL's `connect_timeout`
+    is for each of them. Raises SettingsError for an unusable URL or database, and OSError or
+    asyncpg's errors if the server is away or refuses.
     """
     server_settings = named.pop("server_settings", {})
     if not url.has_application_name:
         server_settings = {"application_name": _name_process(), **server_settings}
     try:
-        connection = await asyncpg.connect(
-            url.dsn,
-            timeout=url.connect_seconds or connect_seconds,
+        connection = await _open(
+            url.dsns,
+            timeout=url.connect_seconds or connect_seconds / len(url.dsns),
             command_timeout=answer_seconds,
             server_settings=server_settings,
+            connection_class=_Connection,
             **named,
         )
     except asyncpg.exceptions.ClientConfigurationError as error:
@@ -55,6 +57,36 @@ async def connect(
 def _name_process() -> str:
     """Name this process in pg_stat_activity, where the doctor counts the processes."""
     return f"{APPLICATION_PREFIX}{socket.gethostname()[:MAX_NAME_CHARACTERS]}-{os.getpid()}"
+
+
+async def _open(dsns: deque[str], **named: Any) -> Any:  # noqa: ANN401 - as above
+    """Connect to the first host that answers and fits; try a silent one last the next time."""
+    fault: Exception | None = None
+    for dsn in tuple(dsns):
+        try:
+            return await asyncpg.connect(dsn, **named)
+        except TimeoutError as error:
+            fault = error
+            dsns.remove(dsn)
+            dsns.append(dsn)
+        except asyncpg.exceptions.TargetServerAttributeNotMatched as error:
+            fault = ConnectionError(str(error))
+        except (OSError, asyncpg.exceptions.CannotConnectNowError) as error:
+            fault = error
+    assert fault is not None  # noqa: S101 - a URL has at least one host
+    raise fault
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+    """A connection that closes where asyncpg would send a cancel request.
+
+    Such a request ends the wait of a commit for its synchronous standby: the commit would become
+    visible, and we would take a message for stored that the next failover loses. PostgreSQL itself
+    ends statements that take too long, by `statement_timeout`, and never this wait.
+    """
+
+    def _cancel_current_command(self, *_waiters: object) -> None:
+        self._loop.call_soon(self.terminate)  # once the statement's caller knows
 
 
 def _set_options(connection: Any, url: PostgresqlUrl) -> None:  # noqa: ANN401 - as above

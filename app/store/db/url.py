@@ -6,7 +6,8 @@ supports them. Others raise an error: ignoring them might weaken security.
 
 import re
 import socket
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -60,6 +61,9 @@ KNOWN_PARAMETERS: Final = (
     "fallback_application_name",
     "ssl",
 )
+STANDBY: Final = "standby"
+PREFER_STANDBY: Final = "prefer-standby"
+TARGETS: Final = ("any", "primary", STANDBY, "read-write", "read-only", PREFER_STANDBY)
 INVALID_URL: Final = "not a URL of SQLite or PostgreSQL"
 
 
@@ -73,13 +77,14 @@ class SqliteUrl:
 
 @dataclass(frozen=True, slots=True)
 class PostgresqlUrl:
-    """The DSN for asyncpg, and the settings that asyncpg does not read from it.
+    """The DSNs for asyncpg, and the settings that asyncpg does not read from them.
 
-    `connect_seconds` is None if the URL does not set it. `socket_options` holds (level, option,
-    value). `has_application_name`: the DSN names the sessions.
+    `dsns` holds one for each host, in the order in which to try them. `connect_seconds`, for each
+    host, is None if the URL does not set it. `socket_options` holds (level, option, value).
+    `has_application_name`: the DSNs name the sessions.
     """
 
-    dsn: str = field(repr=False)
+    dsns: deque[str] = field(repr=False)
     connect_seconds: float | None
     socket_options: tuple[tuple[int, int, int], ...]
     has_application_name: bool = False
@@ -171,16 +176,26 @@ def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
         dsn_parameters.setdefault(
             "sslmode", "require" if parameters["ssl"] == "true" else parameters["ssl"]
         )
-    database = f"/{match['database']}" if match["database"] else ""
-    dsn = f"postgresql://{_user(match)}{match['hosts']}{database}"
     connect_seconds = numbers.pop("connect_timeout", None)
     return PostgresqlUrl(
-        dsn=f"{dsn}?{urlencode(dsn_parameters)}" if dsn_parameters else dsn,
+        dsns=deque(_dsns(match, dsn_parameters)),
         # Zero means to wait forever; use the default limit instead.
         connect_seconds=float(connect_seconds) if connect_seconds else None,
         socket_options=tuple(_socket_options(numbers)),
         has_application_name="application_name" in dsn_parameters,
     )
+
+
+def _dsns(match: re.Match[str], parameters: Mapping[str, str]) -> Iterator[str]:
+    """Yield a DSN for each host, since asyncpg would wait for a dead one all the time it has."""
+    database = f"/{match['database']}" if match["database"] else ""
+    wanted = parameters.get("target_session_attrs")
+    # First ask every host for a standby, then take any server.
+    for target in (STANDBY, "any") if wanted == PREFER_STANDBY else (wanted,):
+        named = {**parameters, "target_session_attrs": target} if target else parameters
+        query = f"?{urlencode(named)}" if named else ""
+        for host in match["hosts"].split(","):
+            yield f"postgresql://{_user(match)}{host}{database}{query}"
 
 
 def _user(match: re.Match[str]) -> str:
@@ -203,6 +218,8 @@ def _check(parameters: Mapping[str, str]) -> None:
             raise ValueError(f"write {name} as a whole number")
         if name in {"sslmode", "ssl"} and value not in {*SSL_MODES, "true"}:
             raise ValueError(f"write {name} as one of {', '.join(SSL_MODES)}")
+        if name == "target_session_attrs" and value not in TARGETS:
+            raise ValueError(f"write {name} as one of {', '.join(TARGETS)}")
         if name in FILE_PARAMETERS and not Path(value).is_file():
             raise ValueError(
                 f"the file of {name} does not exist; write the path of an existing one"

@@ -15,6 +15,10 @@ CHECK_TIMEOUT_SECONDS: Final = 5.0
 READ_ONLY: Final = (
     "The database is read-only: its server is a standby, or default_transaction_read_only is on."
 )
+STUCK: Final = (
+    "Commits wait for a synchronous standby: start one, or let the cluster's manager choose"
+    " another."
+)
 
 
 class Readiness:
@@ -33,6 +37,7 @@ class Readiness:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 is_writable = await self._database.is_writable()
+                is_stuck = await self._database.is_replication_stuck()
                 state = await schema.load_state(self._database)
         except Unavailable:
             return ["The database cannot be reached."]
@@ -43,6 +48,8 @@ class Readiness:
         if not is_writable:
             return [READ_ONLY]
         self._schema_fault = state.fault
+        if is_stuck:
+            return [STUCK]
         return [] if self._schema_fault is None else [self._schema_fault]
 
     async def wait_ready(self) -> None:

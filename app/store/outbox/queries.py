@@ -239,8 +239,11 @@ async def is_committed(connection: AsyncConnection, *, message_id: str) -> bool:
     """
     if connection.dialect.name == "postgresql":
         await connection.execute(_AFTER_ALL_WRITERS)
+    # The lock is written, so the answer's own commit waits until a synchronous standby has all that
+    # came before.
     query = select(messages.c.id).where(messages.c.id == message_id)
-    return (await connection.execute(query)).scalar_one_or_none() is not None
+    locking = query.with_for_update(read=True, key_share=True)
+    return (await connection.execute(locking)).scalar_one_or_none() is not None
 
 
 _AFTER_ALL_WRITERS: Final = text(f"LOCK TABLE {messages.name} IN SHARE MODE")

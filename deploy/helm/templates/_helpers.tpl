@@ -33,6 +33,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $files := dict "heloise_secret_keys" .Values.secrets.secretKeys "heloise_admin_key" .Values.secrets.adminKey
   "heloise_metrics_token" .Values.secrets.metricsToken "heloise_oidc_client_secret" .Values.secrets.oidcClientSecret }}
 {{- if eq .Values.database.kind "postgresql" }}{{ $_ := set $files "heloise_database_url" .Values.database.url }}{{ end }}
+{{- $_ := set $files "heloise_database_read_url" .Values.database.readUrl }}
 {{- range $name, $value := $files }}{{ if not $value }}{{ $_ := unset $files $name }}{{ end }}{{ end }}
 {{- toYaml $files }}
 {{- end }}
@@ -50,8 +51,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if and $database.existingSecret.name (not $database.existingSecret.key) }}
 {{- fail "database.existingSecret.key is empty: name the key that holds the URL" }}
 {{- end }}
-{{- if and (eq $database.kind "sqlite") (or $database.url $database.existingSecret.name) }}
-{{- fail "database.kind=sqlite keeps the database in its volume: leave database.url and database.existingSecret out" }}
+{{- if and (eq $database.kind "sqlite") (or $database.url $database.existingSecret.name $database.readUrl) }}
+{{- fail "database.kind=sqlite keeps the database in its volume: leave database.url, database.existingSecret and database.readUrl out" }}
 {{- end }}
 {{- if not (or $secrets.secretKeys $secrets.existing (hasKey .Values.settings "HELOISE_SECRET_KEYS_COMMAND")) }}
 {{- fail "no key to encrypt passwords with: set secrets.existing, secrets.secretKeys (`heloise secret-key` prints one) or settings.HELOISE_SECRET_KEYS_COMMAND" }}
@@ -66,7 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- fail "httpRoute.parentRefs is empty: name a Gateway" }}
 {{- end }}
 {{- $elsewhere := dict
-  "HELOISE_ADMIN_KEY" "secrets.adminKey" "HELOISE_DATABASE_URL" "database.url" "HELOISE_METRICS_TOKEN" "secrets.metricsToken"
+  "HELOISE_ADMIN_KEY" "secrets.adminKey" "HELOISE_DATABASE_URL" "database.url" "HELOISE_DATABASE_READ_URL" "database.readUrl" "HELOISE_METRICS_TOKEN" "secrets.metricsToken"
   "HELOISE_OIDC_CLIENT_SECRET" "secrets.oidcClientSecret" "HELOISE_SECRET_KEYS" "secrets.secretKeys"
   "OTEL_EXPORTER_OTLP_HEADERS" "extraEnvFrom" "OTEL_EXPORTER_OTLP_TRACES_HEADERS" "extraEnvFrom" "HELOISE_EHLO_NAME" "ehloName" "HELOISE_DELIVERY" "worker"
   "HELOISE_SHUTDOWN_GRACE_SECONDS" "shutdownGraceSeconds" "HELOISE_SUBMISSION" "submission.enabled"

@@ -5,9 +5,14 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from app.domain.errors import SettingsError
+from app.domain.errors import SettingsError, Unavailable
+from app.store.db import postgresql_driver
 from app.store.db.engine import Database
+from app.store.db.url import PostgresqlUrl, parse_database_url
 from tests.support.database.postgresql import Server
+from tests.support.processes.ports import unused_port
+from tests.support.servers.mute import mute
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.postgresql
 
@@ -36,3 +41,48 @@ async def test_an_error_of_asyncpg_in_the_url_is_reported(postgresql: Server, qu
         async with database.reading():
             pass
     await database.close()
+
+
+async def test_a_host_that_does_not_answer_costs_its_share_of_the_time(postgresql: Server) -> None:
+    """The next host gets the rest, and is tried first from now on."""
+    url = await asyncio.to_thread(postgresql.empty)
+    address, _, rest = url.partition("@")
+    port = unused_port()
+    with mute("127.0.0.1", port):
+        parsed = parse_database_url(f"{address}@127.0.0.1:{port},{rest}")
+        assert isinstance(parsed, PostgresqlUrl)
+        silent, sound = parsed.dsns
+        connection = await postgresql_driver.connect(parsed, connect_seconds=4)
+        assert list(parsed.dsns) == [sound, silent]
+        connection.terminate()
+
+
+async def test_no_server_that_fits_is_a_server_that_is_away(postgresql: Server) -> None:
+    """As in the middle of a failover, when every server is a standby."""
+    url = await asyncio.to_thread(postgresql.empty)
+    database = Database(f"{url}?target_session_attrs=standby")
+    with pytest.raises(Unavailable):
+        async with database.reading():
+            pass
+    await database.close()
+
+
+async def test_a_statement_that_takes_too_long_is_ended_by_the_server(postgresql: Server) -> None:
+    """Heloise closes the connection, and cancels nothing: that could end a commit's wait."""
+    url = await asyncio.to_thread(postgresql.empty)
+    database, other = Database(url, answer_seconds=0.5), Database(url)
+    running = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
+    )
+    with pytest.raises(Unavailable):
+        async with database.reading() as connection:
+            await connection.execute(text("SELECT pg_sleep(30)"))
+
+    async def is_over() -> bool | None:
+        async with other.reading() as connection:
+            return (await connection.execute(running)).scalar_one() == 0 or None
+
+    await until(is_over)
+    await database.close()
+    await other.close()

@@ -307,14 +307,14 @@ def postgresql_server(
     try:
         folder.chmod(0o755)
         account.own(folder)
-        programs = _reachable(found, account, folder)
+        programs = reachable(found, account, folder)
         with _running(programs, account, folder, options | changes) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _reachable(found: Path, account: Account, folder: Path) -> Path:
+def reachable(found: Path, account: Account, folder: Path) -> Path:
     """The binaries where the account may start them: a copy, where they lie in a private folder."""
     try:
         if account.start(found / "postgres", "-V", output=folder / "log").wait() == 0:

@@ -27,6 +27,7 @@ OF_ONE_DATABASE: Final = {
     "db.copy": "COPY is PostgreSQL's",
     "db.engine": "connections, and NOTIFY and LISTEN of PostgreSQL",
     "db.clock": "SQLite has the clock of its machine",
+    "db.replica": "SQLite has no standby",
     "health.postgresql": "what PostgreSQL says about itself",
     "health.sqlite": "what SQLite says about its file",
     "events.horizon": "PostgreSQL orders events by transactions, SQLite by numbers",

@@ -24,10 +24,6 @@ SECRET = "canary"
         ("postgresql://u:%40%2F@h", "postgresql://u:%40%2F@h"),
         ("postgresql://u:a#b@h/d", "postgresql://u:a%23b@h/d"),
         ("postgresql://[::1]:5433/d", "postgresql://[::1]:5433/d"),
-        (
-            "postgresql://u@a:5432,b:5433/d?target_session_attrs=primary",
-            "postgresql://u@a:5432,b:5433/d?target_session_attrs=primary",
-        ),
         ("postgresql:///d?host=/run/pg", "postgresql:///d?host=%2Frun%2Fpg"),
         ("postgresql://h/d?sslmode=require", "postgresql://h/d?sslmode=require"),
         ("postgresql://h/d?ssl=true", "postgresql://h/d?sslmode=require"),
@@ -42,7 +38,34 @@ def test_parameters_of_libpq_are_passed_on(url: str, dsn: str) -> None:
     """What asyncpg does by itself is left out."""
     parsed = parse_database_url(url)
     assert isinstance(parsed, PostgresqlUrl)
-    assert (parsed.dsn, parsed.connect_seconds, parsed.socket_options) == (dsn, None, ())
+    assert (list(parsed.dsns), parsed.connect_seconds) == ([dsn], None)
+    assert parsed.socket_options == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "tried"),
+    [
+        ("", ["u@a:5432/d", "u@b/d"]),
+        (
+            "?target_session_attrs=read-write",
+            ["u@a:5432/d?target_session_attrs=read-write", "u@b/d?target_session_attrs=read-write"],
+        ),
+        (
+            "?target_session_attrs=prefer-standby",
+            [
+                "u@a:5432/d?target_session_attrs=standby",
+                "u@b/d?target_session_attrs=standby",
+                "u@a:5432/d?target_session_attrs=any",
+                "u@b/d?target_session_attrs=any",
+            ],
+        ),
+    ],
+)
+def test_hosts_are_tried_one_by_one(target: str, tried: list[str]) -> None:
+    """Each with its own time; who prefers a standby takes another server only if there is none."""
+    parsed = parse_database_url(f"postgresql://u@a:5432,b/d{target}")
+    assert isinstance(parsed, PostgresqlUrl)
+    assert [dsn.removeprefix("postgresql://") for dsn in parsed.dsns] == tried
 
 
 def test_times_are_kept_for_the_connection() -> None:
@@ -63,6 +86,7 @@ def test_times_are_kept_for_the_connection() -> None:
         ("postgresql://h/d?channel_binding=require", "only channel_binding=disable"),
         ("postgresql://h/d?client_encoding=latin1", "client_encoding=UTF8"),
         ("postgresql://h/d?sslmode=on", "write sslmode as one of disable"),
+        ("postgresql://h/d?target_session_attrs=rw", "as one of any, primary, standby"),
         ("postgresql://h/d?sslmode", "the parameter sslmode has no value"),
         ("postgresql://h/d?connect_timeout=soon", "connect_timeout as a whole number"),
         ("postgresql://h/d?sslrootcert=/no/such.crt", "the file of sslrootcert does not exist"),

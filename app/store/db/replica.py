@@ -1,0 +1,131 @@
+"""Read from a standby what may be seconds old, and from the primary if the standby is older."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.clock import monotonic_seconds
+from app.domain.errors import NotFound, SettingsError, Unavailable
+from app.store.db.engine import Database
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CHECK_INTERVAL_SECONDS: Final = 1.0
+# A reader waits so long for a check, if it cannot trust the last one.
+CHECK_SECONDS: Final = 2.0
+AWAY_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 0.02
+# How much of the write-ahead log a primary has written, or a standby has replayed.
+_POSITION: Final = text(
+    "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
+    " ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn)::bigint"
+)
+
+
+class Reader(Protocol):
+    """Runs a read on a connection of its choice."""
+
+    async def read(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, is_analytic: bool = False
+    ) -> T:
+        """Return what `work` returns; it must be repeatable."""
+        ...
+
+
+class _Target(NamedTuple):
+    position: int
+    at_seconds: float
+
+
+class Replica:
+    """Reads from a standby that had all of the primary's commits at most `max_lag_seconds` ago.
+
+    A standby's own answer would not show that it has lost the primary. So Heloise notes the
+    primary's position, and asks the standby when it has reached it.
+    """
+
+    def __init__(
+        self, primary: Database, standby: Database | None, *, max_lag_seconds: float
+    ) -> None:
+        self._primary = primary
+        self._standby = standby
+        self._max_lag_seconds = max_lag_seconds
+        self._target: _Target | None = None
+        self._fresh_at_seconds: float | None = None
+        self._next_check_seconds = 0.0
+        self._check_task: asyncio.Task[None] | None = None
+
+    async def read(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, is_analytic: bool = False
+    ) -> T:
+        """Run `work` on the standby, or on the primary if the standby is old, away or in the way.
+
+        `work` must be repeatable. What the standby does not find is looked for on the primary.
+        Raises Unavailable.
+        """
+        if self._standby is not None and await self._is_fresh():
+            try:
+                answer = await self._standby.read(work, is_analytic=is_analytic)
+            except (Unavailable, NotFound):  # replication may cancel a query of a standby
+                pass
+            else:
+                self._primary.observer.record_replica_read("standby")
+                return answer
+        if self._standby is not None:
+            self._primary.observer.record_replica_read("primary")
+        return await self._primary.read(work, is_analytic=is_analytic)
+
+    async def close(self) -> None:
+        """Close every connection to the standby."""
+        if self._check_task is not None:
+            self._check_task.cancel()
+            await asyncio.wait({self._check_task})
+        if self._standby is not None:
+            await self._standby.close()
+
+    async def _is_fresh(self) -> bool:
+        now = monotonic_seconds()
+        if self._check_task is None and now >= self._next_check_seconds:
+            # It goes on for other readers, so it keeps no request's id and no span of theirs.
+            self._check_task = asyncio.create_task(self._check(), context=Context())
+        if not self._was_fresh(now) and self._check_task is not None:
+            await asyncio.wait({self._check_task})
+        return self._was_fresh(monotonic_seconds())
+
+    def _was_fresh(self, now_seconds: float) -> bool:
+        fresh_at = self._fresh_at_seconds
+        return fresh_at is not None and now_seconds - fresh_at <= self._max_lag_seconds
+
+    async def _check(self) -> None:
+        """Note since when the standby has what the primary had."""
+        pause_seconds = AWAY_SECONDS
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._wait_for_target()
+            pause_seconds = CHECK_INTERVAL_SECONDS
+        except (TimeoutError, Unavailable, SettingsError, DBAPIError) as error:
+            log.warning("the standby of HELOISE_DATABASE_READ_URL lags or is away: %s", error)
+        finally:
+            self._next_check_seconds = monotonic_seconds() + pause_seconds
+            self._check_task = None
+
+    async def _wait_for_target(self) -> None:
+        assert self._standby is not None  # noqa: S101 - only with one there are checks
+        if self._target is None:
+            at_seconds = monotonic_seconds()
+            self._target = _Target(await _load_position(self._primary), at_seconds)
+        while await _load_position(self._standby) < self._target.position:  # noqa: ASYNC110 - a server's
+            await asyncio.sleep(POLL_SECONDS)
+        self._fresh_at_seconds, self._target = self._target.at_seconds, None
+
+
+async def _load_position(database: Database) -> int:
+    async with database.reading() as connection:
+        return int((await connection.execute(_POSITION)).scalar_one())
