@@ -28,14 +28,16 @@ DRAWN: Final = ("accept", "smtp", "round_trip_20_ms", "end_to_end")
 
 def main() -> None:
     """Measure, print a page of Markdown, and write what else was asked for."""
-    given = _arguments()
+    arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and stop all that was started
-    results = _run(_chosen(given.only, is_quick=given.quick), _size(given), given.postgresql)
+    results = _run(
+        _chosen(arguments.only, is_quick=arguments.quick), _size(arguments), arguments.postgresql
+    )
     page = markdown.page(results)
     print(page)
-    if given.json is not None:
-        results.write(given.json)
-    if given.docs:
+    if arguments.json is not None:
+        results.write(arguments.json)
+    if arguments.docs:
         markdown.write_between_marks(markdown.PAGE, page, by=COMMAND)
         _draw(results)
     if any(reason.startswith(FAILED) for reason in results.absent.values()):
@@ -53,11 +55,11 @@ def _run(chosen: Sequence[Measure], size: Size, postgresql: str | None) -> Resul
         for measure in chosen:
             folder = Path(name) / measure.name  # what one leaves behind is of no use to the next
             folder.mkdir()
-            for found in measured(measure, Setting(folder=folder, size=size, new_postgresql=new)):
-                if isinstance(found, Absent):
-                    absent[f"{measure.name}, {found.name}"] = found.reason
+            for result in measured(measure, Setting(folder=folder, size=size, new_postgresql=new)):
+                if isinstance(result, Absent):
+                    absent[f"{measure.name}, {result.name}"] = result.reason
                 else:
-                    rows.append(found)
+                    rows.append(result)
     return Results(facts, absent, rows)
 
 
@@ -69,12 +71,12 @@ def _chosen(only: Sequence[str], *, is_quick: bool) -> list[Measure]:
     ]
 
 
-def _size(given: argparse.Namespace) -> Size:
-    size = QUICK if given.quick else FULL
+def _size(arguments: argparse.Namespace) -> Size:
+    size = QUICK if arguments.quick else FULL
     changes = {
-        "rounds": given.rounds,
-        "backlog": given.backlog,
-        "histories": tuple(given.history) if given.history else None,
+        "rounds": arguments.rounds,
+        "backlog": arguments.backlog,
+        "histories": tuple(arguments.history) if arguments.history else None,
     }
     return replace(size, **{name: value for name, value in changes.items() if value is not None})
 

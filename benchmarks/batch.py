@@ -50,11 +50,11 @@ def main() -> None:
         service = TrialService(Path(folder), f"sqlite:///{folder}/heloise.db")
         service.prepare(smtp_port=unused_port())
         with service.serving("--no-delivery") as served:
-            found = [(in_one(served), one_by_one(served)) for _ in range(ROUNDS + 1)][1:]
-    batch, single = (median(values) for values in zip(*found, strict=True))
+            timings = [(in_one(served), one_by_one(served)) for _ in range(ROUNDS + 1)][1:]
+    batch, single = (median(values) for values in zip(*timings, strict=True))
     sys.stdout.write(
-        f"1000 messages in one request: {batch:.3f} s, from {min(b for b, _ in found):.3f} to"
-        f" {max(b for b, _ in found):.3f}\n"
+        f"1000 messages in one request: {batch:.3f} s, from {min(b for b, _ in timings):.3f} to"
+        f" {max(b for b, _ in timings):.3f}\n"
         f"1000 requests, {CONNECTIONS} at a time: {single:.3f} s\n"
         f"ratio: {single / batch:.2f}\n"
     )

@@ -20,8 +20,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
-    given = parser.parse_args()
-    print("\n".join(compared(read(given.before), read(given.after))))
+    arguments = parser.parse_args()
+    print("\n".join(compared(read(arguments.before), read(arguments.after))))
 
 
 def compared(before: Results, after: Results) -> Iterator[str]:

@@ -24,14 +24,14 @@ FIRST: Final = "!" + RIGHT[1:]
 LAST: Final = RIGHT[:-1] + "!"
 
 
-def ours(given: str) -> bool:
+def ours(key: str) -> bool:
     """As a request's key is compared."""
-    return find_secret_name(given, {"admin": RIGHT}) is not None
+    return find_secret_name(key, {"admin": RIGHT}) is not None
 
 
-def plainly(given: str) -> bool:
+def plainly(key: str) -> bool:
     """As one would without a thought."""
-    return given == RIGHT
+    return key == RIGHT
 
 
 def seconds(work: Mapping[str, Callable[[], bool]]) -> dict[str, float]:
@@ -47,11 +47,11 @@ def seconds(work: Mapping[str, Callable[[], bool]]) -> dict[str, float]:
 def main() -> None:
     """Print a table."""
     for title, compare in (("Heloise", ours), ("==", plainly)):
-        found = seconds({"first": partial(compare, FIRST), "last": partial(compare, LAST)})
-        ratio = found["last"] / found["first"]
+        timings = seconds({"first": partial(compare, FIRST), "last": partial(compare, LAST)})
+        ratio = timings["last"] / timings["first"]
         sys.stdout.write(
-            f"{title:8} wrong in its first character {found['first'] * 1e9:8.1f} ns,"
-            f" in its last {found['last'] * 1e9:8.1f} ns: {ratio:.3f}\n"
+            f"{title:8} wrong in its first character {timings['first'] * 1e9:8.1f} ns,"
+            f" in its last {timings['last'] * 1e9:8.1f} ns: {ratio:.3f}\n"
         )
 
 

@@ -105,10 +105,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=COMMAND)
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--docs", action="store_true", help="write the page of docs/, too")
-    given = parser.parse_args()
-    text = "\n".join(_page(given.messages)) + "\n"
+    arguments = parser.parse_args()
+    text = "\n".join(_page(arguments.messages)) + "\n"
     print(text, end="")
-    if given.docs:
+    if arguments.docs:
         write_between_marks(PAGE, text, by=COMMAND)
 
 

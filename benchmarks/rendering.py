@@ -53,13 +53,13 @@ def content(times: int = 1, attachments: tuple[Attachment, ...] = ()) -> Content
     )
 
 
-def by_email_message(given: Content) -> bytes:
+def by_email_message(draft: Content) -> bytes:
     """The standard library as its documentation shows it."""
     message = EmailMessage(policy.SMTP)
-    _address(message, given)
-    message.set_content(given.text)
-    message.add_alternative(given.html, subtype="html")
-    for attachment in given.attachments:
+    _address(message, draft)
+    message.set_content(draft.text)
+    message.add_alternative(draft.html, subtype="html")
+    for attachment in draft.attachments:
         maintype, subtype = attachment.content_type.split("/")
         message.add_attachment(
             attachment.content, maintype=maintype, subtype=subtype, filename=attachment.filename
@@ -67,43 +67,43 @@ def by_email_message(given: Content) -> bytes:
     return message.as_bytes()
 
 
-def by_mime_text(given: Content) -> bytes:
+def by_mime_text(draft: Content) -> bytes:
     """The standard library's older classes."""
     message = MIMEMultipart("alternative")
-    message.attach(MIMEText(given.text or "", "plain", "utf-8"))
-    message.attach(MIMEText(given.html or "", "html", "utf-8"))
-    if given.attachments:
+    message.attach(MIMEText(draft.text or "", "plain", "utf-8"))
+    message.attach(MIMEText(draft.html or "", "html", "utf-8"))
+    if draft.attachments:
         body, message = message, MIMEMultipart("mixed")
         message.attach(body)
-    for attachment in given.attachments:
+    for attachment in draft.attachments:
         file = MIMEApplication(attachment.content, attachment.content_type.split("/")[1])
         file.add_header("Content-Disposition", "attachment", filename=attachment.filename)
         message.attach(file)
-    _address(message, given)
+    _address(message, draft)
     return message.as_bytes()
 
 
-def _address(message: EmailMessage | MIMEMultipart, given: Content) -> None:
-    message["Date"] = format_datetime(given.date)
-    message["From"] = f"{given.sender.name} <{given.sender.address}>"
-    message["To"] = ", ".join(f"{address.name} <{address.address}>" for address in given.to)
-    message["Subject"] = given.subject
-    message["Message-ID"] = given.message_id
+def _address(message: EmailMessage | MIMEMultipart, draft: Content) -> None:
+    message["Date"] = format_datetime(draft.date)
+    message["From"] = f"{draft.sender.name} <{draft.sender.address}>"
+    message["To"] = ", ".join(f"{address.name} <{address.address}>" for address in draft.to)
+    message["Subject"] = draft.subject
+    message["Message-ID"] = draft.message_id
 
 
-def accepted(given: Content) -> bytes:
+def accepted(content: Content) -> bytes:
     """All that is done with a request's message before it is written: checks, ids, rendering."""
-    draft = Draft(
-        sender=given.sender,
-        to=given.to,
-        subject=given.subject,
-        text=given.text,
-        html=given.html,
+    message_draft = Draft(
+        sender=content.sender,
+        to=content.to,
+        subject=content.subject,
+        text=content.text,
+        html=content.html,
         headers={},
         metadata={},
     )
     message = prepare_message(
-        draft,
+        message_draft,
         profile=PROFILE,
         policy=AcceptPolicy(
             origin=Origin(MessageSource.API, "key_0198c5a2d3f07b6e8a4c1d2e3f405162"),
@@ -130,9 +130,9 @@ CASES: Final[Mapping[str, tuple[Content, Mapping[str, Renderer]]]] = {
 }
 
 
-def best_us(given: Content, renderers: Mapping[str, Renderer]) -> dict[str, float]:
+def best_us(draft: Content, renderers: Mapping[str, Renderer]) -> dict[str, float]:
     """How many microseconds each needs, in its best round."""
-    timers = {name: Timer(partial(run, given)) for name, run in renderers.items()}
+    timers = {name: Timer(partial(run, draft)) for name, run in renderers.items()}
     turns = {
         name: max(1, round(ROUND_SECONDS / timer.timeit(3) * 3)) for name, timer in timers.items()
     }
@@ -146,8 +146,8 @@ def best_us(given: Content, renderers: Mapping[str, Renderer]) -> dict[str, floa
 def main() -> None:
     """Measure every case and print it as Markdown."""
     print(f"Python {sys.version.split()[0]}; best of {ROUNDS} rounds in turn")
-    for title, (given, renderers) in CASES.items():
-        best = best_us(given, renderers)
+    for title, (draft, renderers) in CASES.items():
+        best = best_us(draft, renderers)
         print(f"\n| {title} | µs | ratio |\n|---|---:|---:|")
         for name, us in best.items():
             print(f"| {name} | {us:,.1f} | {us / best['Heloise']:.1f} |")

@@ -48,5 +48,7 @@ class Results:
 
 def read(path: Path) -> Results:
     """The results in a file that `Results.write` wrote."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return Results(found["machine"], found["absent"], [Row(**row) for row in found["rows"]])
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return Results(
+        document["machine"], document["absent"], [Row(**row) for row in document["rows"]]
+    )

@@ -72,10 +72,10 @@ def main() -> None:
         for _ in range(ROUNDS):
             for name, timer in timers.items():
                 rounds[name].append(timer.timeit(TIMES) / TIMES)
-        found = {name: median(values) * 1e3 for name, values in rounds.items()}
+        ms = {name: median(values) * 1e3 for name, values in rounds.items()}
         sys.stdout.write(
-            f"{algorithm:15} Heloise {found['Heloise']:7.3f} ms, dkimpy {found['dkimpy']:7.3f} ms:"
-            f" {found['dkimpy'] / found['Heloise']:.1f} times\n"
+            f"{algorithm:15} Heloise {ms['Heloise']:7.3f} ms, dkimpy {ms['dkimpy']:7.3f} ms:"
+            f" {ms['dkimpy'] / ms['Heloise']:.1f} times\n"
         )
 
 

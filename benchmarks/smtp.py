@@ -84,8 +84,8 @@ async def _heloise(port: int, content: bytes, messages: int, connections: int) -
     turns = iter(range(messages))
 
     def following() -> Mail | None:
-        taken = next(turns, None) is not None  # a free connection takes the next one
-        return Mail(SENDER, [RECIPIENT], content) if taken else None
+        has_next = next(turns, None) is not None  # a free connection takes the next one
+        return Mail(SENDER, [RECIPIENT], content) if has_next else None
 
     async def send_all(session: Session) -> None:
         while (mail := session.begun_mail or following()) is not None:
@@ -93,14 +93,14 @@ async def _heloise(port: int, content: bytes, messages: int, connections: int) -
             if ended.reply is None:
                 raise RuntimeError(f"not sent: {ended}")
 
-    sessions = await asyncio.gather(*(_opened(port) for _ in range(connections)))
+    sessions = await asyncio.gather(*(_open_session(port) for _ in range(connections)))
     took_seconds = await _timed([partial(send_all, session) for session in sessions])
     for session in sessions:
         await session.quit()
     return took_seconds
 
 
-async def _opened(port: int) -> Session:
+async def _open_session(port: int) -> Session:
     identity = Identity(
         profile_id="prf_bench",
         host="127.0.0.1",

@@ -40,8 +40,8 @@ def upload(served: Served, messages: int) -> float:
         f"{served.url}/messages/upload", content=lines(), headers=headers, timeout=TIMEOUT_SECONDS
     )
     seconds = time.monotonic() - start
-    told = json.loads(answer.text.splitlines()[-1])
-    if told != {"lines": messages, "accepted": messages, "refused": 0, "is_done": True}:
+    progress = json.loads(answer.text.splitlines()[-1])
+    if progress != {"lines": messages, "accepted": messages, "refused": 0, "is_done": True}:
         raise RuntimeError(f"the upload was answered {answer.status_code}: {answer.text[-200:]}")
     return messages / seconds
 
@@ -49,10 +49,10 @@ def upload(served: Served, messages: int) -> float:
 def peak_bytes(served: Served) -> int:
     """The most memory that the service has had."""
     status = Path(f"/proc/{served.process.pid}/status").read_text(encoding="ascii")
-    found = PEAK.search(status)
-    if found is None:
+    match = PEAK.search(status)
+    if match is None:
         raise RuntimeError("this system does not tell how much memory a process has had")
-    return int(found[1]) * 1024
+    return int(match[1]) * 1024
 
 
 def main() -> None:

@@ -45,10 +45,10 @@ class Stored(Base):
 
 
 def _engine() -> AsyncEngine:
-    given = os.environ[VARIABLE]
-    driver = "postgresql+asyncpg" if sqlite_path(given) is None else "sqlite+aiosqlite"
-    url = make_url(given).set(drivername=driver)
-    engine = create_async_engine(url, pool_size=10, max_overflow=10)
+    database_url = os.environ[VARIABLE]
+    driver = "postgresql+asyncpg" if sqlite_path(database_url) is None else "sqlite+aiosqlite"
+    engine_url = make_url(database_url).set(drivername=driver)
+    engine = create_async_engine(engine_url, pool_size=10, max_overflow=10)
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine.sync_engine, "connect")
@@ -75,8 +75,8 @@ def api() -> FastAPI:
         await engine.dispose()
 
     async def session() -> AsyncIterator[AsyncSession]:
-        async with sessions() as opened:
-            yield opened
+        async with sessions() as session:
+            yield session
 
     app = FastAPI(lifespan=lifespan)
 

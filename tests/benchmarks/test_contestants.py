@@ -63,10 +63,10 @@ async def _dialogue(port: int) -> list[int]:
         b"HELO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n"
         b"BDAT 3\r\na\r\nBDAT 5 LAST\r\n\n.\r\n.DATA\r\n.\r\nQUIT\r\n"
     )
-    said = (await reader.read()).splitlines()
+    replies = (await reader.read()).splitlines()
     writer.close()
     await writer.wait_closed()
-    return [int(line[:3]) for line in said]
+    return [int(line[:3]) for line in replies]
 
 
 def test_the_proxy_makes_a_round_trip_longer() -> None:
@@ -101,11 +101,11 @@ def test_contestants_take_turns(tmp_path_factory: pytest.TempPathFactory) -> Non
         yield contestant("c", fails=True)
         yield Absent(SQLITE, "not here")
 
-    found = list(measured(Measure(name="m", title="M", enter=enter), setting(tmp_path_factory)))
-    absent = {result.name: result.reason for result in found if isinstance(result, Absent)}
+    results = list(measured(Measure(name="m", title="M", enter=enter), setting(tmp_path_factory)))
+    absent = {result.name: result.reason for result in results if isinstance(result, Absent)}
     assert absent == {SQLITE: "not here", "c": f"{FAILED} ConnectionError('gone')"}
     assert order == ["a", "b", "c", "b", "a", "a", "b"]
-    rows = [result for result in found if isinstance(result, Row)]
+    rows = [result for result in results if isinstance(result, Row)]
     assert [(row.contestant, row.values) for row in rows] == [("a", [1, 5, 6]), ("b", [2, 4, 7])]
 
 

@@ -61,8 +61,8 @@ def test_a_list_is_read_page_by_page(heloise: Heloise) -> None:
     assert list(listing) == list(listing)
     first = listing.page()
     second = heloise.list_suppressions(tag="pages", limit=2, cursor=first["next_cursor"]).page()
-    found = [item["address"] for item in first["items"] + second["items"]]
-    assert found == addresses[:4]
+    listed_addresses = [item["address"] for item in first["items"] + second["items"]]
+    assert listed_addresses == addresses[:4]
 
 
 def test_each_kind_of_body_and_answer(heloise: Heloise, tmp_path: Path) -> None:

@@ -92,13 +92,13 @@ def test_an_error_ends_a_stream() -> None:
 
 async def test_lines_that_break_say_so() -> None:
     """After those that arrived."""
-    seen: list[Any] = []
+    messages: list[Any] = []
     transport, _ = _scripted(httpx2.Response(200, stream=Parts(b"1\n2\n")))
     with httpx2.Client(transport=transport) as http, pytest.raises(NoAnswerError, match="lost"):
-        seen.extend(Heloise("http://h", "k", http=http).export_messages())
+        messages.extend(Heloise("http://h", "k", http=http).export_messages())
     transport, _ = _scripted(httpx2.Response(200, stream=Parts(b"3\n")))
     async with httpx2.AsyncClient(transport=transport) as http_async:
         lines = AsyncHeloise("http://h", "k", http=http_async).export_messages()
         with pytest.raises(NoAnswerError, match="lost"):
-            seen.extend([line async for line in lines])
-    assert seen == ["1", "2"]
+            messages.extend([line async for line in lines])
+    assert messages == ["1", "2"]
