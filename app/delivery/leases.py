@@ -22,7 +22,7 @@ class Leases:
     """Maps each message to the end of its lease.
 
     A worker whose session holds a lock may lose its leases earlier, with the lock. It `is_certain`
-    of them until a moment of the machine's uptime, which each sign of life of the session delays.
+    of them until a moment of the machine's uptime, which each heartbeat of the session delays.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ Values = dict[Gauge, Mapping[Labels, float]]
 class Installation:
     """Reads the gauges that are the same in every process.
 
-    A worker counts as alive for `lease` after its last sign of life.
+    A worker counts as alive for `lease` after its last heartbeat.
     """
 
     database: Database

@@ -480,7 +480,7 @@ class Settings(BaseSettings):
         60,
         ge=1,
         le=3600,
-        description="How long a worker owns a message without a sign of life. On PostgreSQL, a"
+        description="How long a worker owns a message without a heartbeat. On PostgreSQL, a"
         " worker whose session ends loses its messages earlier, within seconds.",
     )
     poll_interval_seconds: Annotated[float, SettingInfo(unit="seconds")] = Field(

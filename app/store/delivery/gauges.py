@@ -115,7 +115,7 @@ async def load_names(connection: AsyncConnection, ids: Collection[str]) -> dict[
 
 
 async def count_workers(connection: AsyncConnection, *, since: datetime) -> int:
-    """Count the workers that gave a sign of life since a moment."""
+    """Count the workers that sent a heartbeat since a moment."""
     return (await connection.execute(build_count(since=since))).scalar_one()
 
 
