@@ -3,11 +3,15 @@
 import os
 import platform
 import subprocess
+import sysconfig
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from app.diagnostics.machine_findings import list_missing_optimizations
 from benchmarks.trial.database import fsyncs_per_second
 
 FSYNCS: Final = 200
@@ -23,7 +27,63 @@ PACKAGES: Final = (
 )
 CLEAR_PEAK: Final = "5"
 KB_PER_MB: Final = 1024
+WARNING: Final = "warning"  # among the facts, if the machine was not quiet
+WATCH_SECONDS: Final = 1.0
+QUIET_SHARE: Final = 0.05
+QUIET_FSYNC_RATIO: Final = 1.5
+IDLE: Final = slice(3, 5)  # the fields of /proc/stat, with the wait for disks
+STEAL: Final = 7
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What a machine does while nothing is measured; the shares are of all its processors."""
+
+    busy_share: float
+    stolen_share: float
+    fsyncs_per_second: float
+
+
+def watch_noise(folder: Path) -> Noise:
+    """Watch the machine for a second, and the disk of a folder."""
+    before = _processor_ticks()
+    time.sleep(WATCH_SECONDS)
+    ticks = [now - then for now, then in zip(_processor_ticks(), before, strict=True)]
+    whole = sum(ticks) or 1
+    return Noise(
+        busy_share=(whole - sum(ticks[IDLE]) - ticks[STEAL]) / whole,
+        stolen_share=ticks[STEAL] / whole,
+        fsyncs_per_second=fsyncs_per_second(folder, count=FSYNCS),
+    )
+
+
+def busy_seconds() -> float:
+    """Read how long all processors have worked, for programs and the kernel."""
+    ticks = _processor_ticks()
+    return (sum(ticks) - sum(ticks[IDLE]) - ticks[STEAL]) / TICKS_PER_SECOND
+
+
+def _processor_ticks() -> list[int]:
+    """Read the time of all processors: user, nice, system, idle, iowait, irq, softirq, steal."""
+    return [int(ticks) for ticks in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+
+
+def describe_noise(before: Noise, after: Noise) -> str | None:
+    """Say why figures of the time between are less certain; None if the machine was quiet."""
+    busy, stolen = (
+        max(getattr(noise, name) for noise in (before, after))
+        for name in ("busy_share", "stolen_share")
+    )
+    slow, fast = sorted((before.fsyncs_per_second, after.fsyncs_per_second))
+    reasons = []
+    if busy > QUIET_SHARE:
+        reasons.append(f"other programs used {busy:.0%} of the processors")
+    if stolen > QUIET_SHARE:
+        reasons.append(f"other machines on the same host took {stolen:.0%} of the processors")
+    if fast > QUIET_FSYNC_RATIO * slow:
+        reasons.append(f"the disk made {slow:.0f} to {fast:.0f} fsyncs a second")
+    return "; ".join(reasons) or None
 
 
 def facts(folder: Path) -> dict[str, str]:
@@ -35,10 +95,17 @@ def facts(folder: Path) -> dict[str, str]:
         "CPUs": f"{os.cpu_count()} of {_processor()}",
         "disk": f"{fsyncs_per_second(folder, count=FSYNCS):.0f} fsyncs a second, one after another",
         "system": f"{platform.system()} on {platform.machine()}",
-        "Python": platform.python_version(),
+        "Python": _python(),
         **{name: version(name) for name in PACKAGES},
         "commit": _commit(),
     }
+
+
+def _python() -> str:
+    """The version, and what makes it slower than that of others."""
+    missing = list_missing_optimizations(sysconfig.get_config_var("CONFIG_ARGS"))
+    without = f", without {' and '.join(missing)}" if missing else ""
+    return f"{platform.python_version()}{without}"
 
 
 def _processor() -> str:

@@ -1,6 +1,7 @@
 """Define `heloise doctor`."""
 
 import asyncio
+import sysconfig
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Final, NamedTuple
@@ -20,6 +21,7 @@ from app.diagnostics.machine_findings import (
     Finding,
     check_database,
     check_default_name,
+    check_interpreter,
     check_port,
     is_sound,
 )
@@ -114,6 +116,7 @@ async def _run_checks(settings: Settings, tenant: str | None) -> _DoctorResult:
     machine.append(
         check_default_name(EhloNames(service=settings.ehlo_name, hostname=find_hostname()))
     )
+    machine.append(check_interpreter(sysconfig.get_config_var("CONFIG_ARGS")))
     path = sqlite_path(settings.database_url)
     if path is not None and not path.exists():  # opening it would create it
         detail = f"the database {path} does not exist; run heloise migrate"

@@ -1,6 +1,7 @@
-"""Check the machine: database, clock, keys, port and host name."""
+"""Check the machine: database, clock, keys, port, host name and interpreter."""
 
 import asyncio
+import platform
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ PAGE_ROWS: Final = 200
 ANSWER_SECONDS: Final = 3.0
 HEALTH_REQUEST: Final = b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"
 MAX_LISTED: Final = 5
+# How Python's `configure` names them.
+OPTIMIZATIONS: Final = {"PGO": "--enable-optimizations", "LTO": "--with-lto"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,31 @@ async def _is_heloise(host: str, port: int) -> bool:
                 writer.close()
     except OSError:
         return False
+
+
+def list_missing_optimizations(configure_arguments: str | None) -> list[str]:
+    """List what makes other builds of Python faster.
+
+    `configure_arguments` is `CONFIG_ARGS` of sysconfig; Windows has none, and then nothing is said.
+    """
+    if not configure_arguments:
+        return []
+    return [name for name, flag in OPTIMIZATIONS.items() if flag not in configure_arguments]
+
+
+def check_interpreter(configure_arguments: str | None) -> Finding:
+    """Check that this Python was built with PGO and LTO."""
+    detail = f"Python {platform.python_version()}"
+    missing = list_missing_optimizations(configure_arguments)
+    if not missing:
+        return Finding("python", AdviceStatus.OK, detail)
+    return Finding(
+        "python",
+        AdviceStatus.WARN,
+        f"{detail} was built without {' and '.join(missing)}, and so takes up to a quarter more"
+        " processor time; use the image, your distribution's Python, or one built with"
+        " --enable-optimizations --with-lto",
+    )
 
 
 def check_default_name(names: EhloNames) -> Finding:

@@ -144,7 +144,9 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal, ba
     of_database = dict.fromkeys(SQLITE if is_durable else POSTGRESQL, "ok")
     if not is_durable:
         of_database["durability"] = "failed"
-    assert {finding["check"]: finding["status"] for finding in found["machine"]} == {
+    statuses = {finding["check"]: finding["status"] for finding in found["machine"]}
+    assert statuses.pop("python") in {"ok", "warning"}  # as this Python was built
+    assert statuses == {
         **of_database,
         "secret_keys": "ok",
         "port": "ok",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.diagnostics.ehlo_advice import AdviceStatus
-from app.diagnostics.machine_findings import Finding, check_database
+from app.diagnostics.machine_findings import Finding, check_database, check_interpreter
 from app.domain.clock import SystemClock
 from app.store.db.engine import Database
 from app.store.delivery import workers
@@ -85,3 +85,23 @@ async def test_who_delivers_is_told(database: Database) -> None:
     found = (await findings(database, skew))["delivery"]
     assert found.status is AdviceStatus.OK
     assert "host-1" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("configure_arguments", "missing"),
+    [
+        ("'--enable-shared' '--enable-optimizations' '--with-lto=thin'", None),
+        ("'--enable-shared' '--enable-optimizations'", "without LTO"),
+        ("'--enable-shared'", "without PGO and LTO"),
+        (None, None),  # as on Windows
+    ],
+)
+def test_a_slow_build_of_python_is_warned_of(
+    configure_arguments: str | None, missing: str | None
+) -> None:
+    """With what a faster one is built with."""
+    found = check_interpreter(configure_arguments)
+    assert found.status is (AdviceStatus.OK if missing is None else AdviceStatus.WARN)
+    if missing is not None:
+        assert missing in found.detail
+        assert "--enable-optimizations --with-lto" in found.detail
