@@ -51,7 +51,7 @@ def _run(chosen: Sequence[Measure], size: Size, postgresql: str | None) -> Resul
         tempfile.TemporaryDirectory(prefix="heloise-bench-") as name,
         new_databases(postgresql) as new,
     ):
-        facts = machine.facts(Path(name))
+        facts, before = machine.facts(Path(name)), machine.watch_noise(Path(name))
         for measure in chosen:
             folder = Path(name) / measure.name  # what one leaves behind is of no use to the next
             folder.mkdir()
@@ -60,6 +60,9 @@ def _run(chosen: Sequence[Measure], size: Size, postgresql: str | None) -> Resul
                     absent[f"{measure.name}, {result.name}"] = result.reason
                 else:
                     rows.append(result)
+        noise = machine.describe_noise(before, machine.watch_noise(Path(name)))
+    if noise is not None:
+        facts[machine.WARNING] = noise
     return Results(facts, absent, rows)
 
 

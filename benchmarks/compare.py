@@ -1,7 +1,8 @@
 """`python -m benchmarks.compare A.json B.json`: how much faster or slower the second run is.
 
 A change counts where the rounds of the two runs do not overlap: the least of one is above the
-greatest of the other.
+greatest of the other. Look at the processor time a message: unlike the rate, it depends little on
+what else the machine does.
 """
 
 import argparse

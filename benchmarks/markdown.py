@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import measures
-from benchmarks.machine import ROOT
+from benchmarks.machine import ROOT, WARNING
 from benchmarks.results import Results, Row
 from benchmarks.targets import Target, judged
 
@@ -20,6 +20,8 @@ def page(results: Results) -> str:
 
 
 def _lines(results: Results) -> Iterator[str]:
+    if WARNING in results.machine:
+        yield f"**The machine was not quiet**: {results.machine[WARNING]}. Trust only ratios.\n"
     yield from _table(("what has to hold", "measured", "target", ""), _verdicts(results))
     for measure in measures.ALL:
         rows = results.of(measure.name)
@@ -30,7 +32,7 @@ def _lines(results: Results) -> Iterator[str]:
         yield "\nNot measured:\n"
         yield from (f"- {name}: {reason}" for name, reason in results.absent.items())
     yield "\nMeasured on:\n"
-    yield from (f"- {name}: {value}" for name, value in results.machine.items())
+    yield from (f"- {name}: {value}" for name, value in results.machine.items() if name != WARNING)
 
 
 def _verdicts(results: Results) -> Iterator[tuple[str, ...]]:

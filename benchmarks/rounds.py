@@ -4,13 +4,16 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from benchmarks import machine
 from benchmarks.results import Row
-from benchmarks.setting import Setting
+from benchmarks.setting import Setting, Size
 
 FAILED: Final = "failed:"
+CPU: Final = "cpu_us"
+US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Measure:
     """One thing that is measured.
 
     `enter` starts what the contestants need, to be stopped with the stack, and yields them.
-    `is_short` says whether it is part of the short form.
+    `is_short` says whether it is part of the short form. `messages` is how many a round has: the
+    processor time of the whole machine is told for each.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Measure:
     enter: Callable[[Setting, ExitStack], Entrants]
     is_short: bool = False
     is_once: bool = False
+    messages: Callable[[Size], int] | None = None
 
 
 def measured(measure: Measure, setting: Setting) -> Iterator[Row | Absent]:
@@ -67,12 +72,25 @@ def measured(measure: Measure, setting: Setting) -> Iterator[Row | Absent]:
             for contestant in _rotated(contestants, number):
                 _say(f"{measure.title}, round {number + 1}: {contestant.name}")
                 try:
-                    readings[contestant.name].append(contestant.run())
+                    readings[contestant.name].append(_read(measure, contestant, setting))
                 except Exception as error:  # noqa: BLE001 - it is told, and the run goes on
                     contestants.remove(contestant)
                     yield Absent(contestant.name, f"{FAILED} {error!r}")
         for contestant in contestants:
             yield _row(measure, contestant.name, readings[contestant.name])
+            if measure.messages is not None:
+                values = [reading.details[CPU] for reading in readings[contestant.name]]
+                yield Row(f"{measure.name}, processor time", contestant.name, "µs", values, {})
+
+
+def _read(measure: Measure, contestant: Contestant, setting: Setting) -> Reading:
+    """Run a round; the processor time is that of the load and the kernel, too."""
+    before = machine.busy_seconds()
+    reading = contestant.run()
+    if measure.messages is None:
+        return reading
+    used_us = (machine.busy_seconds() - before) * US / measure.messages(setting.size)
+    return replace(reading, details={**reading.details, CPU: used_us})
 
 
 def _entered(measure: Measure, setting: Setting, stack: ExitStack) -> Entrants:

@@ -72,4 +72,5 @@ MEASURE: Final = Measure(
     title=f"Accept: POST /messages, {CONNECTIONS} connections, 2 KB, durable",
     enter=_enter,
     is_short=True,
+    messages=lambda size: size.accepted,
 )

@@ -64,4 +64,5 @@ MEASURE: Final = Measure(
     name=NAME,
     title="End to end: POST under load, delivered and settled",
     enter=_enter,
+    messages=lambda size: size.ended,
 )

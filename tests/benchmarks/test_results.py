@@ -1,7 +1,9 @@
 """What the benchmarks do with what they have measured."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -11,9 +13,12 @@ from benchmarks import measures, profile_accept, targets
 from benchmarks.chart import chart
 from benchmarks.compare import compared
 from benchmarks.heloise import SQLITE
+from benchmarks.machine import WARNING, Noise, describe_noise, watch_noise
 from benchmarks.markdown import BEGIN, END, PAGE, page, write_between_marks
 from benchmarks.measures import accept
 from benchmarks.results import Results, Row, read
+from benchmarks.rounds import Contestant, Measure, Reading, measured
+from benchmarks.setting import QUICK, Setting
 
 MACHINE = {"commit": "abc"}
 
@@ -44,6 +49,59 @@ def test_a_target_is_a_ratio_of_medians(heloise: float, *, is_met: bool) -> None
     tail = verdicts["Heloise, SQLite: accept's p99 over its p50"]
     assert (len(verdicts), floor.is_met, floor.value) == (2, is_met, heloise / 1000)
     assert (tail.is_met, tail.value) == (False, 6.0)
+
+
+QUIET: Final = Noise(busy_share=0.01, stolen_share=0.0, fsyncs_per_second=4000.0)
+
+
+@pytest.mark.parametrize(
+    ("noise", "reason"),
+    [
+        (QUIET, None),
+        (replace(QUIET, busy_share=0.5), "other programs used 50% of the processors"),
+        (replace(QUIET, stolen_share=0.2), "other machines on the same host took 20%"),
+        (replace(QUIET, fsyncs_per_second=500.0), "500 to 4000 fsyncs a second"),
+    ],
+)
+def test_a_machine_that_was_not_quiet_is_told_of_first(noise: Noise, reason: str | None) -> None:
+    """Before the run or after it; the figures then depend on the hour."""
+    warning = describe_noise(QUIET, noise)
+    assert warning == describe_noise(noise, QUIET)
+    if reason is None:
+        assert warning is None
+        return
+    assert warning is not None
+    assert reason in warning
+    run = results(heloise=[450.0])
+    text = page(replace(run, machine={**MACHINE, WARNING: warning}))
+    assert text.splitlines()[0] == f"**The machine was not quiet**: {warning}. Trust only ratios."
+
+
+def test_a_watched_machine_has_shares_of_a_whole(tmp_path: Path) -> None:
+    """Whatever runs beside the test."""
+    noise = watch_noise(tmp_path)
+    assert 0 <= noise.busy_share + noise.stolen_share <= 1
+    assert noise.fsyncs_per_second > 0
+
+
+def test_processor_time_is_told_for_each_message_and_compared(tmp_path: Path) -> None:
+    """A row of its own, of which less is better."""
+    measure = Measure(
+        name="accept",
+        title="Accept",
+        enter=lambda _, __: iter([Contestant("somebody", lambda: Reading(5.0))]),
+        messages=lambda size: size.accepted,
+    )
+    setting = Setting(folder=tmp_path, size=QUICK, new_postgresql=None)
+    rate, cpu = measured(measure, setting)
+    assert isinstance(rate, Row)
+    assert isinstance(cpu, Row)
+    assert rate.details == {"cpu_us": cpu.median}
+    assert (cpu.measure, len(cpu.values)) == ("accept, processor time", QUICK.rounds)
+    before, after = (
+        Results(MACHINE, {}, [replace(cpu, values=values)]) for values in ([90.0], [60.0])
+    )
+    assert "-33% | better" in "\n".join(compared(before, after))
 
 
 def test_every_target_names_what_is_measured() -> None:

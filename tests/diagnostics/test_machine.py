@@ -100,8 +100,8 @@ def test_a_slow_build_of_python_is_warned_of(
     configure_arguments: str | None, missing: str | None
 ) -> None:
     """With what a faster one is built with."""
-    found = check_interpreter(configure_arguments)
-    assert found.status is (AdviceStatus.OK if missing is None else AdviceStatus.WARN)
+    finding = check_interpreter(configure_arguments)
+    assert finding.status is (AdviceStatus.OK if missing is None else AdviceStatus.WARN)
     if missing is not None:
-        assert missing in found.detail
-        assert "--enable-optimizations --with-lto" in found.detail
+        assert missing in finding.detail
+        assert "--enable-optimizations --with-lto" in finding.detail
