@@ -12,10 +12,10 @@ down_revision: Final = "0035"
 
 
 def upgrade() -> None:
-    """Bring the schema from 0034 to 0036."""
+    """Bring the schema from 0035 to 0036."""
     op.add_column("workers", sa.Column("server_started_at", Instant))
 
 
 def downgrade() -> None:
-    """Bring the schema from 0036 to 0034."""
+    """Bring the schema from 0036 to 0035."""
     op.drop_column("workers", "server_started_at")
