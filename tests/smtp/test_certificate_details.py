@@ -24,7 +24,7 @@ from app.smtp.session_opening import OpenFailure
 from app.smtp.tls_handshake import Handshake, read_sent_chain
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
-from tests.support.smtp_identities import IMPATIENT, identity, opened, refusal, session_to
+from tests.support.smtp_identities import IMPATIENT, identity, refusal, session_to, try_open
 
 MODES: Final = (TlsMode.STARTTLS, TlsMode.IMPLICIT)
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)
@@ -52,7 +52,7 @@ async def refused(
 ) -> tuple[str, Failure, Certificate]:
     """The word, why, and the certificate as the facts of the connection that failed have it."""
     async with SmtpServer(tls=tls, is_implicit=mode is TlsMode.IMPLICIT) as server:
-        found = await opened(server, tls=mode, tls_ca=ca_pem)
+        found = await try_open(server, tls=mode, tls_ca=ca_pem)
     assert isinstance(found, OpenFailure)
     assert found.facts.certificate is not None
     word = classify(found.failure, fresh=True, authenticated=False).classification

@@ -12,7 +12,7 @@ from app.smtp.session import Session
 from app.smtp.session_opening import OpenFailure
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
-from tests.support.smtp_identities import opened, refusal, send, session_to
+from tests.support.smtp_identities import refusal, send, session_to, try_open
 
 LADDER: Final = {
     "profile": "p.example.com",
@@ -105,7 +105,7 @@ async def test_helo_does_not_make_do_where_more_is_needed(fields: dict[str, str]
 async def test_the_facts_of_a_refused_name_tell_it() -> None:
     """Whoever reads the attempt sees which name it was."""
     async with SmtpServer({"ehlo": "550 no"}) as server:
-        found = await opened(server)
+        found = await try_open(server)
     assert found.facts.ehlo_name == "mail.example.com"
     assert (found.facts.host, found.facts.port) == ("127.0.0.1", server.port)
     assert found.facts.remote_address == "127.0.0.1"
@@ -114,7 +114,7 @@ async def test_the_facts_of_a_refused_name_tell_it() -> None:
 async def test_names_are_tried_in_turn_on_one_connection_until_one_is_taken() -> None:
     """It is the connection's; who was refused, and how, is known in order."""
     async with SmtpServer({"ehlo": [REFUSED, REFUSED]}) as server:
-        found = await opened(server, names=TRIED)
+        found = await try_open(server, names=TRIED)
         assert isinstance(found, Session)
         assert (await send(found)).reply is not None
         await found.quit()
@@ -128,7 +128,7 @@ async def test_names_are_tried_in_turn_on_one_connection_until_one_is_taken() ->
 async def test_with_every_name_refused_the_last_ones_refusal_is_told() -> None:
     """And all of them are known."""
     async with SmtpServer({"ehlo": REFUSED}) as server:
-        found = await opened(server, names=TRIED)
+        found = await try_open(server, names=TRIED)
     assert isinstance(found, OpenFailure)
     assert (found.failure.stage, str(found.failure)) == (Stage.EHLO, REFUSED)
     assert tuple(name for name, _ in found.facts.refused_names) == TRIED
@@ -138,7 +138,7 @@ async def test_with_every_name_refused_the_last_ones_refusal_is_told() -> None:
 async def test_no_name_is_tried_once_the_server_has_had_enough(end: str | bytes) -> None:
     """A goodbye is no refusal of the name that it comes for."""
     async with SmtpServer({"ehlo": [REFUSED, end]}) as server:
-        found = await opened(server, names=TRIED)
+        found = await try_open(server, names=TRIED)
     assert isinstance(found, OpenFailure)
     assert server.sessions[0].ehlo == ["localhost", "pod-1"]
     assert [name for name, _ in found.facts.refused_names] == ["localhost"]
@@ -150,7 +150,7 @@ async def test_the_name_that_was_taken_is_said_again_after_starttls(
 ) -> None:
     """Not the first of those that were to be tried."""
     async with SmtpServer({"ehlo": [REFUSED]}, tls=server_tls()) as server:
-        found = await opened(server, names=TRIED, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
+        found = await try_open(server, names=TRIED, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
         assert isinstance(found, Session)
         await found.quit()
     assert server.sessions[0].ehlo == ["localhost", "pod-1", "pod-1"]

@@ -13,7 +13,7 @@ from app.smtp.identity import Identity
 from app.smtp.pool import Pool
 from app.smtp.session import Session
 from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
-from tests.support.smtp_identities import identity, opened, send
+from tests.support.smtp_identities import identity, send, try_open
 
 OTHERS: Final[dict[str, Any]] = {
     "profile_id": "prf_2",
@@ -39,7 +39,7 @@ OTHERS: Final[dict[str, Any]] = {
 
 async def open_to(server: SmtpServer, **given: Any) -> Session:
     """A session that is open."""
-    session = await opened(server, **given)
+    session = await try_open(server, **given)
     assert isinstance(session, Session)
     return session
 

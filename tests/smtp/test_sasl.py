@@ -11,7 +11,7 @@ from app.domain.types import AuthMechanism, Timeouts, TlsMode
 from app.smtp.session_opening import OpenFailure
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, IGNORE, SILENCE, Action, SmtpServer
-from tests.support.smtp_identities import opened, refusal, send, session_to
+from tests.support.smtp_identities import refusal, send, session_to, try_open
 
 CANARY: Final = "c4nary-in-the-Mine-£"
 USERS: Final = {"ann@example.com": CANARY}
@@ -137,7 +137,7 @@ async def test_a_challenge_that_is_none_is_the_profiles_fault(
 ) -> None:
     """LOGIN's is read by nobody; nothing is raised, and it ends at AUTH."""
     async with SmtpServer({"challenge": challenge}, users=USERS) as server:
-        found = await opened(
+        found = await try_open(
             server,
             mechanism=mechanism,
             allow_plaintext_auth=True,
@@ -337,7 +337,7 @@ async def test_a_token_that_the_server_says_back_is_not_repeated() -> None:
     for echo in (TOKEN, _b64(TOKEN), _b64(string)):
         script = {"auth": f"535 5.7.8 No such token: {echo}"}
         async with SmtpServer(script, tokens=TOKENS, mechanisms=["XOAUTH2"]) as server:
-            found = await opened(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX)
+            found = await try_open(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX)
         assert isinstance(found, OpenFailure)
         assert str(found.failure) == "535 5.7.8 No such token: ***"
         assert echo not in f"{found!r} {found.transcript.lines}"
@@ -378,7 +378,7 @@ async def test_a_password_that_the_server_says_back_is_not_repeated(echo: str, f
         "no reply": f"AUTH PLAIN {echo}\r\n".encode(),
     }[form]
     async with SmtpServer({"auth": said}, users=USERS) as server:
-        found = await opened(
+        found = await try_open(
             server, mechanism=AuthMechanism.PLAIN, allow_plaintext_auth=True, **WHO
         )
     assert isinstance(found, OpenFailure)

@@ -13,7 +13,7 @@ from app.domain.types import Timeouts, TlsMode
 from app.smtp.session_opening import OpenFailure
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import BROKEN_TLS, DISCONNECT, SILENCE, SmtpServer
-from tests.support.smtp_identities import opened, refusal, send, session_to
+from tests.support.smtp_identities import refusal, send, session_to, try_open
 
 VERIFIED: Final = (TlsMode.STARTTLS, TlsMode.IMPLICIT)
 
@@ -201,7 +201,7 @@ async def test_certificates_that_do_not_load_are_the_profiles_fault(
 ) -> None:
     """And nobody is connected to."""
     async with SmtpServer() as server:
-        found = await opened(server, tls=TlsMode.STARTTLS, **fields)
+        found = await try_open(server, tls=TlsMode.STARTTLS, **fields)
     assert isinstance(found, OpenFailure)
     assert (found.failure.stage, found.failure.fault) == (Stage.TLS, Fault.CERTIFICATE)
     assert server.sessions == []

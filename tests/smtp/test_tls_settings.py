@@ -14,7 +14,7 @@ from app.smtp.certificate_details import pin_of
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.servers.strict_tls import strict_tls_server
-from tests.support.smtp_identities import opened, refusal, send, session_to
+from tests.support.smtp_identities import refusal, send, session_to, try_open
 
 SECURE: Final = (TlsMode.STARTTLS, TlsMode.IMPLICIT)
 VERSIONS: Final = {
@@ -150,7 +150,7 @@ async def test_a_key_that_is_not_pinned_is_told_and_gets_nothing(
     leaf, tls = ca.issue_cert("127.0.0.1"), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     leaf.configure_cert(tls)
     async with SmtpServer(tls=tls, is_implicit=mode is TlsMode.IMPLICIT) as server:
-        found = await opened(server, tls=mode, tls_ca=ca_pem, tls_pins=(OTHER_KEY,))
+        found = await try_open(server, tls=mode, tls_ca=ca_pem, tls_pins=(OTHER_KEY,))
         await server.wait_until(lambda server: server.open_connections == 0)
     failure = found.failure
     assert (failure.stage, failure.fault) == (Stage.TLS, Fault.PIN_MISMATCH)

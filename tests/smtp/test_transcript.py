@@ -16,7 +16,7 @@ from app.smtp.session_opening import OpenFailure
 from app.smtp.transcript import MAX_LINE_CHARACTERS, MAX_LINES, Transcript
 from tests.smtp.conftest import ServerTls
 from tests.support.servers.smtp_server import DISCONNECT, SILENCE, SmtpServer
-from tests.support.smtp_identities import ANN, IMPATIENT, MIME, SENDER, opened, send, session_to
+from tests.support.smtp_identities import ANN, IMPATIENT, MIME, SENDER, send, session_to, try_open
 
 PASSWORD: Final = "correct horse battery"
 WHO: Final = {"username": "ann", "password": PASSWORD, "allow_plaintext_auth": True}
@@ -157,7 +157,7 @@ async def test_a_password_that_is_refused_and_said_back_is_not_kept(
     """Invariant 9."""
     script = {"auth": f"535 5.7.8 ann says {echo}, which is wrong"}
     async with SmtpServer(script, users=USERS, mechanisms=[mechanism]) as server:
-        found = await opened(server, **WHO)
+        found = await try_open(server, **WHO)
     assert isinstance(found, OpenFailure)
     last = found.transcript.lines[-1]
     assert last.text == "535 5.7.8 ann says ***, which is wrong"
@@ -195,7 +195,7 @@ async def test_a_password_in_a_refusal_is_not_kept(stage: str, reply: str, echo:
     said: Any = reply.format(echo)
     script = {stage: said.encode() if said.endswith("\n") else said}
     async with SmtpServer(script, users=USERS, extensions=PLAIN) as server:
-        found = await opened(server, timeouts=IMPATIENT, **WHO)
+        found = await try_open(server, timeouts=IMPATIENT, **WHO)
         if isinstance(found, Session):
             transaction = await send(found)
             assert transaction.reply is None
@@ -249,7 +249,7 @@ async def test_how_a_connection_ended_is_the_last_note(action: str, note: str) -
     """While it was opened as well as afterwards."""
     for stage in ("ehlo", "mail"):
         async with SmtpServer({stage: action}, extensions=PLAIN) as server:
-            found = await opened(server, timeouts=IMPATIENT)
+            found = await try_open(server, timeouts=IMPATIENT)
             if isinstance(found, Session):
                 await send(found)
                 found.abort()

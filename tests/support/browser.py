@@ -86,27 +86,29 @@ async def window(port_file: Path, **options: Any) -> AsyncIterator[Window]:
         browser = await playwright.chromium.connect_over_cdp(url)
         context = await browser.new_context(**options)
         page = await context.new_page()
-        opened = Window(context, page)
-        page.on("pageerror", lambda error: opened.errors.append(str(error)))
+        console_window = Window(context, page)
+        page.on("pageerror", lambda error: console_window.errors.append(str(error)))
         page.on(
             "console",
-            lambda message: opened.errors.append(message.text) if message.type == "error" else None,
+            lambda message: (
+                console_window.errors.append(message.text) if message.type == "error" else None
+            ),
         )
-        context.on("request", lambda request: opened.requests.append(request.url))
+        context.on("request", lambda request: console_window.requests.append(request.url))
 
         def fail(request: Request) -> None:
             # Chromium tells of a request before the page's policy stops it: it did not leave.
             if request.failure == "csp":
-                opened.requests.remove(request.url)
+                console_window.requests.remove(request.url)
 
         context.on("requestfailed", fail)
 
         async def accept(dialog: Any) -> None:
-            opened.dialogs.append(dialog.message)
+            console_window.dialogs.append(dialog.message)
             await dialog.accept()
 
         page.on("dialog", accept)
         try:
-            yield opened
+            yield console_window
         finally:
             await context.close()

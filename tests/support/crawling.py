@@ -35,9 +35,9 @@ def find_route(path: str) -> str | None:
 
 async def crawl(page: Page, url: str, starts: Sequence[str]) -> AsyncIterator[str]:
     """Open each page that can be reached by links, and yield its path while it is open."""
-    waiting, seen, alike = [url + start for start in starts], set(starts), Counter[object]()
-    opened = 0
-    while waiting and opened < MAX_PAGES:
+    waiting, seen_urls, alike = [url + start for start in starts], set(starts), Counter[object]()
+    page_count = 0
+    while waiting and page_count < MAX_PAGES:
         link = waiting.pop(0)
         parts = urlsplit(link)
         names = frozenset(name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
@@ -58,14 +58,14 @@ async def crawl(page: Page, url: str, starts: Sequence[str]) -> AsyncIterator[st
             response.status,
             page.url,
         )
-        opened += 1
+        page_count += 1
         yield urlsplit(page.url).path
-        for found in await page.evaluate(_LINKS):
-            target = found.partition("#")[0]
-            if target.startswith(f"{url}/console/") and target not in seen:
-                seen.add(target)
+        for href in await page.evaluate(_LINKS):
+            target = href.partition("#")[0]
+            if target.startswith(f"{url}/console/") and target not in seen_urls:
+                seen_urls.add(target)
                 waiting.append(target)
-    assert opened < MAX_PAGES
+    assert page_count < MAX_PAGES
 
 
 def squeeze(text: str) -> str:
@@ -82,16 +82,16 @@ async def read_text(page: Page) -> str:
     return squeeze(" ".join(parts))
 
 
-async def read_pages(opened: Window, url: str, starts: Sequence[str]) -> dict[str, str]:
+async def read_pages(shown_page: Window, url: str, starts: Sequence[str]) -> dict[str, str]:
     """Return the text of each page by its path, after a look whether hostile text did something."""
     texts = dict[str, str]()
-    async for path in crawl(opened.page, url, starts):
-        assert await opened.page.evaluate("document.querySelectorAll('[pwned]').length") == 0
-        assert await opened.page.evaluate("document.querySelectorAll('base').length") == 0
-        texts[path] = texts.get(path, "") + await read_text(opened.page)
+    async for path in crawl(shown_page.page, url, starts):
+        assert await shown_page.page.evaluate("document.querySelectorAll('[pwned]').length") == 0
+        assert await shown_page.page.evaluate("document.querySelectorAll('base').length") == 0
+        texts[path] = texts.get(path, "") + await read_text(shown_page.page)
         if FRAMING.search(path):
-            opened.errors.clear()
-        assert [error for error in opened.errors if "404" not in error] == [], path
+            shown_page.errors.clear()
+        assert [error for error in shown_page.errors if "404" not in error] == [], path
     return texts
 
 

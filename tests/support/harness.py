@@ -100,8 +100,8 @@ class Tenant(Caller):
         """The message, once it has this status."""
 
         async def fact() -> Any:
-            found = await self.read(f"/messages/{message_id}")
-            return found if found["status"] == status else None
+            message = await self.read(f"/messages/{message_id}")
+            return message if message["status"] == status else None
 
         return await until(fact)
 
@@ -128,11 +128,11 @@ class Tenant(Caller):
         """One recipient, once it has this status."""
 
         async def fact() -> Any:
-            found = await self.read(f"/messages/{message_id}")
+            message = await self.read(f"/messages/{message_id}")
             return next(
                 (
                     r
-                    for r in found["recipients"]
+                    for r in message["recipients"]
                     if (r["address"], r["status"]) == (address, status)
                 ),
                 None,
@@ -142,8 +142,8 @@ class Tenant(Caller):
 
     async def attempts(self, message_id: str) -> list[Any]:
         """Every attempt at a message, oldest first."""
-        found: list[Any] = (await self.read(f"/messages/{message_id}/attempts"))["items"]
-        return found
+        attempts: list[Any] = (await self.read(f"/messages/{message_id}/attempts"))["items"]
+        return attempts
 
     async def settled(self) -> None:
         """Return once none of its messages is being sent, and what came of them is written."""
@@ -157,8 +157,8 @@ class Tenant(Caller):
         """The profile, once it is in this state."""
 
         async def fact() -> Any:
-            found = await self.read(f"/profiles/{profile}")
-            return found if found["state"] == state else None
+            profile_body = await self.read(f"/profiles/{profile}")
+            return profile_body if profile_body["state"] == state else None
 
         return await until(fact)
 
@@ -181,7 +181,7 @@ class Given(Settings):
 
 def settings(database_url: str, /, **fields: Any) -> Settings:
     """The settings of a service under test: private hosts and all ports, quick to look again."""
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "database_url": database_url,
         "admin_key": ADMIN_KEY,
         "secret_keys": key_of(database_url),
@@ -193,7 +193,7 @@ def settings(database_url: str, /, **fields: Any) -> Settings:
         "lease_seconds": 60,
         "shutdown_grace_seconds": 5,
     }
-    return Given(**(given | fields))
+    return Given(**(values | fields))
 
 
 def key_of(database_url: str) -> str:
@@ -203,7 +203,7 @@ def key_of(database_url: str) -> str:
 
 @asynccontextmanager
 async def serving(
-    given: Settings,
+    settings: Settings,
     watched: Watched,
     *,
     clock: Clock | None = None,
@@ -217,7 +217,7 @@ async def serving(
     handler = logging.StreamHandler(watched.log)
     handler.setFormatter(telemetry.formatter("json"))
     logging.getLogger().addHandler(handler)
-    app = create_app(given, clock=clock, hostname=hostname, listeners=listeners)
+    app = create_app(settings, clock=clock, hostname=hostname, listeners=listeners)
     config = uvicorn.Config(
         app,
         lifespan="on",
@@ -252,7 +252,7 @@ class Process:
     def __init__(
         self,
         folder: Path,
-        given: Settings,
+        settings: Settings,
         *words: str,
         port: int | None = None,
         module: str = "app.cli",
@@ -261,24 +261,26 @@ class Process:
     ) -> None:
         self.log = folder / f"{secrets.token_hex(4)}.log"
         self.port = port
-        secret_keys = ",".join(key.get_secret_value() for key in given.secret_keys)
+        secret_keys = ",".join(key.get_secret_value() for key in settings.secret_keys)
         variables = {
-            "DATABASE_URL": given.database_url,
+            "DATABASE_URL": settings.database_url,
             "ADMIN_KEY": ADMIN_KEY,
             "SECRET_KEYS": secret_keys,
             "ALLOW_PRIVATE_HOSTS": "true",
-            "ALLOWED_PORTS": given.allowed_ports,
-            "POLL_INTERVAL_SECONDS": str(given.poll_interval_seconds),
-            "LEASE_SECONDS": str(given.lease_seconds),
-            "SHUTDOWN_GRACE_SECONDS": str(given.shutdown_grace_seconds),
-            "LOG_LEVEL": given.log_level,
+            "ALLOWED_PORTS": settings.allowed_ports,
+            "POLL_INTERVAL_SECONDS": str(settings.poll_interval_seconds),
+            "LEASE_SECONDS": str(settings.lease_seconds),
+            "SHUTDOWN_GRACE_SECONDS": str(settings.shutdown_grace_seconds),
+            "LOG_LEVEL": settings.log_level,
             # Processes of other tests run beside this one.
-            "WORKER_PORT": str(given.worker_port if "worker_port" in given.model_fields_set else 0),
+            "WORKER_PORT": str(
+                settings.worker_port if "worker_port" in settings.model_fields_set else 0
+            ),
             "SUBMISSION_HTTP_PORT": "0",
         } | ({"PORT": str(port)} if port else {})
         variables |= {
-            name.upper(): str(getattr(given, name))
-            for name in given.model_fields_set
+            name.upper(): str(getattr(settings, name))
+            for name in settings.model_fields_set
             if name.startswith(("submission", "database_"))
         }
         # The settings of the person who runs the tests stay outside.
@@ -385,5 +387,5 @@ async def assert_no_secret(database_url: str, watched: Watched, *logs: Path) -> 
         raw = value if isinstance(value, bytes) else str(value).encode()
         places.setdefault(name, bytearray()).extend(raw)
     for spelling in spellings(CANARY):
-        found = [name for name, text in places.items() if spelling in text]
-        assert not found, f"{CANARY} was found in {found}"
+        leaks = [name for name, text in places.items() if spelling in text]
+        assert not leaks, f"{CANARY} was found in {leaks}"

@@ -65,7 +65,7 @@ class Helm:
 
     def refuse(self, values: Mapping[str, str]) -> str:
         """What the chart says to values that it does not take."""
-        given = [f"--set={name}={value}" for name, value in values.items()]
-        done = self.run("template", "heloise", ".", *given)
+        options = [f"--set={name}={value}" for name, value in values.items()]
+        done = self.run("template", "heloise", ".", *options)
         assert done.returncode != 0, done.stdout
         return done.stderr

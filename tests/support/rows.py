@@ -36,8 +36,8 @@ PLENTY = 1_000_000
 
 def a_tenant(slug: str = "acme", **fields: Any) -> Tenant:
     """A tenant, not yet written."""
-    given = {"name": slug.title(), "ehlo_name": None, "created_at": NOW, "updated_at": NOW}
-    return Tenant(id=new_id("ten"), slug=slug, **(given | fields))
+    defaults = {"name": slug.title(), "ehlo_name": None, "created_at": NOW, "updated_at": NOW}
+    return Tenant(id=new_id("ten"), slug=slug, **(defaults | fields))
 
 
 async def made_tenant(database: Database, slug: str = "acme", **fields: Any) -> Tenant:
@@ -50,13 +50,13 @@ async def made_tenant(database: Database, slug: str = "acme", **fields: Any) -> 
 
 def a_profile(tenant: Tenant, name: str = "main", **fields: Any) -> Profile:
     """A profile, not yet written."""
-    given = {"host": "smtp.example.com", "created_at": NOW, "updated_at": NOW}
-    return Profile(id=new_id("prf"), tenant_id=tenant.id, name=name, **(given | fields))
+    defaults = {"host": "smtp.example.com", "created_at": NOW, "updated_at": NOW}
+    return Profile(id=new_id("prf"), tenant_id=tenant.id, name=name, **(defaults | fields))
 
 
 def a_mailbox(tenant_id: str, **fields: Any) -> mailboxes.Mailbox:
     """A mailbox that was never read, not yet written."""
-    given = {
+    defaults = {
         "id": new_id("mbx"),
         "name": "bounces",
         "host": "imap.example.com",
@@ -72,24 +72,24 @@ def a_mailbox(tenant_id: str, **fields: Any) -> mailboxes.Mailbox:
         "created_at": NOW,
         "updated_at": NOW,
     }
-    return mailboxes.Mailbox(tenant_id=tenant_id, **(given | fields))
+    return mailboxes.Mailbox(tenant_id=tenant_id, **(defaults | fields))
 
 
 def a_provider_webhook(tenant_id: str, **fields: Any) -> ProviderWebhook:
     """A webhook of Postmark, not yet written."""
-    given = {
+    defaults = {
         "id": new_id("pwh"),
         "name": "relay",
         "provider": Provider.POSTMARK,
         "created_at": NOW,
         "updated_at": NOW,
     }
-    return ProviderWebhook(tenant_id=tenant_id, **(given | fields))
+    return ProviderWebhook(tenant_id=tenant_id, **(defaults | fields))
 
 
 def a_webhook(tenant_id: str, **fields: Any) -> Webhook:
     """A webhook for every event, not yet written."""
-    given = {
+    defaults = {
         "id": new_id("whk"),
         "name": "log",
         "url": "https://log.example.com/events",
@@ -102,7 +102,7 @@ def a_webhook(tenant_id: str, **fields: Any) -> Webhook:
         "created_at": NOW,
         "updated_at": NOW,
     }
-    return Webhook(tenant_id=tenant_id, **(given | fields))
+    return Webhook(tenant_id=tenant_id, **(defaults | fields))
 
 
 async def made_profile(
@@ -122,7 +122,7 @@ async def made_profile(
 
 def a_key(tenant: Tenant, **fields: Any) -> ApiKey:
     """A key, not yet written."""
-    given = {
+    defaults = {
         "name": "test",
         "hint": "hel_0000…",
         "scopes": frozenset(Scope),
@@ -131,7 +131,7 @@ def a_key(tenant: Tenant, **fields: Any) -> ApiKey:
         "revoked_at": None,
         "last_used_at": None,
     }
-    return ApiKey(id=new_id("key"), tenant_id=tenant.id, **(given | fields))
+    return ApiKey(id=new_id("key"), tenant_id=tenant.id, **(defaults | fields))
 
 
 def a_message(profile: Profile, *to: str, **fields: Any) -> NewMessage:
@@ -140,7 +140,7 @@ def a_message(profile: Profile, *to: str, **fields: Any) -> NewMessage:
         RecipientAddress(NamedAddress(address), RecipientKind.TO)
         for address in to or ("ann@example.org",)
     )
-    given = {
+    defaults = {
         "id": new_id("msg"),
         "origin": Origin(MessageSource.API, "key_0198c5a2d3f07b6e8a4c1d2e3f405162"),
         "envelope_from": "billing@example.com",
@@ -159,7 +159,7 @@ def a_message(profile: Profile, *to: str, **fields: Any) -> NewMessage:
         profile_id=profile.id,
         profile_revision=profile.revision,
         profile_name=profile.name,
-        **(given | fields),
+        **(defaults | fields),
     )
 
 
@@ -216,10 +216,10 @@ async def failing_profile(database: Database, tenant: Tenant, name: str = "main"
 async def health_of(database: Database, profile: Profile) -> LaneHealth:
     """What is known of a profile's server."""
     async with database.reading() as connection:
-        found = await profiles.load_health(
+        health_by_profile = await profiles.load_health(
             connection, tenant_id=profile.tenant_id, profile_ids=[profile.id]
         )
-    return found[profile.id]
+    return health_by_profile[profile.id]
 
 
 def an_attempt(message: NewMessage, number: int) -> dict[str, Any]:

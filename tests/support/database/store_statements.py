@@ -50,7 +50,7 @@ def lines_that_execute() -> dict[Line, range]:
     Raises:
         pytest.UsageError: `OF_ONE_DATABASE` names what `app/store` does not have.
     """
-    found = {}
+    lines = {}
     unknown = set(OF_ONE_DATABASE)
     for path in sorted(STORE.rglob("*.py")):
         file = path.relative_to(STORE).as_posix()
@@ -63,11 +63,11 @@ def lines_that_execute() -> dict[Line, range]:
                 continue
             for node in ast.walk(function):
                 if _executes(node):
-                    found[file, node.lineno] = range(node.lineno, (node.end_lineno or 0) + 1)
+                    lines[file, node.lineno] = range(node.lineno, (node.end_lineno or 0) + 1)
     if unknown:
         message = f"{__file__}: OF_ONE_DATABASE names what app/store does not have: {unknown}"
         raise pytest.UsageError(message)
-    return found
+    return lines
 
 
 def _executes(node: ast.AST) -> TypeGuard[ast.Await]:

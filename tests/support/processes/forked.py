@@ -101,9 +101,9 @@ class Forker:
         """`python -m MODULE WORDS`, its output to `log`, on a machine of a name if one is given."""
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self._address)
-        wanted = {"module": module, "words": words, "env": dict(env), "cwd": str(cwd)}
-        wanted |= {"log": str(log), "machine": machine}
-        connection.sendall(json.dumps(wanted).encode() + b"\n")
+        request = {"module": module, "words": words, "env": dict(env), "cwd": str(cwd)}
+        request |= {"log": str(log), "machine": machine}
+        connection.sendall(json.dumps(request).encode() + b"\n")
         return Forked(connection)
 
 
@@ -153,14 +153,14 @@ def _forget_ended() -> None:
 
 def _watched(connection: socket.socket) -> dict[str, Any]:
     """Fork the process, of which this one tells the id and the exit code; answers in it."""
-    wanted: dict[str, Any] = json.loads(connection.makefile().readline())
+    request: dict[str, Any] = json.loads(connection.makefile().readline())
     _end_with_parent()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # it ends with the one it watches
     if (pid := os.fork()) != 0:
         _watch(connection, pid)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     _end_with_parent()
-    return wanted
+    return request
 
 
 def _watch(connection: socket.socket, pid: int) -> NoReturn:
@@ -180,24 +180,24 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _become(wanted: dict[str, Any]) -> None:
+def _become(request: dict[str, Any]) -> None:
     """Go on as the process that is wanted, and end as it does."""
-    log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ.clear()
-    os.environ.update(wanted["env"])
-    os.chdir(wanted["cwd"])
-    sys.argv = [wanted["module"], *wanted["words"]]
-    sys.path[0] = wanted["cwd"]
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    sys.argv = [request["module"], *request["words"]]
+    sys.path[0] = request["cwd"]
     with (
         nullcontext(enter_result=True)
-        if wanted["machine"] is None
-        else machine_named(wanted["machine"]) as is_
+        if request["machine"] is None
+        else machine_named(request["machine"]) as is_
     ):
         assert is_, "a machine's name cannot be set here"
-        runpy.run_module(wanted["module"], run_name="__main__", alter_sys=True)
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,15 @@ def dump(_: int, __: FrameType | None) -> None:
     """Write all strings that live; whole, or not at all."""
     gc.unfreeze()
     gc.collect()
-    found: list[bytes] = []
+    texts: list[bytes] = []
     for object_ in gc.get_objects():
         for item in gc.get_referents(object_):
             if isinstance(item, str):
-                found.append(item.encode(errors="replace"))
+                texts.append(item.encode(errors="replace"))
             elif isinstance(item, bytes | bytearray):
-                found.append(bytes(item))
+                texts.append(bytes(item))
     part = HEAP.with_suffix(".part")
-    part.write_bytes(b"\n".join(found))
+    part.write_bytes(b"\n".join(texts))
     part.replace(HEAP)
 
 

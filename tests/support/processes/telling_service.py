@@ -27,6 +27,6 @@ def held() -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    told = Path(sys.argv.pop(1)).open("w", buffering=1)  # noqa: SIM115 - open as long as the process
-    signal.signal(signal.SIGUSR1, lambda *_: print(json.dumps(held()), file=told))
+    report_file = Path(sys.argv.pop(1)).open("w", buffering=1)  # noqa: SIM115 - open as long as the process
+    signal.signal(signal.SIGUSR1, lambda *_: print(json.dumps(held()), file=report_file))
     run()

@@ -107,19 +107,19 @@ class Exim:
     def arrived(self) -> list[Arrived]:
         """The messages that were taken so far."""
         text = self.log.read_bytes()[self.log_start_bytes :].decode()
-        return [Arrived(**found.groupdict()) for found in _ARRIVED.finditer(text)]
+        return [Arrived(**match.groupdict()) for match in _ARRIVED.finditer(text)]
 
     async def wait_arrived(self, count: int) -> list[Arrived]:
         """All messages that were taken, as soon as there are `count`; AssertionError if never."""
-        found = self.arrived()
+        mails = self.arrived()
 
         async def fact() -> list[Arrived] | None:
-            nonlocal found
-            found = self.arrived()
-            return found if len(found) >= count else None
+            nonlocal mails
+            mails = self.arrived()
+            return mails if len(mails) >= count else None
 
         try:
-            return await until(fact, progress=lambda: len(found))
+            return await until(fact, progress=lambda: len(mails))
         except TimeoutError:
             raise AssertionError(self.log.read_text()[-2000:]) from None
 

@@ -84,8 +84,10 @@ class ImapServer:
     def unread(self) -> int:
         """How many mails nobody has opened; those that were deleted are not there."""
         new = list((self.folder / "mail/new").iterdir())
-        seen = [path.name.partition(":2,")[2] for path in (self.folder / "mail/cur").iterdir()]
-        return len(new) + sum("S" not in flags and "T" not in flags for flags in seen)
+        flags_by_mail = [
+            path.name.partition(":2,")[2] for path in (self.folder / "mail/cur").iterdir()
+        ]
+        return len(new) + sum("S" not in flags and "T" not in flags for flags in flags_by_mail)
 
 
 def missing() -> str | None:

@@ -149,18 +149,18 @@ class Postfix:
         return await self._wait(count, self.refused)
 
     async def _wait(self, count: int, read: Callable[[], list[Read]]) -> list[Read]:
-        found = read()
+        entries = read()
 
         async def fact() -> list[Read] | None:
-            nonlocal found
-            found = read()
-            return found if len(found) >= count else None
+            nonlocal entries
+            entries = read()
+            return entries if len(entries) >= count else None
 
         try:
-            return await until(fact, progress=lambda: len(found))
+            return await until(fact, progress=lambda: len(entries))
         except TimeoutError:
             tail = "\n".join(self.lines()[-20:])
-            raise AssertionError(f"{len(found)} of {count} are in the log:\n{tail}") from None
+            raise AssertionError(f"{len(entries)} of {count} are in the log:\n{tail}") from None
 
 
 def missing() -> str | None:
@@ -173,13 +173,13 @@ def missing() -> str | None:
 
 def run_command(*words: str, stdin: str = "") -> None:
     """Run a command to its end; raises RuntimeError with what it said if it fails."""
-    with tempfile.TemporaryFile("w+") as said:  # a pipe would be kept open by the master
+    with tempfile.TemporaryFile("w+") as output:  # a pipe would be kept open by the master
         done = subprocess.run(  # noqa: S603 - our own words
-            words, input=stdin, stdout=said, stderr=subprocess.STDOUT, text=True, check=False
+            words, input=stdin, stdout=output, stderr=subprocess.STDOUT, text=True, check=False
         )
-        said.seek(0)
+        output.seek(0)
         if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(words)}: {said.read()}")
+            raise RuntimeError(f"{' '.join(words)}: {output.read()}")
 
 
 def _master_cf(ports: Mapping[str, int]) -> str:
@@ -187,8 +187,11 @@ def _master_cf(ports: Mapping[str, int]) -> str:
     for name, options in SERVICES.items():
         chroot = "y" if name in CHROOTED else "n"
         lines.append(f"127.0.0.1:{ports[name]} inet n - {chroot} - - smtpd")
-        given = [option.format(capture=ports[CAPTURE]) for option in options]
-        lines += [f"  -o {{ {option} }}" for option in (f"syslog_name = postfix/{name}", *given)]
+        options_of_service = [option.format(capture=ports[CAPTURE]) for option in options]
+        lines += [
+            f"  -o {{ {option} }}"
+            for option in (f"syslog_name = postfix/{name}", *options_of_service)
+        ]
     return "\n".join(lines) + "\n" + DAEMONS
 
 

@@ -114,8 +114,8 @@ class Dialogue:
         await self.write(reply)
         if isinstance(reply, str) and reply.startswith("421"):
             raise GoneError
-        said = reply if isinstance(reply, str) else reply.removeprefix(SLOWLY).decode("latin-1")
-        return said.lstrip().startswith(("2", "3"))
+        text = reply if isinstance(reply, str) else reply.removeprefix(SLOWLY).decode("latin-1")
+        return text.lstrip().startswith(("2", "3"))
 
     async def _end(self, action: str | bytes) -> None:
         """Be silent, or gone; return where the action is neither."""
@@ -214,8 +214,8 @@ class Dialogue:
             raw = base64.b64decode(await self._challenge(challenge))
             user, _, digest = raw.decode().partition(" ")
             known = self.server.users.get(user, "").encode()
-            wanted = hmac.new(known, challenge.encode(), hashlib.md5).hexdigest()
-            return user, user in self.server.users and hmac.compare_digest(digest, wanted)
+            expected = hmac.new(known, challenge.encode(), hashlib.md5).hexdigest()
+            return user, user in self.server.users and hmac.compare_digest(digest, expected)
         return user, self.server.users.get(user) == password
 
     async def _challenge(self, text: str) -> str:

@@ -39,28 +39,30 @@ async def bearer(
     mechanism: str, initial: str, challenge: Challenge, server: "SmtpServer"
 ) -> tuple[str, bool]:
     """Who logs in, and whether the token is the one of that user; the whole string is checked."""
-    said = _text(initial or await challenge(""))
-    name, token = _xoauth2(said) if mechanism == "XOAUTH2" else _oauthbearer(said, server.port)
+    response = _text(initial or await challenge(""))
+    name, token = (
+        _xoauth2(response) if mechanism == "XOAUTH2" else _oauthbearer(response, server.port)
+    )
     if server.tokens.get(name) == token:
         return name, True
     assert _text(await challenge(REFUSED)) == ("" if mechanism == "XOAUTH2" else "\1")
     return name, False
 
 
-def _xoauth2(said: str) -> tuple[str, str]:
-    found = re.fullmatch("user=([^\1]*)\1auth=Bearer ([!-~]+)\1\1", said)
-    assert found is not None, "no XOAUTH2"
-    return found[1], found[2]
+def _xoauth2(response: str) -> tuple[str, str]:
+    match = re.fullmatch("user=([^\1]*)\1auth=Bearer ([!-~]+)\1\1", response)
+    assert match is not None, "no XOAUTH2"
+    return match[1], match[2]
 
 
-def _oauthbearer(said: str, port: int) -> tuple[str, str]:
+def _oauthbearer(response: str, port: int) -> tuple[str, str]:
     """RFC 7628 section 3.1."""
-    found = re.fullmatch(
+    match = re.fullmatch(
         f"n,a=((?:[^=,\1]|=2C|=3D)*),\1host=127\\.0\\.0\\.1\1port={port}\1auth=Bearer ([!-~]+)\1\1",
-        said,
+        response,
     )
-    assert found is not None, "no OAUTHBEARER"
-    return found[1].replace("=2C", ",").replace("=3D", "="), found[2]
+    assert match is not None, "no OAUTHBEARER"
+    return match[1].replace("=2C", ",").replace("=3D", "="), match[2]
 
 
 def _text(words: str) -> str:

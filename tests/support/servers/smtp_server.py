@@ -100,7 +100,7 @@ class SmtpServer:
     @property
     def messages(self) -> list[Received]:
         """Every message that came in whole, in the order of their connections."""
-        return [message for seen in self.sessions for message in seen.messages]
+        return [message for session in self.sessions for message in session.messages]
 
     async def __aenter__(self) -> Self:
         tls = self.tls if self.is_implicit else None
@@ -125,7 +125,7 @@ class SmtpServer:
     @property
     def taken(self) -> int:
         """How many messages came in whole."""
-        return sum(len(seen.messages) for seen in self.sessions)
+        return sum(len(session.messages) for session in self.sessions)
 
     def hang_up(self) -> None:
         """Close every connection without a word."""
