@@ -86,11 +86,11 @@ def serving(operator: Terminal) -> Iterator[str]:
     operator.done("tenant", "create", "acme")
     words = ("--host", "smtp.example.com", "--default-from", "a@example.com")
     operator.done("profile", "create", "-t", "acme", "--name", "transactional", *words)
-    given = {
+    options = {
         "database_url": operator.environment["HELOISE_DATABASE_URL"],
         "secret_keys": operator.environment["HELOISE_SECRET_KEYS"],
     }
-    with served(create_app(Settings(**given, **SETTINGS), hostname="test.example.com")) as url:
+    with served(create_app(Settings(**options, **SETTINGS), hostname="test.example.com")) as url:
         yield url
 
 
@@ -165,8 +165,8 @@ def failures(schema: BaseSchema, tried: list[int]) -> Iterator[str]:
                 tried.append(len(event.recorder.cases))
                 for checks in event.recorder.checks.values():
                     for info in (check.failure_info for check in checks if check.failure_info):
-                        told = (event.recorder.label, info.failure.message, info.code_sample)
-                        yield "\n".join((info.failure.title, *told))
+                        details = (event.recorder.label, info.failure.message, info.code_sample)
+                        yield "\n".join((info.failure.title, *details))
             case events.NonFatalError():
                 yield f"{event.label}: {event.info}"
             case events.FatalError():
@@ -179,9 +179,9 @@ def try_all(schema: BaseSchema, test: str) -> None:
     """Ask all that there is in the document, and find nothing wrong with the answers."""
     again = f"FUZZ_SEED={SEED} FUZZ_EXAMPLES={EXAMPLES} .venv/bin/pytest '{test}'"
     tried: list[int] = []
-    wrong = [text[:2000] for text in failures(schema, tried)]
+    problems = [text[:2000] for text in failures(schema, tried)]
     sys.stdout.write(f"{sum(tried)} requests to {len(tried)} operations; again by: {again}\n")
-    assert not wrong, "\n\n".join([*wrong[:20], f"{len(wrong)} in all; again by: {again}"])
+    assert not problems, "\n\n".join([*problems[:20], f"{len(problems)} in all; again by: {again}"])
     assert tried
 
 

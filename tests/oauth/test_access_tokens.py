@@ -77,8 +77,8 @@ async def test_those_who_ask_at_one_moment_share_one_answer(
     """Within a replica and between two: the token server is asked once."""
     clock = HandClock()
     one, two = replica(database, clock), replica(database, clock)
-    found = await asyncio.gather(*(tokens.get(profile) for tokens in (one, one, two, two, one)))
-    assert set(found) == {server.valid["billing@example.com"]}
+    answers = await asyncio.gather(*(tokens.get(profile) for tokens in (one, one, two, two, one)))
+    assert set(answers) == {server.valid["billing@example.com"]}
     assert len(server.requests) == 1
 
 
@@ -135,9 +135,9 @@ async def test_a_failed_renewal_leaves_what_is_still_good(
     server.answers = [(503, "Busy")] * 2
     assert await one.get(profile) == old
     await clock.advance(minutes=4)
-    found = await one.get(profile)
-    assert isinstance(found, Failure)
-    assert found.fault is Fault.TOKEN_UNAVAILABLE
+    outcome = await one.get(profile)
+    assert isinstance(outcome, Failure)
+    assert outcome.fault is Fault.TOKEN_UNAVAILABLE
 
 
 async def test_who_dies_while_asking_is_not_waited_for_for_long(
@@ -158,8 +158,8 @@ async def test_a_failure_is_shared_by_those_who_waited_for_it(
     """Ten connections that want a token are one question; the next to come asks anew."""
     one = replica(database, HandClock())
     server.answers = [(400, {"error": "invalid_grant"})]
-    found = await asyncio.gather(*(one.get(profile) for _ in range(10)))
-    assert {outcome.fault for outcome in found if isinstance(outcome, Failure)} == {
+    outcomes = await asyncio.gather(*(one.get(profile) for _ in range(10)))
+    assert {outcome.fault for outcome in outcomes if isinstance(outcome, Failure)} == {
         Fault.TOKEN_REFUSED
     }
     assert len(server.requests) == 1
@@ -221,6 +221,6 @@ async def test_a_refused_token_is_forgotten_by_all_and_another_is_kept(
 
 async def test_a_secret_that_does_not_open_is_told(database: Database, profile: Profile) -> None:
     """As with any other credential."""
-    found = await replica(database, HandClock(), Vault([b"x" * 32])).get(profile)
-    assert isinstance(found, Failure)
-    assert found.fault is Fault.UNREADABLE
+    failure = await replica(database, HandClock(), Vault([b"x" * 32])).get(profile)
+    assert isinstance(failure, Failure)
+    assert failure.fault is Fault.UNREADABLE

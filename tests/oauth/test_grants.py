@@ -46,22 +46,22 @@ def request(
 
 async def refusal(server: TokenServer, **fields: Any) -> Failure:
     """Why there is no token."""
-    found = await request_token(request(server, **fields), ANYWHERE, now=NOW)
-    assert isinstance(found, Failure), found
-    assert found.stage is Stage.AUTH
-    return found
+    failure = await request_token(request(server, **fields), ANYWHERE, now=NOW)
+    assert isinstance(failure, Failure), failure
+    assert failure.stage is Stage.AUTH
+    return failure
 
 
 @pytest.mark.parametrize("grant", OAuthGrant)
 async def test_each_grant_gets_a_token(grant: OAuthGrant) -> None:
     """The server checks who asks, and tells for how long it is good."""
     with TokenServer(seconds=1800) as server:
-        found = await request_token(request(server, grant), ANYWHERE, now=NOW)
-    assert isinstance(found, GrantedToken), found
-    assert server.valid == {"billing@example.com": found.access_token}
-    assert found.expires_at == NOW + timedelta(seconds=1800)
-    assert found.refresh_token is None
-    assert found.access_token not in repr(found)
+        token = await request_token(request(server, grant), ANYWHERE, now=NOW)
+    assert isinstance(token, GrantedToken), token
+    assert server.valid == {"billing@example.com": token.access_token}
+    assert token.expires_at == NOW + timedelta(seconds=1800)
+    assert token.refresh_token is None
+    assert token.access_token not in repr(token)
 
 
 async def test_a_subject_is_asked_for_instead_of_the_user() -> None:
@@ -77,9 +77,9 @@ async def test_a_refresh_token_that_is_replaced_is_told() -> None:
     """Such servers take each once."""
     with TokenServer(rotates=True) as server:
         asked = request(server, OAuthGrant.REFRESH_TOKEN)
-        found = await request_token(asked, ANYWHERE, now=NOW)
-        assert isinstance(found, GrantedToken)
-        assert found.refresh_token == server.refresh_token
+        token = await request_token(asked, ANYWHERE, now=NOW)
+        assert isinstance(token, GrantedToken)
+        assert token.refresh_token == server.refresh_token
         again = await request_token(asked, ANYWHERE, now=NOW)
     assert isinstance(again, Failure)
     assert again.fault is Fault.TOKEN_REFUSED
@@ -89,8 +89,8 @@ async def test_a_refresh_token_that_is_replaced_is_told() -> None:
 async def test_a_refusal_is_told_without_what_is_secret() -> None:
     """In the server's words, on one line, whatever it quotes (invariant 9)."""
     with TokenServer() as server:
-        said = f"no\n{CLIENT_SECRET.upper()}"
-        server.answers = [(400, {"error": "invalid_client", "error_description": said})]
+        description = f"no\n{CLIENT_SECRET.upper()}"
+        server.answers = [(400, {"error": "invalid_client", "error_description": description})]
         failure = await refusal(server)
     assert failure.fault is Fault.TOKEN_REFUSED
     assert failure.detail == f"the token server {server.url} replied: invalid_client: no ***"
@@ -98,7 +98,7 @@ async def test_a_refusal_is_told_without_what_is_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "expected"),
     [
         (503, "<html>Busy</html>", "answered HTTP 503"),
         (500, {"error": "server_error"}, "answered HTTP 500"),
@@ -116,7 +116,7 @@ async def test_a_refusal_is_told_without_what_is_secret() -> None:
     ],
 )
 async def test_an_answer_that_is_none_leaves_no_token(
-    status: int, body: dict[str, str] | str, told: str
+    status: int, body: dict[str, str] | str, expected: str
 ) -> None:
     """Nothing is raised, no redirection followed, no more read than there should be."""
     with TokenServer() as server:
@@ -124,20 +124,22 @@ async def test_an_answer_that_is_none_leaves_no_token(
         failure = await refusal(server)
         assert len(server.requests) == 1
     assert failure.fault is Fault.TOKEN_UNAVAILABLE
-    assert told in failure.detail
+    assert expected in failure.detail
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("expires_in", "seconds"),
     [("600", 600), (None, 300), (-5, 0), (10**9, 86_400)],
 )
-async def test_how_long_a_token_is_good_is_read_whatever_it_is(told: object, seconds: int) -> None:
+async def test_how_long_a_token_is_good_is_read_whatever_it_is(
+    expires_in: object, seconds: int
+) -> None:
     """Some write numbers as strings, some nothing."""
     with TokenServer() as server:
-        server.answers = [(200, {"access_token": "x", "expires_in": told})]
-        found = await request_token(request(server), ANYWHERE, now=NOW)
-    assert isinstance(found, GrantedToken)
-    assert found.expires_at == NOW + timedelta(seconds=seconds)
+        server.answers = [(200, {"access_token": "x", "expires_in": expires_in})]
+        token = await request_token(request(server), ANYWHERE, now=NOW)
+    assert isinstance(token, GrantedToken)
+    assert token.expires_at == NOW + timedelta(seconds=seconds)
 
 
 async def test_a_token_server_that_is_down_is_told() -> None:
@@ -176,9 +178,9 @@ async def test_a_private_address_is_not_connected_to(url: str) -> None:
         asked = request(server)
         asked = replace(asked, oauth=replace(asked.oauth, token_url=url))
         guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
-        found = await request_token(asked, Network(guarded, Resolver()), now=NOW)
-    assert isinstance(found, Failure)
-    assert "not a public address" in found.detail
+        failure = await request_token(asked, Network(guarded, Resolver()), now=NOW)
+    assert isinstance(failure, Failure)
+    assert "not a public address" in failure.detail
 
 
 @pytest.mark.parametrize("url", ["http://example.com/token", "https://example.com:8443/token"])
@@ -188,9 +190,9 @@ async def test_a_public_server_is_asked_by_https_alone(url: str) -> None:
         asked = request(server)
         asked = replace(asked, oauth=replace(asked.oauth, token_url=url))
         guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
-        found = await request_token(asked, Network(guarded, Resolver()), now=NOW)
-    assert isinstance(found, Failure)
-    assert "https://" in found.detail
+        failure = await request_token(asked, Network(guarded, Resolver()), now=NOW)
+    assert isinstance(failure, Failure)
+    assert "https://" in failure.detail
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ async def test_the_token_servers_certificate_is_verified(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(name).configure_cert(context)
     with TokenServer(tls=context) as server:
-        found = await request_token(request(server), ANYWHERE, now=NOW)
-    assert isinstance(found, expected), found
-    if isinstance(found, Failure):
-        assert "certificate" in found.detail.lower()
+        outcome = await request_token(request(server), ANYWHERE, now=NOW)
+    assert isinstance(outcome, expected), outcome
+    if isinstance(outcome, Failure):
+        assert "certificate" in outcome.detail.lower()

@@ -137,7 +137,7 @@ def ways() -> Iterator[tuple[str, int, Make]]:
         yield f"form in {charset}", BODY_BYTES, body("/messages", kind, PART + b"a-", b"b", END)
     for name, parts in UPLOADS.items():
         yield f"upload: {name}", UPLOAD_BYTES, body("/messages/upload", LINES, *parts)
-    given = {
+    makers = {
         "type": header("Content-Type", "application/json", "; a=b"),
         "type of a form": header("Content-Type", 'multipart/form-data; boundary="', ";"),
         "type of lines": header("Content-Type", 'application/jsonl; a="', "\\;"),
@@ -148,7 +148,7 @@ def ways() -> Iterator[tuple[str, int, Make]]:
         "version": header("If-None-Match", '"a"', ',"a"', ICON, "GET"),
         "place": header("Last-Event-ID", "", "a", "/events/stream", "GET"),
     }
-    for name, make in given.items():
+    for name, make in makers.items():
         yield f"header: {name}", HEADER_BYTES, make
     for name, unit in {"names": "a=b&", "addresses": "to=a@b.example&", "escapes": "%41"}.items():
         yield f"query: {name}", HEADER_BYTES, _query(unit)
@@ -228,8 +228,8 @@ async def main(url: str) -> None:
 
     async with services.committer.running():
         await made("/tenants", {"slug": "acme"}, ADMIN_KEY)
-        given = {"name": "test", "scopes": EVERY_SCOPE}
-        key = (await made("/tenants/acme/keys", given, ADMIN_KEY))["key"]
+        fields = {"name": "test", "scopes": EVERY_SCOPE}
+        key = (await made("/tenants/acme/keys", fields, ADMIN_KEY))["key"]
         await made("/profiles", PROFILE, key)
         process.tune_gc()  # as the service does: a collection of all would be counted too
         for name, size, make in ways():
@@ -237,8 +237,12 @@ async def main(url: str) -> None:
             small, large = [
                 await measure(app, make(length), key) for length in (size, GROWTH * size)
             ]
-            told = {"name": name, "seconds": [small[0], large[0]], "bytes": [small[1], large[1]]}
-            sys.stdout.write(json.dumps(told) + "\n")
+            measurement = {
+                "name": name,
+                "seconds": [small[0], large[0]],
+                "bytes": [small[1], large[1]],
+            }
+            sys.stdout.write(json.dumps(measurement) + "\n")
             sys.stdout.flush()
     await services.renderer.close()
     await database.close()

@@ -184,9 +184,9 @@ def main() -> None:
         tell("record", shape, costs(lambda text: find_record_problem(key, [text.decode()]), make))
 
 
-def tell(way: str, shape: str, found: Iterator[Any]) -> None:
+def tell(way: str, shape: str, measurement: Iterator[Any]) -> None:
     """Print what a shape costs."""
-    print(json.dumps([way, shape, list(found)]), flush=True)  # noqa: T201 - its result
+    print(json.dumps([way, shape, list(measurement)]), flush=True)  # noqa: T201 - its result
 
 
 if __name__ == "__main__":

@@ -85,8 +85,8 @@ async def test_no_route_reads_a_body_without_a_key(api: Api) -> None:
             answers = await asyncio.gather(*(answer_to(api, *request) for request in several))
             _, peak = tracemalloc.get_traced_memory()
             assert peak - least < GROWTH_BYTES, several
-            for (method, path), (status, taken) in zip(several, answers, strict=True):
-                assert taken < BODY_BYTES, (method, path)
+            for (method, path), (status, read_bytes) in zip(several, answers, strict=True):
+                assert read_bytes < BODY_BYTES, (method, path)
                 expected = {200, 404, 405} if OPEN.match(path) else {401, 404, 405}
                 assert status in expected | ({200} if path == "/metrics" else set()), (method, path)
     finally:
@@ -109,9 +109,9 @@ async def test_a_client_that_sends_bodies_without_a_key_is_slowed(api: Api) -> N
 @pytest.mark.parametrize("path", ["/messages", "/messages/upload", "/messages/raw?to=a@b.example"])
 async def test_a_body_of_no_told_length_is_not_read_either(api: Api, path: str, key: str) -> None:
     """Nor is one whose key opens nothing."""
-    status, taken = await answer_to(api, "POST", path, key, is_chunked=True)
+    status, read_bytes = await answer_to(api, "POST", path, key, is_chunked=True)
     assert status == 401
-    assert taken < BODY_BYTES
+    assert read_bytes < BODY_BYTES
 
 
 async def test_a_client_that_asks_first_is_not_told_to_go_on(api: Api) -> None:

@@ -17,13 +17,13 @@ USUAL: Final[dict[str, Any]] = {
 }
 
 
-async def rendered(renderer: Renderer, parts: dict[str, str], **given: Any) -> Rendered:
+async def rendered(renderer: Renderer, parts: dict[str, str], **options: Any) -> Rendered:
     """What parts make of variables."""
-    return await renderer.render(parts, **USUAL | given)
+    return await renderer.render(parts, **USUAL | options)
 
 
-async def error_of(renderer: Renderer, parts: dict[str, str], **given: Any) -> TemplateError:
+async def error_of(renderer: Renderer, parts: dict[str, str], **options: Any) -> TemplateError:
     """What is wrong with them."""
     with pytest.raises(TemplateError) as caught:
-        await rendered(renderer, parts, **given)
+        await rendered(renderer, parts, **options)
     return caught.value

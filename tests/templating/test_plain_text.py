@@ -121,9 +121,11 @@ def test_nothing_to_see_is_no_text(html: str) -> None:
     assert extract_text(html) == ""
 
 
-@pytest.mark.parametrize("opened", ["<div>", "<ul><li>", "<table><tr><td>", "<b>", "<blockquote>"])
-def test_what_is_nested_deeply_is_read(opened: str) -> None:
+@pytest.mark.parametrize(
+    "start_tag", ["<div>", "<ul><li>", "<table><tr><td>", "<b>", "<blockquote>"]
+)
+def test_what_is_nested_deeply_is_read(start_tag: str) -> None:
     """Without a recursion, and without long lines."""
-    text = extract_text(opened * 3000 + "x<br>y")
+    text = extract_text(start_tag * 3000 + "x<br>y")
     assert text.split()[-2:] == ["x", "y"]
     assert len(text) < 200

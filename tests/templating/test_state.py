@@ -49,14 +49,14 @@ EXTENDING: Final = "{% extends 'partial' %}"
 @st.composite
 def jobs(draw: st.DrawFn) -> dict[str, Any]:
     """One rendering of a text and a page, which use a partial that counts."""
-    kept = draw(st.sampled_from(sorted(COUNTING.values()))) + "{{ use() }}"
+    partial = draw(st.sampled_from(sorted(COUNTING.values()))) + "{{ use() }}"
     used = st.lists(st.sampled_from(USES), min_size=1, max_size=4).map("".join)
     source = draw(used | st.just(EXTENDING))
     return {
         "do": "render",
         "parts": dict.fromkeys(("text", "html"), source),
         "variables": {"l": [1, 2, 3], "items": {"n": 7}},
-        "partials": {"partial": dict.fromkeys(("text", "html"), kept)},
+        "partials": {"partial": dict.fromkeys(("text", "html"), partial)},
         "schema": None,
         "inlines_css": False,
         "max_characters": 1000,
@@ -80,13 +80,13 @@ def test_two_renderings_give_in_either_order_what_each_gives_alone(
 async def test_another_tenant_does_not_see_what_a_template_kept(renderer: Renderer) -> None:
     """Though both render the same source in the same process."""
     source = "{% import 'partial' as p %}{{ p.use() }}"
-    for kept in COUNTING.values():
+    for expression in COUNTING.values():
         made = [
             await rendered(
                 renderer,
                 {"text": source},
                 tenant_id=tenant,
-                partials={"partial": {"text": kept}},
+                partials={"partial": {"text": expression}},
                 variables={"items": {"n": 7}},
             )
             for tenant in ("ten_1", "ten_2", "ten_1")

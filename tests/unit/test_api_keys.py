@@ -32,9 +32,9 @@ def test_a_hash_is_the_same_for_the_same_key_alone() -> None:
     assert len(hash_secret(first)) == 32
 
 
-@pytest.mark.parametrize("given", ["a" * 40, "b" * 39 + "c", "zz"])
+@pytest.mark.parametrize("key", ["a" * 40, "b" * 39 + "c", "zz"])
 def test_an_admin_key_is_compared_with_all_and_by_all_of_it(
-    monkeypatch: pytest.MonkeyPatch, given: str
+    monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     """Digests of one length, each to its end: no time tells which is right, or how much of it."""
     compared = []
@@ -46,7 +46,7 @@ def test_an_admin_key_is_compared_with_all_and_by_all_of_it(
     hmac_compare = visitors.hmac.compare_digest
     monkeypatch.setattr(visitors.hmac, "compare_digest", compare)
     keys = {"ann": "a" * 40, "bob": "b" * 40, "eve": "e" * 40}
-    assert visitors.find_secret_name(hash_secret(given), keys) == (
-        "ann" if given == keys["ann"] else None
+    assert visitors.find_secret_name(hash_secret(key), keys) == (
+        "ann" if key == keys["ann"] else None
     )
     assert compared == [(32, 32)] * 3

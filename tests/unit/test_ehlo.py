@@ -167,9 +167,9 @@ def test_the_first_name_of_the_ladder_is_used_and_says_where_it_is_from(step: in
         source: name if number >= step else None
         for number, (source, name) in enumerate(LADDER.items())
     }
-    found = effective_ehlo(EhloNames(**names), "192.0.2.1")
+    ehlo = effective_ehlo(EhloNames(**names), "192.0.2.1")
     source = list(EhloSource)[step]
-    assert (found.name, found.source) == (LADDER.get(source.value, "[192.0.2.1]"), source)
+    assert (ehlo.name, ehlo.source) == (LADDER.get(source.value, "[192.0.2.1]"), source)
 
 
 def by_itself(hostname: str | None, local_address: str | None = "192.0.2.1") -> EffectiveEhlo:
@@ -205,19 +205,19 @@ def by_itself(hostname: str | None, local_address: str | None = "192.0.2.1") -> 
 )
 def test_no_name_is_picked_that_means_nothing_outside(hostname: str | None) -> None:
     """Neither a container's id nor a private name: an address says more."""
-    found = by_itself(hostname)
-    assert (found.name, found.source) == ("[192.0.2.1]", EhloSource.ADDRESS_LITERAL)
+    ehlo = by_itself(hostname)
+    assert (ehlo.name, ehlo.source) == ("[192.0.2.1]", EhloSource.ADDRESS_LITERAL)
 
 
 @given(NAMES)
 def test_what_is_picked_by_itself_is_public_or_an_address(hostname: str) -> None:
     """Whatever the machine is called."""
-    found = by_itself(hostname)
-    if found.source is EhloSource.HOSTNAME:
-        assert "." in found.name
-        assert not is_private(found.name)
-        assert not found.name.startswith("[")
-    assert is_wellformed(found.name)
+    ehlo = by_itself(hostname)
+    if ehlo.source is EhloSource.HOSTNAME:
+        assert "." in ehlo.name
+        assert not is_private(ehlo.name)
+        assert not ehlo.name.startswith("[")
+    assert is_wellformed(ehlo.name)
 
 
 @pytest.mark.parametrize(
@@ -237,9 +237,9 @@ def test_the_last_step_is_the_sockets_own_address(address: str | None, literal: 
 
 def test_a_public_host_name_is_picked_in_its_usual_form() -> None:
     """And it is told that it goes with the machine."""
-    found = by_itself("Machine.Example.COM.")
-    assert (found.name, found.source) == ("machine.example.com", EhloSource.HOSTNAME)
-    assert "Set ehlo_name" in found.warnings[0]
+    ehlo = by_itself("Machine.Example.COM.")
+    assert (ehlo.name, ehlo.source) == ("machine.example.com", EhloSource.HOSTNAME)
+    assert "Set ehlo_name" in ehlo.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_a_public_host_name_is_picked_in_its_usual_form() -> None:
 )
 def test_names_that_servers_may_refuse_get_a_warning(fields: dict[str, str], warning: str) -> None:
     """Before a server says it."""
-    found = effective_ehlo(EhloNames(**fields), "192.0.2.1")
-    assert any(warning in text for text in found.warnings)
+    ehlo = effective_ehlo(EhloNames(**fields), "192.0.2.1")
+    assert any(warning in text for text in ehlo.warnings)
 
 
 def test_a_public_name_of_the_profiles_own_has_no_warning() -> None:

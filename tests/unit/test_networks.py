@@ -11,7 +11,7 @@ NOWHERE = "HELOISE_DENIED_NETWORKS"
 
 
 @pytest.mark.parametrize(
-    ("given", "address", "named"),
+    ("values", "address", "named"),
     [
         ({}, "192.0.43.8", None),
         ({}, "10.1.2.3", HERE),
@@ -40,10 +40,10 @@ NOWHERE = "HELOISE_DENIED_NETWORKS"
     ],
 )
 def test_denied_before_allowed_before_public(
-    given: dict[str, object], address: str, named: str | None
+    values: dict[str, object], address: str, named: str | None
 ) -> None:
     """An address inside another is judged itself; who is refused reads which setting it was."""
-    reason = Settings(**given).build_guard().address_refusal(ipaddress.ip_address(address))
+    reason = Settings(**values).build_guard().address_refusal(ipaddress.ip_address(address))
     assert (reason is None) is (named is None)
     assert named is None or named in (reason or "")
 

@@ -37,9 +37,9 @@ def empty_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def complaint(monkeypatch: pytest.MonkeyPatch, **given: str) -> str:
+def complaint(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
     """What `load` says to these values in the environment."""
-    for field, value in given.items():
+    for field, value in values.items():
         monkeypatch.setenv(variable_name(field), value)
     with pytest.raises(SettingsError) as caught:
         read_settings()
@@ -64,7 +64,7 @@ def test_each_setting_is_described(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "found", "should_be"),
+    ("field", "value", "should_be"),
     [
         ("port", "abc", "a whole number from 1 to 65535"),
         ("port", "65536", "a whole number from 1 to 65535"),
@@ -82,12 +82,12 @@ def test_each_setting_is_described(field: str) -> None:
     ],
 )
 def test_an_error_says_what_the_value_should_be(
-    field: str, found: str, should_be: str, monkeypatch: pytest.MonkeyPatch
+    field: str, value: str, should_be: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The complaint names the variable, what was found, what it should be, and where it was."""
-    said = complaint(monkeypatch, **{field: found})
-    assert f"{variable_name(field)}: found {found!r}, should be {should_be}" in said
-    assert "(from: environment)" in said
+    message = complaint(monkeypatch, **{field: value})
+    assert f"{variable_name(field)}: found {value!r}, should be {should_be}" in message
+    assert "(from: environment)" in message
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_dns_servers_have_port_53_where_none_is_given(
 
 def test_all_invalid_settings_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One does not learn of the second mistake by mending the first."""
-    said = complaint(monkeypatch, port="abc", log_level="loud")
-    assert "HELOISE_PORT" in said
-    assert "HELOISE_LOG_LEVEL" in said
+    message = complaint(monkeypatch, port="abc", log_level="loud")
+    assert "HELOISE_PORT" in message
+    assert "HELOISE_LOG_LEVEL" in message
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_a_wrong_secret_is_never_echoed(
     if source == "secrets folder":
         (tmp_path / variable_name(field).lower()).write_text(value + "\n")
         monkeypatch.setenv("HELOISE_SECRETS_DIR", str(tmp_path))
-    said = complaint(monkeypatch, **({field: value} if source == "environment" else {}))
-    assert f"{variable_name(field)}: found a value of {len(value)} characters, should be" in said
-    assert f"(from: {source})" in said
-    assert CANARY not in said
+    message = complaint(monkeypatch, **({field: value} if source == "environment" else {}))
+    assert f"{variable_name(field)}: found a value of {len(value)} characters, should be" in message
+    assert f"(from: {source})" in message
+    assert CANARY not in message
 
 
 def test_the_model_itself_echoes_nothing() -> None:
@@ -183,11 +183,11 @@ def test_the_environment_is_stronger_than_dotenv_and_that_than_the_secrets_folde
     monkeypatch.setenv("HELOISE_PORT", "3")
     settings = read_settings()
     assert (settings.port, settings.host, settings.log_level) == (3, "b.example", "error")
-    found = {name: source for name, _, source in list_settings(settings)}
-    assert found["HELOISE_PORT"] is Source.ENVIRONMENT
-    assert found["HELOISE_HOST"] is Source.DOTENV
-    assert found["HELOISE_LOG_LEVEL"] is Source.SECRETS
-    assert found["HELOISE_DELIVERY"] is Source.DEFAULT
+    sources = {name: source for name, _, source in list_settings(settings)}
+    assert sources["HELOISE_PORT"] is Source.ENVIRONMENT
+    assert sources["HELOISE_HOST"] is Source.DOTENV
+    assert sources["HELOISE_LOG_LEVEL"] is Source.SECRETS
+    assert sources["HELOISE_DELIVERY"] is Source.DEFAULT
 
 
 def test_an_empty_variable_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_what_looks_like_a_setting_and_is_none_is_found(
 
 
 @pytest.mark.parametrize(
-    ("given", "names"),
+    ("value", "names"),
     [
         ("k" * 32, ["admin"]),
         ("ann:" + "k" * 32, ["ann"]),
@@ -264,9 +264,9 @@ def test_what_looks_like_a_setting_and_is_none_is_found(
         (f"ann:{'k' * 32}\nbob:{'l' * 32}\n", ["ann", "bob"]),
     ],
 )
-def test_admin_keys_have_names(given: str, names: list[str]) -> None:
+def test_admin_keys_have_names(value: str, names: list[str]) -> None:
     """One alone needs none."""
-    keys = Settings(admin_key=given).parse_admin_keys()  # type: ignore[arg-type]
+    keys = Settings(admin_key=value).parse_admin_keys()  # type: ignore[arg-type]
     assert list(keys) == names
     assert keys[names[0]] == "k" * 32
 

@@ -42,14 +42,14 @@ PROFILE: Final = Profile(
 
 def draft(**fields: Any) -> Draft:
     """A draft of which only some fields matter."""
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "sender": None,
         "to": (ANN,),
         "text": "Thanks.",
         "headers": {},
         "metadata": {},
     }
-    return Draft(**(given | fields))
+    return Draft(**(defaults | fields))
 
 
 def prepared(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields: Any) -> NewMessage:
@@ -67,7 +67,7 @@ def prepared(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields:
     )
 
 
-def wrong(profile: Profile = PROFILE, **fields: Any) -> list[tuple[tuple[str | int, ...], str]]:
+def errors_of(profile: Profile = PROFILE, **fields: Any) -> list[tuple[tuple[str | int, ...], str]]:
     """Where such a draft is wrong, and how."""
     with pytest.raises(InvalidRequest) as refused:
         prepared(profile, **fields)
@@ -198,12 +198,12 @@ def test_tags_are_kept_once_in_their_order() -> None:
 )
 def test_every_wrong_field_is_named(fields: dict[str, Any], errors: list[Any]) -> None:
     """All at once, each where it stands in the request."""
-    assert wrong(**fields) == errors
+    assert errors_of(**fields) == errors
 
 
 def test_somebody_must_send() -> None:
     """Where the profile has no default, `from` is missing."""
-    assert wrong(replace(PROFILE, default_from=None)) == [(("from",), "missing")]
+    assert errors_of(replace(PROFILE, default_from=None)) == [(("from",), "missing")]
 
 
 def test_the_summary_counts_what_is_wrong_and_tells_the_first() -> None:

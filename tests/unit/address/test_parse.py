@@ -158,11 +158,11 @@ def test_a_name_cannot_end_its_line(name: str) -> None:
 def test_a_quoted_name_is_read_back_whatever_it_holds(name: str) -> None:
     """Quotes and backslashes are escaped, all else is as it is."""
     try:
-        wanted = make_named_address(ADDRESS, name)
+        expected = make_named_address(ADDRESS, name)
     except ValueError:
         return
-    quoted = wanted.name.replace("\\", "\\\\").replace('"', '\\"')
-    assert parse_named_address(f'"{quoted}" <{ADDRESS}>') == wanted
+    quoted = expected.name.replace("\\", "\\\\").replace('"', '\\"')
+    assert parse_named_address(f'"{quoted}" <{ADDRESS}>') == expected
 
 
 @given(st.one_of(st.text(max_size=80), st.text('a@.<>",; \r\n\\é', max_size=30)))

@@ -16,20 +16,20 @@ def after(start: Concurrency, *seconds: float) -> Concurrency:
 
 def test_throttling_halves_it_down_to_one() -> None:
     """There is always one connection to try with."""
-    found = Concurrency(max_connections=10, limit=10)
+    concurrency = Concurrency(max_connections=10, limit=10)
     limits = []
     for _ in range(5):
-        found = found.record_throttling()
-        limits.append(found.limit)
+        concurrency = concurrency.record_throttling()
+        limits.append(concurrency.limit)
     assert limits == [5, 2, 1, 1, 1]
 
 
 def test_as_many_successes_as_connections_give_one_more() -> None:
     """And never more than the profile allows."""
-    found = Concurrency(max_connections=4, limit=2)
-    assert after(found, 0.1).limit == 2
-    assert after(found, 0.1, 0.1).limit == 3
-    assert after(found, *[0.1] * 20).limit == 4
+    concurrency = Concurrency(max_connections=4, limit=2)
+    assert after(concurrency, 0.1).limit == 2
+    assert after(concurrency, 0.1, 0.1).limit == 3
+    assert after(concurrency, *[0.1] * 20).limit == 4
 
 
 def test_a_server_that_gets_slow_gets_fewer() -> None:

@@ -71,23 +71,23 @@ def test_a_permit_is_there_at_the_time_of_the_next_one(limit: RateLimit, tokens:
 @given(LIMITS, st.lists(st.floats(0, 100), min_size=1, max_size=50))
 def test_in_the_long_run_the_limit_holds(limit: RateLimit, waits: list[float]) -> None:
     """Taking all there is at each look: a full bucket, and what the time has brought."""
-    bucket, now, taken = None, NOW, 0
+    bucket, now, permits = None, NOW, 0
     for wait in waits:
         now += timedelta(seconds=wait)
-        found = refill(bucket, limit, now)
-        taken += count_permits(found)
-        bucket = Bucket(found.tokens - count_permits(found), found.at)
+        refilled = refill(bucket, limit, now)
+        permits += count_permits(refilled)
+        bucket = Bucket(refilled.tokens - count_permits(refilled), refilled.at)
     earned = limit.messages * ((now - NOW).total_seconds() / limit.per_seconds)
-    assert taken <= limit.messages + earned + 1
+    assert permits <= limit.messages + earned + 1
 
 
 def spent(limit: RateLimit, moments: list[datetime]) -> list[int]:
     """How many go at each moment, where all go that may."""
     bucket, counts = None, []
     for moment in moments:
-        found = refill(bucket, limit, moment)
-        counts.append(count_permits(found))
-        bucket = Bucket(found.tokens - count_permits(found), found.at)
+        refilled = refill(bucket, limit, moment)
+        counts.append(count_permits(refilled))
+        bucket = Bucket(refilled.tokens - count_permits(refilled), refilled.at)
     return counts
 
 

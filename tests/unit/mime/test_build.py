@@ -70,8 +70,8 @@ def test_text_and_html_are_parts_in_the_order_of_preference(
     """RFC 2046 section 5.1.4: the last one is the best."""
     message = parsed(rendered(**fields))
     assert [part.get_content_type() for part in message.walk()] == kinds
-    found = [part.get_content().strip() for part in message.walk() if not part.is_multipart()]
-    assert found == [value for value in fields.values() if value is not None]
+    texts = [part.get_content().strip() for part in message.walk() if not part.is_multipart()]
+    assert texts == [value for value in fields.values() if value is not None]
 
 
 def test_an_address_in_another_script_is_kept_in_the_header() -> None:
@@ -188,8 +188,8 @@ def test_any_name_reads_back(names: list[str]) -> None:
     assert named_addresses(mime, "From") == [given_mailboxes[0]]
     for field in ("To", "Cc", "Reply-To"):
         assert named_addresses(mime, field) == list(given_mailboxes)
-        found = [address.addr_spec for address in message[field].addresses]
-        assert found == [named_address.address for named_address in given_mailboxes]
+        addresses = [address.addr_spec for address in message[field].addresses]
+        assert addresses == [named_address.address for named_address in given_mailboxes]
 
 
 @settings(deadline=None)

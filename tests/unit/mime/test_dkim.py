@@ -168,8 +168,8 @@ def test_an_error_in_a_record_is_explained(change: object, problem: str | None) 
     """Nothing, or the first thing that a verifier would stumble over."""
     assert callable(change)
     key = KEYS[0][0]
-    found = find_record_problem(key, [change(key.record)])
-    assert found is None if problem is None else problem in str(found)
+    error = find_record_problem(key, [change(key.record)])
+    assert error is None if problem is None else problem in str(error)
 
 
 def test_one_record_that_is_right_is_enough() -> None:

@@ -184,13 +184,13 @@ def test_no_text_and_no_file_holds_a_boundary(boundary: str) -> None:
     eml = Attachment(filename="", content_type="message/rfc822", content=text.encode())
     csv = Attachment(filename="", content_type="text/csv", content=text.encode())
     mime = rendered(text=text, html=text, attachments=(LOGO, eml, csv))
-    found = [part for part in parsed(mime).walk() if not part.is_multipart()]
-    assert [part.get_content_subtype() for part in found] == [
+    parts = [part for part in parsed(mime).walk() if not part.is_multipart()]
+    assert [part.get_content_subtype() for part in parts] == [
         *("plain", "html", "png"),
         *("octet-stream", "csv"),
     ]
-    assert [part.get_content().splitlines() for part in found[:2]] == [text.splitlines()] * 2
-    assert found[3].get_payload(decode=True) == text.encode()
+    assert [part.get_content().splitlines() for part in parts[:2]] == [text.splitlines()] * 2
+    assert parts[3].get_payload(decode=True) == text.encode()
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,12 @@ class Case:
 
 def parsed(line: str) -> Case:
     """A case from its line; the reply as aiosmtplib gives it, code and text apart."""
-    expected, _, said = line.partition("| ")
+    expected, _, reply_text = line.partition("| ")
     *who, stage, scope, verdict, classification = expected.split()
-    lines = said.split("\\n")
-    reply = Reply.parse(int(said[:3]), "\n".join(reply_line[4:].strip() for reply_line in lines))
+    lines = reply_text.split("\\n")
+    reply = Reply.parse(
+        int(reply_text[:3]), "\n".join(reply_line[4:].strip() for reply_line in lines)
+    )
     return Case(
         failure=Failure(Stage(stage), reply=reply),
         is_user=who == ["user"],
@@ -52,13 +54,13 @@ LINES: Final = [
 def test_each_reply_touches_whom_it_should(line: str) -> None:
     """The right scope (invariant 6), for what servers really say."""
     case = parsed(line)
-    found = classify(case.failure, fresh=True, authenticated=case.is_user)
-    assert (found.scope, found.verdict, found.classification) == (
+    outcome = classify(case.failure, fresh=True, authenticated=case.is_user)
+    assert (outcome.scope, outcome.verdict, outcome.classification) == (
         case.scope,
         case.verdict,
         case.classification,
     )
-    assert (found.stage, found.reply) == (case.failure.stage, case.failure.reply)
+    assert (outcome.stage, outcome.reply) == (case.failure.stage, case.failure.reply)
 
 
 BARE: Final = [Stage.BANNER, Stage.EHLO, Stage.TLS, Stage.AUTH]
@@ -70,12 +72,12 @@ def test_every_code_has_its_row(stage: Stage, *, authenticated: bool) -> None:
     """No bare 4yz bounces, and nothing before MAIL touches a message."""
     for code in range(400, 600):
         failure = Failure(stage, reply=Reply(code, "No"))
-        found = classify(failure, fresh=True, authenticated=authenticated)
+        outcome = classify(failure, fresh=True, authenticated=authenticated)
         if stage in BARE:
-            assert (found.scope, found.verdict) == (P, DEFER)
+            assert (outcome.scope, outcome.verdict) == (P, DEFER)
         else:
-            assert found.classification != "protocol_error"
-            assert code >= 500 or found.verdict is not BOUNCE
+            assert outcome.classification != "protocol_error"
+            assert code >= 500 or outcome.verdict is not BOUNCE
 
 
 FAULTS: Final = [
@@ -130,10 +132,14 @@ def test_each_fault_without_a_reply_touches_whom_it_should(
     stage: Stage, fault: Fault, scope: FailureScope, verdict: Verdict, classification: str
 ) -> None:
     """Before MAIL the profile, after it the message, after the final dot nobody knows."""
-    found = classify(Failure(stage, fault=fault, detail="why"), fresh=True, authenticated=True)
-    assert (found.scope, found.verdict, found.classification) == (scope, verdict, classification)
-    assert found.outcome_unknown is (stage is Stage.DOT)
-    assert found.detail == "why"
+    outcome = classify(Failure(stage, fault=fault, detail="why"), fresh=True, authenticated=True)
+    assert (outcome.scope, outcome.verdict, outcome.classification) == (
+        scope,
+        verdict,
+        classification,
+    )
+    assert outcome.outcome_unknown is (stage is Stage.DOT)
+    assert outcome.detail == "why"
 
 
 @pytest.mark.parametrize(
@@ -152,10 +158,10 @@ def test_a_used_connection_that_is_closed_under_mail_says_nothing(failure: Failu
 @pytest.mark.parametrize("stage", [Stage.RCPT, Stage.DATA, Stage.DOT])
 def test_421_once_mail_has_begun_defers_the_message(stage: Stage) -> None:
     """On a used connection too."""
-    found = classify(
+    outcome = classify(
         Failure(stage, reply=Reply(421, "Bye", "4.3.2")), fresh=False, authenticated=True
     )
-    assert (found.scope, found.verdict) == (M, DEFER)
+    assert (outcome.scope, outcome.verdict) == (M, DEFER)
 
 
 def test_no_row_is_dead() -> None:
@@ -164,11 +170,11 @@ def test_no_row_is_dead() -> None:
     for case in map(parsed, LINES):
         reply = case.failure.reply
         assert reply is not None
-        said = " ".join(reply.text.split())
+        text = " ".join(reply.text.split())
         decides = next(
             rule
             for rule in REPLY_RULES
-            if rule.matches(case.failure.stage, reply, said, authenticated=case.is_user)
+            if rule.matches(case.failure.stage, reply, text, authenticated=case.is_user)
         )
         without.pop(decides, None)
     assert list(without) == []

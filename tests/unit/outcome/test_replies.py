@@ -54,12 +54,12 @@ def test_the_enhanced_code_is_parsed_from_the_text(
 def test_the_first_digit_says_how_it_went(code: int, kind: str) -> None:
     """RFC 5321 section 4.2.1; what is outside of it is none of them."""
     reply = Reply(code, "", "5.0.0")
-    found = [
+    kinds = [
         word
         for word in ("positive", "intermediate", "refusal", "permanent")
         if getattr(reply, f"is_{word}")
     ]
-    assert " ".join(found) == kind
+    assert " ".join(kinds) == kind
 
 
 @pytest.mark.parametrize(

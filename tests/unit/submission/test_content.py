@@ -61,10 +61,10 @@ def test_only_private_fields_are_taken_out(fields: list[bytes], body: bytes) -> 
         mail = read_content(content, HOSTNAME)
     except InvalidRequest:  # two options of one name, or a value that is none
         return
-    kept = [
+    remaining = [
         field for field in fields if not field.lower().startswith((b"bcc", b"idem", b"x-heloise"))
     ]
-    assert build_mime(mail) == b"".join(kept) + b"\r\n" + body
+    assert build_mime(mail) == b"".join(remaining) + b"\r\n" + body
 
 
 @given(
