@@ -194,15 +194,15 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
         "receive_provider_events",
         "create_suppression",  # nothing goes to ann from then on
     ]
-    found = {
+    operation_by_id = {
         operation["operationId"]: (path, method, operation)
         for path, method, operation in operations(document)
     }
-    assert {name for name, (_, _, operation) in found.items() if "requestBody" in operation} == set(
-        order
-    )
+    assert {
+        name for name, (_, _, operation) in operation_by_id.items() if "requestBody" in operation
+    } == set(order)
     for name in order:
-        path, method, operation = found[name]
+        path, method, operation = operation_by_id[name]
         kind, media = next(iter(operation["requestBody"]["content"].items()))
         for example in media["examples"].values():
             caller = api.admin if path.startswith("/tenants") else api.admin_for("acme")

@@ -52,8 +52,8 @@ async def test_it_sends_through_its_profiles_alone(
     for _ in range(2):
         sent = await bound.made("/messages", MESSAGE | {"profile": "news"})
         assert (await bound.read(f"/messages/{sent['id']}"))["id"] == sent["id"]
-        for given in ({}, {"profile": "transactional"}, {"profile": profiles["transactional"]}):
-            answer = await bound("POST", "/messages", MESSAGE | given)
+        for fields in ({}, {"profile": "transactional"}, {"profile": profiles["transactional"]}):
+            answer = await bound("POST", "/messages", MESSAGE | fields)
             assert (answer.status_code, answer.json()["type"]) == (
                 404,
                 "/problems/profile-not-found",
@@ -116,8 +116,8 @@ async def test_it_does_not_send_by_way_of_another_profile(
     await acme("PATCH", "/profiles/news", {"fallback_profile": "transactional"})
     changed = await bound("PATCH", "/profiles/news", {"max_connections": 3})
     assert (changed.status_code, changed.json()["fallback_profile"]) == (200, None)
-    found = await acme.read("/profiles/news")
-    assert found["fallback_profile"] == profiles["transactional"]
+    profile = await acme.read("/profiles/news")
+    assert profile["fallback_profile"] == profiles["transactional"]
 
 
 async def test_it_does_not_become_the_default_profile(
@@ -243,7 +243,7 @@ async def test_it_is_used_from_its_networks_alone(
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("field", "wrong"),
+    ("field", "value"),
     [
         ("networks", ["10.0.0.1/8"]),
         ("networks", ["here"]),
@@ -255,10 +255,10 @@ async def test_it_is_used_from_its_networks_alone(
     ],
 )
 async def test_a_wrong_binding_is_refused(
-    api: Api, acme: Caller, field: str, wrong: list[str]
+    api: Api, acme: Caller, field: str, value: list[str]
 ) -> None:
     """422 names the field, and says what to write."""
-    body = {"name": "k", "scopes": ["messages:send"], field: wrong}
+    body = {"name": "k", "scopes": ["messages:send"], field: value}
     answer = await api.admin("POST", f"/tenants/{acme.tenant_id}/keys", body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["loc"][:2] == ["body", field]

@@ -11,8 +11,8 @@ SECRETS: Final = ("canary-8d1f", "canary-two", "canary-three")
 
 async def lines(caller: Caller, query: str = "") -> list[dict[str, Any]]:
     """The log, oldest first."""
-    found: list[dict[str, Any]] = (await caller.read(f"/audit-log?limit=200{query}"))["items"]
-    return found[::-1]
+    entries: list[dict[str, Any]] = (await caller.read(f"/audit-log?limit=200{query}"))["items"]
+    return entries[::-1]
 
 
 async def test_what_is_done_to_a_profile_is_written_down(api: Api, acme: Caller) -> None:

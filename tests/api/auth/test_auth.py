@@ -143,9 +143,9 @@ async def test_the_key_cache_is_bounded() -> None:
     """Past its bound the oldest key goes."""
     cache = KeyCache(max_entries=2, monotonic=HandClock())
 
-    async def found(number: int) -> CachedKey:
+    async def load_key(number: int) -> CachedKey:
         return a_key(number)
 
     for number in range(3):
-        await cache.read(bytes([number]), partial(found, number))
+        await cache.read(bytes([number]), partial(load_key, number))
     assert [cache.get(bytes([number])) is not None for number in range(3)] == [False, True, True]

@@ -69,26 +69,26 @@ async def test_no_guess_locks_out_a_valid_key(guarded: Api) -> None:
 async def test_guesses_have_a_few_look_ups_at_a_time() -> None:
     """A key that was seen before waits for none of them."""
     monotonic, asked, is_over = HandClock(), list[bytes](), asyncio.Event()
-    cache, seen = KeyCache(monotonic=monotonic), b"seen"
+    cache, cached_hash = KeyCache(monotonic=monotonic), b"seen"
 
     async def find(key_hash: bytes) -> CachedKey | None:
         asked.append(key_hash)
-        if key_hash == seen:
+        if key_hash == cached_hash:
             return CachedKey(a_key(1), None)  # type: ignore[arg-type]
         await is_over.wait()
         return None
 
-    await cache.read(seen, partial(find, seen))
+    await cache.read(cached_hash, partial(find, cached_hash))
     guesses = [bytes([number]) for number in range(3 * MAX_UNKNOWN_READS)]
     tasks = [asyncio.create_task(cache.read(guess, partial(find, guess))) for guess in guesses]
     await asyncio.sleep(0)
     monotonic.seconds += 60  # it has to be read anew
-    assert cache.get(seen) is None
-    assert await cache.read(seen, partial(find, seen)) is not None
-    assert asked == [seen, *guesses[:MAX_UNKNOWN_READS], seen]
+    assert cache.get(cached_hash) is None
+    assert await cache.read(cached_hash, partial(find, cached_hash)) is not None
+    assert asked == [cached_hash, *guesses[:MAX_UNKNOWN_READS], cached_hash]
     is_over.set()
     assert await asyncio.gather(*tasks) == [None] * len(guesses)
-    assert sorted(asked) == sorted([seen, seen, *guesses])
+    assert sorted(asked) == sorted([cached_hash, cached_hash, *guesses])
 
 
 async def test_what_is_refused_as_a_guess_is_not_written_down(guarded: Api) -> None:

@@ -85,15 +85,15 @@ async def everything(
     caller: Caller, document: dict[str, Any], objects: dict[str, list[str]]
 ) -> Any:
     """All that a tenant can read of its own."""
-    found = {}
+    contents = {}
     for method, path, _ in operations(document):
         names = parameters(path)
         if method == "GET" and names and names <= OBJECTS:
             address = path.format(**{name: objects[name][0] for name in names})
             answer = await caller(method, address)
             assert answer.status_code == 200
-            found[address] = answer.content
-    return found
+            contents[address] = answer.content
+    return contents
 
 
 async def test_every_parameter_of_a_path_is_known(document: dict[str, Any]) -> None:

@@ -77,33 +77,37 @@ class Reference:
         return name
 
 
-def strings(schema: dict[str, Any], document: dict[str, Any], seen: Place = ()) -> Iterator[Place]:
+def strings(
+    schema: dict[str, Any], document: dict[str, Any], seen_schemas: Place = ()
+) -> Iterator[Place]:
     """Where in a schema any text may stand."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        if name not in seen:
-            yield from strings(document["components"]["schemas"][name], document, (*seen, name))
+        if name not in seen_schemas:
+            yield from strings(
+                document["components"]["schemas"][name], document, (*seen_schemas, name)
+            )
         return
     for choice in ("anyOf", "oneOf", "allOf"):
         for part in schema.get(choice, ()):
-            yield from strings(part, document, seen)
+            yield from strings(part, document, seen_schemas)
     if schema.get("type") == "string" and not schema.keys() & {"enum", "const", "format"}:
         yield ()
     inner = [("*", schema.get("items")), ("{}", schema.get("additionalProperties"))]
     for name, part in [*inner, *schema.get("properties", {}).items()]:
         if isinstance(part, dict):
-            yield from ((name, *rest) for rest in strings(part, document, seen))
+            yield from ((name, *rest) for rest in strings(part, document, seen_schemas))
 
 
 def places(operation: dict[str, Any], document: dict[str, Any]) -> set[Place]:
     """Where in a request any text may stand."""
-    found = set[Place]()
+    places = set[Place]()
     for media in operation.get("requestBody", {}).get("content", {}).values():
-        found |= {("body", *rest) for rest in strings(media["schema"], document)}
+        places |= {("body", *rest) for rest in strings(media["schema"], document)}
     for parameter in operation.get("parameters", ()):
         where = parameter["in"], parameter["name"]
-        found |= {(*where, *rest) for rest in strings(parameter["schema"], document)}
-    return found - {("body",)}
+        places |= {(*where, *rest) for rest in strings(parameter["schema"], document)}
+    return places - {("body",)}
 
 
 def last_name(place: Place) -> str:
@@ -177,9 +181,9 @@ async def scene(request: pytest.FixtureRequest, api: Api, acme: Caller) -> Scene
     own = await everything_of(api, acme, "news", "offers")
     bound = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=["news", "offers"])
     # The whole tenant's.
-    seen = {"template", "webhook", "mailbox", "domain", "suppression", "provider_webhook"}
-    seen |= {"console_session"}
-    hidden = {noun: names for noun, names in hidden.items() if noun not in seen}
+    open_nouns = {"template", "webhook", "mailbox", "domain", "suppression", "provider_webhook"}
+    open_nouns |= {"console_session"}
+    hidden = {noun: names for noun, names in hidden.items() if noun not in open_nouns}
     return Scene(bound, own | {"key": [bound.key_id]}, hidden, acme)
 
 
@@ -241,7 +245,7 @@ RFC822: Final = "message/rfc822"
 VARIES: Final = re.compile(r"(req|msg|key|aud|evt)_[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z")
 
 
-def said(answer: httpx.Response, called: str) -> tuple[int, str]:
+def normalize(answer: httpx.Response, called: str) -> tuple[int, str]:
     """What is answered, the name that was called and what differs each time left out."""
     return answer.status_code, VARIES.sub("…", answer.text.replace(called, "CALLED"))
 
@@ -277,8 +281,8 @@ async def test_a_reference_to_what_is_hidden_is_one_to_nothing(
     for reference in references(document):
         for called in scene.hidden.get(reference.noun, ()):
             nothing = absent(called)
-            hidden = said(await asked(scene, reference, called), called)
-            assert hidden == said(await asked(scene, reference, nothing), nothing), (
+            hidden = normalize(await asked(scene, reference, called), called)
+            assert hidden == normalize(await asked(scene, reference, nothing), nothing), (
                 reference.id,
                 reference.place,
             )
@@ -298,13 +302,13 @@ async def test_a_reference_to_what_is_hidden_is_one_to_nothing(
 
 async def shown(scene: Scene, document: dict[str, Any]) -> Any:
     """All that is hidden, as its owner reads it."""
-    found = {}
+    bodies = {}
     for method, path, _ in operations(document):
         names = parameters(path)
         if method == "GET" and names and names <= scene.hidden.keys():
             address = path.format(**{name: scene.hidden[name][0] for name in names})
-            found[address] = await scene.owner.read(address) if "/raw" not in address else None
-    return found
+            bodies[address] = await scene.owner.read(address) if "/raw" not in address else None
+    return bodies
 
 
 @pytest.mark.one_database
@@ -371,8 +375,10 @@ async def test_nobody_is_answered_what_another_key_was(
         assert first.status_code == 202, first.text
         again = await bound(method, address, **request | {"headers": headers})
         assert "idempotency-key-reused" in again.text, operation["operationId"]
-        told = again.text.replace(message, "")
-        assert not any(word in told for word in ("msg_", "ann@", "receipt", "covert")), told
+        other_text = again.text.replace(message, "")
+        assert not any(word in other_text for word in ("msg_", "ann@", "receipt", "covert")), (
+            other_text
+        )
         same = await alike(method, address, **request | {"headers": headers})
         assert same.content == first.content, operation["operationId"]
     assert keyed == REPLAYS.keys()

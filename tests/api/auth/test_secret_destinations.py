@@ -175,9 +175,9 @@ async def test_a_profile_is_not_pointed_elsewhere_without_its_secrets(
     for caller in (acme, api.admin_for("acme")) if again else ():
         refused = await caller("PATCH", "/profiles/transactional", change)
         assert refused.status_code == 422, refused.text
-        said = {".".join(error["loc"][1:]): error["msg"] for error in refused.json()["errors"]}
-        assert said.keys() == again
-        assert all(f"set {name} again" in said[name] for name in again)
+        errors = {".".join(error["loc"][1:]): error["msg"] for error in refused.json()["errors"]}
+        assert errors.keys() == again
+        assert all(f"set {name} again" in errors[name] for name in again)
         assert await acme.read("/profiles/transactional") == before
     answer = await acme("PATCH", "/profiles/transactional", joined(change, again))
     assert answer.status_code == 200, answer.text

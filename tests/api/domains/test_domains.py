@@ -34,10 +34,10 @@ def signers(mime: bytes, dns: DnsServer) -> list[str]:
         assert timeout
         return dns.texts(name.decode())[0].encode()
 
-    found, held = dkim.DKIM(mime), []
+    verifier, held = dkim.DKIM(mime), []
     for number in range(mime.partition(b"\r\n\r\n")[0].count(b"DKIM-Signature:")):
-        assert found.verify(idx=number, dnsfunc=record)
-        held.append(found.selector.decode())
+        assert verifier.verify(idx=number, dnsfunc=record)
+        held.append(verifier.selector.decode())
     return held
 
 
@@ -102,19 +102,19 @@ async def test_each_of_a_batch_is_signed_and_a_raw_message_once(
     await acme("POST", "/domains/example.com/check")
     answer = await acme("POST", "/messages/batch", {"messages": [MESSAGE, MESSAGE]})
     for item in answer.json()["results"]:
-        content = (await acme("GET", f"/messages/{item['message']['id']}/raw")).content
-        assert len(signers(content, dns)) == 2
+        signed = (await acme("GET", f"/messages/{item['message']['id']}/raw")).content
+        assert len(signers(signed, dns)) == 2
     mime = b"From: billing@example.com\r\nSubject: Hi\r\n\r\nHello.\r\n"
-    for given, count in ((mime, 2), (b"DKIM-Signature: v=1; b=\r\n" + mime, 1)):
+    for raw_message, count in ((mime, 2), (b"DKIM-Signature: v=1; b=\r\n" + mime, 1)):
         sent = await acme(
             "POST",
             "/messages/raw?to=ann@example.org",
-            content=given,
+            content=raw_message,
             headers={"Content-Type": "message/rfc822"},
         )
-        content = (await acme("GET", f"/messages/{sent.json()['id']}/raw")).content
-        assert content.count(b"DKIM-Signature:") == count
-        assert content.endswith(given)
+        signed = (await acme("GET", f"/messages/{sent.json()['id']}/raw")).content
+        assert signed.count(b"DKIM-Signature:") == count
+        assert signed.endswith(raw_message)
 
 
 async def test_new_keys_take_over_once_their_records_are_found(
@@ -187,7 +187,7 @@ async def test_two_tenants_may_have_a_domain_each_with_keys_of_its_own(
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("domain", "told"),
+    ("domain", "detail"),
     [
         ("*.example.com", "write one domain"),
         ("ann@example.com", "is not a domain"),
@@ -195,11 +195,11 @@ async def test_two_tenants_may_have_a_domain_each_with_keys_of_its_own(
         ("exa mple.com", "is not a domain"),
     ],
 )
-async def test_what_is_no_domain_is_refused(acme: Caller, domain: str, told: str) -> None:
+async def test_what_is_no_domain_is_refused(acme: Caller, domain: str, detail: str) -> None:
     """And what to write is said."""
     answer = await acme("POST", "/domains", {"domain": domain})
     assert answer.status_code == 422
-    assert told in answer.text
+    assert detail in answer.text
 
 
 async def test_a_domain_stands_once(acme: Caller) -> None:

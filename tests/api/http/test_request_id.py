@@ -16,10 +16,10 @@ async def test_every_response_carries_the_callers_id(api: Api, path: str) -> Non
     assert answer.headers.get_list("X-Request-ID") == ["order-42.a_b"]
 
 
-@pytest.mark.parametrize("given", ["", "with space", "x" * 129, "a;b", "<script>", "é"])
-async def test_an_ill_formed_id_is_replaced(api: Api, given: str) -> None:
+@pytest.mark.parametrize("request_id", ["", "with space", "x" * 129, "a;b", "<script>", "é"])
+async def test_an_ill_formed_id_is_replaced(api: Api, request_id: str) -> None:
     """What could disturb a log line is not taken over."""
-    answer = await api.nobody("GET", "/healthz", headers={"X-Request-ID": given.encode()})
+    answer = await api.nobody("GET", "/healthz", headers={"X-Request-ID": request_id.encode()})
     assert answer.headers["X-Request-ID"].startswith("req_")
 
 

@@ -57,10 +57,10 @@ async def test_null_is_as_if_it_were_left_out(sender: Caller, document: dict[str
         if method != "POST" or not schema or path.startswith("/tenants") or name in OTHERS:
             continue
         tried.add(name)
-        found = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-        optional = found["properties"].keys() - set(found.get("required", ()))
+        referenced = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        optional = referenced["properties"].keys() - set(referenced.get("required", ()))
         for field in optional:
-            about = found["properties"][field]
+            about = referenced["properties"][field]
             assert {"type": "null"} in about.get("anyOf", ()), (name, field, about)
         answer = await sender("POST", path, dict.fromkeys(optional) | LEAST[name])
         assert answer.status_code in {201, 202}, (name, answer.text)
@@ -110,11 +110,11 @@ async def test_one_address_needs_no_list(sender: Caller, field: str, form: Any) 
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    "given", [f"{ANN}, bob@example.org", f"{ANN},bob@example.org", f"Ann <{ANN}>, {BOB}"]
+    "addresses", [f"{ANN}, bob@example.org", f"{ANN},bob@example.org", f"Ann <{ANN}>, {BOB}"]
 )
-async def test_several_addresses_are_items(sender: Caller, given: str) -> None:
+async def test_several_addresses_are_items(sender: Caller, addresses: str) -> None:
     """422 says what to write."""
-    answer = await sender("POST", "/messages", {"to": given, "text": "x"})
+    answer = await sender("POST", "/messages", {"to": addresses, "text": "x"})
     assert answer.status_code == 422
     [error] = answer.json()["errors"]
     assert error["loc"] == ["body", "to", 0]
@@ -140,7 +140,7 @@ async def test_statuses_that_are_given_are_all_taken(sender: Caller, way: str) -
     await sender("POST", f"/messages/{gone['id']}/cancel")
     later = MESSAGE | {"send_at": "2100-01-01T00:00:00Z"} | {"expires_at": None}
     assert (await sender("POST", "/messages", later)).status_code == 422  # beyond a year
-    for statuses, found in (
+    for statuses, expected in (
         (["queued"], {queued["id"]}),
         (["queued", "cancelled"], {queued["id"], gone["id"]}),
         (["queued", "held", "scheduled"], {queued["id"]}),
@@ -149,13 +149,15 @@ async def test_statuses_that_are_given_are_all_taken(sender: Caller, way: str) -
         query = "&".join(f"status={status}" for status in statuses)
         if way == "list":
             items = (await sender.read(f"/messages?{query}"))["items"]
-            assert {item["id"] for item in items} == found
+            assert {item["id"] for item in items} == expected
         elif way == "export":
             lines = (await sender("GET", f"/messages/export?{query}")).text.splitlines()
-            assert len(lines) == len(found)
+            assert len(lines) == len(expected)
         else:
             body = {"action": "cancel", "filter": {"status": statuses}}
-            assert (await sender("POST", "/messages/actions", body)).json()["matched"] == len(found)
+            assert (await sender("POST", "/messages/actions", body)).json()["matched"] == len(
+                expected
+            )
     one = {"action": "cancel", "filter": {"status": "queued"}}
     assert (await sender("POST", "/messages/actions", one)).json()["matched"] == 1
 
@@ -164,8 +166,8 @@ async def test_other_lists_take_several_too(sender: Caller) -> None:
     """Deliveries by their status, suppressions by their reason."""
     for number, reason in enumerate(("manual", "complaint", "unsubscribe")):
         await sender.made("/suppressions", {"address": f"{number}@example.org", "reason": reason})
-    found = await sender.read("/suppressions?reason=manual&reason=complaint")
-    assert [item["reason"] for item in found["items"]] == ["complaint", "manual"]
+    page = await sender.read("/suppressions?reason=manual&reason=complaint")
+    assert [item["reason"] for item in page["items"]] == ["complaint", "manual"]
     webhook = await sender.made("/webhooks", {"name": "w", "url": "https://log.example.com/"})
     path = f"/webhooks/{webhook['id']}/deliveries?status=failed&status=pending"
     assert (await sender.read(path))["items"] == []
@@ -218,8 +220,8 @@ async def test_a_plus_in_a_url_is_to_be_escaped(sender: Caller) -> None:
     escaped = quote("2026-01-16T09:30:00+01:00")
     assert (await sender("GET", f"/messages?created_before={escaped}")).status_code == 200
     await sender.made("/messages", MESSAGE | {"to": ["ann+x@example.org"]})
-    wrong = await sender("GET", "/messages?recipient=ann+x@example.org")
-    assert (wrong.status_code, "%2B" in wrong.json()["detail"]) == (422, True)
+    refusal = await sender("GET", "/messages?recipient=ann+x@example.org")
+    assert (refusal.status_code, "%2B" in refusal.json()["detail"]) == (422, True)
     right = await sender.read("/messages?recipient=ann%2Bx@example.org")
     assert len(right["items"]) == 1
 

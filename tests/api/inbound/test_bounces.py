@@ -80,12 +80,12 @@ async def test_each_form_finds_its_message(
     assert {recipient["message"] for recipient in answer["recipients"]} == {sent["id"]}
     assert await reports(acme, sent) == kinds
     addresses = ["ann@example.org", "bob@example.org"]
-    told = [
+    expected = [
         (f"recipient.{kind}", address)
         for kind, address in zip(kinds, addresses, strict=True)
         if kind is not None
     ]
-    assert await happened(acme, sent) == told
+    assert await happened(acme, sent) == expected
     read = await acme.read(f"/messages/{sent['id']}")
     assert {recipient["status"] for recipient in read["recipients"]} == {"queued"}
 
@@ -125,7 +125,7 @@ async def test_the_same_mail_again_changes_nothing(acme: Caller, sent: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted", "suppressed"),
+    ("name", "is_enabled", "suppressed"),
     [
         ("gmail", False, {}),
         ("gmail", True, {"ann@example.org": ("hard_bounce", None)}),
@@ -140,19 +140,21 @@ async def test_whom_it_suppresses(
     acme: Caller,
     sent: Any,
     name: str,
-    wanted: bool,  # noqa: FBT001 - a column of the table
+    is_enabled: bool,  # noqa: FBT001 - a column of the table
     suppressed: dict[str, Any],
 ) -> None:
     """Who complains or leaves; who does not exist, where the tenant wants that."""
-    await api.admin("PATCH", f"/tenants/{acme.tenant_id}", {"suppresses_hard_bounces": wanted})
+    await api.admin("PATCH", f"/tenants/{acme.tenant_id}", {"suppresses_hard_bounces": is_enabled})
     answer = await received(acme, mail(name, sent))
-    found = (await acme.read("/suppressions"))["items"]
+    items = (await acme.read("/suppressions"))["items"]
     assert {
-        suppression["address"]: (suppression["reason"], suppression["tag"]) for suppression in found
+        suppression["address"]: (suppression["reason"], suppression["tag"]) for suppression in items
     } == suppressed
-    told = {recipient["address"] for recipient in answer["recipients"] if recipient["suppressed"]}
-    assert told == set(suppressed)
-    for suppression in found:
+    addresses = {
+        recipient["address"] for recipient in answer["recipients"] if recipient["suppressed"]
+    }
+    assert addresses == set(suppressed)
+    for suppression in items:
         assert sent["id"] in suppression["detail"]
 
 
@@ -223,9 +225,9 @@ async def test_an_erased_recipient_stays_erased(acme: Caller, sent: Any) -> None
     await received(acme, mail("gmail", sent), f"?sent_to={token}")
     text = (await acme("GET", f"/messages/{sent['id']}")).text
     assert '"bounced_later"' in text
-    [told] = (await acme.read("/events?type=recipient.bounced_later"))["items"]
-    assert told["data"]["recipient"]["status"] == "cancelled"
-    assert told["data"]["recipient"]["address"] == ""
+    [event] = (await acme.read("/events?type=recipient.bounced_later"))["items"]
+    assert event["data"]["recipient"]["status"] == "cancelled"
+    assert event["data"]["recipient"]["address"] == ""
     assert "tried to reach" not in text
     assert (await acme.read("/suppressions"))["items"] == []
 
@@ -301,14 +303,14 @@ async def test_a_notification_without_an_action_says_it_by_its_status(
 ) -> None:
     """By the class of the code, wherever that stands."""
     returned = ("text/rfc822-headers", f"Message-ID: {sent['message_id_header']}\n\n".encode())
-    for said, kind, code in (
+    for lines, kind, code in (
         (b"Status: 5.1.1\n", "bounced_later", "5.1.1"),
         (b"Status: 4.4.1 (no answer)\n", "delayed", "4.4.1"),
         (b"Action: unheard-of\nStatus: 2.0.0\n", "delivered", "2.0.0"),
         (b"Diagnostic-Code: smtp; 550 5.7.1 Go away\n", "bounced_later", "5.7.1"),
         (b"Action: delayed\nStatus: 5.0.0\n", "delayed", "5.0.0"),
     ):
-        content = report(("message/delivery-status", STATUS + said), returned)
+        content = report(("message/delivery-status", STATUS + lines), returned)
         [answer] = (await received(acme, content))["recipients"]
         assert (answer["kind"], answer["code"]) == (kind, code)
         assert answer["message"] == sent["id"]

@@ -88,8 +88,8 @@ async def signed(api: Api, sns: Sns, path: str, payload: Any) -> httpx.Response:
 def counts(answer: httpx.Response) -> tuple[int, int, int, int]:
     """How many events were new reports, repeated, without a message, ignored."""
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    return told["events"], told["repeated"], told["unmatched"], told["ignored"]
+    counts = answer.json()
+    return counts["events"], counts["repeated"], counts["unmatched"], counts["ignored"]
 
 
 async def happened(caller: Caller, message: Any) -> list[str]:
@@ -451,15 +451,15 @@ async def test_a_token_opens_its_own_webhook_alone(api: Api, acme: Caller, sent:
     path = await made(acme, "postmark", secret=None)
     key = acme.headers["Authorization"].partition(" ")[2]
     payload = post_of("postmark_delivery", sent)
-    for wrong in (
+    for other_path in (
         path.replace("postmark", "brevo"),
         path[:-1],
         f"/inbound/postmark/{key}",
         "/inbound/ses/none",
     ):
-        answer = await post(api, wrong, payload)
+        answer = await post(api, other_path, payload)
         assert (answer.status_code, answer.json()["type"]) == (401, "/problems/unauthenticated")
-        assert wrong not in answer.text
+        assert other_path not in answer.text
         api.monotonic.seconds += 60
     answer = await post(api, "/inbound/acme/x", payload)
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/provider-not-found")

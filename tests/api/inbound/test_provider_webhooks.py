@@ -33,16 +33,16 @@ async def test_it_is_read_without_its_token_and_its_secret(api: Api, acme: Calle
     assert made["has_secret"]
     assert "canary" not in str(made)
     async with api.services.database.reading() as connection:
-        found = await provider_webhooks.find_by_token(
+        row = await provider_webhooks.find_by_token(
             connection,
             token_hash=hash_secret(token),
             provider=provider_webhooks.Provider.MAILGUN,
             now=api.services.now(),
         )
-    assert found is not None
-    assert found.sealed_secret is not None
+    assert row is not None
+    assert row.sealed_secret is not None
     context = provider_webhook_secret(made["id"])
-    assert api.services.vault.open(found.sealed_secret, context) == body["secret"]
+    assert api.services.vault.open(row.sealed_secret, context) == body["secret"]
 
 
 @pytest.mark.one_database
@@ -126,8 +126,8 @@ async def test_a_rotated_url_works_for_a_while(api: Api, acme: Caller) -> None:
     assert await takes(api, made["path"])
     assert await takes(api, second["path"])
     third = (await acme("POST", rotate, {"overlap_seconds": 0})).json()
-    taken = [await takes(api, webhook["path"]) for webhook in (made, second, third)]
-    assert taken == [False, False, True]
+    accepts = [await takes(api, webhook["path"]) for webhook in (made, second, third)]
+    assert accepts == [False, False, True]
 
 
 async def test_a_deleted_one_takes_nothing(api: Api, acme: Caller) -> None:

@@ -63,7 +63,7 @@ async def test_a_file_keeps_its_name_and_its_bytes(sender: Caller, name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "found"),
+    ("name", "content_type", "expected"),
     [
         ("a.pdf", None, "application/pdf"),
         ("a.unheard-of", None, "application/octet-stream"),
@@ -101,20 +101,24 @@ async def test_a_file_keeps_its_name_and_its_bytes(sender: Caller, name: str) ->
     ],
 )
 async def test_its_type_is_what_is_said_or_what_its_name_stands_for(
-    sender: Caller, name: str, given: str | None, found: str
+    sender: Caller, name: str, content_type: str | None, expected: str
 ) -> None:
     """And what nobody knows is bytes."""
     [file] = (
-        await read_back(sender, {"filename": name, "content_type": given, "content": "eA=="})
+        await read_back(sender, {"filename": name, "content_type": content_type, "content": "eA=="})
     ).iter_attachments()
-    assert file.get_content_type() == found
+    assert file.get_content_type() == expected
 
 
 async def test_an_invitation_says_what_it_asks(sender: Caller) -> None:
     """By the parameters of its type (RFC 5546, RFC 6047)."""
     calendar = "text/calendar; method=REQUEST; charset=utf-8"
-    given = {"filename": "invite.ics", "content_type": calendar, "content": "QkVHSU46VkNBTEVOREFS"}
-    [file] = (await read_back(sender, given)).iter_attachments()
+    attachment = {
+        "filename": "invite.ics",
+        "content_type": calendar,
+        "content": "QkVHSU46VkNBTEVOREFS",
+    }
+    [file] = (await read_back(sender, attachment)).iter_attachments()
     assert (file.get_content_type(), file.get_param("method")) == ("text/calendar", "REQUEST")
 
 

@@ -38,8 +38,8 @@ async def test_each_is_accepted_in_its_place(sender: Caller) -> None:
     assert [result["problem"] for result in results] == [None] * 3
     for result, name in zip(results, ("ann", "bob", "carol"), strict=True):
         assert result["message"]["recipients"][0]["address"] == f"{name}@example.org"
-        found = await sender.read(f"/messages/{result['message']['id']}")
-        assert without_waiting(found) == result["message"]
+        message = await sender.read(f"/messages/{result['message']['id']}")
+        assert without_waiting(message) == result["message"]
 
 
 async def test_one_that_is_refused_is_no_fault_of_its_neighbours(api: Api, sender: Caller) -> None:
@@ -48,7 +48,7 @@ async def test_one_that_is_refused_is_no_fault_of_its_neighbours(api: Api, sende
         "PATCH", f"/tenants/{sender.tenant_id}", {"allowed_recipient_domains": ["example.org"]}
     )
     api.services.auth.key_cache.invalidate_tenant(tenant_id=sender.tenant_id)
-    wrong: list[tuple[Any, int, str]] = [
+    invalid: list[tuple[Any, int, str]] = [
         (MESSAGE | {"to": []}, 422, "invalid-request"),
         (MESSAGE | {"to": ["nobody"]}, 422, "invalid-request"),
         (MESSAGE | {"too": []}, 422, "invalid-request"),
@@ -57,11 +57,11 @@ async def test_one_that_is_refused_is_no_fault_of_its_neighbours(api: Api, sende
         (MESSAGE | {"to": ["eve@example.net"]}, 403, "recipient-not-allowed"),
         (MESSAGE | {"text": "x" * 100_001}, 413, "message-too-large"),
     ]
-    answer = await batch(sender, to("ann"), *(body for body, *_ in wrong), to("bob"))
+    answer = await batch(sender, to("ann"), *(body for body, *_ in invalid), to("bob"))
     assert answer.status_code == 202
     [first, *refused, last] = answer.json()["results"]
     assert [first["status"], last["status"]] == [202, 202]
-    for result, (body, status, slug) in zip(refused, wrong, strict=True):
+    for result, (body, status, slug) in zip(refused, invalid, strict=True):
         assert (result["status"], result["message"]) == (status, None)
         assert result["problem"]["type"] == f"/problems/{slug}"
         if isinstance(body, dict):

@@ -158,9 +158,9 @@ async def plant(api: Api, message: str) -> None:
             "recipients": [],
         }
         await connection.execute(insert(tables.attempts).values(row))
-        said = {"attempt_id": attempt, "transcript": ""}
-        await connection.execute(insert(tables.attempt_transcripts).values(said))
-        told = {
+        transcript = {"attempt_id": attempt, "transcript": ""}
+        await connection.execute(insert(tables.attempt_transcripts).values(transcript))
+        webhook_delivery = {
             "id": delivery,
             "tenant_id": event["tenant_id"],
             "webhook_id": hook,
@@ -173,7 +173,7 @@ async def plant(api: Api, message: str) -> None:
             "created_at": NOW,
             "finished_at": NOW,
         }
-        await connection.execute(insert(event_tables.webhook_deliveries).values(told))
+        await connection.execute(insert(event_tables.webhook_deliveries).values(webhook_delivery))
         answer = {"id": new_id("wha"), "delivery_id": delivery, "started_at": NOW}
         await connection.execute(
             insert(event_tables.webhook_attempts).values(answer | {"duration_ms": 1.0})
@@ -265,8 +265,8 @@ async def test_a_tag_of_another_is_left(sender: Caller) -> None:
 async def test_letters_of_any_script_have_no_case(sender: Caller, written: str) -> None:
     """To find, to suppress and to send again: what is one address for one is for all."""
     message = await sender.made("/messages", MESSAGE | {"to": [JORG]})
-    found = await sender.read(f"/messages?recipient={quote(written)}")
-    assert [item["id"] for item in found["items"]] == [message["id"]]
+    page = await sender.read(f"/messages?recipient={quote(written)}")
+    assert [item["id"] for item in page["items"]] == [message["id"]]
     await sender("POST", f"/messages/{message['id']}/cancel")
     again = await sender.made(f"/messages/{message['id']}/retry", {"recipients": [written]})
     assert [recipient["address"].casefold() for recipient in again["recipients"]] == [

@@ -50,8 +50,8 @@ async def sender(acme: Caller) -> Caller:
 def _shown(answer: httpx.Response) -> Any:
     body = answer.json()
     body = {key: value for key, value in body.items() if key not in OWN}
-    kept = {"location", "x-request-id", "content-type", "cache-control"}
-    return answer.status_code, body, sorted(kept & set(answer.headers))
+    header_names = {"location", "x-request-id", "content-type", "cache-control"}
+    return answer.status_code, body, sorted(header_names & set(answer.headers))
 
 
 @pytest.mark.one_database

@@ -39,8 +39,8 @@ async def test_a_recipient_is_found_however_written(sender: Caller, written: str
     """With the domain in its own script or as A-label, composed or not."""
     made = await sender.made("/messages", MESSAGE | {"to": [KEPT]})
     await sender.made("/messages", MESSAGE)
-    found = await sender.read(f"/messages?recipient={quote(written)}")
-    assert [item["id"] for item in found["items"]] == [made["id"]]
+    page = await sender.read(f"/messages?recipient={quote(written)}")
+    assert [item["id"] for item in page["items"]] == [made["id"]]
 
 
 async def test_an_uncertain_recipient_is_resolved_however_written(api: Api, sender: Caller) -> None:

@@ -31,8 +31,8 @@ async def tenant(acme: Caller) -> Caller:
 def answer(uri: str, *, is_subject_kept: bool = True, encode: Any = None) -> bytes:
     """The mail that a program writes for a `mailto:` (RFC 6068)."""
     address, _, fields = uri.removeprefix("mailto:").partition("?")
-    said = dict(pair.split("=", 1) for pair in fields.split("&") if pair)
-    subject = unquote(said.get("subject", "")) if is_subject_kept else ""
+    params = dict(pair.split("=", 1) for pair in fields.split("&") if pair)
+    subject = unquote(params.get("subject", "")) if is_subject_kept else ""
     to = unquote(address)
     return (
         f"From: Ann <{ANN}>\r\nTo: <{to}>\r\nSubject: {(encode or str)(subject)}\r\n\r\n"
@@ -68,11 +68,11 @@ async def test_each_form_of_the_address_comes_back_as_a_suppression(
     """For the messages with the tag, or for all where there is no such tag."""
     [uri] = await header(tenant, {"mailto": mailto}, tags=["news", NEWS])
     assert uri.isascii()
-    answered = await tenant(
+    response = await tenant(
         "POST", "/inbound/bounces", content=answer(uri, encode=encode), headers=RFC822
     )
-    assert answered.status_code == 200, answered.text
-    [recipient] = answered.json()["recipients"]
+    assert response.status_code == 200, response.text
+    [recipient] = response.json()["recipients"]
     assert (recipient["kind"], recipient["suppressed"]) == ("unsubscribed", True)
     [suppression] = (await tenant.read("/suppressions"))["items"]
     assert (suppression["address"], suppression["tag"]) == (ANN, tag)
@@ -82,8 +82,10 @@ async def test_a_mail_of_nothing_leaves_too(tenant: Caller) -> None:
     """Some programs take the address alone; a mail that says something says something else."""
     [uri] = await header(tenant, {"mailto": "u@example.com"})
     blank = answer(uri, is_subject_kept=False)
-    said = await tenant("POST", "/inbound/bounces", content=blank + b"Hello?\r\n", headers=RFC822)
-    assert said.status_code == 422
+    response = await tenant(
+        "POST", "/inbound/bounces", content=blank + b"Hello?\r\n", headers=RFC822
+    )
+    assert response.status_code == 422
     left = await tenant("POST", "/inbound/bounces", content=blank, headers=RFC822)
     assert left.json()["recipients"][0]["suppressed"]
 
@@ -107,14 +109,14 @@ async def test_what_would_end_a_url_is_encoded(
     tenant: Caller, url: str, written: str | None
 ) -> None:
     """One URI goes in, and one stands in the header, in ASCII (RFC 3986)."""
-    [found] = await header(tenant, {"url": url, "one_click": True})
+    [value] = await header(tenant, {"url": url, "one_click": True})
     expected = "https://xn--mnchen-3ya.example/stra%C3%9Fe?x=%C3%A4"
-    assert found == (written or expected)
+    assert value == (written or expected)
 
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("way", "said"),
+    ("way", "detail"),
     [
         ({"url": "https://example.com/a b"}, "%20"),
         ({"url": "https://exa<mple.com/"}, "whole URL"),
@@ -127,9 +129,9 @@ async def test_what_would_end_a_url_is_encoded(
     ],
 )
 async def test_values_that_break_the_header_are_refused(
-    tenant: Caller, way: dict[str, Any], said: str
+    tenant: Caller, way: dict[str, Any], detail: str
 ) -> None:
     """With what to write instead."""
-    answered = await tenant("POST", "/messages", MESSAGE | {"list_unsubscribe": way})
-    assert answered.status_code == 422
-    assert said in answered.json()["errors"][0]["msg"]
+    response = await tenant("POST", "/messages", MESSAGE | {"list_unsubscribe": way})
+    assert response.status_code == 422
+    assert detail in response.json()["errors"][0]["msg"]

@@ -115,8 +115,8 @@ async def test_addresses_take_three_forms(sender: Caller, field: str, form: obje
 )
 async def test_an_address_that_was_answered_can_be_sent_back(sender: Caller, name: str) -> None:
     """What `from` reads, `from` takes, and it means the same."""
-    given = {"email": "ann@example.com", "name": name}
-    first = await sender.made("/messages", MESSAGE | {"from": given})
+    sender_address = {"email": "ann@example.com", "name": name}
+    first = await sender.made("/messages", MESSAGE | {"from": sender_address})
     second = await sender.made("/messages", MESSAGE | {"from": first["from"]})
     assert second["from"] == first["from"]
     again = await sender.made("/messages", MESSAGE | {"to": [first["from"]]})
@@ -277,11 +277,11 @@ async def test_messages_are_found_by_what_they_have(sender: Caller) -> None:
         f"created_after={two['created_at']}": [two["id"]],
         f"created_before={two['created_at']}": [one["id"]],
     }
-    found = {
+    ids_by_query = {
         query: [item["id"] for item in (await sender.read(f"/messages?{query}"))["items"]]
         for query in cases
     }
-    assert found == cases
+    assert ids_by_query == cases
 
 
 async def test_messages_are_listed_newest_first_in_pages(sender: Caller) -> None:
@@ -291,8 +291,8 @@ async def test_messages_are_listed_newest_first_in_pages(sender: Caller) -> None
     await sender.made("/messages", MESSAGE)
     second = await sender.read(f"/messages?limit=2&cursor={first['next_cursor']}")
     third = await sender.read(f"/messages?limit=2&cursor={second['next_cursor']}")
-    found = [item["id"] for page in (first, second, third) for item in page["items"]]
-    assert found == made[::-1]
+    ids = [item["id"] for page in (first, second, third) for item in page["items"]]
+    assert ids == made[::-1]
     assert third["next_cursor"] is None
 
 

@@ -24,23 +24,23 @@ async def test_files_are_attached(acme: Caller) -> None:
     """With their names in any script, their types and bytes; after those in the JSON."""
     await acme.made("/profiles", PROFILE)
     logo = ("logo.png", b"\x89PNG", "image/png", {"Content-ID": "<logo@x>"})
-    given = MESSAGE | {"attachments": [{"filename": "a.txt", "content": "YQ=="}]}
-    answer = await posted(acme, [("attachments", PDF), ("attachments", logo)], given)
+    body = MESSAGE | {"attachments": [{"filename": "a.txt", "content": "YQ=="}]}
+    answer = await posted(acme, [("attachments", PDF), ("attachments", logo)], body)
     assert answer.status_code == 202, answer.text
     raw = await acme("GET", answer.headers["Location"] + "/raw")
     message = message_from_bytes(raw.content, policy=policy.default)
-    found = {part.get_filename(): part for part in message.walk() if part.get_filename()}
-    assert set(found) == {"a.txt", PDF[0], "logo.png"}
-    assert found[PDF[0]].get_content() == PDF[1]
-    assert found[PDF[0]].get_content_type() == "application/pdf"
-    assert found["logo.png"]["Content-ID"] == "<logo@x>"
+    parts_by_name = {part.get_filename(): part for part in message.walk() if part.get_filename()}
+    assert set(parts_by_name) == {"a.txt", PDF[0], "logo.png"}
+    assert parts_by_name[PDF[0]].get_content() == PDF[1]
+    assert parts_by_name[PDF[0]].get_content_type() == "application/pdf"
+    assert parts_by_name["logo.png"]["Content-ID"] == "<logo@x>"
 
 
 async def test_errors_name_their_part(acme: Caller) -> None:
     """By its place, as in JSON, and nothing is sent."""
     await acme.made("/profiles", PROFILE)
     files = [("attachments", PDF)]
-    wrong = {
+    answers = {
         "not JSON": await posted(acme, files, "{"),
         "a JSON object": await posted(acme, files, "[]"),
         "application/pdf, not text/html": await posted(
@@ -49,9 +49,9 @@ async def test_errors_name_their_part(acme: Caller) -> None:
         "one field 'message'": await posted(acme, [("file", PDF)]),
         "unknown field": await posted(acme, files, MESSAGE | {"subjekt": "x"}),
     }
-    for said, answer in wrong.items():
+    for detail, answer in answers.items():
         assert answer.status_code == 422, answer.text
-        assert said in answer.json()["detail"], answer.text
+        assert detail in answer.json()["detail"], answer.text
     broken = await acme(
         "POST", "/messages", content=b"x", headers={"Content-Type": "multipart/form-data"}
     )

@@ -24,7 +24,7 @@ def origin(message: Any) -> tuple[str, str]:
     return message["source"], message["key_id"]
 
 
-async def found(caller: Caller, query: str) -> list[str]:
+async def find_ids(caller: Caller, query: str) -> list[str]:
     """The ids of the messages that match, oldest first."""
     items = (await caller.read(f"/messages?limit=200&{query}"))["items"]
     return [message["id"] for message in reversed(items)]
@@ -56,7 +56,7 @@ async def test_each_way_of_the_api_records_the_key(api: Api, sender: Caller) -> 
     body = {"action": "retry", "filter": {"key": sender.key_id, "status": "cancelled"}}
     done = await api.admin_for("acme")("POST", "/messages/actions", body | {"dry_run": False})
     assert done.json()["done"] == 1
-    assert len(await found(sender, "key=admin:admin&source=api")) == 1
+    assert len(await find_ids(sender, "key=admin:admin&source=api")) == 1
 
 
 async def test_an_admin_key_is_recorded_by_its_name(api: Api, sender: Caller) -> None:
@@ -64,17 +64,17 @@ async def test_an_admin_key_is_recorded_by_its_name(api: Api, sender: Caller) ->
     await sender.made("/messages", MESSAGE)
     message = await api.admin_for("acme").made("/messages", MESSAGE)
     assert origin(message) == ("api", "admin:admin")
-    assert await found(sender, "key=admin:admin") == [message["id"]]
+    assert await find_ids(sender, "key=admin:admin") == [message["id"]]
 
 
 async def test_every_read_of_messages_takes_the_filters(api: Api, sender: Caller) -> None:
     """The list, the export and actions; an unknown source is refused."""
     other = await api.key(sender.tenant_id, EVERY_SCOPE)
     mine, theirs = [await caller.made("/messages", MESSAGE) for caller in (sender, other)]
-    assert await found(sender, f"key={other.key_id}") == [theirs["id"]]
-    assert await found(sender, "source=api") == [mine["id"], theirs["id"]]
+    assert await find_ids(sender, f"key={other.key_id}") == [theirs["id"]]
+    assert await find_ids(sender, "source=api") == [mine["id"], theirs["id"]]
     for query in ("source=smtp", "key=key_0", f"key={other.key_id}&source=smtp"):
-        assert await found(sender, query) == []
+        assert await find_ids(sender, query) == []
     lines = (await sender("GET", f"/messages/export?key={other.key_id}")).text.splitlines()
     assert [origin(json.loads(line)) for line in lines] == [("api", other.key_id)]
     file = (await sender("GET", f"/messages/export?format=csv&key={other.key_id}")).text
@@ -90,7 +90,7 @@ async def test_a_revoked_key_stays_on_its_messages(api: Api, sender: Caller) -> 
     message = await stolen.made("/messages", MESSAGE)
     answer = await sender("DELETE", f"/keys/{stolen.key_id}")
     assert answer.status_code == 204
-    assert await found(sender, f"key={stolen.key_id}") == [message["id"]]
+    assert await find_ids(sender, f"key={stolen.key_id}") == [message["id"]]
 
 
 async def test_a_replay_shows_the_key_of_the_first_request(api: Api, sender: Caller) -> None:

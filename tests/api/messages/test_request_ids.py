@@ -79,13 +79,13 @@ async def test_an_upload_has_one_request_id(sender: Caller) -> None:
     assert request_id.startswith("req_")
     ids = [message["id"] for message in (first, *others[:4])]
     path = f"/messages?request_id={request_id}&limit=2"
-    page, found = await sender.read(path), list[str]()
+    page, listed_ids = await sender.read(path), list[str]()
     while True:
-        found += [message["id"] for message in page["items"]]
+        listed_ids += [message["id"] for message in page["items"]]
         if page["next_cursor"] is None:
             break
         page = await sender.read(f"{path}&cursor={page['next_cursor']}")
-    assert found == list(reversed(ids))
+    assert listed_ids == list(reversed(ids))
 
 
 async def test_every_read_of_messages_takes_the_filter(sender: Caller) -> None:
@@ -94,8 +94,8 @@ async def test_every_read_of_messages_takes_the_filter(sender: Caller) -> None:
     answer = await sender("POST", "/messages", MESSAGE, headers=of_request("order-42"))
     message = answer.json()
     for query in ("", f"&key={sender.key_id}", "&recipient=ann@example.org&source=api"):
-        found = await find(sender, f"request_id=order-42{query}")
-        assert [item["id"] for item in found] == [message["id"]]
+        messages = await find(sender, f"request_id=order-42{query}")
+        assert [item["id"] for item in messages] == [message["id"]]
     assert await find(sender, "request_id=order-4") == []
     assert await find(sender, "request_id=order-42&key=key_0") == []
     lines = (await sender("GET", "/messages/export?request_id=order-42")).text.splitlines()

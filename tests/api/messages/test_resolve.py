@@ -27,15 +27,15 @@ async def test_a_held_message_is_listed_as_such(api: Api, sender: Caller) -> Non
 
 
 @pytest.mark.parametrize(
-    ("said", "recipient", "message"),
+    ("resolution", "recipient", "message"),
     [("sent", "sent", "sent"), ("bounced", "bounced", "failed"), ("retry", "queued", "queued")],
 )
 async def test_what_is_said_is_what_is_written(
-    api: Api, sender: Caller, said: str, recipient: str, message: str
+    api: Api, sender: Caller, resolution: str, recipient: str, message: str
 ) -> None:
     """`sent`, `bounced`, or once more into the queue."""
     held = await held_message(api, sender)
-    answer = await sender("POST", f"/messages/{held}/resolve", {"as": said})
+    answer = await sender("POST", f"/messages/{held}/resolve", {"as": resolution})
     after = answer.json()
     assert answer.status_code == 200
     assert (after["recipients"][0]["status"], after["status"]) == (recipient, message)

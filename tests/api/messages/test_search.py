@@ -23,7 +23,7 @@ async def sent(acme: Caller, **fields: Any) -> Any:
     return await acme.made("/messages", MESSAGE | fields)
 
 
-async def found(acme: Caller, query: str) -> list[str]:
+async def find_subjects(acme: Caller, query: str) -> list[str]:
     """The subjects of what a list shows, newest first."""
     return [item["subject"] for item in (await acme.read(f"/messages?{query}"))["items"]]
 
@@ -69,22 +69,22 @@ async def test_by_metadata(acme: Caller) -> None:
     await sent(acme, subject="one", metadata={"order": "42", "shop": "a:b"}, tags=["x"])
     await sent(acme, subject="two", metadata={"order": "42"})
     await sent(acme, subject="three", metadata={"order": "7"}, tags=["x"])
-    assert await found(acme, "metadata=order:42") == ["two", "one"]
-    assert await found(acme, "metadata=order:42&metadata=shop:a:b") == ["one"]
-    assert await found(acme, "metadata=order:42&tag=x&subject=on") == ["one"]
-    assert await found(acme, "metadata=order:4") == []
-    assert await found(acme, "metadata=order") == ["three", "two", "one"]
-    assert await found(acme, "metadata=shop") == ["one"]
-    assert await found(acme, "metadata=sho") == []
+    assert await find_subjects(acme, "metadata=order:42") == ["two", "one"]
+    assert await find_subjects(acme, "metadata=order:42&metadata=shop:a:b") == ["one"]
+    assert await find_subjects(acme, "metadata=order:42&tag=x&subject=on") == ["one"]
+    assert await find_subjects(acme, "metadata=order:4") == []
+    assert await find_subjects(acme, "metadata=order") == ["three", "two", "one"]
+    assert await find_subjects(acme, "metadata=shop") == ["one"]
+    assert await find_subjects(acme, "metadata=sho") == []
 
 
 async def test_by_ids(acme: Caller) -> None:
     """Those of the list that are the tenant's; with other filters, those that match both."""
     first, second, _ = [await sent(acme, subject=text) for text in ("one", "two", "three")]
     both = f"id={first['id']}&id={second['id']}&id=msg_unknown"
-    assert await found(acme, both) == ["two", "one"]
-    assert await found(acme, f"{both}&subject=on") == ["one"]
-    assert await found(acme, f"id={first['id']}&recipient=ann@example.org") == ["one"]
+    assert await find_subjects(acme, both) == ["two", "one"]
+    assert await find_subjects(acme, f"{both}&subject=on") == ["one"]
+    assert await find_subjects(acme, f"id={first['id']}&recipient=ann@example.org") == ["one"]
     body = {"action": "cancel", "filter": {"id": [first["id"], second["id"]]}}
     counted = (await acme("POST", "/messages/actions", body)).json()
     assert counted["matched"] == 2
@@ -97,13 +97,13 @@ async def test_a_search_goes_on_where_it_ended(
     monkeypatch.setattr(messages, "MAX_SEARCHED", 3)
     for number in range(10):
         await sent(acme, subject=f"even {number}" if number % 4 == 0 else f"odd {number}")
-    seen, sizes, cursor = [], [], ""
+    subjects, sizes, cursor = [], [], ""
     while cursor is not None:
         page = await acme.read(f"/messages?subject=even&limit=2{cursor and f'&cursor={cursor}'}")
-        seen += [item["subject"] for item in page["items"]]
+        subjects += [item["subject"] for item in page["items"]]
         sizes.append(len(page["items"]))
         cursor = page["next_cursor"]
-    assert seen == ["even 8", "even 4", "even 0"]
+    assert subjects == ["even 8", "even 4", "even 0"]
     assert len(sizes) >= 3
 
 

@@ -55,8 +55,8 @@ async def test_an_invalid_line_is_reported_by_its_number(acme: Caller) -> None:
     answer = await uploaded(
         acme, [LINE, b"", {"to": []}, b"{", b"[1]", LINE, b"\xff"], chunk_bytes=7
     )
-    told = {part["line"]: part["problem"]["status"] for part in answer if "line" in part}
-    assert told == {3: 422, 4: 422, 5: 422, 7: 422}
+    status_by_line = {part["line"]: part["problem"]["status"] for part in answer if "line" in part}
+    assert status_by_line == {3: 422, 4: 422, 5: 422, 7: 422}
     assert answer[-1] == {"lines": 6, "accepted": 2, "refused": 4, "is_done": True}
     assert await count(acme) == 2
 

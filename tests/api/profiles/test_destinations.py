@@ -49,10 +49,10 @@ async def test_destinations_are_read_with_what_is_left_of_them(acme: Caller) -> 
 async def test_a_ramp_keeps_its_clock_unless_it_changes(acme: Caller) -> None:
     """Other fields, and `until`, leave the clock running."""
     started_at = (await made(acme, ramp=RAMP, destinations=[GMAIL | {"ramp": RAMP}]))["created_at"]
-    kept = await patched(acme, ehlo_name="mx.example.com", ramp={"until": 9000})
-    assert (kept["ramp"]["started_at"], kept["ramp"]["until"]) == (started_at, 9000)
-    kept = await patched(acme, destinations=[{"match": ["new.example"], "ramp": RAMP}, GMAIL])
-    assert kept["destinations"][0]["ramp"]["started_at"] > started_at
+    profile = await patched(acme, ehlo_name="mx.example.com", ramp={"until": 9000})
+    assert (profile["ramp"]["started_at"], profile["ramp"]["until"]) == (started_at, 9000)
+    profile = await patched(acme, destinations=[{"match": ["new.example"], "ramp": RAMP}, GMAIL])
+    assert profile["destinations"][0]["ramp"]["started_at"] > started_at
     changed = await patched(acme, ramp={"factor": 2})
     assert changed["ramp"]["started_at"] > started_at
     assert (await patched(acme, ramp=None))["ramp"] is None
@@ -62,11 +62,11 @@ async def test_a_destination_with_the_same_match_keeps_its_ramp(acme: Caller) ->
     """Wherever it is in the list, and whatever else it says."""
     started_at = (await made(acme, destinations=[GMAIL | {"ramp": RAMP}]))["created_at"]
     limited = GMAIL | {"ramp": RAMP, "max_connections": 2}
-    kept = await patched(
+    profile = await patched(
         acme, destinations=[{"match": ["a.example"], "max_connections": 1}, limited]
     )
-    assert kept["destinations"][1]["ramp"]["started_at"] == started_at
-    assert kept["destinations"][1]["max_connections"] == 2
+    assert profile["destinations"][1]["ramp"]["started_at"] == started_at
+    assert profile["destinations"][1]["max_connections"] == 2
     assert await patched(acme, destinations=[]) | {"destinations": []} == await acme.read(PATH)
 
 

@@ -83,9 +83,9 @@ async def test_so_is_a_template(acme: Caller, method: str, path: str, body: Any)
 
 async def test_so_is_a_tenant_to_an_admin(api: Api, acme: Caller) -> None:
     """In the path, and in the header."""
-    said = "There is no tenant 'acne' here; did you mean 'acme'?"
-    assert (await api.admin("GET", "/tenants/acne")).json()["detail"] == said
-    assert (await api.admin_for("acne")("GET", "/profiles")).json()["detail"] == said
+    detail = "There is no tenant 'acne' here; did you mean 'acme'?"
+    assert (await api.admin("GET", "/tenants/acne")).json()["detail"] == detail
+    assert (await api.admin_for("acne")("GET", "/profiles")).json()["detail"] == detail
     assert (await acme("GET", "/tenants/acne")).status_code == 403
 
 

@@ -39,7 +39,7 @@ async def made(acme: Caller, auth: dict[str, Any]) -> Any:
     return (await acme.made("/profiles", profile(auth)))["auth"]
 
 
-async def wrong(acme: Caller, auth: dict[str, Any]) -> dict[str, str]:
+async def errors_of(acme: Caller, auth: dict[str, Any]) -> dict[str, str]:
     """What is said of each field."""
     answer = await acme("POST", "/profiles", profile(auth))
     assert answer.status_code == 422, answer.text
@@ -94,7 +94,7 @@ async def test_a_preset_is_resolved_when_it_is_written(
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("auth", "field", "told"),
+    ("auth", "field", "expected"),
     [
         ({"mechanism": "oauth2", "username": "a"}, "grant", "client_credentials"),
         (APP | {"mechanism": "plain"}, "mechanism", "set mechanism to oauth2"),
@@ -122,12 +122,14 @@ async def test_a_preset_is_resolved_when_it_is_written(
     ],
 )
 async def test_a_login_that_contradicts_itself_is_refused_with_what_to_write(
-    acme: Caller, auth: dict[str, Any], field: str, told: str
+    acme: Caller, auth: dict[str, Any], field: str, expected: str
 ) -> None:
     """At the field, and without any secret."""
-    said = await wrong(acme, {name: value for name, value in auth.items() if value is not None})
-    assert told in said[f"body.auth.{field}"]
-    assert CANARY not in str(said)
+    errors = await errors_of(
+        acme, {name: value for name, value in auth.items() if value is not None}
+    )
+    assert expected in errors[f"body.auth.{field}"]
+    assert CANARY not in str(errors)
 
 
 async def test_a_token_in_clear_is_refused_as_a_password_is(acme: Caller) -> None:

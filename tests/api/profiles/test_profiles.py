@@ -31,8 +31,8 @@ async def sealed(api: Api, profile_id: str) -> Mapping[str, Any]:
     """What the database keeps of a profile's secrets."""
     query = select(profiles.c.sealed_password, profiles.c.sealed_client_key)
     async with api.services.database.reading() as connection:
-        found = await connection.execute(query.where(profiles.c.id == profile_id))
-        return found.one()._asdict()
+        rows = await connection.execute(query.where(profiles.c.id == profile_id))
+        return rows.one()._asdict()
 
 
 async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> None:
@@ -103,10 +103,10 @@ async def test_a_password_is_sealed_and_never_read_back(api: Api, acme: Caller) 
     """No answer has it, the database has it encrypted, bound to its row (invariant 9)."""
     answer = await acme("POST", "/profiles", PROFILE)
     profile_id = answer.json()["id"]
-    kept = (await sealed(api, profile_id))["sealed_password"]
+    sealed_password = (await sealed(api, profile_id))["sealed_password"]
     assert CANARY not in answer.text
     assert CANARY not in (await acme("GET", "/profiles")).text
-    assert CANARY.encode() not in kept
+    assert CANARY.encode() not in sealed_password
     assert await api.opened(profile_id, "password") == CANARY
 
 
@@ -122,7 +122,7 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("change", "loc", "said"),
+    ("change", "loc", "message"),
     [
         ({"name": None}, ["name"], ""),
         ({"name": "a/b"}, ["name"], ""),
@@ -192,14 +192,14 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
     ],
 )
 async def test_a_wrong_profile_is_refused(
-    acme: Caller, change: dict[str, Any], loc: list[str | int], said: str
+    acme: Caller, change: dict[str, Any], loc: list[str | int], message: str
 ) -> None:
     """422 names the field and says what to write instead."""
     answer = await acme("POST", "/profiles", PROFILE | change)
     [error] = answer.json()["errors"]
     assert answer.status_code == 422
     assert error["loc"] == ["body", *loc]
-    assert said in error["msg"]
+    assert message in error["msg"]
 
 
 async def test_timeouts_must_be_numbers(acme: Caller) -> None:
@@ -212,7 +212,7 @@ async def test_timeouts_must_be_numbers(acme: Caller) -> None:
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("host", "expected"),
     [
         ("SMTP.Example.COM.", "smtp.example.com"),
         ("smtp.bücher.example", "smtp.xn--bcher-kva.example"),
@@ -221,9 +221,9 @@ async def test_timeouts_must_be_numbers(acme: Caller) -> None:
         ("mailpit", "mailpit"),
     ],
 )
-async def test_a_host_has_one_form(acme: Caller, given: str, kept: str) -> None:
+async def test_a_host_has_one_form(acme: Caller, host: str, expected: str) -> None:
     """Names as A-labels in lower case, addresses without brackets."""
-    assert (await acme.made("/profiles", PROFILE | {"host": given}))["host"] == kept
+    assert (await acme.made("/profiles", PROFILE | {"host": host}))["host"] == expected
 
 
 async def test_private_hosts_where_the_operator_allows_them(api: Api, acme: Caller) -> None:
@@ -352,29 +352,29 @@ async def test_what_is_asked_of_tls_is_kept_and_taken_away(acme: Caller) -> None
         "tls_pins": [f"sha256/{DIGEST}"],
     }
     made = await acme.made("/profiles", PROFILE | {"auth": {}} | asked)
-    kept = asked | {"tls_server_name": "mx.example.org"}
-    assert {name: made[name] for name in asked} == kept
+    expected = asked | {"tls_server_name": "mx.example.org"}
+    assert {name: made[name] for name in asked} == expected
     nulls = dict.fromkeys(asked)
     after = (await acme("PATCH", "/profiles/transactional", nulls)).json()
     gone = {"tls_min_version": "1.2", "tls_server_name": None, "tls_pins": []}
     assert {name: after[name] for name in asked} == gone
     await acme("PATCH", "/profiles/transactional", asked)
     empty = (await acme("PATCH", "/profiles/transactional", {"tls_pins": []})).json()
-    assert {name: empty[name] for name in asked} == kept | {"tls_pins": []}
+    assert {name: empty[name] for name in asked} == expected | {"tls_pins": []}
 
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("pins", "expected"),
     [
         ([f"sha256//{DIGEST}"], [f"sha256/{DIGEST}"]),
         ([f"sha256/{DIGEST}", f"sha256//{DIGEST}"], [f"sha256/{DIGEST}"]),
         ([f"sha256//{DIGEST[1:]}"], [f"sha256//{DIGEST[1:]}"]),
     ],
 )
-async def test_a_pin_has_one_form(acme: Caller, given: list[str], kept: list[str]) -> None:
+async def test_a_pin_has_one_form(acme: Caller, pins: list[str], expected: list[str]) -> None:
     """Curl writes two strokes; but the second may be the digest's own first character."""
-    assert (await acme.made("/profiles", PROFILE | {"tls_pins": given}))["tls_pins"] == kept
+    assert (await acme.made("/profiles", PROFILE | {"tls_pins": pins}))["tls_pins"] == expected
 
 
 async def test_a_password_is_replaced_and_erased(api: Api, acme: Caller) -> None:
@@ -514,15 +514,15 @@ async def test_a_failing_profile_says_why(api: Api, acme: Caller) -> None:
     """With the server's words, and when it is tried again."""
     made = await acme.made("/profiles", PROFILE)
     async with api.services.database.reading() as connection:
-        found = await store.get(connection, tenant_id=acme.tenant_id, profile=made["id"])
+        profile = await store.get(connection, tenant_id=acme.tenant_id, profile=made["id"])
     health = LaneHealth(
-        failing_since=found.created_at,
+        failing_since=profile.created_at,
         code="ehlo_refused",
         reason="504 5.5.2 need fully-qualified hostname",
-        next_probe_at=found.updated_at,
+        next_probe_at=profile.updated_at,
         faults=1,
     )
     ehlo = EffectiveEhlo("mail.example.com", EhloSource.PROFILE)
-    read = ProfileRead.of(found, health, {}, found.updated_at, ehlo)
+    read = ProfileRead.of(profile, health, {}, profile.updated_at, ehlo)
     assert read.state == "failing"
     assert read.reason == health.reason

@@ -63,11 +63,13 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
             return b""
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: "])
-async def test_a_header_without_an_end_is_cut(impatient: str, said: bytes) -> None:
+@pytest.mark.parametrize(
+    "header_start", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: "]
+)
+async def test_a_header_without_an_end_is_cut(impatient: str, header_start: bytes) -> None:
     """Whether nothing comes or not enough."""
     async with connected(impatient) as (reader, writer):
-        writer.write(said)
+        writer.write(header_start)
         assert await rest(reader) == b""
 
 
@@ -115,11 +117,11 @@ async def test_a_header_is_bounded(api: Api) -> None:
 
 async def test_the_fields_of_a_header_are_counted(api: Api) -> None:
     """Each costs time, and one read may bring tens of thousands."""
-    for count, said in ((MAX_FIELDS, b"HTTP/1.1 200"), (MAX_FIELDS + 1, TOO_MANY.encode())):
+    for count, expected in ((MAX_FIELDS, b"HTTP/1.1 200"), (MAX_FIELDS + 1, TOO_MANY.encode())):
         fields = b"Host: x\r\nConnection: close\r\n" + b"X-A: b\r\n" * (count - 2)
         async with connected(str(api.http.base_url)) as (reader, writer):
             writer.write(b"GET /healthz HTTP/1.1\r\n" + fields + b"\r\n")
-            assert said in await rest(reader)
+            assert expected in await rest(reader)
 
 
 def request(caller: Caller, length: int, path: str = "/messages") -> bytes:
@@ -132,14 +134,14 @@ def request(caller: Caller, length: int, path: str = "/messages") -> bytes:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-@pytest.mark.parametrize("said", [b"", b'{"to": ["ann@exam'])
+@pytest.mark.parametrize("body_start", [b"", b'{"to": ["ann@exam'])
 @pytest.mark.parametrize("path", ["/messages", "/profiles", "/keys", "/profiles/verify"])
 async def test_a_body_that_stops_is_cut(
     api: Api,
     acme: Caller,
     monkeypatch: pytest.MonkeyPatch,
     path: str,
-    said: bytes,
+    body_start: bytes,
     *,
     is_known: bool,
 ) -> None:
@@ -148,7 +150,7 @@ async def test_a_body_that_stops_is_cut(
     if is_known:  # by the short way of a key that was seen
         await acme.read("/messages")
     async with connected(str(api.http.base_url)) as (reader, writer):
-        writer.write(request(acme, 500, path) + said)
+        writer.write(request(acme, 500, path) + body_start)
         answer = await rest(reader)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"/problems/request-timeout" in answer
@@ -268,20 +270,20 @@ async def test_bodies_beyond_what_fits_are_refused_before_they_are_held(
     await acme.made("/profiles", PROFILE)
     filling = api.services.max_body_bytes - 1000
     count = MAX_BUFFERED_BYTES // filling + 1
-    opened = []
+    connections = []
     try:
         for _ in range(count):
             manager = connected(str(api.http.base_url))
             reader, writer = await manager.__aenter__()
-            opened.append((manager, reader))
+            connections.append((manager, reader))
             writer.write(request(acme, filling + 500))
             writer.write(b" " * filling)
         async with asyncio.timeout(CLEARLY_TOO_LONG):
-            lines = [asyncio.create_task(reader.readline()) for _, reader in opened]
+            lines = [asyncio.create_task(reader.readline()) for _, reader in connections]
             done, _ = await asyncio.wait(lines, return_when=asyncio.FIRST_COMPLETED)
             assert {task.result() for task in done} == {b"HTTP/1.1 503 Service Unavailable\r\n"}
     finally:
-        for manager, _ in opened:
+        for manager, _ in connections:
             await manager.__aexit__(None, None, None)
         for task in lines:
             task.cancel()
@@ -404,8 +406,8 @@ async def test_json_is_utf_8(acme: Caller, path: str, encoding: str) -> None:
     answer = await acme("POST", path, content=content, headers=JSON)
     assert answer.status_code == 415
     assert "send JSON in UTF-8" in answer.json()["detail"]
-    told = JSON | {"Content-Type": f"application/json; charset={encoding}"}
-    answer = await acme("POST", path, content=content, headers=told)
+    headers = JSON | {"Content-Type": f"application/json; charset={encoding}"}
+    answer = await acme("POST", path, content=content, headers=headers)
     assert answer.status_code == 415
     assert f"in the charset {encoding}" in answer.json()["detail"]
 

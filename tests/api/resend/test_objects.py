@@ -50,9 +50,9 @@ async def test_domains(resend: ResendCaller, acme: Caller) -> None:
     }
     path = f"/domains/{made['id']}"
     assert await posted(resend, f"{path}/verify") == {"object": "domain", "id": made["id"]}
-    found = await read(resend, path)
-    assert (found["object"], found["status"]) == ("domain", "pending")
-    assert {record["status"] for record in found["records"]} == {"pending"}
+    domain = await read(resend, path)
+    assert (domain["object"], domain["status"]) == ("domain", "pending")
+    assert {record["status"] for record in domain["records"]} == {"pending"}
     listed = await read(resend, "/domains")
     assert [domain["id"] for domain in listed["data"]] == [made["id"]]
     assert "records" not in listed["data"][0]
@@ -159,8 +159,8 @@ async def test_webhooks(resend: ResendCaller, acme: Caller) -> None:
     assert (await resend("PATCH", path, elsewhere)).status_code == 200
     rotated = await posted(resend, f"{path}/signing-secret/rotate")
     assert rotated["signing_secret"] != made["signing_secret"]
-    for wrong in (["email.lost"], ["email.opened"], []):
-        body = {"endpoint": URL, "events": wrong}
+    for event_types in (["email.lost"], ["email.opened"], []):
+        body = {"endpoint": URL, "events": event_types}
         message = check_error(await resend("POST", "/webhooks", body), 422, "validation_error")
         assert "email.delivered" in message
     deleted = (await resend("DELETE", path)).json()

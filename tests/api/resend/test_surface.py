@@ -52,8 +52,8 @@ async def test_errors_of_keys(api: Api, resend: ResendCaller) -> None:
     nobody = resend_of(api.nobody)
     check_error(await nobody("GET", "/emails"), 401, "missing_api_key")
     check_error(await nobody("POST", "/emails", EMAIL), 401, "missing_api_key")
-    wrong = ResendCaller(api.http, bearer("re_123"))
-    check_error(await wrong("POST", "/emails", EMAIL), 403, "invalid_api_key")
+    stranger = ResendCaller(api.http, bearer("re_123"))
+    check_error(await stranger("POST", "/emails", EMAIL), 403, "invalid_api_key")
     sender = resend_of(await api.key(resend.tenant_id, ["messages:send"]))
     message = check_error(await sender("GET", "/emails"), 401, "restricted_api_key")
     assert "messages:read" in message

@@ -33,10 +33,10 @@ async def test_every_asset_is_served_here(api: Api, path: str) -> None:
     page = await api.nobody("GET", path)
     parser = References()
     parser.feed(page.text)
-    wanted = parser.found | set(re.findall(r"""url: ?['"]([^'"]+)['"]""", page.text))
-    assert {"/openapi.json"} < wanted
-    assert any(url.endswith(".js") for url in wanted)
-    for url in wanted:
+    urls = parser.found | set(re.findall(r"""url: ?['"]([^'"]+)['"]""", page.text))
+    assert {"/openapi.json"} < urls
+    assert any(url.endswith(".js") for url in urls)
+    for url in urls:
         assert urlsplit(url).netloc == ""
         answer = await api.nobody("GET", urljoin(path, url))
         assert answer.status_code == 200

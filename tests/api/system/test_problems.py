@@ -101,19 +101,21 @@ async def test_405_names_the_methods(acme: Caller) -> None:
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "detail"),
     [
         (b'{"to": ["a@example.org"] "subject": 1}', "character 25"),
         (b'{"to": ', "character 7"),
         (b'\xff{"to": []}', "UTF-8"),
     ],
 )
-async def test_broken_json_has_an_error_of_its_own(acme: Caller, content: bytes, said: str) -> None:
+async def test_broken_json_has_an_error_of_its_own(
+    acme: Caller, content: bytes, detail: str
+) -> None:
     """A body that cannot be read says where reading it stopped."""
     answer = await acme("POST", "/messages", content=content, headers=JSON)
     assert answer.status_code == 422
     assert answer.json()["type"] == "/problems/invalid-json"
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
 
 
 @pytest.mark.one_database

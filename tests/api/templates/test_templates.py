@@ -132,8 +132,8 @@ async def test_an_error_names_missing_variables(acme: Caller) -> None:
     schema = {"type": "object", "properties": {"number": {"type": "integer"}}}
     await acme("PATCH", "/templates/receipt", {"variables_schema": schema})
     await publish(acme)
-    wrong = MESSAGE | {"variables": VARIABLES | {"number": "42"}}
-    problem = (await acme("POST", "/messages", wrong)).json()
+    invalid = MESSAGE | {"variables": VARIABLES | {"number": "42"}}
+    problem = (await acme("POST", "/messages", invalid)).json()
     assert problem["detail"] == 'variables.number: "42" is not of type "integer"'
     assert problem["errors"][0]["loc"] == ["body", "variables"]
 
@@ -157,16 +157,16 @@ async def test_others_are_named_and_taken_as_published(acme: Caller) -> None:
 @pytest.mark.one_database
 async def test_wrong_templates_are_refused(acme: Caller) -> None:
     """With the place, and nothing is stored."""
-    wrong = {
+    cases = {
         "html": ({"name": "a", "html": "<p>\n{% if %}"}, "line 2"),
         "variables_schema": ({"name": "a", "text": "x", "variables_schema": {"type": 7}}, "7"),
         "name": ({"name": "a b", "text": "x"}, "letters, digits"),
     }
-    for place, (body, said) in wrong.items():
+    for place, (body, detail) in cases.items():
         refused = await acme("POST", "/templates", body)
         assert refused.status_code == 422, refused.text
         [error] = refused.json()["errors"]
-        assert (error["loc"][-1], said in error["msg"]) == (place, True), error
+        assert (error["loc"][-1], detail in error["msg"]) == (place, True), error
     both = await acme("POST", "/templates", {"name": "a", "html": "x", "mjml": "<mjml></mjml>"})
     assert both.status_code == 422
     assert (await acme.read("/templates"))["items"] == []

@@ -84,15 +84,15 @@ class Delivery:
             record=self.recorded.extend,
         )
 
-    async def told(self) -> list[str]:
+    async def list_subjects(self) -> list[str]:
         """The subjects of all notices, oldest first, after a worker has looked."""
         await self.worker().write_due()
         return [message["subject"] for message in await self.notices()]
 
     async def notices(self) -> list[Any]:
         """The messages, oldest first."""
-        found: Sequence[Any] = (await self.tenant.read("/messages?source=notice"))["items"]
-        return list(found[::-1])
+        notices: Sequence[Any] = (await self.tenant.read("/messages?source=notice"))["items"]
+        return list(notices[::-1])
 
     async def mail(self) -> EmailMessage:
         """The newest notice as it is sent."""
@@ -181,8 +181,8 @@ async def test_the_only_profile_cannot_tell_of_itself(api: Api, acme: Caller) ->
 async def test_a_failure_and_a_recovery_are_told_once_each(delivery: Delivery) -> None:
     """By an ordinary message of the other profile, with the reason; it names no recipient."""
     await delivery.fail()
-    assert await delivery.told() == [FAILS]
-    assert await delivery.told() == [FAILS]
+    assert await delivery.list_subjects() == [FAILS]
+    assert await delivery.list_subjects() == [FAILS]
     [message] = await delivery.notices()
     assert message["profile"] == "alerts"
     assert (message["source"], message["key_id"]) == ("notice", None)
@@ -194,8 +194,8 @@ async def test_a_failure_and_a_recovery_are_told_once_each(delivery: Delivery) -
     assert "Server: smtp.example.com, port 587" in text
     assert "heloise profile verify main --tenant acme" in text
     await delivery.recover()
-    assert await delivery.told() == [FAILS, WORKS]
-    assert await delivery.told() == [FAILS, WORKS]
+    assert await delivery.list_subjects() == [FAILS, WORKS]
+    assert await delivery.list_subjects() == [FAILS, WORKS]
     assert "504 5.5.2" in (await delivery.mail()).get_content()
     assert [message.subject for message in delivery.recorded] == [FAILS, WORKS]
 
@@ -214,39 +214,39 @@ async def test_a_profile_that_flaps_is_told_of_once_an_hour(delivery: Delivery) 
     """And in the end what is true is told."""
     for _ in range(12 * 6):
         await delivery.fail()
-        await delivery.told()
+        await delivery.list_subjects()
         await delivery.clock.advance(minutes=1)
         await delivery.recover()
-        await delivery.told()
+        await delivery.list_subjects()
         await delivery.clock.advance(minutes=4)
-    assert await delivery.told() == [FAILS, WORKS] * 6
+    assert await delivery.list_subjects() == [FAILS, WORKS] * 6
     await delivery.fail()
     await delivery.clock.advance(minutes=1)
-    assert len(await delivery.told()) == 13
+    assert len(await delivery.list_subjects()) == 13
 
 
 async def test_a_failure_within_the_hour_is_told_if_it_lasts(delivery: Delivery) -> None:
     """When the hour is over, and not before."""
     await delivery.fail()
-    await delivery.told()
+    await delivery.list_subjects()
     await delivery.recover()
-    assert await delivery.told() == [FAILS, WORKS]
+    assert await delivery.list_subjects() == [FAILS, WORKS]
     await delivery.clock.advance(minutes=1)
     await delivery.fail()
-    assert await delivery.told() == [FAILS, WORKS]
+    assert await delivery.list_subjects() == [FAILS, WORKS]
     await delivery.clock.advance(seconds=INTERVAL.total_seconds() - 61)
-    assert await delivery.told() == [FAILS, WORKS]
+    assert await delivery.list_subjects() == [FAILS, WORKS]
     await delivery.clock.advance(seconds=1)
-    assert await delivery.told() == [FAILS, WORKS, FAILS]
+    assert await delivery.list_subjects() == [FAILS, WORKS, FAILS]
 
 
 async def test_what_was_over_before_anybody_looked_is_not_told(delivery: Delivery) -> None:
     """Of a failure that nobody was told of, no recovery is."""
     await delivery.fail()
     await delivery.recover()
-    assert await delivery.told() == []
+    assert await delivery.list_subjects() == []
     await delivery.fail()
-    assert await delivery.told() == [FAILS]
+    assert await delivery.list_subjects() == [FAILS]
 
 
 async def test_a_server_that_is_silent_is_told_of_too(delivery: Delivery) -> None:
@@ -255,11 +255,11 @@ async def test_a_server_that_is_silent_is_told_of_too(delivery: Delivery) -> Non
     async with database.transaction() as connection:
         now = delivery.clock.now()
         await lanes.record_stall(connection, profile_id=profile_id, reason="silent", now=now)
-    assert await delivery.told() == ["Heloise: the profile main fails (server_silent)"]
+    assert await delivery.list_subjects() == ["Heloise: the profile main fails (server_silent)"]
     await delivery.fail()
-    assert len(await delivery.told()) == 1
+    assert len(await delivery.list_subjects()) == 1
     await delivery.recover()
-    assert (await delivery.told())[1:] == [WORKS]
+    assert (await delivery.list_subjects())[1:] == [WORKS]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ async def test_the_profile_that_tells_does_not_tell_of_itself(
             wait=lambda _: MINUTE,
             is_probe=False,
         )
-    await delivery.told()
+    await delivery.list_subjects()
     assert [message["profile"] for message in await delivery.notices()] == (
         [expected] if expected else []
     )
@@ -301,7 +301,7 @@ async def test_a_deleted_profile_is_replaced_by_the_default_one(delivery: Delive
     await delivery.profile("third", is_default=True)
     assert (await delivery.tenant("DELETE", "/profiles/alerts")).status_code == 204
     await delivery.fail()
-    await delivery.told()
+    await delivery.list_subjects()
     [message] = await delivery.notices()
     assert message["profile"] == "third"
 
@@ -310,22 +310,22 @@ async def test_nothing_is_told_of_a_deleted_profile(delivery: Delivery) -> None:
     """Nor to a tenant that does not want it any more."""
     await delivery.fail()
     assert (await delivery.tenant("DELETE", "/profiles/main")).status_code == 204
-    assert await delivery.told() == []
+    assert await delivery.list_subjects() == []
     await delivery.profile("main")
     await delivery.fail()
     path = f"/tenants/{delivery.tenant.tenant_id}"
     await delivery.api.admin("PATCH", path, {"notify": None})
-    assert await delivery.told() == []
+    assert await delivery.list_subjects() == []
     await delivery.notify()
     await delivery.recover()
-    assert await delivery.told() == []
+    assert await delivery.list_subjects() == []
 
 
 async def test_a_suppressed_recipient_gets_none(delivery: Delivery) -> None:
     """As with any other message."""
     await delivery.tenant.made("/suppressions", {"address": OPS})
     await delivery.fail()
-    await delivery.told()
+    await delivery.list_subjects()
     [message] = await delivery.notices()
     assert (message["status"], message["recipients"][0]["status"]) == ("failed", "suppressed")
 
@@ -335,7 +335,7 @@ async def test_a_full_quota_hides_no_failure(delivery: Delivery) -> None:
     path = f"/tenants/{delivery.tenant.tenant_id}"
     await delivery.api.admin("PATCH", path, {"quota": {"messages_per_day": 0}})
     await delivery.fail()
-    assert await delivery.told() == [FAILS]
+    assert await delivery.list_subjects() == [FAILS]
     [limit] = (await delivery.tenant.read("/usage"))["limits"]
     assert (limit["value"], limit["used"]) == (0, 1)
 
@@ -350,10 +350,10 @@ async def test_what_a_rule_refuses_is_not_tried_again(delivery: Delivery) -> Non
     await zeta.notify()
     await delivery.fail()
     await zeta.fail()
-    assert await delivery.told() == []
-    assert await zeta.told() == [FAILS]
+    assert await delivery.list_subjects() == []
+    assert await zeta.list_subjects() == [FAILS]
     await delivery.api.admin("PATCH", path, {"allowed_recipient_domains": []})
-    assert await delivery.told() == []
+    assert await delivery.list_subjects() == []
 
 
 async def test_notices_that_raise_hold_up_no_others(
@@ -372,10 +372,10 @@ async def test_notices_that_raise_hold_up_no_others(
     async with database.transaction() as connection:
         await connection.execute(stored.values(notify={"to": 1}))
     await delivery.worker().write_due()
-    assert await zeta.told() == [FAILS]
+    assert await zeta.list_subjects() == [FAILS]
     async with database.transaction() as connection:
         notify = {"profile": delivery.profiles["alerts"], "to": [OPS]}
         await connection.execute(stored.values(notify=notify))
-    assert await delivery.told() == []
+    assert await delivery.list_subjects() == []
     await delivery.clock.advance(seconds=RETRY_DELAY.total_seconds())
-    assert await delivery.told() == [FAILS]
+    assert await delivery.list_subjects() == [FAILS]

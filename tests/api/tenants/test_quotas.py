@@ -193,15 +193,15 @@ async def test_a_tenant_reads_what_it_has_used(api: Api) -> None:
         api, messages_per_day=10, queued_messages=5, profiles=3, message_bytes=2048
     )
     await acme.made("/messages", MESSAGE)
-    found = {limit["limit"]: limit for limit in (await acme.read("/usage"))["limits"]}
-    used = {name: (usage["used"], usage["value"]) for name, usage in found.items()}
+    limits = {limit["limit"]: limit for limit in (await acme.read("/usage"))["limits"]}
+    used = {name: (usage["used"], usage["value"]) for name, usage in limits.items()}
     assert used == {
         "messages_per_day": (1, 10),
         "queued_messages": (1, 5),
         "profiles": (1, 3),
         "message_bytes": (None, 2048),
     }
-    assert found["messages_per_day"]["resets_at"].endswith("T00:00:00Z")
+    assert limits["messages_per_day"]["resets_at"].endswith("T00:00:00Z")
     assert (await (await api.tenant("other")).read("/usage")) == {"limits": []}
 
 

@@ -84,8 +84,8 @@ async def test_tenants_are_listed_in_pages(api: Api) -> None:
     first = await api.admin.read("/tenants?limit=2")
     await api.admin.made("/tenants", {"slug": "d"})
     second = await api.admin.read(f"/tenants?limit=2&cursor={first['next_cursor']}")
-    found = [tenant["slug"] for tenant in first["items"] + second["items"]]
-    assert found == ["a", "b", "c", "d"]
+    listed_slugs = [tenant["slug"] for tenant in first["items"] + second["items"]]
+    assert listed_slugs == ["a", "b", "c", "d"]
     assert second["next_cursor"] is None
 
 
