@@ -40,10 +40,10 @@ def test_a_key_is_shown_once(operator: Terminal, acme: str) -> None:
     made = operator.done("key", "create", "-t", acme, "--name", "billing", "--json").json
     secret = made["key"]
     assert secret.startswith("hel_")
-    found = stored(operator, secret)
-    assert found is not None
-    assert (found.id, found.name) == (made["id"], "billing")
-    assert found.scopes == frozenset(Scope)
+    stored_key = stored(operator, secret)
+    assert stored_key is not None
+    assert (stored_key.id, stored_key.name) == (made["id"], "billing")
+    assert stored_key.scopes == frozenset(Scope)
     assert secret not in operator.done("key", "list", "-t", acme).out
     assert secret not in operator.done("key", "list", "-t", acme, "--json").out
 
@@ -62,10 +62,10 @@ def test_scopes_and_expiry_are_kept(operator: Terminal, acme: str) -> None:
     words = ("--scope", "messages:send", "--scope", "messages:read", "--expires-in-days", "30")
     made = operator.done("key", "create", "-t", acme, *words, "--json").json
     assert made["scopes"] == ["messages:read", "messages:send"]
-    found = stored(operator, made["key"])
-    assert found is not None
-    assert found.expires_at is not None
-    assert (found.expires_at - found.created_at).days == 30
+    stored_key = stored(operator, made["key"])
+    assert stored_key is not None
+    assert stored_key.expires_at is not None
+    assert (stored_key.expires_at - stored_key.created_at).days == 30
 
 
 @pytest.mark.one_database
@@ -83,9 +83,9 @@ def test_a_revoked_key_stays_listed(operator: Terminal, acme: str) -> None:
     operator.done("key", "revoke", made["id"], "--yes", "-t", acme)
     (row,) = operator.done("key", "list", "-t", acme, "--json").json
     assert row["revoked_at"] is not None
-    found = stored(operator, made["key"])
-    assert found is not None
-    assert not found.is_valid(found.created_at)
+    stored_key = stored(operator, made["key"])
+    assert stored_key is not None
+    assert not stored_key.is_valid(stored_key.created_at)
 
 
 def test_a_key_belongs_to_its_tenant(operator: Terminal, acme: str) -> None:
@@ -102,13 +102,13 @@ def test_a_key_is_bound_by_options(operator: Terminal, acme: str) -> None:
     """Each may be repeated; a wrong one is told by its name."""
     words = ("--allowed-from", "*@example.com", "--network", "192.0.2.1", "--network", "10.0.0.0/8")
     made = operator.done("key", "create", "-t", acme, *words, "--json").json
-    found = stored(operator, made["key"])
-    assert found is not None
-    assert found.allowed_from == ("*@example.com",)
-    assert found.networks == ("192.0.2.1/32", "10.0.0.0/8")
-    wrong = operator.run("key", "create", "-t", acme, "--profile", "nothing")
-    assert wrong.code == 1
-    assert "profiles.0: no profile 'nothing' exists" in wrong.err
+    stored_key = stored(operator, made["key"])
+    assert stored_key is not None
+    assert stored_key.allowed_from == ("*@example.com",)
+    assert stored_key.networks == ("192.0.2.1/32", "10.0.0.0/8")
+    ended = operator.run("key", "create", "-t", acme, "--profile", "nothing")
+    assert ended.code == 1
+    assert "profiles.0: no profile 'nothing' exists" in ended.err
 
 
 def test_a_key_is_rotated(operator: Terminal, acme: str) -> None:
@@ -118,9 +118,9 @@ def test_a_key_is_rotated(operator: Terminal, acme: str) -> None:
     new = operator.done("key", "rotate", old["id"], "-t", acme, *words).json
     assert new["scopes"] == ["messages:send"]
     assert stored(operator, new["key"]) is not None
-    found = stored(operator, old["key"])
-    assert found is not None
-    assert found.expires_at is not None
+    stored_key = stored(operator, old["key"])
+    assert stored_key is not None
+    assert stored_key.expires_at is not None
     gone = operator.run("key", "rotate", "key_none", "-t", acme)
     assert gone.code == 1
     assert "key_none" in gone.err

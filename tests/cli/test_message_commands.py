@@ -62,8 +62,8 @@ def list_actions(acme: Terminal) -> list[tuple[str, str]]:
         async with database.reading() as connection:
             return [(row.action, row.actor_kind) for row in await connection.execute(query)]
 
-    found: list[tuple[str, str]] = with_database(acme, read)
-    return found
+    actions: list[tuple[str, str]] = with_database(acme, read)
+    return actions
 
 
 def test_a_message_lives_at_the_terminal(acme: Terminal) -> None:

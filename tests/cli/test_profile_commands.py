@@ -77,8 +77,8 @@ def opened_secret(operator: Terminal, profile: dict[str, Any], field: str) -> st
         vault = Vault([parse_key(key) for key in keys])
         return vault.open(secret, profile_secret(row.profile, field))
 
-    opened: str = with_database(operator, read)
-    return opened
+    secret: str = with_database(operator, read)
+    return secret
 
 
 def test_a_profile_is_created_from_a_file(acme: Terminal, profile_file: ProfileFile) -> None:
@@ -196,9 +196,9 @@ def test_the_password_can_be_asked_for(acme: Terminal, profile_file: ProfileFile
         start_new_session=True,
     )
     os.close(theirs)
-    seen = b""
-    while b"Password: " not in seen:  # what is typed before the space is thrown away
-        seen += os.read(ours, 1000)
+    output = b""
+    while b"Password: " not in output:  # what is typed before the space is thrown away
+        output += os.read(ours, 1000)
     os.write(ours, f"{CANARY}\n".encode())
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -265,8 +265,8 @@ def test_a_profile_is_changed_where_it_is_asked_for(
     words = (*words, "--password-file", "-", "--json")
     changed = acme.done("profile", "update", *words, stdin=f"{CANARY}\n").json
     assert (changed["ehlo_name"], changed["port"]) == (None, 2525)
-    kept = {"mechanism": "auto", "username": "billing", "has_password": True}
-    assert {name: changed["auth"][name] for name in kept} == kept
+    expected = {"mechanism": "auto", "username": "billing", "has_password": True}
+    assert {name: changed["auth"][name] for name in expected} == expected
     words = ("transactional", "-t", "acme", "--password-file", "-", "--json")
     again = acme.done("profile", "update", *words, stdin="another\n").json
     assert opened_password(acme, again) == "another"
@@ -323,8 +323,8 @@ def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
 
     async def accept(database: Database) -> None:
         async with database.transaction() as connection:
-            found = await operator_tenant(connection)
-            await outbox.accept(connection, [message(found)])
+            tenant = await operator_tenant(connection)
+            await outbox.accept(connection, [message(tenant)])
 
     async def operator_tenant(connection: Any) -> str:
         (row,) = await profiles.load_sealed_page(connection, limit=1, after=None)

@@ -191,10 +191,10 @@ def test_dkim_keys_and_mailboxes_are_resealed_too(operator: Terminal) -> None:
 
     with_database(operator, write)
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
-    told = "1 DKIM keys, 1 mailboxes, 1 provider webhooks"
-    assert told in operator.done("reseal").out
+    summary = "1 DKIM keys, 1 mailboxes, 1 provider webhooks"
+    assert summary in operator.done("reseal").out
     operator.environment["HELOISE_SECRET_KEYS"] = new
-    assert told.replace("1", "0") in operator.done("reseal").out
+    assert summary.replace("1", "0") in operator.done("reseal").out
 
 
 def printing(folder: Path, *lines: str) -> str:

@@ -103,19 +103,19 @@ def test_a_database_in_another_encoding_is_refused(
 ) -> None:
     """Before anything is written that it could not hold."""
     key = terminal.done("secret-key").out.strip()
-    given = {"SECRET_KEYS": key, "DATABASE_URL": postgresql.encoded("LATIN1")}
+    settings = {"SECRET_KEYS": key, "DATABASE_URL": postgresql.encoded("LATIN1")}
     with held_port() as port:
         ended = [
-            terminal.run("migrate", **given),
-            terminal.run("tenant", "list", **given),
-            process_terminal.run("serve", "--port", str(port), **given),
+            terminal.run("migrate", **settings),
+            terminal.run("tenant", "list", **settings),
+            process_terminal.run("serve", "--port", str(port), **settings),
         ]
     for process in ended:
         assert process.code == 2
         assert "has the encoding LATIN1" in process.err
         assert "ENCODING 'UTF8'" in process.err
         assert "Traceback" not in process.err
-    examined = terminal.run("doctor", **given)
+    examined = terminal.run("doctor", **settings)
     assert examined.code == 1
     assert "LATIN1" in examined.out
 
@@ -150,12 +150,12 @@ async def set_schema(url: str, revision: str) -> str:
 @pytest.mark.one_database
 def test_who_cannot_listen_delivers_nothing(operator: Terminal, process_terminal: Terminal) -> None:
     """The port is taken before anything else begins."""
-    given = {
+    settings = {
         name: operator.environment[f"HELOISE_{name}"] for name in ("DATABASE_URL", "SECRET_KEYS")
     }
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        ended = process_terminal.run("serve", "--host", "127.0.0.1", "--port", port, **given)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        ended = process_terminal.run("serve", "--host", "127.0.0.1", "--port", port, **settings)
     assert ended.code == 2
     assert f"cannot listen on 127.0.0.1 port {port}" in ended.err
     assert "--port (HELOISE_PORT)" in ended.err
@@ -310,8 +310,8 @@ def test_it_serves_those_whose_certificate_it_knows(
         "TLS_CERTIFICATE": str(tmp_path / "server.pem"),
         "TLS_CLIENT_CA": str(tmp_path / "ca.pem"),
     }
-    with serving(operator, **files) as (told, _):
-        url = told.replace("http:", "https:")
+    with serving(operator, **files) as (http_url, _):
+        url = http_url.replace("http:", "https:")
         known = client_context(ca, "proxy.example.com")
         assert httpx.get(f"{url}/healthz", timeout=60, verify=known).status_code == 200
         with pytest.raises(httpx.TransportError):
@@ -319,13 +319,13 @@ def test_it_serves_those_whose_certificate_it_knows(
 
 
 @pytest.mark.one_database
-@pytest.mark.parametrize("given", ["TLS_KEY", "TLS_CLIENT_CA"])
+@pytest.mark.parametrize("setting", ["TLS_KEY", "TLS_CLIENT_CA"])
 def test_tls_without_a_certificate_is_told(
-    operator: Terminal, ca: trustme.CA, tmp_path: Path, given: str
+    operator: Terminal, ca: trustme.CA, tmp_path: Path, setting: str
 ) -> None:
     """It would be served in clear."""
     assert ca
-    ended = operator.run("serve", **{given: str(tmp_path / "ca.pem")})
+    ended = operator.run("serve", **{setting: str(tmp_path / "ca.pem")})
     assert ended.code == 2
     assert "HELOISE_TLS_CERTIFICATE: not set" in ended.err
 

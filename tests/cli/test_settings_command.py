@@ -15,14 +15,16 @@ CANARY = "canary-3f9c-in-the-coal-mine"
 def test_every_setting_is_printed_with_value_and_source(terminal: Terminal) -> None:
     """As JSON for programs, as a table for people; both mask secrets."""
     (terminal.folder / ".env").write_text("HELOISE_HOST=0.0.0.0\n")
-    given = {"PORT": "9000", "ADMIN_KEY": CANARY * 2}
-    entries = {entry["name"]: entry for entry in terminal.done("settings", "--json", **given).json}
+    environment = {"PORT": "9000", "ADMIN_KEY": CANARY * 2}
+    entries = {
+        entry["name"]: entry for entry in terminal.done("settings", "--json", **environment).json
+    }
     assert list(entries) == [variable_name(field) for field in Settings.model_fields]
     assert entries["HELOISE_PORT"]["value"] == "9000"
     assert entries["HELOISE_PORT"]["source"] == "environment"
     assert entries["HELOISE_HOST"]["source"] == ".env"
     assert entries["HELOISE_LEASE_SECONDS"]["unit"] == "seconds"
-    table = terminal.done("settings", **given).out
+    table = terminal.done("settings", **environment).out
     assert all(name in table for name in entries)
     assert CANARY not in terminal.printed
 

@@ -75,8 +75,8 @@ def test_a_port_that_is_taken_is_told(operator: Terminal, tmp_path: Path, field:
     certificate = tmp_path / "tls.pem"
     trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
     ports = {"SUBMISSION_PORTS": "none", "SUBMISSION_TLS_PORTS": "none"}
-    with socket.create_server(("127.0.0.1", 0)) as taken, held_port() as http_port:
-        port = str(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener, held_port() as http_port:
+        port = str(listener.getsockname()[1])
         ended = operator.run(
             *("serve", "--host", "127.0.0.1", "--port", str(http_port)),
             SUBMISSION="true",

@@ -57,10 +57,10 @@ def test_what_the_api_refuses_is_refused(operator: Terminal) -> None:
     again = operator.run("tenant", "create", "acme")
     assert (again.code, again.out) == (1, "")
     assert "acme" in again.err
-    wrong = operator.run("tenant", "create", "Acme!", "--ehlo-name", "localhost")
-    assert wrong.code == 1
-    assert "slug: " in wrong.err
-    assert "ehlo_name: strict servers refuse localhost" in wrong.err
+    ended = operator.run("tenant", "create", "Acme!", "--ehlo-name", "localhost")
+    assert ended.code == 1
+    assert "slug: " in ended.err
+    assert "ehlo_name: strict servers refuse localhost" in ended.err
     assert operator.run("tenant", "show", "nobody").code == 1
 
 
@@ -90,8 +90,8 @@ def test_a_quota_is_set_shown_and_taken_away(operator: Terminal) -> None:
     shown = operator.done("tenant", "show", "acme", "--json").json
     assert not any(shown["quota"].values())
     assert shown["allowed_from"] == []
-    for wrong in ("messages_per_week=3", "profiles=many", "profiles"):
-        ended = operator.run("tenant", "update", "acme", "--quota", wrong)
+    for quota in ("messages_per_week=3", "profiles=many", "profiles"):
+        ended = operator.run("tenant", "update", "acme", "--quota", quota)
         assert ended.code == 1
         assert "quota." in ended.err
 
@@ -125,9 +125,9 @@ def test_days_and_recipients_are_set_and_taken_away(operator: Terminal) -> None:
     ).json
     assert bare["retention"]["content_days"] is None
     assert (bare["redirect_all_to"], bare["allowed_recipient_domains"]) == (None, [])
-    wrong = operator.run("tenant", "update", "acme", "--retention", "content_days=soon")
-    assert wrong.code == 1
-    assert "retention.content_days: " in wrong.err
+    ended = operator.run("tenant", "update", "acme", "--retention", "content_days=soon")
+    assert ended.code == 1
+    assert "retention.content_days: " in ended.err
 
 
 @pytest.mark.one_database
@@ -142,8 +142,8 @@ def test_notices_are_set_and_taken_away(operator: Terminal) -> None:
         "tenant", "update", "acme", "--notify-profile", "alerts", *words, "--json"
     ).json
     assert shown["notify"]["to"] == ["ops@example.com", "ann@example.com"]
-    for wrong in (words, ("--notify-profile", "alert", *words)):
-        ended = operator.run("tenant", "update", "acme", *wrong)
+    for options in (words, ("--notify-profile", "alert", *words)):
+        ended = operator.run("tenant", "update", "acme", *options)
         assert ended.code == 1
         assert "notify.profile" in ended.err
     bare = operator.done("tenant", "update", "acme", "--no-notify", "--json").json

@@ -19,12 +19,12 @@ GOOD = "relay.example.com"
 
 
 @contextmanager
-def served(*given: Any, **fields: Any) -> Iterator[SmtpServer]:
+def served(*behaviours: Any, **fields: Any) -> Iterator[SmtpServer]:
     """A scripted server on a loop of its own, since a command keeps its caller waiting."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    server = SmtpServer(*given, **fields)
+    server = SmtpServer(*behaviours, **fields)
     try:
         asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)
         yield server
@@ -70,9 +70,11 @@ def test_a_profile_that_works_is_told_stage_by_stage(acme: Terminal) -> None:
         shown = acme.done(*words, "--transcript")
         assert "All tested stages succeeded." in shown.out
         assert "C: RCPT TO:<b@example.org>" in shown.out
-        found = acme.done(*words, "--json").json
-    assert found["ok"]
-    assert [stage["status"] for stage in found["stages"] if stage["stage"] in {"mail", "rcpt"}] == [
+        report = acme.done(*words, "--json").json
+    assert report["ok"]
+    assert [
+        stage["status"] for stage in report["stages"] if stage["stage"] in {"mail", "rcpt"}
+    ] == [
         "ok",
         "ok",
     ]
@@ -120,8 +122,8 @@ def test_what_cannot_be_verified_is_told(acme: Terminal) -> None:
     )
     acme.run("profile", "create", "-t", "acme", "-", stdin='{"name":"news","transport":"sandbox"}')
     ended = acme.run("profile", "verify", "new", "-t", "acme")
-    said = "There is no profile 'new' here; did you mean 'news'?"
-    assert (ended.code, ended.err) == (1, f"error: {said}\n")
+    message = "There is no profile 'new' here; did you mean 'news'?"
+    assert (ended.code, ended.err) == (1, f"error: {message}\n")
     ended = acme.run("profile", "verify", "nobody", "-t", "acme")
     assert (ended.code, ended.err) == (1, "error: There is no profile 'nobody' here.\n")
 
@@ -139,12 +141,12 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal, ba
         _profile(acme, server, "two")
         ended = acme.run("doctor", "--json")
         assert "service.example.com" in acme.run("doctor").out
-    found = ended.json
-    assert (ended.code, found["ok"]) == (0 if is_durable else 1, is_durable)
+    report = ended.json
+    assert (ended.code, report["ok"]) == (0 if is_durable else 1, is_durable)
     of_database = dict.fromkeys(SQLITE if is_durable else POSTGRESQL, "ok")
     if not is_durable:
         of_database["durability"] = "failed"
-    statuses = {finding["check"]: finding["status"] for finding in found["machine"]}
+    statuses = {finding["check"]: finding["status"] for finding in report["machine"]}
     assert statuses.pop("python") in {"ok", "warning"}  # as this Python was built
     assert statuses == {
         **of_database,
@@ -157,7 +159,7 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal, ba
         "queue": "ok",
         "credentials": "ok",
     }
-    assert [(profile["profile"], profile["verify"]["ok"]) for profile in found["profiles"]] == [
+    assert [(profile["profile"], profile["verify"]["ok"]) for profile in report["profiles"]] == [
         ("one", True),
         ("two", True),
     ]
@@ -180,11 +182,11 @@ def test_the_doctor_tells_a_database_without_tables(terminal: Terminal) -> None:
     """And a key that is missing, both at once; nothing is made by looking."""
     ended = terminal.run("doctor", "--json", DATABASE_URL="sqlite:///none.db")
     assert ended.code == 1
-    found = {finding["check"]: finding for finding in ended.json["machine"]}
-    assert found["secret_keys"]["status"] == "failed"
-    assert "heloise secret-key" in found["secret_keys"]["detail"]
-    assert found["database"]["status"] == "failed"
-    assert "heloise migrate" in found["database"]["detail"]
+    findings = {finding["check"]: finding for finding in ended.json["machine"]}
+    assert findings["secret_keys"]["status"] == "failed"
+    assert "heloise secret-key" in findings["secret_keys"]["detail"]
+    assert findings["database"]["status"] == "failed"
+    assert "heloise migrate" in findings["database"]["detail"]
     assert ended.json["profiles"] == []
     assert not (terminal.folder / "none.db").exists()
 
@@ -201,8 +203,8 @@ def test_the_doctor_tells_credentials_that_do_not_open(acme: Terminal) -> None:
         )
         other = acme.done("secret-key").out.strip()
         ended = acme.run("doctor", "--json", SECRET_KEYS=other)
-    found = {finding["check"]: finding["status"] for finding in ended.json["machine"]}
-    assert (ended.code, found["credentials"]) == (1, "failed")
+    statuses = {finding["check"]: finding["status"] for finding in ended.json["machine"]}
+    assert (ended.code, statuses["credentials"]) == (1, "failed")
     [profile] = ended.json["profiles"]
     assert profile["verify"]["code"] == "credentials_unreadable"
 
@@ -220,6 +222,6 @@ def test_the_doctor_tells_a_port_that_is_taken(acme: Terminal) -> None:
         port = str(other.getsockname()[1])
         acme.environment["HELOISE_PORT"] = port
         ended = acme.run("doctor", "--json")
-    found = {finding["check"]: finding for finding in ended.json["machine"]}
-    assert (ended.code, found["port"]["status"]) == (1, "failed")
-    assert f"127.0.0.1:{port}" in found["port"]["detail"]
+    findings = {finding["check"]: finding for finding in ended.json["machine"]}
+    assert (ended.code, findings["port"]["status"]) == (1, "failed")
+    assert f"127.0.0.1:{port}" in findings["port"]["detail"]

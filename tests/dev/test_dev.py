@@ -88,14 +88,14 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     other = terminal.folder / "real.db"
     certificate = terminal.folder / "tls.pem"
     trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
-    given = {
+    options = {
         "DATABASE_URL": f"sqlite:///{other}",
         "MAX_MESSAGE_BYTES": "2048",
         "SUBMISSION_ALLOW_PLAINTEXT_AUTH": "false",
         "SUBMISSION_TLS_CERTIFICATE": str(certificate),
     }
     codes, mails = {}, []
-    with developing(terminal, **given) as first, first.http() as http:
+    with developing(terminal, **options) as first, first.http() as http:
         body = {"to": ["ann@example.org"], "subject": "Long", "text": "x" * 4096}
         too_long = http.post("/messages", json=body)
         paste(first.first_request)
@@ -204,8 +204,8 @@ def test_each_profile_is_itself(dev: Dev) -> None:
             assert http.post("/messages", json=body).status_code == 202
             dev.read_until(profile)
     newest = dev.mails()[:2]
-    seen = {(mail["subject"], mail["ehlo_name"], mail["auth_user"]) for mail in newest}
-    assert seen == {
+    identities = {(mail["subject"], mail["ehlo_name"], mail["auth_user"]) for mail in newest}
+    assert identities == {
         ("transactional", "mail.dev.example", "transactional"),
         ("marketing", "news.dev.example", "marketing"),
     }
@@ -364,8 +364,8 @@ def test_submission_is_in_clear_and_on_loopback_alone(lived: Lived) -> None:
 def test_a_port_that_is_taken_is_told(option: str, tmp_path: Path) -> None:
     """With the option to change it."""
     with ExitStack() as stack:
-        taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        port = str(taken.getsockname()[1])
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = str(listener.getsockname()[1])
         options = ("--port", "--smtp-port", "--submission-port")
         free = {name: str(stack.enter_context(held_port())) for name in options}
         words = [word for pair in (free | {option: port}).items() for word in pair]

@@ -166,9 +166,11 @@ def test_the_newest_mails_are_kept_and_found_again(tmp_path: Path) -> None:
     again = Inbox(folder, keep=3)
     for store in (inbox, again):
         mails = store.page(limit=10, after=None)
-        assert [found.subject for found in mails] == ["e", "d", "c"]
-        assert [store.content(found) for found in mails] == [b"e", b"d", b"c"]
-        assert [found.subject for found in store.page(limit=1, after=mails[0].id)] == ["d"]
+        assert [stored_mail.subject for stored_mail in mails] == ["e", "d", "c"]
+        assert [store.content(stored_mail) for stored_mail in mails] == [b"e", b"d", b"c"]
+        assert [stored_mail.subject for stored_mail in store.page(limit=1, after=mails[0].id)] == [
+            "d"
+        ]
     assert len(list(folder.iterdir())) == 2 * 3
 
 
@@ -185,5 +187,5 @@ async def test_a_subject_is_read_within_bounds(catching_inbox: Catching) -> None
     """Encoded words are decoded; of a header that is too complex nothing is read."""
     for subject in (b"=?utf-8?q?J=C3=BC?= =?utf-8?q?rgen?=", b"=?utf-8?q?a?=\r\n " * 600 + b"x"):
         await catching_inbox.send(b"Subject: " + subject + b"\r\n\r\nHi.\r\n")
-    found = catching_inbox.inbox.page(limit=2, after=None)
-    assert [mail.subject for mail in found] == ["", "Jürgen"]
+    mails = catching_inbox.inbox.page(limit=2, after=None)
+    assert [mail.subject for mail in mails] == ["", "Jürgen"]
