@@ -103,7 +103,7 @@ class Console:
 async def console(heloise: Heloise, browser: Path) -> AsyncIterator[Console]:
     """The console in a window. At the end, no script failed and no request left the service."""
     url = str(heloise.http.base_url).rstrip("/")
-    async with window(browser) as opened:
-        yield Console(url, opened)
-        assert opened.errors == []
-        assert opened.requests_to_others(url) == []
+    async with window(browser) as browser_window:
+        yield Console(url, browser_window)
+        assert browser_window.errors == []
+        assert browser_window.requests_to_others(url) == []

@@ -78,19 +78,21 @@ async def _run(folder: Path, port_file: Path) -> None:
         SmtpServer(script) as server,
         SmtpServer(refusing) as strict,
         serving(settings(url), Watched()) as heloise,
-        window(port_file, viewport=SIZE, color_scheme="light") as opened,
+        window(port_file, viewport=SIZE, color_scheme="light") as browser_window,
     ):
         acme = await heloise.tenant("acme")
         messages = await _fill(acme, server, strict)
         user = await sign_in(acme)
         name, _, value = user.cookie.partition("=")
         base = str(heloise.http.base_url).rstrip("/")
-        await opened.context.set_extra_http_headers({"Cookie": f"{name}={value}"})
+        await browser_window.context.set_extra_http_headers({"Cookie": f"{name}={value}"})
         tenant = f"{base}/console/t/acme"
-        await _take(opened.page, f"{tenant}/messages", "messages")
-        await _take(opened.page, f"{tenant}/messages/{messages['Your contract']}", "message")
-        await _take(opened.page, f"{tenant}/profiles", "profiles")
-        await _take(opened.page, f"{tenant}/profiles/contracts", "profile")
+        await _take(browser_window.page, f"{tenant}/messages", "messages")
+        await _take(
+            browser_window.page, f"{tenant}/messages/{messages['Your contract']}", "message"
+        )
+        await _take(browser_window.page, f"{tenant}/profiles", "profiles")
+        await _take(browser_window.page, f"{tenant}/profiles/contracts", "profile")
 
 
 def main() -> None:

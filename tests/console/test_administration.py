@@ -147,19 +147,19 @@ async def test_an_admin_manages_tenants(heloise: Heloise, acme: Tenant) -> None:
     page = await read(heloise, "/tenants", admin)
     assert f'id="{acme.tenant_id}"' in page.text
     assert 'href="/console/t/acme/messages"' in page.text
-    wrong = await send_form(heloise, "/tenants", "/tenants", admin, slug="Not a slug", name="N")
-    assert wrong.status_code == 422
-    assert 'id="e-slug"' in wrong.text
-    assert 'value="Not a slug"' in wrong.text
+    response = await send_form(heloise, "/tenants", "/tenants", admin, slug="Not a slug", name="N")
+    assert response.status_code == 422
+    assert 'id="e-slug"' in response.text
+    assert 'value="Not a slug"' in response.text
     made = await send_form(heloise, "/tenants", "/tenants", admin, slug="beta", name=HOSTILE)
     assert made.headers["location"] == "/console/tenants/beta"
     page = await read(heloise, "/tenants/beta", admin)
     assert "<script>alert" not in page.text
     assert "None" not in page.text
     fields = {"name": "Beta", "quota.messages_per_day": "many", "retention.content_days": "7"}
-    wrong = await send_form(heloise, "/tenants/beta", "/tenants/beta", admin, **fields)
-    assert (wrong.status_code, 'id="e-quota.messages_per_day"' in wrong.text) == (422, True)
-    assert 'value="many"' in wrong.text
+    response = await send_form(heloise, "/tenants/beta", "/tenants/beta", admin, **fields)
+    assert (response.status_code, 'id="e-quota.messages_per_day"' in response.text) == (422, True)
+    assert 'value="many"' in response.text
     fields["quota.messages_per_day"] = "1000"
     fields["suppresses_hard_bounces"] = "true"
     fields["allowed_from"] = "*@example.com\r\nann@example.net"
@@ -169,8 +169,10 @@ async def test_an_admin_manages_tenants(heloise: Heloise, acme: Tenant) -> None:
     assert (tenant["name"], tenant["quota"]["messages_per_day"]) == ("Beta", 1000)
     assert (tenant["retention"]["content_days"], tenant["suppresses_hard_bounces"]) == (7, True)
     assert tenant["allowed_from"] == ["*@example.com", "ann@example.net"]
-    wrong = await send_form(heloise, "/tenants/beta", "/tenants/beta/delete", admin, typed="acme")
-    assert (wrong.status_code, "Type beta to delete" in wrong.text) == (422, True)
+    response = await send_form(
+        heloise, "/tenants/beta", "/tenants/beta/delete", admin, typed="acme"
+    )
+    assert (response.status_code, "Type beta to delete" in response.text) == (422, True)
     await acme.profile("main", 25)
     refused = await send_form(heloise, "/tenants/acme", "/tenants/acme/delete", admin, typed="acme")
     assert "delete its profiles first" in refused.text

@@ -33,8 +33,8 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 async def test_the_inbox_shows_mails_as_they_arrive(dev: Dev, browser: Path) -> None:
     """With the name that was said, files, and HTML that runs and loads nothing."""
-    async with window(browser) as opened:
-        page = opened.page
+    async with window(browser) as browser_window:
+        page = browser_window.page
         await page.goto(f"{dev.url}/")
         await expect(page).to_have_url(f"{dev.url}/console/t/dev/messages")
         await page.get_by_role("link", name="Inbox").click()
@@ -63,7 +63,7 @@ async def test_the_inbox_shows_mails_as_they_arrive(dev: Dev, browser: Path) -> 
         assert (await asyncio.to_thread(Path(await download.path()).read_bytes)) == b"hi"
         await page.get_by_role("link", name="Source").click()
         await expect(page.locator("body")).to_contain_text("Subject:")
-        assert opened.requests_to_others(dev.url) == []
+        assert browser_window.requests_to_others(dev.url) == []
 
 
 async def test_a_refused_name_is_mended_by_clicks_alone(dev: Dev, browser: Path) -> None:

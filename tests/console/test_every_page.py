@@ -39,13 +39,17 @@ async def test_hostile_text_is_shown_and_does_nothing(
 ) -> None:
     """No script runs, no element comes of it, no request leaves, and each string is readable."""
     url = str(heloise.http.base_url).rstrip("/")
-    async with trap() as (origin, requests), filled(acme, origin), window(browser) as opened:
-        console = Console(url, opened)
+    async with (
+        trap() as (origin, requests),
+        filled(acme, origin),
+        window(browser) as browser_window,
+    ):
+        console = Console(url, browser_window)
         await (console.sign_in(acme) if user == "tenant" else console.sign_in_with(ADMIN_KEY))
-        opened.errors.clear()  # the first page of an admin may be missing
-        texts = await read_pages(opened, url, STARTS[user])
+        browser_window.errors.clear()  # the first page of an admin may be missing
+        texts = await read_pages(browser_window, url, STARTS[user])
         assert find_missing((*HOSTILE, *DECEPTIVE), texts) == []
-        assert opened.dialogs == []
+        assert browser_window.dialogs == []
         assert len(texts) > 10
         assert requests == []
 
@@ -59,21 +63,21 @@ async def test_every_page_is_accessible(heloise: Heloise, acme: Tenant, browser:
     url = str(heloise.http.base_url).rstrip("/")
     source = await asyncio.to_thread(AXE.read_text)
     broken = dict[str, Any]()
-    async with filled(acme, url), window(browser) as opened:
-        await Console(url, opened).sign_in(acme)
-        async for path in crawl(opened.page, url, STARTS["tenant"]):
+    async with filled(acme, url), window(browser) as browser_window:
+        await Console(url, browser_window).sign_in(acme)
+        async for path in crawl(browser_window.page, url, STARTS["tenant"]):
             if path.endswith("/document"):
                 continue
-            await opened.page.evaluate(source)
+            await browser_window.page.evaluate(source)
             for scheme, width in (("light", 1200), ("dark", 360), ("light", 360), ("dark", 1200)):
-                await opened.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-                await opened.page.set_viewport_size({"width": width, "height": 800})
+                await browser_window.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                await browser_window.page.set_viewport_size({"width": width, "height": 800})
                 for violation in await _find_violations(
-                    opened.page, full=(scheme, width) == ("light", 1200)
+                    browser_window.page, full=(scheme, width) == ("light", 1200)
                 ):
                     broken.setdefault(violation, (path, scheme, width))
                 overflow = "document.documentElement.scrollWidth - innerWidth"
-                if await opened.page.evaluate(overflow) > 0:
+                if await browser_window.page.evaluate(overflow) > 0:
                     broken.setdefault(f"{path} is too wide", (path, scheme, width))
     assert broken == {}
 

@@ -29,9 +29,9 @@ def test_what_is_sent_as_written() -> None:
     assert parse_number(" ") is None
     assert [parse_number(text) for text in ("²", "٣", "-1", LONG)] == ["²", "٣", "-1", LONG]
     assert parse_number("9" * MAX_DIGITS) == 10**MAX_DIGITS - 1
-    kept = profile_form.keep({"advanced": '{"tls_ca": "\\ud800", "client_key": "x"}'})
-    assert kept["advanced"].encode()
-    assert "client_key" not in kept["advanced"]
+    fields = profile_form.keep({"advanced": '{"tls_ca": "\\ud800", "client_key": "x"}'})
+    assert fields["advanced"].encode()
+    assert "client_key" not in fields["advanced"]
 
 
 @pytest.mark.one_database
@@ -52,13 +52,13 @@ async def test_a_form_does_not_undo_the_changes_of_others(acme: Tenant) -> None:
     for path, (edit, theirs, mine) in objects.items():
         [item] = (await acme.read(path))["items"]
         page = await user.get(f"{path}/{item['id']}{edit}")
-        [opened] = re.findall('name="updated_at" value="(.*?)"', page.text)
+        [updated_at] = re.findall('name="updated_at" value="(.*?)"', page.text)
         response = await acme("PATCH", f"{path}/{item['id']}", theirs)
         assert response.status_code == 200, response.text
-        fields = mine | {"name": "main", "updated_at": opened}
+        fields = mine | {"name": "main", "updated_at": updated_at}
         page = await user.post(f"{path}/{item['id']}{edit}", **fields)
         assert (page.status_code, "Somebody has changed this" in page.text) == (422, True), path
-        assert f'name="updated_at" value="{opened}"' in page.text
+        assert f'name="updated_at" value="{updated_at}"' in page.text
     [profile] = (await acme.read("/profiles"))["items"]
     assert profile["max_connections"] == 3
     path = f"/profiles/{profile['id']}/edit"

@@ -129,5 +129,5 @@ async def test_each_scope_opens_its_pages(heloise: Heloise, acme: Tenant) -> Non
             if method == "GET" and path != STREAM:
                 address = build(path, hostile.places)
                 response = await visit(admin, method, address)
-                opened = {404} if address.endswith("/none") else {200, 303, 422}
-                assert response.status_code in opened, (path, response.status_code)
+                statuses = {404} if address.endswith("/none") else {200, 303, 422}
+                assert response.status_code in statuses, (path, response.status_code)

@@ -164,11 +164,11 @@ async def test_a_message_says_what_webhooks_answered(acme: Tenant) -> None:
         )
         message = await acme.send()
 
-        async def answered() -> bool | None:
+        async def has_response() -> bool | None:
             deliveries = await acme.read(f"/messages/{message}/webhook-deliveries")
             return any(delivery["log"] for delivery in deliveries["items"]) or None
 
-        await until(answered)
+        await until(has_response)
         page = text_of(await (await sign_in(acme)).get(f"/messages/{message}"))
         assert "ledger" in page
         assert "503" in page

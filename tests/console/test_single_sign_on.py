@@ -83,8 +83,8 @@ async def test_a_person_signs_in_through_a_certified_provider(start: Start, brow
     await heloise.tenant("acme")
     console = str(heloise.http.base_url.join("/console"))
     ann = {"email": "ann@example.com", "email_verified": True, "groups": ["mail-support"]}
-    async with certified_provider(port, console, ann=ann), window(browser) as opened:
-        page = opened.page
+    async with certified_provider(port, console, ann=ann), window(browser) as browser_window:
+        page = browser_window.page
         await page.goto(f"{console}/t/acme/messages?status=failed")
         await page.get_by_role("link", name="Sign in with localhost").click()
         await page.locator("[name=login]").fill("ann")
@@ -94,7 +94,9 @@ async def test_a_person_signs_in_through_a_certified_provider(start: Start, brow
         await expect(page.get_by_title("You are signed in as this person")).to_have_text(
             "ann@example.com"
         )
-        cookies = {cookie["name"]: cookie for cookie in await opened.context.cookies(console)}
+        cookies = {
+            cookie["name"]: cookie for cookie in await browser_window.context.cookies(console)
+        }
         assert cookies.keys() == {"__Host-heloise"}
         assert cookies["__Host-heloise"]["sameSite"] == "Strict"
         await page.get_by_role("button", name="Sign out").click()
@@ -276,7 +278,7 @@ async def test_an_answer_needs_the_browser_that_began(start: Start, provider: Op
     url, cookie = await begin(heloise)
     answer = provider.sign_in(url, "ann", groups=["mail-support"])
     _, other_cookie = await begin(heloise)
-    wrong = [
+    cases = [
         ("", answer),
         (other_cookie, answer),
         (cookie[:-8] + "AAAAAAA=", answer),
@@ -285,19 +287,19 @@ async def test_an_answer_needs_the_browser_that_began(start: Start, provider: Op
     ]
     await clock.advance(seconds=11 * 60)
     late_url, late_cookie = url, cookie
-    for given, params in [*wrong, (late_cookie, provider.sign_in(late_url, "ann"))]:
-        response = await finish(heloise, given, params)
+    for sent_cookie, params in [*cases, (late_cookie, provider.sign_in(late_url, "ann"))]:
+        response = await finish(heloise, sent_cookie, params)
         assert (response.status_code, "Sign-in expired" in response.text) == (400, True)
         assert "set-cookie" not in response.headers
     assert provider.forms == []
 
 
 def _set(**values: Any) -> Callable[[dict[str, Any]], object]:
-    return lambda found: found.update(values)
+    return lambda document: document.update(values)
 
 
 def _remove(name: str) -> Callable[[dict[str, Any]], object]:
-    return lambda found: found.pop(name)
+    return lambda document: document.pop(name)
 
 
 HOSTILE: Final = {

@@ -84,27 +84,29 @@ class Worker:
 
     async def waiting(self, profile: Profile | None = None) -> WaitingLane | None:
         """What a poll finds."""
-        wanted = (profile or self.lane.config.profile).id
+        profile_id = (profile or self.lane.config.profile).id
         async with self.database.reading() as connection:
-            found = await lanes.load_waiting(connection, now=self.clock.now())
-        return next((lane for lane in found if lane.profile_id == wanted), None)
+            waiting = await lanes.load_waiting(connection, now=self.clock.now())
+        return next((lane for lane in waiting if lane.profile_id == profile_id), None)
 
     async def claim(self, profile: Profile | None = None) -> Sequence[ClaimedMessage]:
         """Claim what the lane may take now, of its own profile or of one it is the fallback of."""
         source = await self.waiting(profile)
         if source is None:
             return []
-        found = await self.claims.claim([Assignment(self.lane, source)], self.clock.now())
-        return found.get(source.profile_id, [])
+        messages_by_profile = await self.claims.claim(
+            [Assignment(self.lane, source)], self.clock.now()
+        )
+        return messages_by_profile.get(source.profile_id, [])
 
     async def claim_all(self) -> list[ClaimedMessage]:
         """Claim until nothing is left that may leave now, nor moves."""
         claimed: list[ClaimedMessage] = []
         while True:
             self.parts.wake.clear()
-            found = await self.claim()
-            claimed += found
-            if not found and not self.parts.wake.is_set():
+            messages = await self.claim()
+            claimed += messages
+            if not messages and not self.parts.wake.is_set():
                 return claimed
 
 

@@ -12,7 +12,7 @@ ANN, BOB, EVE = "ann@example.org", "bob@Mail.Example.org", "eve@simulator.test"
 STAGING = "staging@example.com"
 
 
-def told(*rules: RecipientRule) -> list[str]:
+def addresses_of(*rules: RecipientRule) -> list[str]:
     """The addresses of the turn of a message to all three."""
     message = claimed_message(*(queued_recipient(n, to) for n, to in enumerate((ANN, BOB, EVE))))
     attempts = Attempts(message, routing=Routing(rules, "simulator.test"))
@@ -37,7 +37,7 @@ def told(*rules: RecipientRule) -> list[str]:
 )
 def test_each_rule_has_its_say(rules: list[RecipientRule], expected: list[str]) -> None:
     """The tenant's, then the service's; the simulator is no server's."""
-    assert told(*rules) == expected
+    assert addresses_of(*rules) == expected
 
 
 def test_of_a_message_that_cannot_be_read_no_server_hears() -> None:

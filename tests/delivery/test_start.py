@@ -31,10 +31,10 @@ def starting(
     database: Database, url: str, readiness: Readiness, clock: HandClock
 ) -> AbstractAsyncContextManager[None]:
     """The delivery of a process that serves."""
-    given = settings(url)
-    metrics = worker.make_metrics(given, database, clock, worker.make_message_log(given))
-    parts = make_parts(given, database, clock, "mail.example.com")
-    engine = worker.make_engine(given, database, clock, metrics, parts)
+    values = settings(url)
+    metrics = worker.make_metrics(values, database, clock, worker.make_message_log(values))
+    parts = make_parts(values, database, clock, "mail.example.com")
+    engine = worker.make_engine(values, database, clock, metrics, parts)
     return worker.deliver_when_ready(engine, (), readiness, clock)
 
 

@@ -140,8 +140,8 @@ def _token(net: SmallInternet, tokens: TokenServer, secret: str) -> Token:
     request = TokenRequest(oauth=oauth, username=USER, client_secret=secret)
 
     async def token() -> str | Failure:
-        found = await request_token(request, net.network, now=datetime.now(UTC))
-        return found.access_token if isinstance(found, GrantedToken) else found
+        outcome = await request_token(request, net.network, now=datetime.now(UTC))
+        return outcome.access_token if isinstance(outcome, GrantedToken) else outcome
 
     return token
 

@@ -18,9 +18,9 @@ MISCONFIGURATIONS: Final[dict[str, Misconfiguration]] = {}
 def misconfiguration(what: str) -> Callable[[Misconfiguration], Misconfiguration]:
     """Register a misconfiguration under its words on the page."""
 
-    def kept(made: Misconfiguration) -> Misconfiguration:
+    def register(made: Misconfiguration) -> Misconfiguration:
         assert what not in MISCONFIGURATIONS
         MISCONFIGURATIONS[what] = made
         return made
 
-    return kept
+    return register

@@ -37,8 +37,8 @@ async def advice(
 
 async def test_a_name_that_is_as_it_should_be_is_ok(dns: DnsServer) -> None:
     """In every respect, and each has its rule."""
-    found = await advice(dns)
-    assert list(found) == [
+    findings = await advice(dns)
+    assert list(findings) == [
         "name_form",
         "name_resolves",
         "name_matches_address",
@@ -46,8 +46,8 @@ async def test_a_name_that_is_as_it_should_be_is_ok(dns: DnsServer) -> None:
         "pointer_exists",
         "pointer_agrees",
     ]
-    assert {advice.status for advice in found.values()} == {AdviceStatus.OK}
-    assert all(advice.reason.startswith(("RFC", "https://")) for advice in found.values())
+    assert {advice.status for advice in findings.values()} == {AdviceStatus.OK}
+    assert all(advice.reason.startswith(("RFC", "https://")) for advice in findings.values())
 
 
 @pytest.mark.parametrize(
@@ -63,26 +63,26 @@ async def test_a_name_that_is_as_it_should_be_is_ok(dns: DnsServer) -> None:
 )
 async def test_the_form_of_a_name(dns: DnsServer, name: str, verdict: AdviceStatus) -> None:
     """What would leak, or strict servers refuse, fails; an address is warned of."""
-    found = (await advice(dns, name))["name_form"]
-    assert found.status is verdict
-    assert name in found.detail
+    finding = (await advice(dns, name))["name_form"]
+    assert finding.status is verdict
+    assert name in finding.detail
 
 
 async def test_a_name_without_an_address_fails(dns: DnsServer) -> None:
     """It says what to add."""
-    found = await advice(dns, "unknown.example.com")
-    assert found["name_resolves"].status is AdviceStatus.FAIL
-    assert "no A or AAAA" in found["name_resolves"].detail
-    assert "name_matches_address" not in found
+    findings = await advice(dns, "unknown.example.com")
+    assert findings["name_resolves"].status is AdviceStatus.FAIL
+    assert "no A or AAAA" in findings["name_resolves"].detail
+    assert "name_matches_address" not in findings
 
 
 @pytest.mark.parametrize("behaviour", [servfail, refused, silent, lying])
 async def test_a_dns_that_does_not_tell_is_warned_of(dns: DnsServer, behaviour: Behaviour) -> None:
     """What is not known is neither good nor bad; that the DNS lies is found out."""
     dns.behave(NAME, behaviour)
-    found = await advice(dns)
-    assert found["name_resolves"].status is AdviceStatus.WARN
-    assert "192.0.2.66" not in str(found)
+    findings = await advice(dns)
+    assert findings["name_resolves"].status is AdviceStatus.WARN
+    assert "192.0.2.66" not in str(findings)
 
 
 @pytest.mark.parametrize("behaviour", [servfail, silent])
@@ -91,24 +91,24 @@ async def test_a_pointer_that_cannot_be_looked_up_is_warned_of(
 ) -> None:
     """As for the name."""
     dns.behave("14.215.184.93.in-addr.arpa", behaviour)
-    found = await advice(dns)
-    assert found["pointer_exists"].status is AdviceStatus.WARN
-    assert "pointer_agrees" not in found
+    findings = await advice(dns)
+    assert findings["pointer_exists"].status is AdviceStatus.WARN
+    assert "pointer_agrees" not in findings
 
 
 async def test_a_name_that_leads_elsewhere_is_warned_of(dns: DnsServer) -> None:
     """RFC 5321 section 4.1.4 forbids to refuse mail for it; strict servers do."""
     dns.add(NAME, "A", "93.184.215.99")
-    found = (await advice(dns))["name_matches_address"]
-    assert found.status is AdviceStatus.WARN
-    assert "93.184.215.99" in found.detail
-    assert PUBLIC in found.detail
+    finding = (await advice(dns))["name_matches_address"]
+    assert finding.status is AdviceStatus.WARN
+    assert "93.184.215.99" in finding.detail
+    assert PUBLIC in finding.detail
 
 
 async def test_an_ipv4_address_in_an_ipv6_one_is_itself(dns: DnsServer) -> None:
     """A socket of both families shows it so."""
-    found = await advice(dns, address=f"::ffff:{PUBLIC}")
-    assert found["name_matches_address"].status is AdviceStatus.OK
+    findings = await advice(dns, address=f"::ffff:{PUBLIC}")
+    assert findings["name_matches_address"].status is AdviceStatus.OK
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ async def test_the_address_that_is_seen_is_told(
     dns: DnsServer, address: str | None, word: str, verdict: AdviceStatus, *, is_told: bool
 ) -> None:
     """By the server, or by us: behind NAT the two differ."""
-    found = (await advice(dns, address=address, is_told=is_told))["outgoing_address"]
-    assert found.status is verdict
-    assert word in found.detail
+    finding = (await advice(dns, address=address, is_told=is_told))["outgoing_address"]
+    assert finding.status is verdict
+    assert word in finding.detail
 
 
 @pytest.mark.parametrize(
@@ -138,27 +138,27 @@ async def test_an_address_without_a_name_fails_where_it_is_public(
 ) -> None:
     """Gmail wants a PTR record for each sending address; one inside is seen by nobody outside."""
     dns.point(PUBLIC)
-    found = (await advice(dns, address=address))["pointer_exists"]
-    assert found.status is verdict
-    assert "PTR" in found.detail
-    assert "google" in found.reason
+    finding = (await advice(dns, address=address))["pointer_exists"]
+    assert finding.status is verdict
+    assert "PTR" in finding.detail
+    assert "google" in finding.reason
 
 
 async def test_a_pointer_that_does_not_lead_back_fails(dns: DnsServer) -> None:
     """Forward-confirmed reverse DNS: both ways, or it counts for nothing."""
     dns.point(PUBLIC, "liar.example.net")
-    found = (await advice(dns))["pointer_agrees"]
-    assert found.status is AdviceStatus.FAIL
-    assert "liar.example.net" in found.detail
+    finding = (await advice(dns))["pointer_agrees"]
+    assert finding.status is AdviceStatus.FAIL
+    assert "liar.example.net" in finding.detail
 
 
 async def test_another_name_that_agrees_both_ways_is_told(dns: DnsServer) -> None:
     """To who greets by one that does not: a warning; to who greets by an address: a way out."""
     dns.add("out.example.com", "A", PUBLIC)
     dns.point(PUBLIC, "out.example.com")
-    found = (await advice(dns))["pointer_agrees"]
-    assert found.status is AdviceStatus.WARN
-    assert "out.example.com" in found.detail
+    finding = (await advice(dns))["pointer_agrees"]
+    assert finding.status is AdviceStatus.WARN
+    assert "out.example.com" in finding.detail
     by_address = (await advice(dns, f"[{PUBLIC}]"))["pointer_agrees"]
     assert by_address.status is AdviceStatus.OK
     assert "use that name" in by_address.detail
@@ -180,22 +180,27 @@ NAMES = st.sampled_from([NAME, "localhost", "x", "[192.0.2.1]", "[IPv6:2001:db8:
 @given(
     name=NAMES,
     address=st.none() | ADDRESSES,
-    told=st.booleans(),
+    is_reported=st.booleans(),
     addresses=LOOKED,
     theirs=st.dictionaries(NAMES, LOOKED, max_size=3),
 )
 def test_there_is_advice_whatever_was_found(
-    name: str, address: str | None, addresses: Lookup, theirs: dict[str, Lookup], *, told: bool
+    name: str,
+    address: str | None,
+    addresses: Lookup,
+    theirs: dict[str, Lookup],
+    *,
+    is_reported: bool,
 ) -> None:
     """Each check once, each with words and a rule."""
     facts = NameFacts(
         name=name,
         outgoing_address=address,
-        is_server_reported=told and address is not None,
+        is_server_reported=is_reported and address is not None,
         addresses=addresses,
         pointers=Lookup(tuple(theirs)),
         pointer_addresses=theirs,
     )
-    found = advise(facts)
-    assert len({advice.check for advice in found}) == len(found)
-    assert all(advice.detail and advice.reason for advice in found)
+    findings = advise(facts)
+    assert len({advice.check for advice in findings}) == len(findings)
+    assert all(advice.detail and advice.reason for advice in findings)

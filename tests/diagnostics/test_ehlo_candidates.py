@@ -23,7 +23,7 @@ NAMED = {
 }
 
 
-def found(
+def candidates_of(
     pointers: list[str],
     address: str | None,
     others: OtherNames = NO_OTHER_NAMES,
@@ -45,7 +45,7 @@ OTHERS = OtherNames(
 
 def test_the_domains_of_senders_come_first() -> None:
     """Then the tenant's other names, and the address itself last."""
-    assert found(["ptr.example.com"], "192.0.2.1", OTHERS, **NAMED) == [
+    assert candidates_of(["ptr.example.com"], "192.0.2.1", OTHERS, **NAMED) == [
         ("example.com", "sender_domain"),
         ("profile.example.com", "profile"),
         ("tenant.example.com", "tenant"),
@@ -61,7 +61,7 @@ def test_the_domains_of_senders_come_first() -> None:
 def test_each_is_there_once() -> None:
     """By the first of its sources, whatever the letter case."""
     names = NAMED | {"tenant": "PROFILE.example.com"}
-    assert [source for _, source in found(["service.example.com"], None, **names)] == [
+    assert [source for _, source in candidates_of(["service.example.com"], None, **names)] == [
         "profile",
         "service",
         "hostname",
@@ -78,7 +78,7 @@ def test_a_profile_with_many_domains_still_tries_the_other_names() -> None:
         other_profiles=tuple(nine[18:]),
     )
     pointers = [f"ptr{number}.example.com" for number in range(9)]
-    listed = found(pointers, "192.0.2.1", others, **NAMED)
+    listed = candidates_of(pointers, "192.0.2.1", others, **NAMED)
     assert len(listed) == MAX_CANDIDATES
     assert [source for _, source in listed] == [
         *["sender_domain"] * 2,
@@ -100,7 +100,7 @@ def test_a_server_that_closes_hears_more_than_the_domains_of_senders() -> None:
 def test_what_is_no_name_takes_no_place() -> None:
     """The next domain is tried in its place; an internationalized one as its A-label."""
     domains = ("localhost", "under_score.example.com", "1.2.3.4", "müller.example", "example.com")
-    assert found([], "192.0.2.1", OtherNames(sender_domains=domains)) == [
+    assert candidates_of([], "192.0.2.1", OtherNames(sender_domains=domains)) == [
         ("xn--mller-kva.example", "sender_domain"),
         ("example.com", "sender_domain"),
         ("[192.0.2.1]", "address_literal"),
@@ -132,13 +132,13 @@ def test_senders_give_their_domains() -> None:
 )
 def test_what_strict_servers_refuse_or_what_would_leak_is_none(hostname: str) -> None:
     """Neither the container's id nor a name that means something inside alone."""
-    assert found([], "192.0.2.1", hostname=hostname) == [("[192.0.2.1]", "address_literal")]
+    assert candidates_of([], "192.0.2.1", hostname=hostname) == [("[192.0.2.1]", "address_literal")]
 
 
 def test_an_ipv6_address_has_its_tag() -> None:
     """RFC 5321 section 4.1.3."""
-    assert found([], "2001:db8::1") == [("[IPv6:2001:db8::1]", "address_literal")]
-    assert found(["ptr.example.com"], None) == [
+    assert candidates_of([], "2001:db8::1") == [("[IPv6:2001:db8::1]", "address_literal")]
+    assert candidates_of(["ptr.example.com"], None) == [
         ("ptr.example.com", NameSource.POINTER.value),
         ("[127.0.0.1]", NameSource.ADDRESS_LITERAL.value),
     ]

@@ -49,33 +49,33 @@ async def examined(
     """What the doctor says; nobody is greeted any more when it is done."""
     identity = net.subject(server, **fields).identity
     doctor = EhloTrials(identity, net.network, check=check, pause_seconds=pause_seconds)
-    found = await doctor.run(names, seconds=seconds)
-    await server.wait_until(lambda seen: seen.open_connections == 0)
-    return found
+    report = await doctor.run(names, seconds=seconds)
+    await server.wait_until(lambda server: server.open_connections == 0)
+    return report
 
 
-def table(found: Diagnosis) -> dict[str, bool | None]:
+def table(report: Diagnosis) -> dict[str, bool | None]:
     """Name to whether it is taken; None where it was not tried."""
-    return {name.candidate.name: name.is_accepted for name in found.names}
+    return {name.candidate.name: name.is_accepted for name in report.names}
 
 
-def said(server: SmtpServer) -> list[list[str]]:
+def ehlo_names(server: SmtpServer) -> list[list[str]]:
     """The names that each connection was greeted by."""
-    return [seen.ehlo for seen in server.sessions]
+    return [session.ehlo for session in server.sessions]
 
 
 async def test_names_are_tried_on_one_connection_while_the_server_stays(net: SmallInternet) -> None:
     """And on a new one only after a name was taken."""
     async with SmtpServer({"ehlo": taking("c.example.com")}) as server:
-        found = await examined(net, server)
-    [first, second] = said(server)
+        report = await examined(net, server)
+    [first, second] = ehlo_names(server)
     assert [trial[0] for trial in first] == ["a", "b", "c"]
     assert [trial[0] for trial in second] == ["d", "e", "f", "g", "h", "i"]
-    assert table(found) == {
+    assert table(report) == {
         candidate.name: candidate.name == "c.example.com" for candidate in NAMES
     }
-    assert found.recommendation is not None
-    assert found.recommendation.name == "c.example.com"
+    assert report.recommendation is not None
+    assert report.recommendation.name == "c.example.com"
 
 
 async def strict(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -97,8 +97,8 @@ async def test_a_server_that_refuses_and_hangs_up_is_called_again(net: SmallInte
         async with SmtpServer() as other:
             identity = net.subject(other, port=port).identity
         doctor = EhloTrials(identity, net.network, pause_seconds=0)
-        found = await doctor.run(NAMES, seconds=SECONDS)
-    assert table(found) == {
+        report = await doctor.run(NAMES, seconds=SECONDS)
+    assert table(report) == {
         candidate.name: candidate.name == "d.example.com" for candidate in NAMES
     }
 
@@ -107,48 +107,48 @@ async def test_a_server_that_hangs_up_on_a_name_did_not_take_it(net: SmallIntern
     """Without a word, as strict ones do; others are tried, each on a connection of its own."""
     script = {"ehlo": taking("c.example.com", otherwise=DISCONNECT)}
     async with SmtpServer(script) as server:
-        found = await examined(net, server)
+        report = await examined(net, server)
     assert len(server.sessions) == len(NAMES)
-    assert table(found) == {
+    assert table(report) == {
         candidate.name: candidate.name == "c.example.com" for candidate in NAMES
     }
-    assert found.recommendation is not None
+    assert report.recommendation is not None
 
 
 async def test_goodbyes_for_the_name_are_heard_three_times(net: SmallInternet) -> None:
     """Gmail's is one of them; after that nobody is asked any further, and that is told."""
     async with SmtpServer({"ehlo": "421 4.7.0 Try again later, closing. (EHLO)"}) as server:
-        found = await examined(net, server)
+        report = await examined(net, server)
     assert len(server.sessions) == 3
-    assert list(table(found).values()) == [False] * 3 + [None] * 6
-    assert "421" in found.detail
-    assert found.recommendation is None
+    assert list(table(report).values()) == [False] * 3 + [None] * 6
+    assert "421" in report.detail
+    assert report.recommendation is None
 
 
 async def test_a_goodbye_for_another_reason_ends_it_at_once(net: SmallInternet) -> None:
     """No name is blamed for it."""
     async with SmtpServer({"ehlo": GOODBYE}) as server:
-        found = await examined(net, server)
+        report = await examined(net, server)
     assert len(server.sessions) == 1
-    assert set(table(found).values()) == {None}
-    assert "Too many errors" in found.detail
+    assert set(table(report).values()) == {None}
+    assert "Too many errors" in report.detail
 
 
 @pytest.mark.parametrize("reply", ["220 mx.example.org", "252 Perhaps", "354 Go ahead"])
 async def test_an_answer_that_is_none_blames_no_name(net: SmallInternet, reply: str) -> None:
     """Such a reply refuses no name: the trials end, and the result says why."""
     async with SmtpServer({"ehlo": reply}) as server:
-        found = await examined(net, server)
-    assert set(table(found).values()) == {None}
-    assert f"unexpected reply: {reply}" in found.detail
+        report = await examined(net, server)
+    assert set(table(report).values()) == {None}
+    assert f"unexpected reply: {reply}" in report.detail
 
 
 async def test_a_refused_name_is_not_said_again_by_helo(net: SmallInternet) -> None:
     """RFC 5321 section 4.1.1.1 has HELO for servers without EHLO, not for a second try."""
     async with SmtpServer({"ehlo": REFUSED}) as server:
         await examined(net, server)
-    assert [seen.helo for seen in server.sessions] == [[]] * len(server.sessions)
-    greeted = [name for names in said(server) for name in names]
+    assert [session.helo for session in server.sessions] == [[]] * len(server.sessions)
+    greeted = [name for names in ehlo_names(server) for name in names]
     assert sorted(greeted) == sorted(set(greeted))
 
 
@@ -157,7 +157,7 @@ async def test_nobody_logs_in_without_need(net: SmallInternet) -> None:
     async with SmtpServer({"ehlo": taking("a.example.com")}, users={USER: PASSWORD}) as server:
         login = {"username": USER, "password": PASSWORD, "allow_plaintext_auth": True}
         await examined(net, server, **login)
-    verbs = {line.split(" ")[0] for seen in server.sessions for line in seen.commands}
+    verbs = {line.split(" ")[0] for session in server.sessions for line in session.commands}
     assert verbs == {"EHLO", "QUIT"}
 
 
@@ -175,10 +175,10 @@ async def test_a_verdict_that_is_delayed_is_waited_for(net: SmallInternet, stage
     script = {"ehlo": greet, stage: judge}
     async with SmtpServer(script, users={USER: PASSWORD}) as server:
         login = {"username": USER, "password": PASSWORD, "allow_plaintext_auth": True}
-        found = await examined(net, server, NAMES[:3], check=CHECK, **login)
-    assert table(found) == {"a.example.com": False, "b.example.com": True, "c.example.com": False}
-    assert [name.at for name in found.names] == [stage, "rcpt", stage]
-    commands = [line for seen in server.sessions for line in seen.commands]
+        report = await examined(net, server, NAMES[:3], check=CHECK, **login)
+    assert table(report) == {"a.example.com": False, "b.example.com": True, "c.example.com": False}
+    assert [name.at for name in report.names] == [stage, "rcpt", stage]
+    commands = [line for session in server.sessions for line in session.commands]
     assert not [line for line in commands if line.startswith(("DATA", "BDAT"))]
     assert len(server.sessions) == 3
 
@@ -186,8 +186,8 @@ async def test_a_verdict_that_is_delayed_is_waited_for(net: SmallInternet, stage
 async def test_a_name_is_taken_where_the_recipient_alone_is_refused(net: SmallInternet) -> None:
     """That it is for another reason is told."""
     async with SmtpServer({"rcpt": "550 5.1.1 No such user here"}) as server:
-        found = await examined(net, server, NAMES[:1], check=CHECK)
-    [tried] = found.names
+        report = await examined(net, server, NAMES[:1], check=CHECK)
+    [tried] = report.names
     assert tried.is_accepted
     assert "another reason" in tried.detail
     assert "No such user here" in tried.detail
@@ -196,23 +196,23 @@ async def test_a_name_is_taken_where_the_recipient_alone_is_refused(net: SmallIn
 async def test_it_pauses_between_connections(net: SmallInternet) -> None:
     """Where the time is over before the pause is, those that are left are untried, and why."""
     async with SmtpServer({"ehlo": taking("a.example.com")}) as server:
-        found = await examined(net, server, pause_seconds=3600, seconds=2)
-    assert said(server) == [["a.example.com"]]
-    assert table(found) == {
+        report = await examined(net, server, pause_seconds=3600, seconds=2)
+    assert ehlo_names(server) == [["a.example.com"]]
+    assert table(report) == {
         candidate.name: (True if candidate is NAMES[0] else None) for candidate in NAMES
     }
-    assert "time" in found.detail
-    assert found.recommendation is not None
-    assert found.recommendation.name == "a.example.com"
+    assert "time" in report.detail
+    assert report.recommendation is not None
+    assert report.recommendation.name == "a.example.com"
 
 
 async def test_a_server_that_cannot_be_reached_any_more_ends_it(net: SmallInternet) -> None:
     """No name is blamed for it."""
     async with SmtpServer() as server:
         pass
-    found = await EhloTrials(net.subject(server).identity, net.network).run(NAMES, seconds=SECONDS)
-    assert set(table(found).values()) == {None}
-    assert "refused" in found.detail
+    report = await EhloTrials(net.subject(server).identity, net.network).run(NAMES, seconds=SECONDS)
+    assert set(table(report).values()) == {None}
+    assert "refused" in report.detail
 
 
 async def test_over_tls_a_name_is_refused_after_it_too(net: SmallInternet) -> None:
@@ -220,8 +220,8 @@ async def test_over_tls_a_name_is_refused_after_it_too(net: SmallInternet) -> No
     answers = iter([None, REFUSED])
     script = {"ehlo": lambda name: next(answers, None) if name[0] == "a" else None}
     async with SmtpServer(script, tls=net.server_tls()) as server:
-        found = await examined(net, server, NAMES[:2], tls=TlsMode.STARTTLS)
-    assert table(found) == {"a.example.com": False, "b.example.com": True}
+        report = await examined(net, server, NAMES[:2], tls=TlsMode.STARTTLS)
+    assert table(report) == {"a.example.com": False, "b.example.com": True}
 
 
 @pytest.mark.parametrize("source", NameSource)
@@ -230,22 +230,22 @@ async def test_the_one_name_that_is_taken_is_recommended(
 ) -> None:
     """Wherever it comes from; why says where."""
     names = [*NAMES[:-1], Candidate("[127.0.0.1]", NameSource.ADDRESS_LITERAL)]
-    wanted = next(name for name in names if name.source is source)
-    async with SmtpServer({"ehlo": taking(wanted.name)}) as server:
-        found = await examined(net, server, names)
-    assert found.recommendation is not None
-    assert found.recommendation.name == wanted.name
-    assert found.recommendation.reason
+    candidate = next(name for name in names if name.source is source)
+    async with SmtpServer({"ehlo": taking(candidate.name)}) as server:
+        report = await examined(net, server, names)
+    assert report.recommendation is not None
+    assert report.recommendation.name == candidate.name
+    assert report.recommendation.reason
 
 
 async def test_a_name_with_an_address_goes_before_one_without(net: SmallInternet) -> None:
     """Though the other one comes first; and says so."""
     known = Candidate(PTR_NAME, NameSource.POINTER)
     async with SmtpServer() as server:
-        found = await examined(net, server, [NAMES[0], known])
-    assert found.recommendation is not None
-    assert found.recommendation.name == PTR_NAME
-    assert "address in the DNS" in found.recommendation.reason
+        report = await examined(net, server, [NAMES[0], known])
+    assert report.recommendation is not None
+    assert report.recommendation.name == PTR_NAME
+    assert "address in the DNS" in report.recommendation.reason
 
 
 @pytest.mark.parametrize(
@@ -274,18 +274,18 @@ async def test_a_domain_of_senders_is_recommended_if_it_is_ours_or_the_only_one(
     async with SmtpServer() as server:
         identity = net.subject(server).identity
         trials = EhloTrials(identity, net.network, outgoing_address=address, pause_seconds=0)
-        found = await trials.run(names, seconds=SECONDS)
-    assert found.recommendation is not None
-    assert found.recommendation.name == recommended
+        report = await trials.run(names, seconds=SECONDS)
+    assert report.recommendation is not None
+    assert report.recommendation.name == recommended
 
 
 async def test_a_name_goes_before_an_address(net: SmallInternet) -> None:
     """Even one that the DNS knows nothing of."""
     literal = Candidate("[127.0.0.1]", NameSource.ADDRESS_LITERAL)
     async with SmtpServer() as server:
-        found = await examined(net, server, [literal, NAMES[0]])
-    assert found.recommendation is not None
-    assert found.recommendation.name == "a.example.com"
+        report = await examined(net, server, [literal, NAMES[0]])
+    assert report.recommendation is not None
+    assert report.recommendation.name == "a.example.com"
 
 
 async def test_a_private_name_that_is_taken_is_not_the_first_choice(net: SmallInternet) -> None:
@@ -293,9 +293,9 @@ async def test_a_private_name_that_is_taken_is_not_the_first_choice(net: SmallIn
     private = Candidate("mail.corp.internal", NameSource.HOSTNAME)
     own = Candidate(OUR_NAME, NameSource.PROFILE)
     async with SmtpServer() as server:
-        found = await examined(net, server, [private, replace(own, source=NameSource.POINTER)])
-    assert found.recommendation is not None
-    assert found.recommendation.name == OUR_NAME
+        report = await examined(net, server, [private, replace(own, source=NameSource.POINTER)])
+    assert report.recommendation is not None
+    assert report.recommendation.name == OUR_NAME
 
 
 async def test_what_the_refusals_mean_and_whom_to_ask_is_said(net: SmallInternet) -> None:
@@ -309,9 +309,9 @@ async def test_what_the_refusals_mean_and_whom_to_ask_is_said(net: SmallInternet
     async with SmtpServer({"ehlo": lambda name: replies.get(name, goodbye)}) as server:
         identity = net.subject(server).identity
         doctor = EhloTrials(identity, net.network, pause_seconds=0, outgoing_address="192.0.2.1")
-        found = await doctor.run(NAMES, seconds=SECONDS)
-    assert found.recommendation is None
-    assert found.detail == (
+        report = await doctor.run(NAMES, seconds=SECONDS)
+    assert report.recommendation is None
+    assert report.detail == (
         "smtp.example.org accepts none of the names that Heloise tried. a.example.com,"
         " c.example.com: it finds no address of the name in the DNS: add an A or AAAA record."
         " b.example.com: it wants a fully qualified domain name. d.example.com, e.example.com,"
@@ -342,15 +342,15 @@ async def test_each_kind_of_refusal_is_explained(
 ) -> None:
     """In the words of Postfix, Exim and Gmail, or without a word."""
     async with SmtpServer({"ehlo": reply}) as server:
-        found = await examined(net, server, NAMES[:1])
-    assert words in found.detail
-    assert "Ask the operator of smtp.example.org" in found.detail
+        report = await examined(net, server, NAMES[:1])
+    assert words in report.detail
+    assert "Ask the operator of smtp.example.org" in report.detail
 
 
 async def test_where_no_name_is_taken_none_is_recommended(net: SmallInternet) -> None:
     """The table has what was said to each."""
     async with SmtpServer({"ehlo": REFUSED}) as server:
-        found = await examined(net, server)
-    assert set(table(found).values()) == {False}
-    assert found.recommendation is None
-    assert {name.reply.code for name in found.names if name.reply} == {504}
+        report = await examined(net, server)
+    assert set(table(report).values()) == {False}
+    assert report.recommendation is None
+    assert {name.reply.code for name in report.names if name.reply} == {504}

@@ -50,9 +50,9 @@ class Row:
 def rows() -> Iterator[Row]:
     """Of the page's tables."""
     for line in PAGE.read_text().splitlines():
-        found = re.fullmatch(r"\| (.+?) \| `(\w+)` \| `(\w+)` \| (.+) \|", line)
-        if found is not None:
-            yield Row(*found.groups())
+        match = re.fullmatch(r"\| (.+?) \| `(\w+)` \| `(\w+)` \| (.+) \|", line)
+        if match is not None:
+            yield Row(*match.groups())
 
 
 def changed(before: Subject, after: Subject) -> set[str]:

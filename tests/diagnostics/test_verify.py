@@ -81,7 +81,7 @@ async def test_the_stages_are_those_of_a_delivery(
         login = LOGIN | {"allow_plaintext_auth": True} if with_login else {}
         check = CHECK if with_check else None
         report = await tried(net, net.subject(server, tls=mode, check=check, **login))
-        await server.wait_until(lambda seen: seen.open_connections == 0)
+        await server.wait_until(lambda server: server.open_connections == 0)
     assert report.is_ok, report.failed_stage
     assert begun(report) == [*BEFORE, *after_tcp]
     assert {step.stage for step in report.stages} == set(Step)
@@ -119,21 +119,21 @@ async def test_each_stage_has_its_own_part_of_the_dialogue(net: SmallInternet) -
     """And no more; of the login no more than the mechanism."""
     async with SmtpServer(users=USERS, mechanisms=["PLAIN"]) as server:
         report = await tried(net, net.subject(server, check=CHECK, **IN_CLEAR, **LOGIN))
-    said = {
+    lines_by_stage = {
         step.stage.value: [f"{line.by} {line.text}" for line in step.transcript]
         for step in report.stages
     }
-    assert said["banner"][-1] == "server 220 mx.test.invalid ESMTP"
-    assert said["ehlo"][0] == f"client EHLO {OUR_NAME}"
-    assert said["ehlo"][-1].startswith("server 250 ")
-    assert said["auth"] == [
+    assert lines_by_stage["banner"][-1] == "server 220 mx.test.invalid ESMTP"
+    assert lines_by_stage["ehlo"][0] == f"client EHLO {OUR_NAME}"
+    assert lines_by_stage["ehlo"][-1].startswith("server 250 ")
+    assert lines_by_stage["auth"] == [
         "client AUTH PLAIN ***",
         "server 235 2.7.0 Authentication successful",
     ]
-    assert [line for line in said["mail"] if line.startswith("client")] == [
+    assert [line for line in lines_by_stage["mail"] if line.startswith("client")] == [
         f"client MAIL FROM:<{CHECK.sender}>"
     ]
-    assert f"client RCPT TO:<{ANN}>" in said["rcpt"]
+    assert f"client RCPT TO:<{ANN}>" in lines_by_stage["rcpt"]
     assert PASSWORD not in str(report)
 
 
@@ -146,9 +146,9 @@ async def test_there_is_one_login_and_never_a_message(
     async with SmtpServer(users=USERS, mechanisms=[mechanism]) as server:
         login = LOGIN if is_right else LOGIN | {"password": "wrong"}
         report = await tried(net, net.subject(server, check=CHECK, **IN_CLEAR, **login))
-        await server.wait_until(lambda seen: seen.open_connections == 0)
+        await server.wait_until(lambda server: server.open_connections == 0)
     assert report.is_ok is is_right
-    commands = [line for seen in server.sessions for line in seen.commands]
+    commands = [line for session in server.sessions for line in session.commands]
     assert len([line for line in commands if line.startswith("AUTH")]) == 1
     assert not [line for line in commands if line.upper().startswith(("DATA", "BDAT"))]
     if is_right:
@@ -162,7 +162,7 @@ async def test_a_refused_name_costs_no_further_login(net: SmallInternet) -> None
         report = await tried(net, net.subject(server, **IN_CLEAR, **LOGIN))
     assert report.diagnosis is not None
     assert report.diagnosis.recommendation is None
-    assert not [line for seen in server.sessions for line in seen.commands if "AUTH" in line]
+    assert not [line for session in server.sessions for line in session.commands if "AUTH" in line]
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,8 @@ async def test_a_mute_dns_costs_its_share_and_is_told(net: SmallInternet) -> Non
         report = await tried(net, net.subject(server), seconds=3)
     assert report.failed_stage is not None
     assert (report.failed_stage.stage, report.failed_stage.code) == (Step.DNS, "dns_timeout")
-    told = {advice_item.check: advice_item for advice_item in report.advice}
-    assert told["name_resolves"].status.value == "warning"
+    advice_by_check = {advice_item.check: advice_item for advice_item in report.advice}
+    assert advice_by_check["name_resolves"].status.value == "warning"
 
 
 async def test_the_mechanism_that_is_asked_for_is_the_one_used(net: SmallInternet) -> None:

@@ -76,8 +76,8 @@ async def chatting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 def subject(net: SmallInternet, server: Any, **fields: Any) -> Any:
     """A patient profile that logs in, over STARTTLS, and asks about a recipient."""
-    given = {"tls": TlsMode.STARTTLS, "check": CHECK, "timeouts": PATIENT} | LOGIN
-    return net.subject(server, **(given | fields))
+    defaults = {"tls": TlsMode.STARTTLS, "check": CHECK, "timeouts": PATIENT} | LOGIN
+    return net.subject(server, **(defaults | fields))
 
 
 def connections_to(port: int) -> int:
@@ -113,8 +113,8 @@ async def test_it_ends_whatever_a_server_does(
     for before in report.stages[3:at]:
         assert before.status is Status.OK
         assert "None" not in before.detail
-        found = before.greeting or before.tls_cipher or before.mechanism
-        assert found or before.stage is Step.MAIL
+        has_details = before.greeting or before.tls_cipher or before.mechanism
+        assert has_details or before.stage is Step.MAIL
     assert len(str(report)) < MAX_REPORT_CHARACTERS
     if action == SILENCE:  # what was waited for in vain is its time
         assert max(report.stages, key=lambda step: step.duration_ms) is report.failed_stage
@@ -150,7 +150,7 @@ async def test_a_token_that_does_not_come_is_not_waited_for(net: SmallInternet) 
     async with SmtpServer(tls=net.server_tls(), tokens={}) as server:
         async with asyncio.timeout(CLEARLY_TOO_LONG):
             report = await tried(net, subject(net, server, token=never), seconds=SECONDS)
-        await server.wait_until(lambda seen: seen.open_connections == 0)
+        await server.wait_until(lambda server: server.open_connections == 0)
     assert report.failed_stage is not None
     assert (report.failed_stage.stage, report.failed_stage.code) == (
         Step.AUTH,
