@@ -123,12 +123,12 @@ class Backlog:
         async with self._database.reading() as connection:
             return Counter({row[0]: row[1] for row in await connection.execute(query)})
 
-    async def told(self) -> set[str]:
+    async def load_sent_headers(self) -> set[str]:
         """The Message-IDs of those of which an attempt says that its outcome is not known."""
         query = select(attempts.c.message_id).where(attempts.c.outcome_unknown).distinct()
         async with self._database.reading() as connection:
-            found = set((await connection.execute(query)).scalars())
-        return {header for header, message_id in self.ids.items() if message_id in found}
+            message_ids = set((await connection.execute(query)).scalars())
+        return {header for header, message_id in self.ids.items() if message_id in message_ids}
 
     async def forget(self) -> None:
         """Remove the messages, so that a long test does not grow."""

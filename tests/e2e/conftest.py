@@ -37,9 +37,9 @@ async def start(migrated_url: str, watched: Watched) -> AsyncIterator[Start]:
         async def start(
             *, clock: Clock | None = None, hostname: str | None = None, **fields: Any
         ) -> Heloise:
-            given = settings(migrated_url, **fields)
+            values = settings(migrated_url, **fields)
             return await stack.enter_async_context(
-                serving(given, watched, clock=clock, hostname=hostname)
+                serving(values, watched, clock=clock, hostname=hostname)
             )
 
         yield start
@@ -75,9 +75,9 @@ async def launch(
         machine: str | None = None,
         **fields: Any,
     ) -> Process:
-        given = settings(migrated_url, **fields)
+        values = settings(migrated_url, **fields)
         named: dict[str, Any] = {"port": port, "module": module, "machine": machine}
-        process = Process(tmp_path, given, *words, forker=forking, **named)
+        process = Process(tmp_path, values, *words, forker=forking, **named)
         started.append(process)
         return process
 

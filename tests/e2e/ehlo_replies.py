@@ -114,12 +114,12 @@ def running() -> Iterator[Mapping[str, Server]]:
 def main() -> None:
     """Write what they say today."""
     with running() as servers:
-        said = [
+        lines = [
             str(ask(server, service, name, servers[server].port(service)))
             for server, service in SERVICES
             for name in NAMES
         ]
-    FILE.write_text(HEADER + "\n".join(said) + "\n")
+    FILE.write_text(HEADER + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ async def test_the_messages_of_a_worker_that_died_are_taken_over(start: Start, l
         once = await acme.send(profile="late", guarantee="at_most_once")
         behind = await acme.send(profile="late", guarantee="at_most_once")
         dead: Process = launch("worker", lease_seconds=1)
-        await early.wait_until(lambda seen: any("MAIL" in c for c in _commands(seen)))
+        await early.wait_until(lambda server: any("MAIL" in c for c in _commands(server)))
         await late.wait_for_messages(1)
         for in_hand in (message, once):
             assert (await acme.read(f"/messages/{in_hand}"))["status"] == "sending"
@@ -59,7 +59,7 @@ async def test_the_messages_of_a_worker_that_died_are_taken_over(start: Start, l
 
 
 def _commands(server: SmtpServer) -> list[str]:
-    return [command for seen in server.sessions for command in seen.commands]
+    return [command for session in server.sessions for command in session.commands]
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

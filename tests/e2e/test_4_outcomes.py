@@ -136,15 +136,19 @@ async def test_what_still_fails_at_its_end_expires(start: Start) -> None:
 async def test_too_many_recipients_go_in_further_transactions_at_once(start: Start) -> None:
     """RFC 5321 section 4.5.3.1.10: no attempt is used up, nobody waits."""
     async with SmtpServer() as server:
-        taken: list[str] = []
+        accepted_addresses: list[str] = []
 
         def at_most_three(address: str) -> str | None:
-            if len(taken) % 3 == 0 and taken and taken[-1] != "full":
-                taken.append("full")
+            if (
+                len(accepted_addresses) % 3 == 0
+                and accepted_addresses
+                and accepted_addresses[-1] != "full"
+            ):
+                accepted_addresses.append("full")
                 return "452 4.5.3 Too many recipients"
-            if taken and taken[-1] == "full":
-                taken.pop()
-            taken.append(address)
+            if accepted_addresses and accepted_addresses[-1] == "full":
+                accepted_addresses.pop()
+            accepted_addresses.append(address)
             return None
 
         server.script["rcpt"] = at_most_three

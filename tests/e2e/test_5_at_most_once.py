@@ -46,8 +46,8 @@ async def test_a_server_that_never_answers_gets_a_message_so_many_times(
 
         async def tried(count: int) -> bool | None:
             await acme.settled()
-            found = await acme.read(f"/messages/{message}")
-            return found["recipients"][0]["attempts"] == count or None
+            body = await acme.read(f"/messages/{message}")
+            return body["recipients"][0]["attempts"] == count or None
 
         for count in range(1, times):
             await until(partial(tried, count))
@@ -125,8 +125,8 @@ async def test_an_uncertain_recipient_is_sent_to_again_on_somebodys_word(start: 
         held = await acme.message(message, status="held")
         assert [recipient["status"] for recipient in held["recipients"]] == ["sent", "uncertain"]
         assert [mail.recipients for mail in server.messages][1:] == [["ann@example.org"]]
-        wrong = await acme("POST", f"/messages/{message}/resolve", body)
-        assert (wrong.status_code, wrong.json()["type"]) == (
+        refusal = await acme("POST", f"/messages/{message}/resolve", body)
+        assert (refusal.status_code, refusal.json()["type"]) == (
             409,
             "/problems/recipient-not-uncertain",
         )

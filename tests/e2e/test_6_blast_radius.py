@@ -32,9 +32,9 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.one_database
-@pytest.mark.parametrize(("script", "code", "said"), FAULTS)
+@pytest.mark.parametrize(("script", "code", "reason"), FAULTS)
 async def test_a_fault_of_the_profile_holds_its_messages_and_uses_no_attempt(
-    start: Start, script: dict[str, Any], code: str, said: str
+    start: Start, script: dict[str, Any], code: str, reason: str
 ) -> None:
     """The profile is `failing` and says why; once it works again the same messages go out."""
     clock = HandClock()
@@ -44,7 +44,7 @@ async def test_a_fault_of_the_profile_holds_its_messages_and_uses_no_attempt(
         messages = [await acme.send() for _ in range(3)]
         failing = await acme.state("main", "failing")
         assert failing["failing_code"] == code
-        assert said in failing["reason"]
+        assert reason in failing["reason"]
         assert failing["next_probe_at"] > failing["failing_since"]
         await acme.settled()
         for message in messages:
@@ -117,7 +117,7 @@ async def test_an_outage_is_probed_with_one_connection_and_counted_once(start: S
         before = len(server.sessions)
         assert before <= 10
         await clock.advance(seconds=6)
-        await server.wait_until(lambda seen: len(seen.sessions) == before + 1)
+        await server.wait_until(lambda server: len(server.sessions) == before + 1)
         await acme.settled()
         assert (await acme.read("/profiles/main"))["failing_since"] == failing["failing_since"]
         server.script.clear()

@@ -51,8 +51,8 @@ async def test_a_connection_carries_so_many_messages_and_no_more(
     await acme.profile("main", server.port, max_connections=1, max_messages_per_connection=2)
     for _ in range(5):
         await acme.message(await acme.send(), status="sent")
-    assert [len(seen.messages) for seen in server.sessions] == [2, 2, 1]
-    await server.wait_until(lambda seen: seen.sessions[1].commands[-1] == "QUIT")
+    assert [len(session.messages) for session in server.sessions] == [2, 2, 1]
+    await server.wait_until(lambda server: server.sessions[1].commands[-1] == "QUIT")
 
 
 async def test_a_rate_limit_may_count_recipients(start: Start, server: SmtpServer) -> None:
@@ -123,8 +123,8 @@ async def test_a_server_that_throttles_gets_fewer_connections(start: Start) -> N
         first = await acme.send()
         await acme.recipient(first, "ann@example.org", status="deferred")
 
-        async def concurrency(wanted: int) -> bool | None:
-            return (await acme.read("/profiles/main"))["concurrency"] == wanted or None
+        async def concurrency(expected: int) -> bool | None:
+            return (await acme.read("/profiles/main"))["concurrency"] == expected or None
 
         await until(lambda: concurrency(4))
         for _ in range(4):
@@ -144,7 +144,7 @@ async def test_workers_share_a_profiles_connections(start: Start, launch: Any) -
             await until(worker.delivers)
         await acme.profile("main", server.port, max_connections=4)
         messages = await asyncio.gather(*(acme.send() for _ in range(100)))
-        await server.wait_until(lambda seen: seen.open_connections >= 2)
+        await server.wait_until(lambda server: server.open_connections >= 2)
         server.gates.pop("dot").set()
         await acme.all_sent(messages)
         assert server.most_open_connections <= 4

@@ -69,8 +69,11 @@ async def test_a_changed_profiles_connection_is_retired(start: Start, server: Sm
     await acme.message(await acme.send(), status="sent")
     await acme("PATCH", "/profiles/main", {"ehlo_name": "new.example.com"})
     await acme.message(await acme.send(), status="sent")
-    assert [seen.ehlo for seen in server.sessions] == [["main.example.com"], ["new.example.com"]]
-    await server.wait_until(lambda seen: seen.sessions[0].commands[-1] == "QUIT")
+    assert [session.ehlo for session in server.sessions] == [
+        ["main.example.com"],
+        ["new.example.com"],
+    ]
+    await server.wait_until(lambda server: server.sessions[0].commands[-1] == "QUIT")
 
 
 async def test_a_changed_tenants_name_is_used_from_the_next_message_on(
@@ -83,7 +86,7 @@ async def test_a_changed_tenants_name_is_used_from_the_next_message_on(
     await acme.message(await acme.send(), status="sent")
     await heloise.admin("PATCH", "/tenants/acme", {"ehlo_name": "new.acme.example"})
     await acme.message(await acme.send(), status="sent")
-    assert [seen.name for seen in server.sessions] == ["old.acme.example", "new.acme.example"]
+    assert [session.name for session in server.sessions] == ["old.acme.example", "new.acme.example"]
 
 
 @pytest.mark.one_database

@@ -32,9 +32,9 @@ async def received(tenant: Tenant, server: SmtpServer, **fields: Any) -> tuple[R
     """What the server got of a message, and as another parser reads it."""
     await tenant.message(await tenant.send(**fields), status="sent")
     last = server.messages[-1]
-    found = message_from_bytes(last.data, policy=policy.default)
-    assert isinstance(found, EmailMessage)
-    return last, found
+    message = message_from_bytes(last.data, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    return last, message
 
 
 async def raw_sent(tenant: Tenant, content: bytes, query: str = f"to={ANN}", **headers: str) -> Any:
@@ -85,8 +85,8 @@ async def test_an_invitation_stands_beside_the_text(heloise: Heloise, server: Sm
     assert [p.get_content_type() for p in parts] == ["text/plain", "text/html", "text/calendar"]
     assert parts[2].get_param("method") == "REQUEST"
     assert parts[2].get_content().splitlines() == CALENDAR.splitlines()
-    for wrong in ("BEGIN:VEVENT", CALENDAR.replace("METHOD:REQUEST\n", "")):
-        answer = await acme("POST", "/messages", {"to": [ANN], "calendar": wrong})
+    for calendar in ("BEGIN:VEVENT", CALENDAR.replace("METHOD:REQUEST\n", "")):
+        answer = await acme("POST", "/messages", {"to": [ANN], "calendar": calendar})
         assert answer.status_code == 422
 
 
@@ -153,25 +153,28 @@ async def test_a_local_part_in_quotes_is_reached(heloise: Heloise) -> None:
     """Mailboxes as `"abc."@docomo.example` exist (RFC 5321 section 4.1.2)."""
     acme = await heloise.tenant()
     to = ['"abc."@docomo.example', 'Bob <"a b"@example.org>', {"email": r'"\"x"@example.org'}]
-    kept = ['"abc."@docomo.example', '"a b"@example.org', r'"\"x"@example.org']
+    addresses = ['"abc."@docomo.example', '"a b"@example.org', r'"\"x"@example.org']
     async with SmtpServer(extensions=("PIPELINING", "DSN")) as server:
         await acme.profile("main", server.port)
-        last, found = await received(acme, server, to=to, dsn={"notify": ["failure"]})
-        assert last.recipients == kept
-        assert [address.username for address in found["To"].addresses] == ["abc.", "a b", '"x']
-        assert f"\r\nTo: {kept[0]},\r\n Bob <{kept[1]}>,\r\n {kept[2]}\r\n".encode() in last.data
+        last, parsed = await received(acme, server, to=to, dsn={"notify": ["failure"]})
+        assert last.recipients == addresses
+        assert [address.username for address in parsed["To"].addresses] == ["abc.", "a b", '"x']
+        assert (
+            f"\r\nTo: {addresses[0]},\r\n Bob <{addresses[1]}>,\r\n {addresses[2]}\r\n".encode()
+            in last.data
+        )
         rcpt = [command for command in server.sessions[-1].commands if command.startswith("RCPT")]
         assert rcpt[1].endswith('ORCPT=rfc822;"a+20b"@example.org')
-    for address in kept:
+    for address in addresses:
         listed = await acme.read(f"/messages?recipient={quote(address.upper())}")
         assert len(listed["items"]) == 1
-    await acme("POST", "/suppressions", {"address": kept[0].upper()})
-    late = await acme.message(await acme.send(kept[0]), status="failed")
+    await acme("POST", "/suppressions", {"address": addresses[0].upper()})
+    late = await acme.message(await acme.send(addresses[0]), status="failed")
     assert late["recipients"][0]["status"] == "suppressed"
     answer = await acme("POST", "/messages", {"to": "abc.@docomo.example", "text": "x"})
-    assert (answer.status_code, kept[0] in answer.json()["errors"][0]["msg"]) == (422, True)
+    assert (answer.status_code, addresses[0] in answer.json()["errors"][0]["msg"]) == (422, True)
     verp = await acme(
-        "POST", "/messages", {"to": ANN, "text": "x", "return_path": kept[0], "verp": True}
+        "POST", "/messages", {"to": ANN, "text": "x", "return_path": addresses[0], "verp": True}
     )
     assert verp.status_code == 422
 
@@ -203,9 +206,9 @@ async def test_what_it_lacks_is_put_before_it(heloise: Heloise, server: SmtpServ
     message = await acme.message(answer.json()["id"], status="sent")
     content = server.messages[-1].data
     assert content.endswith(b"From: main@example.com\r\n\r\nHello\r\n")
-    found = message_from_bytes(content, policy=policy.default)
-    assert found["Message-ID"] == message["message_id_header"]
-    assert found["Date"].datetime is not None
+    parsed = message_from_bytes(content, policy=policy.default)
+    assert parsed["Message-ID"] == message["message_id_header"]
+    assert parsed["Date"].datetime is not None
 
 
 WRONG: Final = {
@@ -225,14 +228,14 @@ WRONG: Final = {
 
 
 @pytest.mark.one_database
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("case", WRONG)
 async def test_one_that_is_no_message_is_refused(
-    heloise: Heloise, server: SmtpServer, wrong: str
+    heloise: Heloise, server: SmtpServer, case: str
 ) -> None:
     """With what to mend."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    answer = await raw_sent(acme, WRONG[wrong])
+    answer = await raw_sent(acme, WRONG[case])
     assert answer.status_code == 422, answer.text
     [error] = answer.json()["errors"]
     assert error["loc"] == ["body", "message"]

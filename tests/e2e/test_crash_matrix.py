@@ -31,7 +31,7 @@ def has_seen(point: str) -> Callable[[SmtpServer], bool]:
     if point == "after_dot":
         return lambda server: len(server.messages) == 1
     return lambda server: any(
-        "MAIL" in command for seen in server.sessions for command in seen.commands
+        "MAIL" in command for session in server.sessions for command in session.commands
     )
 
 
@@ -53,9 +53,9 @@ async def sent_across(
     """A message that a worker died over; the one behind it has been sent meanwhile."""
     acme = await (await start(delivery=False)).tenant()
     await acme.profile("main", server.port, max_connections=1)
-    given = {"guarantee": guarantee, "subject": "across"}
+    fields = {"guarantee": guarantee, "subject": "across"}
     text = LONG if point == "mid_body" else "It works."
-    message = await acme.send(text=text, **given)
+    message = await acme.send(text=text, **fields)
     await crash(point, server, launch)
     await acme.message(await acme.send(subject="behind"), status="sent")
     return acme, message

@@ -74,7 +74,7 @@ async def test_a_slow_destination_leaves_connections_to_the_others(start: Start)
         slow = {"match": ["slow.example"], "max_connections": 1}
         await acme.profile("main", server.port, max_connections=2, destinations=[slow])
         await send_many(acme, "slow.example", 30)
-        await server.wait_until(lambda seen: seen.open_connections >= 1)
+        await server.wait_until(lambda server: server.open_connections >= 1)
         await acme.all_sent(await send_many(acme, "fast.example", 10))
         both = await acme.send(["ann@slow.example", "bob@fast.example"])
         await acme.recipient(both, "bob@fast.example", status="sent")

@@ -86,7 +86,7 @@ async def arrived(server: SmtpServer, count: int) -> list[bytes]:
     """What a server got, once it is so many."""
 
     async def fact() -> list[bytes] | None:
-        found = [message.data for message in server.messages]
-        return found if len(found) == count else None
+        mails = [message.data for message in server.messages]
+        return mails if len(mails) == count else None
 
     return await until(fact)

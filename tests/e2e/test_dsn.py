@@ -26,12 +26,12 @@ async def test_dsn_is_asked_of_servers_that_offer_it(
 ) -> None:
     """For each recipient its own; a server without DSN sees no parameter that it would refuse."""
     extensions = EXTENSIONS if offered is None else (*EXTENSIONS, offered)
-    given = settings(migrated_url, submission_allow_plaintext_auth=True)
+    values = settings(migrated_url, submission_allow_plaintext_auth=True)
     with socket.create_server((HOST, 0)) as listening:
         port = listening.getsockname()[1]
         async with (
             SmtpServer(extensions=extensions) as server,
-            serving(given, watched, listeners=[Listener(listening)]) as heloise,
+            serving(values, watched, listeners=[Listener(listening)]) as heloise,
         ):
             acme = await heloise.tenant()
             await acme.profile("main", server.port)
@@ -42,7 +42,7 @@ async def test_dsn_is_asked_of_servers_that_offer_it(
                     assert (await client(f"RCPT TO:<{address}>{parameters}"))[:3] == "250"
                 reply = await client.data(f"From: {SENDER}\r\n\r\nHi\r\n".encode())
             await acme.message(message_id_of(reply), status="sent")
-    commands = [command for seen in server.sessions for command in seen.commands]
+    commands = [command for session in server.sessions for command in session.commands]
     [mail] = [command for command in commands if command.startswith("MAIL")]
     rcpts = [command for command in commands if command.startswith("RCPT")]
     if offered is None:

@@ -108,8 +108,8 @@ def test_the_file_knows_every_service_and_name() -> None:
 
 async def test_the_servers_still_say_so(place: tuple[str, str], port: int) -> None:
     """To each name, at the same command and in the same words."""
-    said = [await asyncio.to_thread(ask, *place, name, port) for name in NAMES]
-    assert said == [SAID[*place, name] for name in NAMES]
+    replies = [await asyncio.to_thread(ask, *place, name, port) for name in NAMES]
+    assert replies == [SAID[*place, name] for name in NAMES]
 
 
 async def test_a_refused_name_is_told_and_a_good_one_found(

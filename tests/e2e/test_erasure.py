@@ -21,8 +21,8 @@ async def erased(tenant: Tenant, address: str = ANN) -> Any:
 
 async def statuses(tenant: Tenant, message: str) -> list[tuple[str | None, str]]:
     """Who the recipients of a message are, and where each stands."""
-    found = await tenant.read(f"/messages/{message}")
-    return [(recipient["address"], recipient["status"]) for recipient in found["recipients"]]
+    body = await tenant.read(f"/messages/{message}")
+    return [(recipient["address"], recipient["status"]) for recipient in body["recipients"]]
 
 
 async def test_nothing_that_is_stored_names_them_any_more(
@@ -33,8 +33,8 @@ async def test_nothing_that_is_stored_names_them_any_more(
     async with SmtpServer(words) as server:
         acme = await heloise.tenant()
         await acme.profile("main", server.port)
-        taken = await acme.send("Ann Lee <Ann@Example.org>")
-        await acme.message(taken, status="sent")
+        message_id = await acme.send("Ann Lee <Ann@Example.org>")
+        await acme.message(message_id, status="sent")
         refused = await acme.send(ANN, metadata={"customer": "Ann Lee"})
         await acme.message(refused, status="failed")
         theirs = await acme.message(await acme.send(BOB), status="sent")
@@ -48,7 +48,7 @@ async def test_nothing_that_is_stored_names_them_any_more(
         left = (await texts(migrated_url)).lower()
         assert "ann@" not in left
         assert "ann lee" not in left
-        assert await statuses(acme, taken) == [(None, "sent")]
+        assert await statuses(acme, message_id) == [(None, "sent")]
         assert await statuses(acme, refused) == [(None, "bounced")]
         assert await acme.read(f"/messages/{theirs['id']}") == theirs
         assert (await acme("GET", f"/messages/{theirs['id']}/raw")).status_code == 200
@@ -65,8 +65,8 @@ async def test_nothing_more_is_sent_to_them(start: Start, server: SmtpServer) ->
     assert (await erased(acme))["erased"] == 2
     assert await statuses(acme, alone) == [(None, "cancelled")]
     assert await statuses(acme, both) == [(None, "cancelled"), (BOB, "queued")]
-    found = await acme.read(f"/messages/{both}")
-    assert found["content_wiped_at"] is None
+    message = await acme.read(f"/messages/{both}")
+    assert message["content_wiped_at"] is None
     await acme("POST", "/profiles/main/resume")
     final = await acme.message(both, status="partially_sent")
     assert final["content_wiped_at"] is not None

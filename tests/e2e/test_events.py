@@ -29,12 +29,12 @@ ENDS: Final = {f"recipient.{status}" for status in FINAL}
 
 async def all_events(tenant: Tenant, query: str = "") -> list[Any]:
     """Every event of a tenant, read in small parts."""
-    found, cursor = list[Any](), ""
+    events, cursor = list[Any](), ""
     while True:
         page = await tenant.read(f"/events?limit=3{query}{cursor}")
-        found += page["items"]
+        events += page["items"]
         if len(page["items"]) < 3 or page["next_cursor"] is None:
-            return found
+            return events
         cursor = f"&cursor={page['next_cursor']}"
 
 
@@ -43,7 +43,7 @@ async def types(tenant: Tenant, query: str = "") -> list[str]:
     return [event["type"] for event in await all_events(tenant, query)]
 
 
-async def told(tenant: Tenant, kind: str, query: str = "") -> Any:
+async def until_event(tenant: Tenant, kind: str, query: str = "") -> Any:
     """The first event of a type, once it is there."""
 
     async def fact() -> Any:
@@ -156,13 +156,13 @@ async def test_what_happens_to_a_profile(heloise: Heloise, server: SmtpServer) -
     acme = await heloise.tenant()
     profile = await acme.profile("main", unused_port())
     message = await acme.send(ANN)
-    failing = await told(acme, "profile.failing")
+    failing = await until_event(acme, "profile.failing")
     assert failing["data"]["code"] == "connect_refused"
     assert failing["data"]["reason"]
     assert failing["ordering_key"] == profile["id"]
     await acme("PATCH", "/profiles/main", {"port": server.port})
     await acme.message(message, status="sent")
-    recovered = await told(acme, "profile.recovered")
+    recovered = await until_event(acme, "profile.recovered")
     assert recovered["data"]["reason"] == failing["data"]["reason"]
     for _ in range(2):
         await acme("POST", "/profiles/main/pause")
@@ -187,9 +187,9 @@ async def test_filters(heloise: Heloise, server: SmtpServer) -> None:
     assert (await acme("GET", "/events?order=newest")).status_code == 422
     last = oldest_first[-1]
     assert await types(acme, f"&created_after={last['timestamp']}") == []
-    wrong = await acme("GET", "/events?type=mesage.*")
-    assert wrong.status_code == 422
-    assert "message.queued" in wrong.json()["detail"]
+    refusal = await acme("GET", "/events?type=mesage.*")
+    assert refusal.status_code == 422
+    assert "message.queued" in refusal.json()["detail"]
     assert (await acme("GET", "/events?cursor=nonsense")).status_code == 422
 
 
@@ -234,7 +234,7 @@ async def test_they_are_kept_for_some_days(start: Start, server: SmtpServer) -> 
         await tenant.profile("main", server.port)
         await tenant.message(await tenant.send(), status="sent")
     cursor = (await acme.read("/events"))["next_cursor"]
-    kept = await all_events(patient)
+    events = await all_events(patient)
     await clock.advance(days=3)
 
     async def gone() -> bool | None:
@@ -243,7 +243,7 @@ async def test_they_are_kept_for_some_days(start: Start, server: SmtpServer) -> 
 
     await until(gone)
     assert (await acme.read(f"/events?cursor={cursor}"))["items"] == []
-    assert await all_events(patient) == kept
+    assert await all_events(patient) == events
 
 
 @asynccontextmanager
@@ -279,12 +279,12 @@ async def test_they_are_followed_live(start: Start, server: SmtpServer) -> None:
     await acme.message(await acme.send(), status="sent")
     async with following(acme) as stream:
         message = await acme.send()
-        seen = [await anext(stream) for _ in range(3)]
-    assert [e["type"] for _, e in seen] == ["message.queued", "recipient.sent", "message.sent"]
-    assert {e["ordering_key"] for _, e in seen} == {message}
-    assert seen[0][1] == await acme.read(f"/events/{seen[0][1]['id']}")
-    async with following(acme, headers={"Last-Event-ID": seen[0][0]}) as stream:
-        assert [await anext(stream) for _ in range(2)] == seen[1:]
+        events = [await anext(stream) for _ in range(3)]
+    assert [e["type"] for _, e in events] == ["message.queued", "recipient.sent", "message.sent"]
+    assert {e["ordering_key"] for _, e in events} == {message}
+    assert events[0][1] == await acme.read(f"/events/{events[0][1]['id']}")
+    async with following(acme, headers={"Last-Event-ID": events[0][0]}) as stream:
+        assert [await anext(stream) for _ in range(2)] == events[1:]
     refused = await acme("GET", "/events/stream", headers={"Last-Event-ID": "nonsense"})
     assert refused.status_code == 422
     assert (await acme("GET", "/events/stream?type=nonsense")).status_code == 422
@@ -333,14 +333,14 @@ async def test_none_is_lost_or_told_twice_over_kill_9(
             process = launch("serve", port=port, lease_seconds=1)
             await process.wait_ready()
         await acme.all_sent(messages)
-        found = await all_events(acme)
+        events = await all_events(acme)
     ends = Counter(
-        (e["ordering_key"], e["data"]["recipient"]["address"]) for e in found if e["type"] in ENDS
+        (e["ordering_key"], e["data"]["recipient"]["address"]) for e in events if e["type"] in ENDS
     )
     assert len(ends) == 2 * len(messages)
     assert set(ends.values()) == {1}
     whole = Counter(
-        (e["ordering_key"], e["type"]) for e in found if e["type"].startswith("message")
+        (e["ordering_key"], e["type"]) for e in events if e["type"].startswith("message")
     )
     assert whole == Counter((m, t) for m in messages for t in ("message.queued", "message.sent"))
 
@@ -348,7 +348,7 @@ async def test_none_is_lost_or_told_twice_over_kill_9(
 def test_every_status_has_its_event() -> None:
     """A status that is new cannot be forgotten."""
     shown_only = {MessageStatus.SENDING}, {RecipientStatus.SENDING}
-    told = {message_event_type(status) for status in set(MessageStatus) - shown_only[0]}
-    told |= {recipient_event_type(status) for status in set(RecipientStatus) - shown_only[1]}
-    told |= set(map(report_event_type, ReportKind))
-    assert told == {e for e in EventType if e.partition(".")[0] in {"message", "recipient"}}
+    event_types = {message_event_type(status) for status in set(MessageStatus) - shown_only[0]}
+    event_types |= {recipient_event_type(status) for status in set(RecipientStatus) - shown_only[1]}
+    event_types |= set(map(report_event_type, ReportKind))
+    assert event_types == {e for e in EventType if e.partition(".")[0] in {"message", "recipient"}}

@@ -55,7 +55,7 @@ async def test_a_backlog_a_limit_and_a_slow_server_delay_nobody_else(
         other = await (await start()).tenant("other")
         await other.profile("main", server.port)
         await backlog.wait_taken(1)
-        await slow.wait_until(lambda seen: seen.open_connections > 0)
+        await slow.wait_until(lambda server: server.open_connections > 0)
         for number in range(1, SENT_AMID + 1):
             before = backlog.taken
             await other.send()

@@ -20,8 +20,8 @@ BODY: Final = {"to": ["ann@example.org"], "subject": "beyond", "text": "It works
 async def _handed_over(heloise: Heloise) -> int:
     """How many groups of messages went from acceptance to their lane, without being read."""
     text = (await heloise.http.get("/metrics")).text
-    found = re.search(r'_count\{.*"handover".*\} ([0-9.]+)', text)
-    return 0 if found is None else int(float(found[1]))
+    match = re.search(r'_count\{.*"handover".*\} ([0-9.]+)', text)
+    return 0 if match is None else int(float(match[1]))
 
 
 async def _warm(acme: Tenant, port: int, **fields: Any) -> None:
@@ -105,12 +105,12 @@ async def test_a_paused_profile_is_handed_nothing(start: Start, server: SmtpServ
     await _warm(acme, server.port)
     for _ in range(5):
         assert (await acme("POST", "/profiles/main/pause")).status_code == 200
-        seen = len(server.messages)
+        count = len(server.messages)
         message = await acme.send()
         assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
         assert (await acme("POST", "/profiles/main/resume")).status_code == 200
         await acme.message(message, status="sent")
-        assert len(server.messages) == seen + 1
+        assert len(server.messages) == count + 1
 
 
 async def test_what_another_process_changed_holds_as_soon_as_it_has_answered(
@@ -120,11 +120,11 @@ async def test_what_another_process_changed_holds_as_soon_as_it_has_answered(
     heloise, acme, elsewhere = await _on_two(start, server)
     for _ in range(5):
         await acme.message(await _send_directly(heloise, acme), status="sent")
-        seen = len(server.messages)
+        count = len(server.messages)
         assert (await elsewhere("POST", "/profiles/main/pause")).status_code == 200
         message = await acme.send()
         assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
-        assert len(server.messages) == seen
+        assert len(server.messages) == count
         assert (await elsewhere("POST", "/profiles/main/resume")).status_code == 200
         await acme.message(message, status="sent")
 
@@ -136,12 +136,12 @@ async def test_a_failing_profile_is_handed_nothing(start: Start) -> None:
         acme = await heloise.tenant()
         await _warm(acme, server.port, max_connections=1, max_messages_per_connection=1)
         server.script["ehlo"] = "550 5.7.1 Helo command rejected"
-        seen = len(server.sessions)
+        count = len(server.sessions)
         messages = [await acme.send() for _ in range(10)]
         await acme.state("main", "failing")
         for message in messages:
             assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
-        assert len(server.sessions) == seen + 1
+        assert len(server.sessions) == count + 1
         assert sum([len(await acme.attempts(message)) for message in messages]) == 1
 
 

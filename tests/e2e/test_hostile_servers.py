@@ -33,7 +33,7 @@ IMPATIENT: Final = {"connect": 30, "command": 1, "data": 1}
 
 
 @dataclass(frozen=True)
-class Said:
+class ScriptedReply:
     """One reply of a script: at a stage, to what line, and how many times."""
 
     stage: str
@@ -42,10 +42,10 @@ class Said:
     reply: Action
 
     @classmethod
-    def parse(cls, text: str) -> "Said":
-        found = re.fullmatch(r"(\w+)(?:/(.+?))?(?:\*(\d+))?: (.*)", text.strip())
-        assert found is not None, text
-        stage, to, times, reply = found.groups()
+    def parse(cls, text: str) -> "ScriptedReply":
+        match = re.fullmatch(r"(\w+)(?:/(.+?))?(?:\*(\d+))?: (.*)", text.strip())
+        assert match is not None, text
+        stage, to, times, reply = match.groups()
         raw = reply.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t")
         action: Action = raw.encode() if raw != reply else reply
         return cls(stage, to or "", int(times) if times else None, action)
@@ -57,17 +57,17 @@ class Case:
 
     asked: frozenset[str]
     offered: tuple[str, ...]
-    said: tuple[Said, ...]
+    replies: tuple[ScriptedReply, ...]
     expected: str
     line: str
 
     @classmethod
     def parse(cls, line: str) -> "Case":
-        asked, offered, said, *expected = (part.strip() for part in line.split(" | "))
+        asked, offered, replies, *expected = (part.strip() for part in line.split(" | "))
         return cls(
             asked=frozenset(asked.split()) - {"-"},
             offered=tuple(name.replace("=", " ") for name in offered.split() if name != "-"),
-            said=tuple(map(Said.parse, said.split(" & "))),
+            replies=tuple(map(ScriptedReply.parse, replies.split(" & "))),
             expected=" | ".join(expected),
             line=line,
         )
@@ -77,18 +77,20 @@ class Case:
         users = {USER: self.password} if self.word("auth") else {}
         mechanisms = [(self.word("auth") or "").upper()]
         server = SmtpServer(extensions=self.offered, users=users, mechanisms=mechanisms)
-        for stage in {line.stage for line in self.said}:
+        for stage in {line.stage for line in self.replies}:
             server.script[stage] = self._acting(server, stage)
         return server
 
     def _acting(self, server: SmtpServer, stage: str) -> Any:
-        counts = {line: count() for line in self.said if line.stage == stage}
+        counts = {line: count() for line in self.replies if line.stage == stage}
 
         def act(_: str) -> Action:
             line = server.sessions[-1].commands[-1:] or [""]
-            for said, number in counts.items():
-                if said.to in line[0] and (said.times is None or next(number) < said.times):
-                    return said.reply
+            for reply_line, number in counts.items():
+                if reply_line.to in line[0] and (
+                    reply_line.times is None or next(number) < reply_line.times
+                ):
+                    return reply_line.reply
             return None
 
         return act
@@ -126,14 +128,14 @@ class Case:
 
 def cases() -> Mapping[str, list[Case]]:
     """The table, by section."""
-    found = defaultdict[str, list[Case]](list)
+    cases_by_section = defaultdict[str, list[Case]](list)
     section = ""
     for line in TABLE.read_text().splitlines():
         if line.startswith("["):
             section = line.strip("[]")
         elif line and not line.startswith("#"):
-            found[section].append(Case.parse(line))
-    return found
+            cases_by_section[section].append(Case.parse(line))
+    return cases_by_section
 
 
 CASES: Final = cases()
@@ -149,7 +151,7 @@ class Play:
         self.message = ""
 
     async def begin(self) -> None:
-        timeouts = IMPATIENT if "(silence)" in {line.reply for line in self.case.said} else {}
+        timeouts = IMPATIENT if "(silence)" in {line.reply for line in self.case.replies} else {}
         fields = self.case.profile() | ({"timeouts": timeouts} if timeouts else {})
         await self._acme.profile(self._profile, self._server.port, **fields)
         if "8bit" in self.case.asked:
@@ -213,9 +215,9 @@ async def test_whatever_a_server_says_the_mail_becomes_what_it_must(
             await until(fact, progress=lambda: [play.became for play in plays])
         await acme.settled()
         await asyncio.gather(*(play.look() for play in plays))
-        wrong = [
+        problems = [
             f"{p.case.line}\n  became {p.became}" for p in plays if p.became != p.case.expected
         ]
-        assert not wrong, "\n".join(wrong)
+        assert not problems, "\n".join(problems)
         for play in plays:
             await play.check_received()

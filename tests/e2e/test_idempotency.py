@@ -94,7 +94,7 @@ async def test_a_key_is_kept_for_a_day(start: Start, server: SmtpServer) -> None
     await clock.advance(minutes=2)
 
     async def fact() -> str | None:
-        found = str((await keyed(acme, "k")).json()["id"])
-        return found if found != first else None
+        message_id = str((await keyed(acme, "k")).json()["id"])
+        return message_id if message_id != first else None
 
     await until(fact)

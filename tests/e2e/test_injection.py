@@ -82,8 +82,8 @@ TEMPLATE: Final = {"name": "all", "subject": "{{ x }}", "text": "{{ x }}", "html
 
 def parsed(received: Received) -> EmailMessage:
     """The message as a reader has it."""
-    found = message_from_bytes(received.data, policy=policy.default)
-    return cast("EmailMessage", found)
+    message = message_from_bytes(received.data, policy=policy.default)
+    return cast("EmailMessage", message)
 
 
 def lines(text: str) -> list[str]:
@@ -94,20 +94,20 @@ def lines(text: str) -> list[str]:
 async def accepted(acme: Tenant, field: str) -> dict[str, tuple[str, dict[str, Any]]]:
     """What the API took of the corpus in a field: by Message-ID the string and the message."""
 
-    async def answered(text: str) -> httpx.Response:
+    async def send(text: str) -> httpx.Response:
         body = PLAIN | FIELDS[field](text)
         if "template" in body:
             body = {k: v for k, v in body.items() if k not in {"subject", "text", "html"}}
         return await acme("POST", "/messages", body)
 
-    answers = await asyncio.gather(*map(answered, CORPUS))
-    taken = {}
+    answers = await asyncio.gather(*map(send, CORPUS))
+    accepted_bodies = {}
     for text, answer in zip(CORPUS, answers, strict=True):
         assert answer.status_code in {202, 403, 422}, (field, text, answer.text)
         if answer.status_code == 202:
             body = answer.json()
-            taken[body["message_id_header"]] = (text, body)
-    return taken
+            accepted_bodies[body["message_id_header"]] = (text, body)
+    return accepted_bodies
 
 
 def check(received: Received, field: str, text: str, body: dict[str, Any]) -> None:
@@ -158,16 +158,16 @@ async def test_what_a_caller_writes_stays_where_it_was_written(
         await acme.profile("main", postfix.port(service), max_connections=4)
         await acme.made("/templates", TEMPLATE)
         await acme("POST", "/templates/all/publish")
-        taken = await accepted(acme, field)
+        accepted_bodies = await accepted(acme, field)
         last = await acme.made("/messages", PLAIN | {"subject": "the last one"})
-        taken[last["message_id_header"]] = ("", last)
-        await acme.all_sent(body["id"] for _, body in taken.values())
-        received = await server.wait_for_messages(len(taken))
+        accepted_bodies[last["message_id_header"]] = ("", last)
+        await acme.all_sent(body["id"] for _, body in accepted_bodies.values())
+        received = await server.wait_for_messages(len(accepted_bodies))
         await asyncio.sleep(0)
-        assert len(received) == len(taken)
+        assert len(received) == len(accepted_bodies)
         arrived = {str(parsed(mail)["Message-ID"]): mail for mail in received}
-        assert arrived.keys() == taken.keys()
-        for header, (text, body) in taken.items():
+        assert arrived.keys() == accepted_bodies.keys()
+        for header, (text, body) in accepted_bodies.items():
             if text:
                 check(arrived[header], field, text, body)
 
@@ -179,8 +179,10 @@ async def test_a_server_that_takes_bare_line_feeds_can_be_fooled(postfix: Postfi
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", postfix.port("forwarding_lenient")
         )
-        said = f"EHLO mail.example.com\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n"
-        writer.write(said.encode())
+        dialogue = (
+            f"EHLO mail.example.com\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n"
+        )
+        writer.write(dialogue.encode())
         async with asyncio.timeout(30):
             while not (await reader.readline()).startswith(b"354"):
                 pass

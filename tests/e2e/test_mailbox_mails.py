@@ -40,12 +40,12 @@ async def watch(acme: Tenant, imap: ScriptedImap, clock: HandClock, **fields: An
     return mailbox
 
 
-async def once(acme: Tenant, mailbox: str, **wanted: Any) -> Any:
+async def once(acme: Tenant, mailbox: str, **expected: Any) -> Any:
     """The mailbox, once it says all of this."""
 
     async def fact() -> Any:
-        found = await acme.read(f"/mailboxes/{mailbox}")
-        return found if all(found[name] == value for name, value in wanted.items()) else None
+        body = await acme.read(f"/mailboxes/{mailbox}")
+        return body if all(body[name] == value for name, value in expected.items()) else None
 
     return await until(fact)
 

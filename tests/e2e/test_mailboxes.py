@@ -53,12 +53,12 @@ async def read_from(acme: Tenant, server: ImapServer, clock: HandClock, **fields
     return mailbox
 
 
-async def once(acme: Tenant, mailbox: str, **wanted: Any) -> Any:
+async def once(acme: Tenant, mailbox: str, **expected: Any) -> Any:
     """The mailbox, once it says all of this."""
 
     async def fact() -> Any:
-        found = await acme.read(f"/mailboxes/{mailbox}")
-        return found if all(found[name] == value for name, value in wanted.items()) else None
+        body = await acme.read(f"/mailboxes/{mailbox}")
+        return body if all(body[name] == value for name, value in expected.items()) else None
 
     return await until(fact)
 
@@ -128,12 +128,12 @@ async def test_reports_are_deleted_where_that_is_wanted(
     assert imap_server.unread() == 1
 
 
-async def told(acme: Tenant, mailbox: str) -> str:
+async def failure_reason(acme: Tenant, mailbox: str) -> str:
     """Why a mailbox cannot be read, once that is known."""
 
     async def fact() -> str | None:
-        found = await acme.read(f"/mailboxes/{mailbox}")
-        return found["reason"] if found["failing_since"] else None
+        body = await acme.read(f"/mailboxes/{mailbox}")
+        return body["reason"] if body["failing_since"] else None
 
     return str(await until(fact))
 
@@ -159,7 +159,7 @@ async def test_why_one_cannot_be_read_is_told(
     """In words that say what to mend."""
     acme = await heloise.tenant()
     mailbox = await read_from(acme, imap_server, clock, **fields)
-    assert reason in await told(acme, mailbox)
+    assert reason in await failure_reason(acme, mailbox)
 
 
 async def test_it_is_read_again_once_it_is_mended(
@@ -169,7 +169,7 @@ async def test_it_is_read_again_once_it_is_mended(
     acme = await heloise.tenant()
     imap_server.deliver(NO_REPORT)
     mailbox = await read_from(acme, imap_server, clock, password="wrong")
-    await told(acme, mailbox)
+    await failure_reason(acme, mailbox)
     answer = await acme("PATCH", f"/mailboxes/{mailbox}", {"password": imap_server.password})
     assert answer.status_code == 200
     await look(clock)
@@ -206,7 +206,7 @@ async def test_nothing_of_another_service_is_told(
     acme = await heloise.tenant()
     async with speaking(words) as port:
         mailbox = await read_from(acme, imap_server, clock, tls="none", port=port)
-        reason = await told(acme, mailbox)
+        reason = await failure_reason(acme, mailbox)
     assert "secret" not in reason
     assert "IMAP" in reason
 

@@ -33,11 +33,11 @@ def launched(launch: Any, machine: str) -> Process:
 
 
 @pytest.mark.parametrize(
-    ("ehlo_name", "said"), [("mail.example.com", ("mail.example.com",) * 3), (None, MACHINES)]
+    ("ehlo_name", "expected"), [("mail.example.com", ("mail.example.com",) * 3), (None, MACHINES)]
 )
 async def test_a_name_that_was_set_is_said_by_every_machine(
     ehlo_name: str | None,
-    said: tuple[str, ...],
+    expected: tuple[str, ...],
     start: Start,
     launch: Any,
     server: SmtpServer,
@@ -50,4 +50,4 @@ async def test_a_name_that_was_set_is_said_by_every_machine(
         await until(worker.delivers)
         await acme.message(await acme.send(), status="sent")
         await asyncio.to_thread(worker.stop)
-    assert [seen.name for seen in server.sessions] == list(said)
+    assert [session.name for session in server.sessions] == list(expected)

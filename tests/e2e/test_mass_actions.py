@@ -18,8 +18,8 @@ ANN = "ann@example.org"
 
 async def line(caller: Any, action: str) -> dict[str, Any]:
     """What the only line of an action says came of it."""
-    [found] = (await caller.read(f"/audit-log?action={action}"))["items"]
-    return {name: change["after"] for name, change in found["changes"].items()}
+    [entry] = (await caller.read(f"/audit-log?action={action}"))["items"]
+    return {name: change["after"] for name, change in entry["changes"].items()}
 
 
 async def scheduled(acme: Tenant, count: int) -> list[str]:
@@ -64,8 +64,8 @@ async def test_who_acted_on_many_is_known_though_the_process_died(
     done = (await acme("POST", "/messages/actions", body | {"cursor": messages[1]})).json()
     assert done["done"] == 2
     log = (await acme.read(f"/audit-log?action=messages.{action}"))["items"]
-    told = {name: change["after"] for name, change in log[0]["changes"].items()}
-    assert (told["cursor"], told["finished"], told["done"]) == (messages[1], True, 2)
+    changes = {name: change["after"] for name, change in log[0]["changes"].items()}
+    assert (changes["cursor"], changes["finished"], changes["done"]) == (messages[1], True, 2)
 
 
 async def test_who_erased_is_known_though_the_process_died(
@@ -86,5 +86,5 @@ async def test_who_purged_is_known_though_the_process_died(start: Start, launch:
     await heloise.tenant()
     dying: Process = launch("purge", "purge", module=dying_service.__name__)
     assert await dying.ended() == -signal.SIGKILL
-    told = await line(heloise.admin, "purge")
-    assert (told["messages"], told["finished"]) == (0, False)
+    changes = await line(heloise.admin, "purge")
+    assert (changes["messages"], changes["finished"]) == (0, False)

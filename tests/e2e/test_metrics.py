@@ -129,8 +129,8 @@ async def test_a_worker_delivers_while_another_process_has_its_port(
     heloise = await start(delivery=False)
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         worker: Process = launch("worker", worker_port=port)
         await acme.message(await acme.send(), status="sent")
         assert f"127.0.0.1 port {port}: " in (log := worker.log.read_text())

@@ -31,13 +31,13 @@ async def noticed(heloise: Heloise, alerts_port: int, **fields: Any) -> Tenant:
     return acme
 
 
-async def told(acme: Tenant, count: int) -> list[str]:
+async def sent_subjects(acme: Tenant, count: int) -> list[str]:
     """The subjects of all notices, once there are so many and all are sent."""
 
     async def fact() -> list[str] | None:
-        found = (await acme.read("/messages?source=notice"))["items"]
-        is_done = len(found) >= count and all(item["status"] == "sent" for item in found)
-        return [item["subject"] for item in found[::-1]] if is_done else None
+        notices = (await acme.read("/messages?source=notice"))["items"]
+        is_done = len(notices) >= count and all(item["status"] == "sent" for item in notices)
+        return [item["subject"] for item in notices[::-1]] if is_done else None
 
     return await until(fact)
 
@@ -60,11 +60,11 @@ async def test_a_mail_and_a_post_for_each_change(start: Start, server: SmtpServe
             await acme.message(await acme.send(profile="main"), status="sent")
         waiting = [await acme.send(profile="main") for _ in range(3)]
         await acme.state("main", "failing")
-        assert await told(acme, 1) == [FAILS]
+        assert await sent_subjects(acme, 1) == [FAILS]
         async with SmtpServer(port=port):
             await mended(acme)
             await acme.all_sent(waiting)
-            assert await told(acme, 2) == [FAILS, WORKS]
+            assert await sent_subjects(acme, 2) == [FAILS, WORKS]
 
         async def fact() -> bool | None:
             return len(receiver.posts) >= len(HEARD) or None
@@ -99,7 +99,7 @@ async def test_notices_that_cannot_go_cause_no_more_notices(start: Start) -> Non
     async with SmtpServer(port=port) as server:
         for name in ("main", "alerts"):
             await mended(acme, name)
-        subjects = await told(acme, 4)
+        subjects = await sent_subjects(acme, 4)
     alerts_fails = FAILS.replace("main", "alerts")
     assert sorted(subjects) == sorted([FAILS, WORKS, alerts_fails, WORKS.replace("main", "alerts")])
     assert len(server.messages) == 5
@@ -118,9 +118,9 @@ async def test_a_worker_that_dies_between_noticing_and_telling_loses_no_notice(
     assert await dead.ended() == -signal.SIGKILL, dead.log.read_text()
     assert (await acme.read("/profiles/main"))["state"] == "failing"
     launch("worker")
-    assert await told(acme, 1) == [FAILS]
+    assert await sent_subjects(acme, 1) == [FAILS]
     await acme.message(await acme.send(profile="alerts"), status="sent")
-    assert await told(acme, 1) == [FAILS]
+    assert await sent_subjects(acme, 1) == [FAILS]
 
 
 @pytest.mark.slow
@@ -135,10 +135,10 @@ async def test_of_several_workers_one_tells(start: Start, server: SmtpServer, la
         await until(worker.delivers)
     waiting = await acme.send(profile="main")
     await acme.state("main", "failing")
-    assert await told(acme, 1) == [FAILS]
+    assert await sent_subjects(acme, 1) == [FAILS]
     async with SmtpServer(port=port):
         await mended(acme)
         await acme.message(waiting, status="sent")
-        assert await told(acme, 2) == [FAILS, WORKS]
+        assert await sent_subjects(acme, 2) == [FAILS, WORKS]
     await acme.message(await acme.send(profile="alerts"), status="sent")
-    assert await told(acme, 2) == [FAILS, WORKS]
+    assert await sent_subjects(acme, 2) == [FAILS, WORKS]

@@ -62,7 +62,7 @@ async def test_each_grant_delivers_and_a_token_serves_many_connections(
                 message = await acme.send()
                 await acme.message(message, status="sent")
         assert len(tokens.requests) == 1
-    assert [seen.user for seen in server.sessions] == [MAILBOX] * 3
+    assert [session.user for session in server.sessions] == [MAILBOX] * 3
     [attempt] = await acme.attempts(message)
     assert attempt["auth_mechanism"] == mechanism.lower()
 
@@ -96,8 +96,8 @@ async def test_a_refused_client_is_told_and_a_new_secret_is_tried_at_once(helois
     with TokenServer() as tokens:
         async with SmtpServer(tokens=tokens.valid, mechanisms=["XOAUTH2"]) as server:
             acme = await heloise.tenant()
-            wrong = auth(tokens, client_secret="wrong")
-            await acme.profile("main", server.port, auth=wrong)
+            wrong_auth = auth(tokens, client_secret="wrong")
+            await acme.profile("main", server.port, auth=wrong_auth)
             message = await acme.send()
             failing = await acme.state("main", "failing")
             assert failing["failing_code"] == "oauth_token_refused"
@@ -138,9 +138,9 @@ async def test_a_refresh_token_that_is_replaced_is_the_next_to_be_used(start: St
                 await acme.message(await acme.send(), status="sent")
                 assert len(tokens.requests) == number
                 await clock.advance(minutes=20)
-            told = [request["refresh_token"] for request in tokens.requests]
-            assert told[0] == REFRESH_TOKEN
-            assert len(set(told)) == 3
+            refresh_tokens = [request["refresh_token"] for request in tokens.requests]
+            assert refresh_tokens[0] == REFRESH_TOKEN
+            assert len(set(refresh_tokens)) == 3
             assert (await acme.read("/profiles/main"))["updated_at"] == profile["updated_at"]
 
 

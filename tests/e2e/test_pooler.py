@@ -44,12 +44,12 @@ async def test_statements_survive_that_the_server_changes(pooled_url: str) -> No
     async def work(number: int) -> None:
         async with database.reading() as connection:
             for _ in range(5):
-                found = await connection.execute(text("SELECT :n + 1"), {"n": number})
-                assert found.scalar_one() == number + 1
+                result = await connection.execute(text("SELECT :n + 1"), {"n": number})
+                assert result.scalar_one() == number + 1
         async with database.transaction() as connection:
             for _ in range(5):
-                found = await connection.execute(text("SELECT :n * 2"), {"n": number})
-                assert found.scalar_one() == number * 2
+                result = await connection.execute(text("SELECT :n * 2"), {"n": number})
+                assert result.scalar_one() == number * 2
 
     await migrating.migrate(database)
     await asyncio.gather(*(work(number) for number in range(20)))

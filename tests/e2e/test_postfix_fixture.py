@@ -100,7 +100,7 @@ async def test_messages_that_interleave_are_told_apart(postfix: Postfix, connect
                 session.rcpt(address)
         for session, identity in zip((one, other), recipients, strict=True):
             session.data(MESSAGE.format(identity))
-    first, second = sorted(await postfix.wait_accepted(2), key=lambda found: found.helo)
+    first, second = sorted(await postfix.wait_accepted(2), key=lambda mail: mail.helo)
     assert (first.helo, first.message_id) == ("mx1.example.com", "first@example.com")
     assert first.recipients == ("ann@example.org", "bob@example.org")
     assert (second.helo, second.message_id) == ("mx2.example.com", "second@example.com")

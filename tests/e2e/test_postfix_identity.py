@@ -58,9 +58,9 @@ async def change(tenant: Tenant, **fields: object) -> None:
 
 async def assert_untouched(tenant: Tenant, message: str) -> None:
     """The message waits as if it had never been tried (invariant 6)."""
-    found = await tenant.read(f"/messages/{message}")
-    assert found["status"] == "queued"
-    assert [(recipient["status"], recipient["attempts"]) for recipient in found["recipients"]] == [
+    body = await tenant.read(f"/messages/{message}")
+    assert body["status"] == "queued"
+    assert [(recipient["status"], recipient["attempts"]) for recipient in body["recipients"]] == [
         ("queued", 0)
     ]
 

@@ -34,8 +34,8 @@ async def test_two_replicas_keep_one_limit(start: Start) -> None:
 
     callers = [acme, elsewhere] * LIMIT + [other] * LIMIT
     codes = await asyncio.gather(*map(sent, callers))
-    found = Counter(zip([caller.tenant_id for caller in callers], codes, strict=True))
-    assert found == {
+    counts = Counter(zip([caller.tenant_id for caller in callers], codes, strict=True))
+    assert counts == {
         (acme.tenant_id, 202): LIMIT,
         (acme.tenant_id, 429): LIMIT,
         (other.tenant_id, 202): LIMIT,

@@ -43,14 +43,14 @@ async def test_without_a_return_path_it_is_made_from_the_sender(
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         ({"return_path": ""}, "needs a return_path"),
         ({"return_path": "a" * 28 + "@example.com"}, "at most 27 bytes"),
     ],
 )
 async def test_one_that_has_no_room_is_refused(
-    heloise: Heloise, server: SmtpServer, fields: dict[str, str], told: str
+    heloise: Heloise, server: SmtpServer, fields: dict[str, str], expected: str
 ) -> None:
     """And it is said how much there is."""
     acme = await heloise.tenant()
@@ -58,7 +58,7 @@ async def test_one_that_has_no_room_is_refused(
     body = {"to": ["ann@example.org"], "text": "Hi.", "verp": True} | fields
     answer = await acme("POST", "/messages", body)
     assert answer.status_code == 422
-    assert told in answer.text
+    assert expected in answer.text
 
 
 @pytest.mark.one_database
@@ -78,9 +78,9 @@ async def test_what_postfix_reports_finds_its_recipient(
         await acme.message(message, status="sent")
 
         async def bounces() -> list[Received] | None:
-            found = [mail for mail in behind.messages if mail.mail_from == ""]
-            told = sum(mail.data.count(b"Action: failed") for mail in found)
-            return found if told == 2 else None
+            mails = [mail for mail in behind.messages if mail.mail_from == ""]
+            report_count = sum(mail.data.count(b"Action: failed") for mail in mails)
+            return mails if report_count == 2 else None
 
         for bounce in await until(bounces):
             answer = await acme(

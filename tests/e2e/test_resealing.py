@@ -28,15 +28,15 @@ async def test_what_is_used_comes_under_the_newest_key(start: Start, migrated_ur
             async with database.reading() as connection:
                 rows = await profiles.load_sealed_page(connection, limit=10, after=None)
             row = next(row for row in rows if row.profile.id == profile_id)
-            found = row.sealed["sealed_password"]
-            assert found is not None
-            return found, profile_secret(row.profile, "password")
+            sealed_password = row.sealed["sealed_password"]
+            assert sealed_password is not None
+            return sealed_password, profile_secret(row.profile, "password")
 
         newest, older = Vault([parse_key(new)]), Vault([parse_key(old)])
 
         async def fact() -> tuple[bytes, SealContext] | None:
-            found = await sealed(used["id"])
-            return found if newest.is_current(*found) else None
+            sealed_password = await sealed(used["id"])
+            return sealed_password if newest.is_current(*sealed_password) else None
 
         now = await until(fact)
         assert newest.open(*now) == CANARY

@@ -32,8 +32,8 @@ async def once(tenant: Tenant, message: Any, is_so: Callable[[Any], object]) -> 
     """The message, once something is so of it."""
 
     async def fact() -> Any:
-        found = await tenant.read(f"/messages/{message['id']}")
-        return found if is_so(found) else None
+        body = await tenant.read(f"/messages/{message['id']}")
+        return body if is_so(body) else None
 
     return await until(fact)
 
@@ -58,9 +58,9 @@ async def test_content_goes_after_its_days(start: Start, server: SmtpServer) -> 
         await tenant.profile("main", server.port)
     mine, theirs = await sent(acme), await sent(other)
     await clock.advance(days=10, hours=2)
-    found = await once(acme, mine, lambda read: read["content_wiped_at"])
-    assert (found["status"], found["subject"], found["metadata"]) == ("sent", None, {"order": "42"})
-    assert found["recipients"][0]["address"] == ANN
+    body = await once(acme, mine, lambda read: read["content_wiped_at"])
+    assert (body["status"], body["subject"], body["metadata"]) == ("sent", None, {"order": "42"})
+    assert body["recipients"][0]["address"] == ANN
     assert len(await acme.attempts(mine["id"])) == 1
     answer = await acme("GET", f"/messages/{mine['id']}/raw")
     assert (answer.status_code, answer.json()["type"]) == (410, "/problems/content-wiped")
@@ -80,20 +80,20 @@ async def test_recipients_go_with_all_that_names_them(
     message = await acme.message(await acme.send(to, **BODY, tags=tags), status="sent")
     assert "ann@example.org" in await texts(migrated_url)
     await clock.advance(days=3, hours=2)
-    found = await once(acme, message, lambda read: read["content_wiped_at"])
+    body = await once(acme, message, lambda read: read["content_wiped_at"])
     assert [
         (recipient["address"], recipient["name"], recipient["status"])
-        for recipient in found["recipients"]
+        for recipient in body["recipients"]
     ] == [
         (None, "", "sent"),
         (None, "", "sent"),
     ]
-    assert (found["status"], found["metadata"], found["subject"]) == ("sent", {}, None)
+    assert (body["status"], body["metadata"], body["subject"]) == ("sent", {}, None)
     assert await acme.attempts(message["id"]) == []
     left = await texts(migrated_url)
     for word in ("ann@", "bob@", "ann lee", "your receipt"):
         assert word not in left.lower()
-    assert found["tags"] == ["receipt"]
+    assert body["tags"] == ["receipt"]
 
 
 async def test_attempts_go_by_themselves(start: Start, server: SmtpServer) -> None:
@@ -152,8 +152,8 @@ async def test_what_is_not_finished_is_taken_once_it_is(
     witness = await sent(other)
     await clock.advance(days=2)
     await once(other, witness, lambda read: read["content_wiped_at"])
-    found = await acme.read(f"/messages/{waiting['id']}")
-    assert (found["status"], found["content_wiped_at"]) == ("queued", None)
+    body = await acme.read(f"/messages/{waiting['id']}")
+    assert (body["status"], body["content_wiped_at"]) == ("queued", None)
     await acme("POST", "/profiles/main/resume")
     final = await once(acme, waiting, lambda read: read["content_wiped_at"])
     assert final["status"] == "sent"
@@ -175,7 +175,7 @@ async def test_many_go_in_batches(
     await acme.all_sent(ids)
     await clock.advance(days=1, hours=2)
     for message_id in ids:
-        await once(acme, {"id": message_id}, lambda found: found["content_wiped_at"])
+        await once(acme, {"id": message_id}, lambda body: body["content_wiped_at"])
 
 
 async def test_smtp_sessions_go_after_the_days_of_their_log(
@@ -191,8 +191,8 @@ async def test_smtp_sessions_go_after_the_days_of_their_log(
 
     async def are_left(*expected: SubmissionSession) -> bool:
         async with database.reading() as connection:
-            found = await submissions.page(connection, tenant_id=None, limit=10)
-        return found == list(expected)
+            sessions = await submissions.page(connection, tenant_id=None, limit=10)
+        return sessions == list(expected)
 
     await clock.advance(days=1, hours=23)
     assert await are_left(young, old)

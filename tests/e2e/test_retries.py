@@ -29,10 +29,10 @@ async def test_the_profile_says_how_long_to_wait(start: Start) -> None:
         for attempts, ceiling in ((1, 10), (2, 50), (3, 50)):
 
             async def waits(attempts: int = attempts) -> float | None:
-                [found] = (await acme.read(f"/messages/{message}"))["recipients"]
-                if (found["status"], found["attempts"]) != ("deferred", attempts):
+                [recipient] = (await acme.read(f"/messages/{message}"))["recipients"]
+                if (recipient["status"], recipient["attempts"]) != ("deferred", attempts):
                     return None
-                return (moment(found["next_attempt_at"]) - clock.now()).total_seconds()
+                return (moment(recipient["next_attempt_at"]) - clock.now()).total_seconds()
 
             assert await until(waits) <= ceiling
             await clock.advance(seconds=ceiling)

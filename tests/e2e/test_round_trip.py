@@ -84,10 +84,10 @@ def content_of(part: Any) -> Any:
 
 def check(asked: dict[str, Any], mime: bytes) -> None:
     """Everything that was asked for stands in the message as it was asked for."""
-    found = message_from_bytes(mime, policy=policy.SMTP)
-    assert isinstance(found, EmailMessage)
-    assert found["Subject"] == asked["subject"]
-    assert [address.addr_spec for address in found["To"].addresses] == [
+    parsed_mail = message_from_bytes(mime, policy=policy.SMTP)
+    assert isinstance(parsed_mail, EmailMessage)
+    assert parsed_mail["Subject"] == asked["subject"]
+    assert [address.addr_spec for address in parsed_mail["To"].addresses] == [
         e["email"] for e in asked["to"]
     ]
     # The newer parser of the standard library puts a blank between two encoded words of a name.
@@ -95,20 +95,20 @@ def check(asked: dict[str, Any], mime: bytes) -> None:
         NamedAddress(mailbox["email"], mailbox["name"]) for mailbox in asked["to"]
     ]
     for name, value in asked["headers"].items():
-        assert found[name] == value
-    for part in found.walk():
+        assert parsed_mail[name] == value
+    for part in parsed_mail.walk():
         assert part.defects == []
-    text = found.get_body(("plain",))
+    text = parsed_mail.get_body(("plain",))
     assert lines(content_of(text)) == lines(asked["text"])
     if "html" in asked:
-        assert lines(content_of(found.get_body(("html",)))) == lines(asked["html"])
+        assert lines(content_of(parsed_mail.get_body(("html",)))) == lines(asked["html"])
     files = [
         (
             attachment.get_filename(),
             attachment.get_content_type(),
             attachment.get_payload(decode=True),
         )
-        for attachment in found.iter_attachments()
+        for attachment in parsed_mail.iter_attachments()
     ]
     assert files == [
         (file["filename"], file["content_type"], base64.b64decode(file["content"]))
@@ -122,17 +122,17 @@ async def test_what_was_asked_for_is_what_arrives(heloise: Heloise, server: Smtp
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
     asked = drawn()
-    taken = dict[str, dict[str, Any]]()
+    messages_by_header = dict[str, dict[str, Any]]()
     for at in range(0, len(asked), 50):
         part = asked[at : at + 50]
         answer = await acme("POST", "/messages/batch", {"messages": part})
         for message, result in zip(part, answer.json()["results"], strict=True):
             assert result["status"] == 202, (message, result["problem"])
-            taken[result["message"]["message_id_header"]] = message
-    got = await server.wait_for_messages(len(taken))
-    assert len(got) == len(taken) >= COUNT // 2
+            messages_by_header[result["message"]["message_id_header"]] = message
+    got = await server.wait_for_messages(len(messages_by_header))
+    assert len(got) == len(messages_by_header) >= COUNT // 2
     for mail in got:
-        message = taken.pop(str(message_from_bytes(mail.data)["Message-ID"]))
+        message = messages_by_header.pop(str(message_from_bytes(mail.data)["Message-ID"]))
         assert mail.recipients == [to["email"] for to in message["to"]]
         check(message, mail.data)
-    assert taken == {}
+    assert messages_by_header == {}

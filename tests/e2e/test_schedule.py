@@ -36,10 +36,10 @@ async def test_it_waits_for_its_time(start: Start, server: SmtpServer) -> None:
     send_at = later(clock, days=2)
     scheduled = await acme.send(BOB, send_at=send_at)
     await acme.message(await acme.send(ANN), status="sent")
-    found = await acme.read(f"/messages/{scheduled}")
-    assert found["status"] == "scheduled"
-    assert datetime.fromisoformat(found["send_at"]) == datetime.fromisoformat(send_at)
-    expires_at, at = (datetime.fromisoformat(found[name]) for name in ("expires_at", "send_at"))
+    body = await acme.read(f"/messages/{scheduled}")
+    assert body["status"] == "scheduled"
+    assert datetime.fromisoformat(body["send_at"]) == datetime.fromisoformat(send_at)
+    expires_at, at = (datetime.fromisoformat(body[name]) for name in ("expires_at", "send_at"))
     assert expires_at - at == timedelta(days=3)
     await clock.advance(days=1, hours=23)
     await acme.message(await acme.send(ANN), status="sent")
@@ -61,11 +61,11 @@ async def test_lists_tell_what_is_scheduled_from_what_waits(start: Start) -> Non
     scheduled = await acme.send(ANN, send_at=later(clock, hours=1))
 
     async def listed(status: str) -> list[str]:
-        found = await acme.read(f"/messages?status={status}&recipient={ANN}")
-        assert {item["status"] for item in found["items"]} <= {status}
+        page = await acme.read(f"/messages?status={status}&recipient={ANN}")
+        assert {item["status"] for item in page["items"]} <= {status}
         alone = await acme.read(f"/messages?status={status}")
-        assert alone == found
-        return [item["id"] for item in found["items"]]
+        assert alone == page
+        return [item["id"] for item in page["items"]]
 
     assert (await listed("queued"), await listed("scheduled")) == ([waiting], [scheduled])
     await clock.advance(hours=2)
@@ -255,10 +255,10 @@ async def test_another_time(start: Start, server: SmtpServer) -> None:
     before = await acme.read(f"/messages/{message}")
     answer = await rescheduled(acme, message, send_at=later(clock, days=1), priority="high")
     assert answer.status_code == 200, answer.text
-    found = await acme.read(f"/messages/{message}")
-    assert (found["status"], found["priority"]) == ("scheduled", "high")
-    given = [datetime.fromisoformat(message["expires_at"]) for message in (before, found)]
-    assert given[0] - given[1] == timedelta(days=1)
+    after = await acme.read(f"/messages/{message}")
+    assert (after["status"], after["priority"]) == ("scheduled", "high")
+    expiries = [datetime.fromisoformat(message["expires_at"]) for message in (before, after)]
+    assert expiries[0] - expiries[1] == timedelta(days=1)
     await clock.advance(hours=23)
     assert (await acme.read(f"/messages/{message}"))["status"] == "scheduled"
     await clock.advance(hours=1)
@@ -299,12 +299,12 @@ async def test_many_are_counted_first_and_then_cancelled(start: Start, server: S
     for tenant in (acme, other):
         await tenant.profile("main", server.port)
     meant = [await acme.send(ANN, send_at=later(clock, days=1), tags=["x"]) for _ in range(3)]
-    kept = [
+    other_ids = [
         await acme.send(ANN, send_at=later(clock, days=1), tags=["y"]),
         await other.send(ANN, send_at=later(clock, days=1), tags=["x"]),
     ]
-    wanted = {"status": "scheduled", "tag": "x"}
-    counted = await acted(acme, "cancel", filter=wanted)
+    message_filter = {"status": "scheduled", "tag": "x"}
+    counted = await acted(acme, "cancel", filter=message_filter)
     assert counted == {
         "dry_run": True,
         "matched": 3,
@@ -313,16 +313,20 @@ async def test_many_are_counted_first_and_then_cancelled(start: Start, server: S
         "next_cursor": None,
     }
     assert (await acme.read(f"/messages/{meant[0]}"))["status"] == "scheduled"
-    done = await acted(acme, "cancel", filter=wanted, dry_run=False)
+    done = await acted(acme, "cancel", filter=message_filter, dry_run=False)
     assert (done["matched"], done["done"], done["skipped"]) == (3, 3, {})
     for message in meant:
         assert (await acme.read(f"/messages/{message}"))["status"] == "cancelled"
-    assert (await acme.read(f"/messages/{kept[0]}"))["status"] == "scheduled"
-    assert (await other.read(f"/messages/{kept[1]}"))["status"] == "scheduled"
+    assert (await acme.read(f"/messages/{other_ids[0]}"))["status"] == "scheduled"
+    assert (await other.read(f"/messages/{other_ids[1]}"))["status"] == "scheduled"
     again = await acted(acme, "cancel", filter={"tag": "x"}, dry_run=False)
     assert again["skipped"] == {"nothing-to-cancel": 3}
-    for wrong in ({"filter": {}}, {"filter": wanted, "as": "sent"}, {"filter": {"tags": "x"}}):
-        answer = await acme("POST", "/messages/actions", {"action": "cancel", **wrong})
+    for body in (
+        {"filter": {}},
+        {"filter": message_filter, "as": "sent"},
+        {"filter": {"tags": "x"}},
+    ):
+        answer = await acme("POST", "/messages/actions", {"action": "cancel", **body})
         assert answer.status_code == 422
 
 

@@ -26,9 +26,9 @@ PASSWORD = {"username": "ann", "password": CANARY, "allow_plaintext_auth": True}
 @pytest.fixture
 async def database(migrated_url: str) -> AsyncIterator[Database]:
     """What somebody reaches who has no key."""
-    opened = Database(migrated_url)
-    yield opened
-    await opened.close()
+    new_database = Database(migrated_url)
+    yield new_database
+    await new_database.close()
 
 
 async def point(database: Database, table: Table, **values: Any) -> None:
@@ -43,14 +43,14 @@ async def test_a_password_is_sent_to_no_other_server(heloise: Heloise, database:
         acme = await heloise.tenant()
         await acme.profile("main", mine.port, auth=PASSWORD)
         await point(database, profiles, port=evil.port, revision=2)
-        found = (await acme("POST", "/profiles/main/verify")).json()
-        assert (found["ok"], found["code"]) == (False, "credentials_unreadable")
+        report = (await acme("POST", "/profiles/main/verify")).json()
+        assert (report["ok"], report["code"]) == (False, "credentials_unreadable")
         message = await acme.send()
         failing = await acme.state("main", "failing")
         assert failing["failing_code"] == "credentials_unreadable"
         assert "encrypted for another destination" in failing["reason"]
-        said = [command for session in evil.sessions for command in session.commands]
-        assert not [command for command in said if command.startswith("AUTH")]
+        commands = [command for session in evil.sessions for command in session.commands]
+        assert not [command for command in commands if command.startswith("AUTH")]
         await acme("PATCH", "/profiles/main", {"port": mine.port, "auth": PASSWORD})
         await acme.message(message, status="sent")
 
@@ -78,8 +78,8 @@ async def test_what_tokens_are_asked_for_with_is_sent_to_no_other_token_server(
             }
             port = other.port if moved == "mail server" else server.port
             await point(database, profiles, oauth=stored, port=port)
-            found = (await acme("POST", "/profiles/main/verify")).json()
-            assert (found["ok"], found["code"]) == (False, "credentials_unreadable"), found
+            report = (await acme("POST", "/profiles/main/verify")).json()
+            assert (report["ok"], report["code"]) == (False, "credentials_unreadable"), report
             assert (len(mine.requests), len(evil.requests)) == (1, 0)
             assert MAILBOX not in [session.user for session in other.sessions]
 
@@ -96,8 +96,8 @@ async def test_a_webhook_signs_nothing_for_another_url(
         await acme("POST", "/profiles/main/pause")
 
         async def failed() -> str | None:
-            found = (await acme.read(f"/webhooks/{made['id']}/deliveries"))["items"]
-            return found[0]["log"][0]["error"] if found and found[0]["log"] else None
+            deliveries = (await acme.read(f"/webhooks/{made['id']}/deliveries"))["items"]
+            return deliveries[0]["log"][0]["error"] if deliveries and deliveries[0]["log"] else None
 
         assert "encrypted for another destination" in await until(failed)
         assert receiver.posts == []
@@ -119,7 +119,7 @@ async def test_a_mailbox_is_read_at_no_other_server(start: Start, database: Data
 
     async def reason() -> str | None:
         await clock.advance(seconds=POLL_INTERVAL.total_seconds())
-        told: str | None = (await acme.read(f"/mailboxes/{made['id']}"))["reason"]
-        return told
+        reason_text: str | None = (await acme.read(f"/mailboxes/{made['id']}"))["reason"]
+        return reason_text
 
     assert "encrypted for another destination" in await until(reason)

@@ -31,11 +31,11 @@ def everything(database: Path) -> bytes:
     return b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
 
 
-async def stored(given: Settings) -> dict[str, object]:
+async def stored(settings: Settings) -> dict[str, object]:
     """The one row of `message_contents`."""
     return {
         name: value
-        for name, value in await cells(given.database_url)
+        for name, value in await cells(settings.database_url)
         if name.startswith("message_contents.")
     }
 
@@ -46,10 +46,10 @@ async def test_its_content_is_nowhere_but_at_its_server(
     """Its server gets it as it was written; here it is not kept, nor shown to anybody."""
     acme = await acme_of(heloise, server)
     message = await acme.send(**SECRET)
-    found = await acme.message(message, status="sent")
+    body = await acme.message(message, status="sent")
     assert CANARY.encode() in server.messages[0].data
-    assert (found["sensitive"], found["subject"]) == (True, None)
-    assert found["content_wiped_at"] == found["finished_at"]
+    assert (body["sensitive"], body["subject"]) == (True, None)
+    assert body["content_wiped_at"] == body["finished_at"]
     row = await stored(settings(migrated_url))
     assert row["message_contents.mime"] == b""
     assert row["message_contents.sealed_key"] is None
@@ -87,8 +87,8 @@ async def test_without_its_key_it_waits(start: Start, server: SmtpServer) -> Non
     acme = await acme_of(await start(delivery=False), server)
     message = await acme.send(**SECRET)
     await start(clock=clock, secret_keys=generate_key())
-    found = await acme.recipient(message, "ann@example.org", status="deferred")
-    assert found["last_reply"]["classification"] == "content_unreadable"
+    recipient = await acme.recipient(message, "ann@example.org", status="deferred")
+    assert recipient["last_reply"]["classification"] == "content_unreadable"
     [attempt] = await acme.attempts(message)
     assert "lacks the key that encrypted" in attempt["detail"]
     assert server.sessions == []
@@ -133,7 +133,7 @@ async def test_what_is_wiped_is_not_counted_as_stored(heloise: Heloise, server: 
         [limit] = (await acme.read("/usage"))["limits"]
         return int(limit["used"])
 
-    kept = await acme.message(await acme.send(), status="sent")
-    assert await used() == kept["size_bytes"]
+    body = await acme.message(await acme.send(), status="sent")
+    assert await used() == body["size_bytes"]
     await acme.message(await acme.send(**SECRET), status="sent")
-    assert await used() == kept["size_bytes"]
+    assert await used() == body["size_bytes"]

@@ -55,8 +55,8 @@ class Held:
 class Service:
     """The service as a process of its own, which tells what it holds."""
 
-    def __init__(self, process: Process, told: Path) -> None:
-        self._process, self._told, self._asked = process, told, 0
+    def __init__(self, process: Process, report: Path) -> None:
+        self._process, self._report, self._asked = process, report, 0
 
     async def held(self) -> Held:
         """What it has now."""
@@ -64,7 +64,7 @@ class Service:
         self._process.process.send_signal(signal.SIGUSR1)
 
         async def fact() -> Held | None:
-            lines = self._told.read_text().splitlines()
+            lines = self._report.read_text().splitlines()
             return Held(**json.loads(lines[-1])) if len(lines) == self._asked else None
 
         return await until(fact)
@@ -89,8 +89,8 @@ class Soak:
     async def begin(self) -> None:
         """Make the profile: impatient, for nobody is to wait for its second tries."""
         retry = {"first_seconds": 1, "cap_seconds": 1}
-        given = {"max_connections": 6, "retry": retry}
-        self.profile = await self.acme.profile("main", self.server.port, **given)
+        fields = {"max_connections": 6, "retry": retry}
+        self.profile = await self.acme.profile("main", self.server.port, **fields)
 
     async def round(self, fault: Fault) -> None:
         """Queue messages under both guarantees, do something to them, and see what became of it."""
@@ -121,7 +121,7 @@ class Soak:
         missing = {message for message, _ in self.backlog.pairs() - self.server.seen.keys()}
         assert len(missing) <= finished.get("held", 0)
         twice = {message for (message, _), count in self.server.seen.items() if count > 1}
-        assert twice | missing <= await self.backlog.told()
+        assert twice | missing <= await self.backlog.load_sent_headers()
         assert not twice & self.backlog.once
 
 
@@ -190,12 +190,12 @@ FAULTS: Final[tuple[Fault, ...]] = (
 @pytest.fixture
 async def service(launch: Any, tmp_path: Path) -> Service:
     """The service, delivering."""
-    told = tmp_path / "told"
-    words = (str(told), "serve")
+    report = tmp_path / "told"
+    words = (str(report), "serve")
     module = "tests.support.processes.telling_service"
     process = launch(*words, port=unused_port(), module=module, lease_seconds=3)
     await process.wait_ready()
-    return Service(process, told)
+    return Service(process, report)
 
 
 @pytest.fixture

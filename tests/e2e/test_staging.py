@@ -17,8 +17,8 @@ SIMULATOR: Final = "simulator.heloise.test"
 
 async def recipients(tenant: Tenant, message: str, status: str = "sent") -> list[Any]:
     """The recipients of a message once it has a status."""
-    found: list[Any] = (await tenant.message(message, status=status))["recipients"]
-    return found
+    items: list[Any] = (await tenant.message(message, status=status))["recipients"]
+    return items
 
 
 @pytest.mark.one_database
@@ -102,8 +102,8 @@ async def test_what_was_accepted_before_is_redirected_too(start: Start, server: 
     await acme.profile("main", server.port)
     waiting = await acme.send(ANN)
     await start(redirect_all_to=STAGING)
-    [found] = await recipients(acme, waiting)
-    assert found["sent_to"] == STAGING
+    [recipient] = await recipients(acme, waiting)
+    assert recipient["sent_to"] == STAGING
     assert [message.recipients for message in server.messages] == [[STAGING]]
 
 
@@ -113,8 +113,8 @@ async def test_what_was_accepted_before_may_be_for_nobody(start: Start, server: 
     await acme.profile("main", server.port)
     waiting = await acme.send(ANN)
     await start(allowed_recipient_domains="example.com")
-    [found] = await recipients(acme, waiting, "failed")
-    assert found["last_reply"]["classification"] == "recipient_not_allowed"
+    [recipient] = await recipients(acme, waiting, "failed")
+    assert recipient["last_reply"]["classification"] == "recipient_not_allowed"
     [attempt] = await acme.attempts(waiting)
     assert "allowed_recipient_domains" in attempt["detail"]
     assert server.sessions == []
@@ -131,8 +131,8 @@ async def test_a_change_holds_for_the_next_transmission(
         "PATCH", f"/tenants/{acme.tenant_id}", {"redirect_all_to": STAGING}
     )
     assert changed.json()["redirect_all_to"] == STAGING
-    [found] = await recipients(acme, await acme.send(ANN))
-    assert found["sent_to"] == STAGING
+    [recipient] = await recipients(acme, await acme.send(ANN))
+    assert recipient["sent_to"] == STAGING
 
 
 @pytest.mark.parametrize("guarantee", ["at_least_once", "at_most_once"])
@@ -152,8 +152,8 @@ async def test_the_simulator_goes_every_way(start: Start, guarantee: str) -> Non
         "nobody": ("bounced", "recipient_rejected"),
     }
     for name, (status, classification) in first.items():
-        found = await acme.recipient(message, f"{name}@{SIMULATOR}", status=status)
-        assert found["last_reply"]["classification"] == classification
+        recipient = await acme.recipient(message, f"{name}@{SIMULATOR}", status=status)
+        assert recipient["last_reply"]["classification"] == classification
     await clock.advance(minutes=10)
     await acme.recipient(message, f"defer@{SIMULATOR}", status="sent")
     if is_once:
@@ -169,8 +169,8 @@ async def test_the_simulator_stands_beside_a_server(start: Start, server: SmtpSe
     acme = await (await start(redirect_all_to=STAGING)).tenant()
     await acme.profile("main", server.port)
     message = await acme.send([ANN, f"bounce@{SIMULATOR}", f"success@{SIMULATOR}"])
-    found = await recipients(acme, message, "partially_sent")
-    assert [(recipient["status"], recipient["sent_to"]) for recipient in found] == [
+    states = await recipients(acme, message, "partially_sent")
+    assert [(recipient["status"], recipient["sent_to"]) for recipient in states] == [
         ("sent", STAGING),
         ("bounced", None),
         ("sent", None),

@@ -19,8 +19,8 @@ def silence_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def events(acme: Tenant) -> list[Any]:
     """What was told of the profile."""
-    found: list[Any] = (await acme.read("/events?type=profile.*"))["items"]
-    return found
+    items: list[Any] = (await acme.read("/events?type=profile.*"))["items"]
+    return items
 
 
 async def test_while_all_connections_are_silent_one_more_is_tried(start: Start) -> None:
@@ -43,10 +43,13 @@ async def test_while_all_connections_are_silent_one_more_is_tried(start: Start) 
         await acme.send()
         active = await acme.state("main", "active")
         assert active["stalled_since"] is active["reason"] is None
-        told = await events(acme)
-        assert [event["type"] for event in told] == ["profile.stalled", "profile.recovered"]
-        assert told[0]["data"]["code"] == "server_silent"
-        assert "2 connections" in told[0]["data"]["reason"]
+        profile_events = await events(acme)
+        assert [event["type"] for event in profile_events] == [
+            "profile.stalled",
+            "profile.recovered",
+        ]
+        assert profile_events[0]["data"]["code"] == "server_silent"
+        assert "2 connections" in profile_events[0]["data"]["reason"]
     assert len(server.messages) == len(held) + len(later) + 1
 
 

@@ -30,7 +30,7 @@ def content(name: str) -> bytes:
     return f"{header}\r\nIt works.\r\n".encode()
 
 
-async def told(client: SmtpClient, name: str) -> str:
+async def submit_again(client: SmtpClient, name: str) -> str:
     """The reply to the message; empty if the connection broke before it."""
     try:
         return await client.submit(content(name), SENDER)
@@ -64,7 +64,7 @@ async def assert_sent_once(
     await second.wait_ready()
     async with connecting(second.port) as client:
         await client.log_in("main", key_of(acme))
-        again = {name: await told(client, name) for name in replies}
+        again = {name: await submit_again(client, name) for name in replies}
     after = await stored(acme)
     assert again == {name: f"250 2.0.0 Queued as {after[name]}" for name in replies}
     assert before.items() <= after.items()
@@ -87,13 +87,13 @@ async def test_a_kill_at_each_point(
         clients = [await stack.enter_async_context(connecting(first.port)) for _ in range(4)]
         for client in clients:
             await client.log_in("main", key_of(acme))
-        answered, before_data, within_content, after_content = clients
-        replies = {"answered": await answered.submit(content("answered"), SENDER)}
+        answered_client, before_data, within_content, after_content = clients
+        replies = {"answered": await answered_client.submit(content("answered"), SENDER)}
         await before_data.envelope(SENDER)
         await within_content.envelope(SENDER)
         assert (await within_content("DATA"))[:3] == "354"
         within_content.send(content("within-content")[:-20])
-        replies["after-content"] = await told(after_content, "after-content")
+        replies["after-content"] = await submit_again(after_content, "after-content")
         assert await first.process.ended() == -signal.SIGKILL, first.process.log.read_text()
     replies |= {"before-data": "", "within-content": ""}
     assert replies["answered"][:3] == "250"
@@ -121,7 +121,7 @@ async def test_a_kill_under_load(
             async with connecting(first.port) as client:
                 await client.log_in("main", key_of(acme))
                 for name in names:
-                    replies[name] = await told(client, name)
+                    replies[name] = await submit_again(client, name)
         except (ConnectionError, AssertionError):  # it broke before the first message
             return
 

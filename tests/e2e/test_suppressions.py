@@ -18,8 +18,8 @@ BOB: Final = "bob@example.org"
 
 async def statuses(tenant: Tenant, message: str, status: str) -> list[str]:
     """Where each recipient of a message stands once it has a status."""
-    found = await tenant.message(message, status=status)
-    return [recipient["status"] for recipient in found["recipients"]]
+    body = await tenant.message(message, status=status)
+    return [recipient["status"] for recipient in body["recipients"]]
 
 
 async def suppressed(tenant: Tenant, address: str = ANN, **fields: Any) -> Any:
@@ -254,8 +254,8 @@ async def test_they_are_listed(heloise: Heloise) -> None:
     three = await suppressed(acme, BOB, reason="complaint")
 
     async def listed(query: str) -> list[Any]:
-        found: list[Any] = (await acme.read(f"/suppressions?{query}"))["items"]
-        return found
+        items: list[Any] = (await acme.read(f"/suppressions?{query}"))["items"]
+        return items
 
     assert await listed("") == [three, two, one]
     assert await listed("address=ANN@example.org") == [two, one]
@@ -322,8 +322,10 @@ async def test_by_a_hard_bounce(
     await acme.profile("main", server.port)
     server.script["rcpt"] = [reply, None]
     await acme.message(await acme.send(["Ann@example.org", BOB]), status="partially_sent")
-    found = [(e["address"], e["reason"]) for e in (await acme.read("/suppressions"))["items"]]
-    assert found == ([(ANN, "hard_bounce")] if then == "suppressed" else [])
+    suppressions = [
+        (e["address"], e["reason"]) for e in (await acme.read("/suppressions"))["items"]
+    ]
+    assert suppressions == ([(ANN, "hard_bounce")] if then == "suppressed" else [])
     await acme.recipient(await acme.send(ANN), ANN, status=then)
 
 
@@ -373,14 +375,17 @@ async def test_in_files(heloise: Heloise) -> None:
     assert exported.headers["content-type"].startswith("text/csv")
     assert "'+eve@example.org" in exported.text  # or a spreadsheet would reckon
     assert (await imported(other, exported.content)).json()["created"] == 5
-    kept = ("address", "tag", "reason", "detail")
-    found = [
-        {tuple(item[name] for name in kept) for item in (await t.read("/suppressions"))["items"]}
+    field_names = ("address", "tag", "reason", "detail")
+    lists = [
+        {
+            tuple(item[name] for name in field_names)
+            for item in (await t.read("/suppressions"))["items"]
+        }
         for t in (acme, other)
     ]
-    assert found[0] == found[1]
-    assert ("ann@example.org", "newsletter", "manual", 'said, "no"') in found[0]
-    addresses = {address for address, *_ in found[0]}
+    assert lists[0] == lists[1]
+    assert ("ann@example.org", "newsletter", "manual", 'said, "no"') in lists[0]
+    addresses = {address for address, *_ in lists[0]}
     assert addresses >= {"*@xn--bcher-kva.example", '"*"@example.net'}
     assert (await imported(acme, "name\r\nx")).status_code == 422
     assert (await imported(acme, b"address\r\n\xff")).status_code == 422

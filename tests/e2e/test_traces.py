@@ -210,8 +210,11 @@ async def test_a_webhook_gets_the_trace(
         assert is_child(span, accept)
         assert (span.attributes or {})["http.response.status_code"] == 204
         assert "token-x" not in span.to_json()
-    told = receiver.posts[0].event["data"]["message"]
-    assert (told["request_id"], told["trace_id"]) == (message["request_id"], TRACE_ID)
+    event_message = receiver.posts[0].event["data"]["message"]
+    assert (event_message["request_id"], event_message["trace_id"]) == (
+        message["request_id"],
+        TRACE_ID,
+    )
 
 
 @pytest.mark.one_database

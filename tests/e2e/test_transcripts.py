@@ -27,7 +27,7 @@ async def transcripts(tenant: Tenant, message: str) -> list[Any]:
     return [item["transcript"] for item in page["items"]]
 
 
-def said(transcript: list[Any], by: str) -> list[str]:
+def texts_by(transcript: list[Any], by: str) -> list[str]:
     """All that one of them said."""
     return [line["text"] for line in transcript if line["by"] == by]
 
@@ -39,7 +39,7 @@ async def test_a_dialogue_is_shown_to_who_asks_for_it(start: Start, server: Smtp
     message = await acme.send()
     await acme.message(message, status="sent")
     [transcript] = await transcripts(acme, message)
-    assert said(transcript, "client") == [
+    assert texts_by(transcript, "client") == [
         "EHLO main.example.com",
         "MAIL FROM:<main@example.com> SIZE=" + str(len(server.messages[0].data)),
         f"RCPT TO:<{ANN}>",
@@ -65,8 +65,8 @@ async def test_each_attempt_has_a_dialogue_of_its_own(start: Start) -> None:
         await clock.advance(hours=1)
         await acme.message(message, status="sent")
         first, second = await transcripts(acme, message)
-    assert "451 4.3.0 Later" in said(first, "server")
-    assert "451 4.3.0 Later" not in said(second, "server")
+    assert "451 4.3.0 Later" in texts_by(first, "server")
+    assert "451 4.3.0 Later" not in texts_by(second, "server")
 
 
 @pytest.mark.one_database
@@ -112,7 +112,7 @@ async def test_what_a_server_says_back_of_a_password_is_kept_nowhere(
         message = await acme.send([ANN, "bob@example.org"])
         await acme.message(message, status="partially_sent")
         [transcript] = await transcripts(acme, message)
-    assert said(transcript, "server")[-1] == "250 2.0.0 queued as ***"
+    assert texts_by(transcript, "server")[-1] == "250 2.0.0 queued as ***"
     assert echo not in str(transcript)
 
 
@@ -130,7 +130,7 @@ async def test_nor_what_it_says_back_when_it_refuses(start: Start, stage: str, e
         async def attempt() -> Any:
             return next(iter(await transcripts(acme, message)), None)
 
-        assert "535 5.7.8 *** is wrong" in said(await until(attempt), "server")
+        assert "535 5.7.8 *** is wrong" in texts_by(await until(attempt), "server")
 
 
 async def test_old_dialogues_are_forgotten_and_young_ones_kept(

@@ -19,9 +19,9 @@ def only_good(name: str) -> str | None:
     return None if name == GOOD else STRICT.format(name)
 
 
-def stages(found: Any) -> dict[str, str]:
+def stages(report: Any) -> dict[str, str]:
     """How each stage ended."""
-    return {stage["stage"]: stage["status"] for stage in found["stages"]}
+    return {stage["stage"]: stage["status"] for stage in report["stages"]}
 
 
 async def verified(caller: Any, path: str, body: Any = None) -> Any:
@@ -40,10 +40,10 @@ async def test_a_profile_that_works_passes_every_stage(start: Start) -> None:
         auth = {"username": "ann", "password": CANARY, "allow_plaintext_auth": True}
         await acme.profile("main", server.port, auth=auth)
         body = {"recipient": "bob@example.org"}
-        found = await verified(acme, "/profiles/main/verify", body)
-    assert found["ok"], found
-    assert (found["code"], found["hint"], found["ehlo_diagnosis"]) == (None, None, None)
-    assert list(stages(found)) == [
+        report = await verified(acme, "/profiles/main/verify", body)
+    assert report["ok"], report
+    assert (report["code"], report["hint"], report["ehlo_diagnosis"]) == (None, None, None)
+    assert list(stages(report)) == [
         "address_guard",
         "dns",
         "tcp",
@@ -55,8 +55,8 @@ async def test_a_profile_that_works_passes_every_stage(start: Start) -> None:
         "mail",
         "rcpt",
     ]
-    assert set(stages(found).values()) == {"ok", "skipped"}
-    auth_stage = found["stages"][7]
+    assert set(stages(report).values()) == {"ok", "skipped"}
+    auth_stage = report["stages"][7]
     assert auth_stage["mechanism"] == "cram-md5"
     assert auth_stage["mechanisms_offered"] == ["PLAIN", "LOGIN", "CRAM-MD5"]
     assert server.messages == []
@@ -70,13 +70,13 @@ async def test_a_false_announcement_of_chunking_is_a_warning(start: Start) -> No
     acme = await (await start()).tenant()
     async with SmtpServer(extensions=["PIPELINING", "CHUNKING"]) as server:
         await acme.profile("main", server.port)
-        found = await verified(acme, "/profiles/main/verify", body)
-        assert stages(found)["rcpt"] == "ok"
+        report = await verified(acme, "/profiles/main/verify", body)
+        assert stages(report)["rcpt"] == "ok"
         assert server.sessions[0].commands[-3:] == ["BDAT 1", "RSET", "QUIT"]
         server.script["bdat"] = "502 5.5.1 Not implemented"
-        found = await verified(acme, "/profiles/main/verify", body)
-    assert found["ok"], found
-    stage = found["stages"][-1]
+        report = await verified(acme, "/profiles/main/verify", body)
+    assert report["ok"], report
+    stage = report["stages"][-1]
     assert (stage["status"], stage["code"]) == ("warning", "chunking_broken")
     assert "uses DATA" in stage["detail"]
     assert stage["transcript"][-1]["text"] == "502 5.5.1 Not implemented"
@@ -96,16 +96,16 @@ async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
             failing = await acme.state("main", "failing")
             assert failing["failing_code"] == "ehlo_rejected"
             assert failing["recommended_ehlo_name"] is None
-            found = await verified(acme, "/profiles/main/verify")
-            assert (found["ok"], found["code"]) == (False, "ehlo_rejected")
-            tried = {name["name"]: name["accepted"] for name in found["ehlo_diagnosis"]["names"]}
+            report = await verified(acme, "/profiles/main/verify")
+            assert (report["ok"], report["code"]) == (False, "ehlo_rejected")
+            tried = {name["name"]: name["accepted"] for name in report["ehlo_diagnosis"]["names"]}
             assert tried == {
                 "example.com": False,
                 "tenant.example.net": False,
                 GOOD: True,
                 "[127.0.0.1]": False,
             }
-            assert found["ehlo_diagnosis"]["recommendation"]["name"] == GOOD
+            assert report["ehlo_diagnosis"]["recommendation"]["name"] == GOOD
             read = await acme.read("/profiles/main")
             assert read["recommended_ehlo_name"] == GOOD
             assert f"set `ehlo_name` to {GOOD}" in read["reason"]
@@ -132,8 +132,8 @@ async def test_names_of_other_profiles_are_tried_as_far_as_the_key_reaches(start
             (acme, "/profiles/main/verify", {}, {"signing_domain", "other_profile"}),
             (bound, "/profiles/main/verify", {}, {"signing_domain"}),
         ):
-            found = (await verified(caller, path, body))["ehlo_diagnosis"]
-            names = {name["source"]: name["name"] for name in found["names"]}
+            diagnosis = (await verified(caller, path, body))["ehlo_diagnosis"]
+            names = {name["source"]: name["name"] for name in diagnosis["names"]}
             assert names.keys() - {"sender_domain", "profile", "address_literal"} == expected
             assert "zeta.example.net" not in names.values()
             assert names["profile"] == "main.example.net"
@@ -153,9 +153,9 @@ async def test_a_profile_is_tried_before_it_is_stored(start: Start) -> None:
             "auth": {"username": "ann", "password": CANARY, "allow_plaintext_auth": True},
         }
         assert (await verified(acme, "/profiles/verify", body))["ok"]
-        wrong = body | {"auth": {**body["auth"], "password": f"not {CANARY}"}}  # type: ignore[dict-item]
-        found = await verified(acme, "/profiles/verify", wrong)
-        assert (found["ok"], found["code"]) == (False, "auth_rejected")
+        wrong_body = body | {"auth": {**body["auth"], "password": f"not {CANARY}"}}  # type: ignore[dict-item]
+        report = await verified(acme, "/profiles/verify", wrong_body)
+        assert (report["ok"], report["code"]) == (False, "auth_rejected")
         assert (await acme.read("/profiles"))["items"] == []
 
 

@@ -45,8 +45,8 @@ async def posted(receiver: Receiver, count: int, clock: HandClock | None = None)
 
 async def deliveries(tenant: Tenant, webhook: Any, query: str = "") -> list[Any]:
     """The log of a webhook, oldest first."""
-    found: list[Any] = (await tenant.read(f"/webhooks/{webhook['id']}/deliveries?{query}"))["items"]
-    return found[::-1]
+    items: list[Any] = (await tenant.read(f"/webhooks/{webhook['id']}/deliveries?{query}"))["items"]
+    return items[::-1]
 
 
 async def all_are(
@@ -57,8 +57,8 @@ async def all_are(
     async def fact() -> list[Any] | None:
         if clock is not None:
             await clock.advance(seconds=1)
-        found = await deliveries(tenant, webhook)
-        return found if found and {delivery["status"] for delivery in found} == {status} else None
+        items = await deliveries(tenant, webhook)
+        return items if items and {delivery["status"] for delivery in items} == {status} else None
 
     return await until(fact)
 
@@ -172,10 +172,10 @@ async def test_it_is_told_again_where_it_failed(
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
     [delivery] = await all_are(acme, webhook, "delivered", clock)
-    failed, taken = delivery["log"]
+    failed, second_post = delivery["log"]
     assert (failed["status_code"], failed["response"]) == (status, body)
     assert error is None or error in failed["error"]
-    assert (taken["status_code"], delivery["attempts"]) == (204, 2)
+    assert (second_post["status_code"], delivery["attempts"]) == (204, 2)
 
 
 async def test_one_that_is_slow_holds_up_nobody(
@@ -235,8 +235,10 @@ async def test_in_order_where_that_is_asked_for(
     await clock.advance(minutes=10)
     await all_are(acme, webhook, "delivered", clock)
     for message in (one, other):
-        told = [e.event["type"] for e in receiver.posts if e.event["ordering_key"] == message]
-        assert list(dict.fromkeys(told)) == STORY
+        event_types = [
+            e.event["type"] for e in receiver.posts if e.event["ordering_key"] == message
+        ]
+        assert list(dict.fromkeys(event_types)) == STORY
     assert len(receiver.posts) >= 8
 
 
@@ -263,9 +265,9 @@ async def test_after_days_of_failing_it_is_disabled_and_that_is_told(
     late = await acme.send()
     assert await posted(receiver, 1, clock) == ["webhook.disabled"]
     assert receiver.posts[0].event["data"]["webhook"] == webhook["id"]
-    found = await acme.read(f"/webhooks/{webhook['id']}")
-    assert found["enabled"] is False
-    assert "failing since" in found["disabled_reason"]
+    body = await acme.read(f"/webhooks/{webhook['id']}")
+    assert body["enabled"] is False
+    assert "failing since" in body["disabled_reason"]
     async with dead:
         await acme("PATCH", f"/webhooks/{webhook['id']}", {"enabled": True})
         await clock.advance(hours=1)
@@ -280,8 +282,8 @@ async def all_are_after_hours(
 
     async def fact() -> list[Any] | None:
         await clock.advance(hours=1)
-        found = await deliveries(tenant, webhook)
-        return found if found and {delivery["status"] for delivery in found} == {status} else None
+        items = await deliveries(tenant, webhook)
+        return items if items and {delivery["status"] for delivery in items} == {status} else None
 
     return await until(fact)
 
@@ -315,13 +317,15 @@ async def test_a_message_lists_what_webhooks_were_told_of_it(
     message, _ = await acme.send(), await acme.send()
     path = f"/messages/{message}/webhook-deliveries"
 
-    async def told() -> list[Any] | None:
-        found = (await acme.read(f"{path}?status=delivered"))["items"]
-        return found if len(found) == len(hooks) else None
+    async def delivered() -> list[Any] | None:
+        items = (await acme.read(f"{path}?status=delivered"))["items"]
+        return items if len(items) == len(hooks) else None
 
-    found = await until(told)
-    assert {delivery["webhook_id"] for delivery in found} == {hook["id"] for hook in hooks}
-    assert [delivery["log"][0]["status_code"] for delivery in found] == [204, 204]
+    delivered_items = await until(delivered)
+    assert {delivery["webhook_id"] for delivery in delivered_items} == {
+        hook["id"] for hook in hooks
+    }
+    assert [delivery["log"][0]["status_code"] for delivery in delivered_items] == [204, 204]
     assert (await other("GET", path)).status_code == 404
 
 
@@ -445,8 +449,8 @@ async def test_a_name_that_leads_there_is_not_followed(start: Start) -> None:
         await acme("POST", "/profiles/box/pause")
 
         async def refused() -> Any:
-            found = await deliveries(acme, webhook)
-            return next((delivery["log"][0] for delivery in found if delivery["log"]), None)
+            items = await deliveries(acme, webhook)
+            return next((delivery["log"][0] for delivery in items if delivery["log"]), None)
 
         assert "public address" in (await until(refused))["error"]
 
