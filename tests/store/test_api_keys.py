@@ -61,10 +61,10 @@ async def test_a_key_is_revoked_once_by_its_tenant(database: Database) -> None:
             await api_keys.revoke(connection, tenant_id=other.id, key_id=key.id, now=NOW)
         for moment in (NOW + MINUTE, NOW + HOUR):
             await api_keys.revoke(connection, tenant_id=tenant.id, key_id=key.id, now=moment)
-        found = await api_keys.find_by_hash(connection, hash=hash_secret(secret))
-    assert found is not None
-    assert found.revoked_at == NOW + MINUTE
-    assert not found.is_valid(NOW + HOUR)
+        row = await api_keys.find_by_hash(connection, hash=hash_secret(secret))
+    assert row is not None
+    assert row.revoked_at == NOW + MINUTE
+    assert not row.is_valid(NOW + HOUR)
 
 
 async def test_uses_are_written_together_and_never_backwards(database: Database) -> None:
@@ -78,8 +78,8 @@ async def test_uses_are_written_together_and_never_backwards(database: Database)
             connection, last_used_at={two.id: later, one.id: earlier, "key_gone": NOW}
         )
         await api_keys.record_use(connection, last_used_at={one.id: later, two.id: earlier})
-        found = await api_keys.page(connection, tenant_id=tenant.id, limit=9, after=None)
-    assert [key.last_used_at for key in found] == [later, later]
+        keys = await api_keys.page(connection, tenant_id=tenant.id, limit=9, after=None)
+    assert [key.last_used_at for key in keys] == [later, later]
 
 
 async def test_a_key_for_a_tenant_that_is_gone_is_refused(database: Database) -> None:

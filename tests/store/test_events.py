@@ -25,8 +25,8 @@ async def read(
 ) -> tuple[list[str | None], Position]:
     """To which profiles something happened after a place, and the place after that."""
     async with database.reading() as connection:
-        found = await events.page(connection, tenant_id=TENANT, limit=100, start=start)
-    return [item.profile_id for item in found.items], found.end
+        page = await events.page(connection, tenant_id=TENANT, limit=100, start=start)
+    return [item.profile_id for item in page.items], page.end
 
 
 async def test_nothing_is_passed_that_is_not_committed(database: Database) -> None:
@@ -50,8 +50,8 @@ async def test_they_are_in_the_order_of_writing(database: Database) -> None:
         async with database.transaction() as connection:
             await events.append(connection, [an_event(f"{n}a"), an_event("x", "ten_other")])
             await events.append(connection, [an_event(f"{n}b")])
-    found, place = await read(database)
-    assert found == ["0a", "0b", "1a", "1b", "2a", "2b"]
+    profile_ids, place = await read(database)
+    assert profile_ids == ["0a", "0b", "1a", "1b", "2a", "2b"]
     async with database.transaction() as connection:
         await events.append(connection, [an_event("last")])
     assert (await read(database, place))[0] == ["last"]
@@ -92,8 +92,8 @@ async def test_a_dump_restored_in_another_cluster_is_read_on(database: Database)
         await connection.execute(update(table).values(transaction_id=ahead))
     assert (await read(database))[0] == []
     await migrating.migrate(database)
-    found, _ = await read(database)
-    assert found == ["old", "older than new"]
+    profile_ids, _ = await read(database)
+    assert profile_ids == ["old", "older than new"]
     async with database.transaction() as connection:
         await events.append(connection, [an_event("new")])
     assert (await read(database))[0] == ["old", "older than new", "new"]

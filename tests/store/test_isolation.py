@@ -88,9 +88,9 @@ def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_function_takes_the_tenant(module: ModuleType) -> None:
     """By keyword, required; the few that do not are named above, with a reason."""
-    found = dict(functions(module))
-    assert len(found) >= 3
-    for name, function in found.items():
+    functions_by_name = dict(functions(module))
+    assert len(functions_by_name) >= 3
+    for name, function in functions_by_name.items():
         parameters = inspect.signature(function).parameters
         if name in ACROSS_TENANTS:
             assert "tenant_id" not in parameters
@@ -103,5 +103,5 @@ def test_every_function_takes_the_tenant(module: ModuleType) -> None:
 
 def test_the_exceptions_exist() -> None:
     """A reason does not outlive its function."""
-    found = {name for module in MODULES for name, _ in functions(module)}
-    assert found >= {*ACROSS_TENANTS, *CARRIES_ITS_TENANT}
+    names = {name for module in MODULES for name, _ in functions(module)}
+    assert names >= {*ACROSS_TENANTS, *CARRIES_ITS_TENANT}

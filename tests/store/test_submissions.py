@@ -26,7 +26,7 @@ JUST_NOW = timedelta(0)
 
 def transaction(*to: str, **fields: Any) -> dict[str, Any]:
     """A transaction of a session, which the server accepted."""
-    given = {
+    defaults = {
         "mail_from": "billing@example.com",
         "mail_reply": "250 2.1.0 Sender OK",
         "recipient_count": len(to),
@@ -34,7 +34,7 @@ def transaction(*to: str, **fields: Any) -> dict[str, Any]:
         "reply": "250 2.0.0 Queued as msg_1",
         "message_id": "msg_1",
     }
-    return given | fields
+    return defaults | fields
 
 
 def a_session(
@@ -42,7 +42,7 @@ def a_session(
 ) -> SubmissionSession:
     """A session that began at a time before now, not yet written."""
     started_at = NOW - age
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "id": f"{first_id('sub', started_at)}{number:020x}",
         "tenant_id": "ten_1",
         "api_key_id": "key_1",
@@ -61,14 +61,14 @@ def a_session(
         "transactions": [transaction("ann@example.org")],
         "message_ids": ("msg_1",),
     }
-    return SubmissionSession(**(given | fields))
+    return SubmissionSession(**(defaults | fields))
 
 
 def a_stranger(number: int = 0, **fields: Any) -> SubmissionSession:
     """A session without a login, not yet written."""
     nothing = dict.fromkeys(("tenant_id", "api_key_id", "profile_id", "tls", "ehlo_name"))
-    given = nothing | {"transactions": [], "message_ids": (), "message_count": 0}
-    return a_session(number, **(given | fields))
+    defaults = nothing | {"transactions": [], "message_ids": (), "message_count": 0}
+    return a_session(number, **(defaults | fields))
 
 
 async def fill(database: Database, *sessions: SubmissionSession) -> None:
@@ -81,13 +81,13 @@ async def listed(
     database: Database, tenant_id: str | None = "ten_1", **filters: Any
 ) -> list[SubmissionSession]:
     """The sessions that match."""
-    given = {name: filters.pop(name) for name in ("limit", "after") if name in filters}
+    options = {name: filters.pop(name) for name in ("limit", "after") if name in filters}
     async with database.reading() as connection:
         return await submissions.page(
             connection,
             tenant_id=tenant_id,
             submission_filter=submissions.SubmissionFilter(**filters),
-            **({"limit": 100} | given),
+            **({"limit": 100} | options),
         )
 
 
@@ -136,10 +136,10 @@ async def test_a_hostile_client_keeps_no_session_from_the_log(database: Database
         transactions=[transaction(f"{strange}@example.org", reply=reply)],
     )
     await fill(database, hostile, a_session(2))
-    neighbour, found = await listed(database, None)
+    neighbour, session = await listed(database, None)
     assert neighbour == a_session(2)
-    assert found.login == ("\ufffd\ufffd" + "x" * 300)[: submissions.MAX_CHARACTERS]
-    assert found.outcome == reply.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
+    assert session.login == ("\ufffd\ufffd" + "x" * 300)[: submissions.MAX_CHARACTERS]
+    assert session.outcome == reply.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
 
 
 async def test_a_message_that_was_repeated_is_of_both_sessions(database: Database) -> None:
@@ -251,9 +251,9 @@ async def test_a_list_goes_by_an_index_for_its_filter(
                 limit=51,
                 submission_filter=submissions.SubmissionFilter(**filters),
             )
-        found = await plan(connection, statements[0])
-    assert any(index in found for index in indexes), found
-    assert not re.search(r"(Seq Scan on|SCAN) \w+\b(?! USING)", found), found
+        query_plan = await plan(connection, statements[0])
+    assert any(index in query_plan for index in indexes), query_plan
+    assert not re.search(r"(Seq Scan on|SCAN) \w+\b(?! USING)", query_plan), query_plan
 
 
 async def test_what_is_old_is_deleted(database: Database) -> None:
@@ -304,19 +304,22 @@ async def test_sessions_that_name_an_erased_address_are_deleted(
     """As sender or recipient, refused ones too, in any case and script; of the tenant alone."""
     refused = transaction("bob@example.org", message_id=None, reply=None)
     named = transaction("Ann@example.org", "Änne@xn--bcher-kva.example", "ann.b@example.org")
-    kept = [
+    remaining = [
         a_session(2, transactions=[transaction("eve@example.org", mail_from="")]),
         a_stranger(3),
     ]
     others = a_session(4, tenant_id="ten_2", transactions=[named, refused])
-    await fill(database, a_session(1, transactions=[named, refused]), *kept, others)
+    await fill(database, a_session(1, transactions=[named, refused]), *remaining, others)
     async with database.transaction() as connection:
         assert is_deleted == await submissions.delete_with_address(
             connection, tenant_id="ten_1", address=erased
         )
     left = await listed(database, None)
     assert len(left) == (3 if is_deleted else 4)
-    assert [session for session in left if session.id != a_session(1).id] == [others, *kept[::-1]]
+    assert [session for session in left if session.id != a_session(1).id] == [
+        others,
+        *remaining[::-1],
+    ]
 
 
 @pytest.mark.parametrize("period", ["recipient_days", "message_days"])

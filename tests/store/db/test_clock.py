@@ -91,8 +91,8 @@ async def test_a_worker_whose_time_is_wrong_takes_nothing_before_its_time(
     await leased_messages(database, profile, owner="wrk_1", now=now + HOUR)
     later = await queued_message(database, profile, created_at=now + HOUR)
     ahead = now + 3 * HOUR
-    taken = await leased_messages(database, profile, owner="wrk_2", now=ahead, is_checked=True)
+    messages = await leased_messages(database, profile, owner="wrk_2", now=ahead, is_checked=True)
     async with database.transaction() as connection:
         ended = await outcomes.expire(connection, now=ahead, limit=10, is_clock_checked=True)
     expected = set() if database.is_postgresql else {held.id, later.id}
-    assert ({message.id for message in taken}, ended) == (expected, 0)
+    assert ({message.id for message in messages}, ended) == (expected, 0)

@@ -155,9 +155,11 @@ async def test_killed_connections_are_replaced_before_they_are_used(database: Da
 
     async def hold(barrier: asyncio.Barrier) -> int:
         async with database.reading() as connection:
-            found: int = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+            backend_pid: int = (
+                await connection.execute(text("SELECT pg_backend_pid()"))
+            ).scalar_one()
             await barrier.wait()
-            return found
+            return backend_pid
 
     async def five() -> set[int]:
         barrier = asyncio.Barrier(5)

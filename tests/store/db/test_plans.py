@@ -101,13 +101,13 @@ async def plan(connection: AsyncConnection, statement: Statement) -> str:
 LARGE = ("messages", "message_contents", "message_tags", "recipients")
 
 
-def assert_by_index(found: str, *indexes: str) -> None:
+def assert_by_index(query_plan: str, *indexes: str) -> None:
     """It goes by one of these indexes, reads no large table from end to end, and sorts nothing."""
-    assert any(index in found for index in indexes), found
+    assert any(index in query_plan for index in indexes), query_plan
     scans = [f"{scan} {table}" for table in LARGE for scan in ("Seq Scan on", "SCAN")]
     for costly in (*scans, "Sort", "TEMP B-TREE"):
         # SQLite's SCAN of an index in its order ends with the page.
-        assert not re.search(rf"{costly}\b(?! USING)", found), found
+        assert not re.search(rf"{costly}\b(?! USING)", query_plan), query_plan
 
 
 @pytest.mark.parametrize("is_checked", [False, True])
@@ -147,11 +147,13 @@ async def test_a_claim_for_several_profiles_goes_by_the_same_index(
             )
         assert len(claimed) == 10
         for statement in statements:
-            found = await plan(connection, statement)
+            query_plan = await plan(connection, statement)
             large = "|".join(LARGE)
-            assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", found), found
+            assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", query_plan), (
+                query_plan
+            )
             if "json_each(?) AS" in statement[0] or "LATERAL" in statement[0]:
-                assert "ix_messages_due" in found
+                assert "ix_messages_due" in query_plan
 
 
 async def test_a_claim_by_destination_goes_by_the_same_index(
@@ -170,10 +172,12 @@ async def test_a_claim_by_destination_goes_by_the_same_index(
         assert len(due) == 10
         assert [queue.number for queue in waiting[profile.id]] == [0]
         for statement in statements:
-            found = await plan(connection, statement)
-            assert "ix_messages_due" in found, found
+            query_plan = await plan(connection, statement)
+            assert "ix_messages_due" in query_plan, query_plan
             large = "|".join(LARGE)
-            assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", found), found
+            assert not re.search(rf"(Seq Scan on|SCAN) ({large})\b(?! USING)", query_plan), (
+                query_plan
+            )
 
 
 def suppressed(tenant_id: str, number: int) -> Suppression:
@@ -200,9 +204,9 @@ async def test_a_group_is_checked_by_its_recipients(database: Database, profile:
             await connection.execute(text("ANALYZE suppressions"))
         sent = [a_message(profile, f"{n}@Example.org") for n in range(OWN)]
         with noted() as statements:
-            found = await admission.check(connection, sent, profile_ids=[profile.id])
-        assert found.ready == {(profile.id, profile.revision)}
-        assert not found.may_suppress
+            admitted = await admission.check(connection, sent, profile_ids=[profile.id])
+        assert admitted.ready == {(profile.id, profile.revision)}
+        assert not admitted.may_suppress
         how = await plan(connection, statements[0])
         mine = a_message(profile, f"7@{profile.tenant_id}.Example.org")
         assert (await admission.check(connection, [mine], profile_ids=[])).may_suppress
@@ -232,9 +236,9 @@ async def test_profiles_with_work_are_found_by_the_same_index(
             waiting = await lanes.load_waiting(connection, now=NOW)
         assert profile.id in {lane.profile_id for lane in waiting}
         assert len(waiting) == 2
-        found = await plan(connection, statements[0])
-    assert_by_index(found, "ix_messages_due")
-    assert not re.search(r"(Seq Scan on|SCAN) (profiles|lanes)\b", found), found
+        query_plan = await plan(connection, statements[0])
+    assert_by_index(query_plan, "ix_messages_due")
+    assert not re.search(r"(Seq Scan on|SCAN) (profiles|lanes)\b", query_plan), query_plan
 
 
 @pytest.mark.parametrize("is_of_all", [False, True])
@@ -258,10 +262,12 @@ async def test_the_queue_is_read_without_history(
     assert "ix_messages_due" in moments
     assert re.search("pk_attempts|sqlite_autoindex_attempts", throughput), throughput
     assert all("ix_messages_due" in page for page in pages)
-    for found in plans:  # a sort is of what was counted, up to its limit
-        assert not re.search(r"(Seq Scan on|SCAN) (messages|attempts)\b(?! USING)", found), found
-        assert "ix_messages_profile" not in found
-        assert "ix_messages_tenant" not in found
+    for query_plan in plans:  # a sort is of what was counted, up to its limit
+        assert not re.search(r"(Seq Scan on|SCAN) (messages|attempts)\b(?! USING)", query_plan), (
+            query_plan
+        )
+        assert "ix_messages_profile" not in query_plan
+        assert "ix_messages_tenant" not in query_plan
 
 
 async def test_a_sweep_reads_no_history(database: Database, profile: Profile) -> None:
@@ -278,8 +284,8 @@ async def test_a_sweep_reads_no_history(database: Database, profile: Profile) ->
         async with database.transaction() as connection:
             with noted() as statements:
                 assert not await sweep(connection, now=NOW)
-            found = await plan(connection, search(statements))
-        assert_by_index(found, "ix_messages_due", "ix_messages_expiring")
+            query_plan = await plan(connection, search(statements))
+        assert_by_index(query_plan, "ix_messages_due", "ix_messages_expiring")
 
 
 async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profile: Profile) -> None:
@@ -315,8 +321,8 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
                     after=after,
                     message_filter=messages.MessageFilter(**filters),
                 )
-            found = await plan(connection, search(statements))
-        assert_by_index(found, *indexes)
+            query_plan = await plan(connection, search(statements))
+        assert_by_index(query_plan, *indexes)
 
 
 async def test_entries_of_an_object_or_actor_are_found_by_its_index(database: Database) -> None:
@@ -375,12 +381,12 @@ async def test_what_is_read_of_a_page_goes_by_its_messages(
             await messages.page(connection, tenant_id=profile.tenant_id, limit=51, now=NOW)
         for table in ("recipients", "message_tags"):
             reads = next(statement for statement in statements if f"FROM {table}" in statement[0])
-            found = await plan(connection, reads)
+            query_plan = await plan(connection, reads)
             assert_by_index(
-                found, f"pk_{table}", f"sqlite_autoindex_{table}", f"ix_{table}_message"
+                query_plan, f"pk_{table}", f"sqlite_autoindex_{table}", f"ix_{table}_message"
             )
-            assert "ix_recipients_address" not in found
-            assert "(tenant_id=?)" not in found
+            assert "ix_recipients_address" not in query_plan
+            assert "(tenant_id=?)" not in query_plan
 
 
 async def test_what_belongs_to_a_message_goes_by_its_id(
@@ -427,8 +433,8 @@ async def test_a_renewal_goes_by_the_ids_of_messages(database: Database, profile
                 message_ids=[message.id for message in claimed],
                 lease_until=NOW + MINUTE,
             )
-        found = await plan(connection, statements[0])
-    assert not re.search(r"(Seq Scan on|SCAN) (messages|owned)\b", found), found
+        query_plan = await plan(connection, statements[0])
+    assert not re.search(r"(Seq Scan on|SCAN) (messages|owned)\b", query_plan), query_plan
 
 
 async def test_a_providers_id_goes_by_the_index_over_such_ids(

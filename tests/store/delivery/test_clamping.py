@@ -42,8 +42,8 @@ async def clamped(database: Database) -> int:
 async def due(database: Database, message_id: str) -> datetime | None:
     query = select(tables.messages.c.due_at).where(tables.messages.c.id == message_id)
     async with database.reading() as connection:
-        found: datetime | None = (await connection.execute(query)).scalar_one()
-        return found
+        due_at: datetime | None = (await connection.execute(query)).scalar_one()
+        return due_at
 
 
 async def deferred_until(database: Database, profile: Profile, moment: datetime) -> str:
@@ -118,14 +118,14 @@ async def test_a_probe_that_is_planned_for_tomorrow_is_due(database: Database) -
         async with database.transaction() as connection:
             await connection.execute(update(tables.lanes).values(next_probe_at=planned))
             lane = await lanes.find(connection, profile_id=profile.id, now=NOW)
-            taken = await lanes.claim_probe(
+            is_claimed = await lanes.claim_probe(
                 connection,
                 profile_id=profile.id,
                 revision=profile.revision,
                 now=NOW,
                 until=NOW + MINUTE,
             )
-        assert (lane.due_at <= NOW, taken) == (is_due, is_due)
+        assert (lane.due_at <= NOW, is_claimed) == (is_due, is_due)
 
 
 async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(

@@ -60,13 +60,13 @@ async def test_each_try_is_counted_until_the_mail_is_done(
     after = await read(database, mailbox)
     assert (after.reports, after.others) == (0, 1)
     async with database.reading() as connection:
-        found = await events.page(
+        page = await events.page(
             connection,
             tenant_id=mailbox.tenant_id,
             start=FIRST_POSITION,
             limit=10,
         )
-    assert [item.data for item in found.items] == [
+    assert [item.data for item in page.items] == [
         {"mailbox": mailbox.id, "reason": "UID 8: too complex"}
     ]
 

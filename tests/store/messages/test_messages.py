@@ -48,11 +48,13 @@ async def profile(database: Database) -> Profile:
 async def listed(database: Database, profile: Profile, **filters: Any) -> list[str]:
     """The ids of the tenant's messages that match."""
     async with database.reading() as connection:
-        given = {"limit": 100, "now": NOW}
-        given |= {name: filters.pop(name) for name in ("limit", "now", "after") if name in filters}
-        wanted = messages.MessageFilter(**filters)
+        options = {"limit": 100, "now": NOW}
+        options |= {
+            name: filters.pop(name) for name in ("limit", "now", "after") if name in filters
+        }
+        message_filter = messages.MessageFilter(**filters)
         page = await messages.page(
-            connection, tenant_id=profile.tenant_id, message_filter=wanted, **given
+            connection, tenant_id=profile.tenant_id, message_filter=message_filter, **options
         )
     return [view.id for view in page]
 
@@ -68,7 +70,7 @@ async def test_everything_that_was_accepted_reads_back(
 ) -> None:
     """Recipients in their order, tags once and sorted, the bytes untouched (invariant 2)."""
     kinds = (RecipientKind.TO, RecipientKind.CC, RecipientKind.BCC)
-    given = a_message(
+    message = a_message(
         profile,
         recipients=tuple(
             RecipientAddress(NamedAddress(f"{kind}@example.org", kind.title()), kind)
@@ -79,26 +81,26 @@ async def test_everything_that_was_accepted_reads_back(
         mime=b"Subject: \xc3\xa9\r\n\r\n\x00\r\n",
     )
     async with database.transaction() as connection:
-        await outbox.accept(connection, [given])
-        found = await messages.get(connection, tenant_id=given.tenant_id, message_id=given.id)
+        await outbox.accept(connection, [message])
+        view = await messages.get(connection, tenant_id=message.tenant_id, message_id=message.id)
         raw = await messages.load_content(
-            connection, tenant_id=given.tenant_id, message_id=given.id
+            connection, tenant_id=message.tenant_id, message_id=message.id
         )
-    assert raw == given.mime
-    assert found == messages.MessageView(
-        id=given.id,
+    assert raw == message.mime
+    assert view == messages.MessageView(
+        id=message.id,
         status=MessageStatus.QUEUED,
         profile_id=profile.id,
         profile_name="main",
-        sender=given.sender,
-        subject=given.subject,
-        recipients=found.recipients,
-        message_id_header=given.message_id_header,
-        size_bytes=len(given.mime),
+        sender=message.sender,
+        subject=message.subject,
+        recipients=view.recipients,
+        message_id_header=message.message_id_header,
+        size_bytes=len(message.mime),
         tags=("receipt", "spring"),
-        metadata=given.metadata,
-        priority=given.priority,
-        guarantee=given.guarantee,
+        metadata=message.metadata,
+        priority=message.priority,
+        guarantee=message.guarantee,
         is_sensitive=False,
         content_wiped_at=None,
         due_at=NOW - MINUTE,
@@ -110,15 +112,15 @@ async def test_everything_that_was_accepted_reads_back(
         finished_at=None,
         retry_of=None,
         source=MessageSource.API,
-        key_id=given.origin.key_id,
+        key_id=message.origin.key_id,
         request_id=None,
         traceparent=None,
         client_address=None,
     )
     assert [
-        (recipient.kind, recipient.address, recipient.name) for recipient in found.recipients
+        (recipient.kind, recipient.address, recipient.name) for recipient in view.recipients
     ] == [(kind, f"{kind}@example.org", kind.title()) for kind in kinds]
-    assert {recipient.status for recipient in found.recipients} == {RecipientStatus.QUEUED}
+    assert {recipient.status for recipient in view.recipients} == {RecipientStatus.QUEUED}
 
 
 async def test_each_filter_narrows(database: Database, profile: Profile) -> None:
@@ -164,7 +166,7 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
         ({"created_after": datetime.min.replace(tzinfo=UTC)}, [two.id, one.id]),
         ({"created_before": datetime.max.replace(tzinfo=UTC)}, [two.id, one.id]),
     ]
-    assert [await listed(database, profile, **given) for given, _ in cases] == [
+    assert [await listed(database, profile, **filters) for filters, _ in cases] == [
         expected for _, expected in cases
     ]
 
@@ -187,10 +189,10 @@ async def test_all_filters_go_together(database: Database, profile: Profile) -> 
     }
     for count in (*range(4), len(fitting)):
         for chosen in combinations(fitting, count):
-            given = {name: fitting[name] for name in chosen}
-            assert await listed(database, profile, **given) == [message.id], chosen
-            if "statuses" in given:
-                other = given | {"statuses": [MessageStatus.FAILED]}
+            filters = {name: fitting[name] for name in chosen}
+            assert await listed(database, profile, **filters) == [message.id], chosen
+            if "statuses" in filters:
+                other = filters | {"statuses": [MessageStatus.FAILED]}
                 assert await listed(database, profile, **other) == [], chosen
 
 
@@ -284,10 +286,10 @@ async def test_attempts_are_paged_oldest_first(database: Database, profile: Prof
         key = {"tenant_id": message.tenant_id, "message_id": message.id}
         first = await messages.list_attempts(connection, **key, limit=2, after=None)
         rest = await messages.list_attempts(connection, **key, limit=2, after=first[-1].id)
-    found: Sequence[messages.AttemptView] = [*first, *rest]
-    assert [message.id for message in found] == [row["id"] for row in rows]
-    assert (found[0].started_at, found[0].duration_ms, found[0].host) == (NOW, 12.5, None)
-    assert found[0].recipients == rows[0]["recipients"]
+    attempts: Sequence[messages.AttemptView] = [*first, *rest]
+    assert [message.id for message in attempts] == [row["id"] for row in rows]
+    assert (attempts[0].started_at, attempts[0].duration_ms, attempts[0].host) == (NOW, 12.5, None)
+    assert attempts[0].recipients == rows[0]["recipients"]
 
 
 async def test_another_tenants_message_is_not_there(database: Database, profile: Profile) -> None:

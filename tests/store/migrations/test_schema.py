@@ -81,11 +81,11 @@ async def test_the_migrated_schema_is_the_tables_in_code(database: Database) -> 
 
 
 def _checks(connection: Connection) -> set[str]:
-    found = inspect(connection)
+    inspector = inspect(connection)
     return {
         f"{table}.{check['name']}"
         for table in metadata.tables
-        for check in found.get_check_constraints(table)
+        for check in inspector.get_check_constraints(table)
     }
 
 
@@ -98,8 +98,8 @@ async def test_every_check_in_code_is_in_the_database(database: Database) -> Non
         if isinstance(constraint, CheckConstraint)
     }
     async with database.reading() as connection:
-        found = await connection.run_sync(_checks)
-    assert found == in_code
+        in_database = await connection.run_sync(_checks)
+    assert in_database == in_code
 
 
 async def test_every_check_is_validated(database: Database) -> None:
@@ -247,11 +247,11 @@ async def test_addresses_and_keys_of_before_are_known_after(database: Database) 
     await migrating.migrate(database)
     async with database.transaction() as connection:
         for written in ("jörg@example.org", "ann@EXAMPLE.org"):
-            wanted = MessageFilter(recipient=written)
-            found = await list_ids(
-                connection, tenant_id=tenant.id, limit=9, now=NOW, message_filter=wanted
+            message_filter = MessageFilter(recipient=written)
+            message_ids = await list_ids(
+                connection, tenant_id=tenant.id, limit=9, now=NOW, message_filter=message_filter
             )
-            assert list(found) == [message.id]
+            assert list(message_ids) == [message.id]
         left = await suppressions.page(connection, tenant_id=tenant.id, limit=9)
         assert [suppression.address for suppression in left] == [
             "eve@example.net",

@@ -47,17 +47,17 @@ class Row:
 
 def status_of(statuses: Iterable[str]) -> str | None:
     """A message's status from its recipients'; None while one is to be sent."""
-    found = set(statuses)
-    if found & OPEN:
+    distinct = set(statuses)
+    if distinct & OPEN:
         return None
-    if "uncertain" in found:
+    if "uncertain" in distinct:
         return "held"
-    if "sent" in found:
-        return "sent" if len(found) == 1 else "partially_sent"
-    return "cancelled" if found == {"cancelled"} else "failed"
+    if "sent" in distinct:
+        return "sent" if len(distinct) == 1 else "partially_sent"
+    return "cancelled" if distinct == {"cancelled"} else "failed"
 
 
-def settlement_of(claimed: ClaimedMessage, said: Sequence[str], now: datetime) -> Settlement:
+def settlement_of(claimed: ClaimedMessage, verdicts: Sequence[str], now: datetime) -> Settlement:
     """What an owner writes by what it read at the claim: those who were open have their verdict."""
     updates = tuple(
         RecipientUpdate(
@@ -68,7 +68,7 @@ def settlement_of(claimed: ClaimedMessage, said: Sequence[str], now: datetime) -
             reply=None,
             classification="said",
         )
-        for recipient, verdict in zip(claimed.recipients, said, strict=False)
+        for recipient, verdict in zip(claimed.recipients, verdicts, strict=False)
         if recipient.is_open and verdict != "nothing"
     )
     after: dict[int, tuple[str, datetime | None]] = {
@@ -126,20 +126,20 @@ class Model:
             for message, row in self.rows.items()
             if row.due_at is not None and row.due_at <= self.now
         )
-        taken = [(message, self.rows[message].owner) for _, message in due[:limit]]
-        for message, _ in taken:
+        claimed = [(message, self.rows[message].owner) for _, message in due[:limit]]
+        for message, _ in claimed:
             row = self.rows[message]
             row.status, row.owner, row.due_at = "sending", owner, self.now + LEASE
-        return taken
+        return claimed
 
     def owned(self, owner: str, ids: Iterable[str]) -> set[str]:
         return {id_ for id_ in ids if self.rows[id_].owner == owner}
 
     def renew(self, owner: str, held: Iterable[str]) -> set[str]:
-        kept = self.owned(owner, held)
-        for message_id in kept:
+        message_ids = self.owned(owner, held)
+        for message_id in message_ids:
             self.rows[message_id].due_at = self.now + LEASE
-        return kept
+        return message_ids
 
     def release(self, owner: str, held: Iterable[str]) -> None:
         for message_id in self.owned(owner, held):
@@ -206,12 +206,12 @@ class Model:
         uncertain = [
             n for n, recipient in enumerate(row.recipients) if recipient.status == "uncertain"
         ]
-        wanted = uncertain if position is None else [position]
-        if row.status == "sending" or not set(wanted) <= set(uncertain):
+        positions = uncertain if position is None else [position]
+        if row.status == "sending" or not set(positions) <= set(uncertain):
             return False
-        for place in wanted:
+        for place in positions:
             row.recipients[place].end(status)
-        if status == "queued" and wanted:
+        if status == "queued" and positions:
             row.status, row.due_at = "queued", row.turn_at
         self.close(message)
         return True

@@ -18,15 +18,15 @@ async def test_a_unit_with_a_message_that_cannot_be_stored_is_not_stored(
     clock = HandClock(NOW)
     profile = await made_profile(database, await made_tenant(database))
     alone, before, after = (a_message(profile) for _ in range(3))
-    taken = a_message(profile)
+    duplicate = a_message(profile)
     async with database.transaction() as connection:
-        await outbox.accept(connection, [taken])
+        await outbox.accept(connection, [duplicate])
     committer = Committer(database, Metrics(database, clock), now=clock.now)
     async with committer.running():
         outcomes = await committer.accept_all(
             [
                 Submission(alone),
-                *(Submission(message, unit="req_1") for message in (before, taken, after)),
+                *(Submission(message, unit="req_1") for message in (before, duplicate, after)),
             ]
         )
     assert outcomes[0] is None

@@ -86,8 +86,8 @@ async def test_a_large_message_is_stored_as_a_small_one_is(
         await outbox.accept(connection, [small, large, a_message(profile)])
     columns = tables.message_contents.c
     async with database.reading() as connection:
-        found = await connection.execute(select(tables.message_contents))
-        rows = {row["message_id"]: dict(row) for row in found.mappings()}
+        result = await connection.execute(select(tables.message_contents))
+        rows = {row["message_id"]: dict(row) for row in result.mappings()}
     stored = rows[large.id]
     assert stored[columns.mime.name] == (large.sealed.content if large.sealed else LARGE)
     own = {"message_id": large.id, "mime": stored["mime"], "size_bytes": len(LARGE)}
@@ -169,22 +169,22 @@ async def test_a_message_has_one_owner_until_its_lease_ends(
     assert len(await leased_messages(database, profile, owner="wrk_1")) == 1
     just_before = NOW + MINUTE - NOW.resolution
     assert await leased_messages(database, profile, owner="wrk_2", now=just_before) == []
-    [taken] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
-    assert (taken.id, taken.former_owner) == (message.id, "wrk_1")
+    [claimed] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
+    assert (claimed.id, claimed.former_owner) == (message.id, "wrk_1")
 
 
 async def test_a_renewed_lease_lasts_longer(database: Database, profile: Profile) -> None:
     """For its owner alone: who lost it is told so."""
-    kept, lost = [await queued_message(database, profile) for _ in range(2)]
+    held, lost = [await queued_message(database, profile) for _ in range(2)]
     await leased_messages(database, profile, owner="wrk_1", limit=1)
     await leased_messages(database, profile, owner="wrk_2", limit=1)
     async with database.transaction() as connection:
         renewed = await outbox.renew(
-            connection, owner="wrk_1", message_ids=[kept.id, lost.id], lease_until=NOW + HOUR
+            connection, owner="wrk_1", message_ids=[held.id, lost.id], lease_until=NOW + HOUR
         )
-    assert renewed == {kept.id}
-    [taken] = await leased_messages(database, profile, owner="wrk_3", now=NOW + MINUTE)
-    assert taken.id == lost.id
+    assert renewed == {held.id}
+    [claimed] = await leased_messages(database, profile, owner="wrk_3", now=NOW + MINUTE)
+    assert claimed.id == lost.id
 
 
 @pytest.mark.postgresql
@@ -197,13 +197,13 @@ async def test_leases_are_locked_in_the_order_of_ids(
     ids = sorted([(await queued_message(database, profile)).id for _ in range(2)])
     await leased_messages(database, profile, owner="wrk_1")
     table = tables.messages
-    given = {"lease_until": NOW + HOUR} if write is outbox.renew else {"now": NOW}
+    arguments = {"lease_until": NOW + HOUR} if write is outbox.renew else {"now": NOW}
 
     async def write_all() -> None:
         async with database.transaction() as connection:
             for way in ("indexscan", "bitmapscan"):  # as where the planner knows of no rows
                 await connection.execute(text(f"SET LOCAL enable_{way} = off"))
-            await write(connection, owner="wrk_1", message_ids=ids, **given)
+            await write(connection, owner="wrk_1", message_ids=ids, **arguments)
 
     async def is_waiting() -> bool | None:
         query = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
@@ -358,7 +358,7 @@ async def test_claimers_at_the_same_time_share_and_do_not_wait(
     made = {(await queued_message(database, profile)).id for _ in range(4)}
     first_has_claimed, second_is_done = asyncio.Event(), asyncio.Event()
 
-    async def claim(owner: str, **given: Any) -> set[str]:
+    async def claim(owner: str, **options: Any) -> set[str]:
         async with database.transaction() as connection:
             claimed = await outbox.claim(
                 connection,
@@ -369,7 +369,7 @@ async def test_claimers_at_the_same_time_share_and_do_not_wait(
                 lease_until=NOW + MINUTE,
                 max_bytes=PLENTY,
             )
-            if given.get("is_first"):
+            if options.get("is_first"):
                 first_has_claimed.set()
                 await second_is_done.wait()
             return {message.id for message in claimed}

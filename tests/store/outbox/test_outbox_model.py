@@ -59,12 +59,12 @@ class Outbox(RuleBasedStateMachine):
         self.profile: Profile = self.run(_emptied(self.database))
         self.accept(count=2, priority=Priority.NORMAL, minutes=600)
 
-    def write(self, step: Callable[..., Coroutine[Any, Any, T]], *given: Any, **named: Any) -> T:
+    def write(self, step: Callable[..., Coroutine[Any, Any, T]], *args: Any, **named: Any) -> T:
         """One step of the store in a transaction of its own."""
 
         async def transaction() -> T:
             async with self.database.transaction() as connection:
-                return await step(connection, *given, **named)
+                return await step(connection, *args, **named)
 
         written: T = self.run(transaction())
         return written
@@ -114,7 +114,7 @@ class Outbox(RuleBasedStateMachine):
     @rule(owner=owners, limit=st.sampled_from([1, 9]))
     def claim(self, owner: str, limit: int) -> None:
         expected = self.model.claim(owner, limit)
-        found = self.write(
+        claimed = self.write(
             outbox.claim,
             profile_id=self.profile.id,
             owner=owner,
@@ -123,36 +123,38 @@ class Outbox(RuleBasedStateMachine):
             lease_until=self.model.now + LEASE,
             max_bytes=PLENTY,
         )
-        assert [(message.id, message.former_owner) for message in found] == expected
-        self.claimed[owner] |= {message.id: message for message in found}
+        assert [(message.id, message.former_owner) for message in claimed] == expected
+        self.claimed[owner] |= {message.id: message for message in claimed}
 
     @rule(owner=owners)
     def renew(self, owner: str) -> None:
         """Of all that the owner believes to hold, what is still its own is lengthened."""
         held = list(self.claimed[owner])
         until = self.model.now + LEASE
-        kept = self.write(outbox.renew, owner=owner, message_ids=held, lease_until=until)
-        assert kept == self.model.renew(owner, held)
-        self.claimed[owner] = {message_id: self.claimed[owner][message_id] for message_id in kept}
+        message_ids = self.write(outbox.renew, owner=owner, message_ids=held, lease_until=until)
+        assert message_ids == self.model.renew(owner, held)
+        self.claimed[owner] = {
+            message_id: self.claimed[owner][message_id] for message_id in message_ids
+        }
 
     @precondition(lambda self: self.held())
     @rule(number=st.integers(0, 9), chosen=st.sets(st.integers(0, 2), min_size=1))
     def mark(self, number: int, chosen: set[int]) -> None:
         owner, message = self.one_of(self.held(), number)
-        given = {"message_id": message, "positions": sorted(chosen), "now": self.model.now}
-        assert self.write(outcomes.mark, owner=owner, **given) is self.model.mark(
+        arguments = {"message_id": message, "positions": sorted(chosen), "now": self.model.now}
+        assert self.write(outcomes.mark, owner=owner, **arguments) is self.model.mark(
             owner, message, chosen
         )
 
     @precondition(lambda self: self.held())
-    @rule(number=st.integers(0, 9), said=st.lists(verdicts, min_size=3, max_size=3))
-    def settle(self, number: int, said: list[str]) -> None:
+    @rule(number=st.integers(0, 9), chosen_verdicts=st.lists(verdicts, min_size=3, max_size=3))
+    def settle(self, number: int, chosen_verdicts: list[str]) -> None:
         """By what the owner read at its claim, whoever holds the message meanwhile."""
         owner, message = self.one_of(self.held(), number)
-        ended = settlement_of(self.claimed[owner].pop(message), said, self.model.now)
-        given: dict[str, Any] = {"owner": owner, "settlements": [ended], "now": self.model.now}
-        assert self.write(outcomes.settle, **given) == self.model.settle(owner, ended)
-        assert self.write(outcomes.settle, **given) == set()
+        ended = settlement_of(self.claimed[owner].pop(message), chosen_verdicts, self.model.now)
+        arguments: dict[str, Any] = {"owner": owner, "settlements": [ended], "now": self.model.now}
+        assert self.write(outcomes.settle, **arguments) == self.model.settle(owner, ended)
+        assert self.write(outcomes.settle, **arguments) == set()
 
     @rule(owner=owners)
     def take_over(self, owner: str) -> None:
@@ -262,14 +264,14 @@ async def _rows(database: Database) -> dict[str, Any]:
         .join(recipients, recipients.c.message_id == messages.c.id)
         .order_by(messages.c.id, recipients.c.position)
     )
-    found: dict[str, Any] = {}
+    rows: dict[str, Any] = {}
     async with database.reading() as connection:
         for row in await connection.execute(everything):
             begun = (row.message_status, row.lease_owner, row.due_at, [])
-            found.setdefault(row.id, begun)[3].append(
+            rows.setdefault(row.id, begun)[3].append(
                 (row.status, row.attempts, row.next_attempt_at)
             )
-    return found
+    return rows
 
 
 @pytest.fixture

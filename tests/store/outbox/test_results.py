@@ -39,8 +39,8 @@ async def profile(database: Database) -> Profile:
 
 def update(position: int, status: RecipientStatus, **fields: Any) -> RecipientUpdate:
     """What became of a recipient."""
-    given = {"attempts": 1, "next_attempt_at": None, "reply": OK, "classification": "delivered"}
-    return RecipientUpdate(position=position, status=status, **(given | fields))
+    defaults = {"attempts": 1, "next_attempt_at": None, "reply": OK, "classification": "delivered"}
+    return RecipientUpdate(position=position, status=status, **(defaults | fields))
 
 
 def delivered(message: NewMessage) -> Settlement:
@@ -71,10 +71,10 @@ async def view_of(database: Database, message: NewMessage) -> messages.MessageVi
 async def attempts_of(database: Database, message: NewMessage) -> int:
     """How many attempts were noted."""
     async with database.reading() as connection:
-        found = await messages.list_attempts(
+        items = await messages.list_attempts(
             connection, tenant_id=message.tenant_id, message_id=message.id, limit=99, after=None
         )
-    return len(found)
+    return len(items)
 
 
 async def test_a_settled_message_is_done(database: Database, profile: Profile) -> None:
@@ -126,10 +126,10 @@ async def test_an_owner_without_the_lease_may_not_settle(
     lost = await queued_message(database, profile)
     await leased_messages(database, profile, owner="wrk_1")
     await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
-    kept = await queued_message(database, profile)
+    leased = await queued_message(database, profile)
     await leased_messages(database, profile, owner="wrk_1")
-    settled = await settle(database, "wrk_1", delivered(lost), delivered(kept))
-    assert settled == {kept.id}
+    settled = await settle(database, "wrk_1", delivered(lost), delivered(leased))
+    assert settled == {leased.id}
     view = await view_of(database, lost)
     assert view.status is MessageStatus.SENDING
     assert view.recipients[0].attempts == 0
@@ -199,13 +199,13 @@ async def test_a_mark_is_made_by_the_owner_alone(database: Database, profile: Pr
     """Before the body goes out; what is marked is never claimed as if it had not been sent."""
     message = await queued_message(database, profile)
     await leased_messages(database, profile, owner="wrk_1")
-    given = {"message_id": message.id, "positions": [0], "now": NOW}
+    arguments = {"message_id": message.id, "positions": [0], "now": NOW}
     async with database.transaction() as connection:
-        assert not await outcomes.mark(connection, owner="wrk_2", **given)
-        assert await outcomes.mark(connection, owner="wrk_1", **given)
-    [taken] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
-    assert [recipient.status for recipient in taken.recipients] == [RecipientStatus.UNCERTAIN]
-    assert not any(recipient.is_open for recipient in taken.recipients)
+        assert not await outcomes.mark(connection, owner="wrk_2", **arguments)
+        assert await outcomes.mark(connection, owner="wrk_1", **arguments)
+    [claimed] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
+    assert [recipient.status for recipient in claimed.recipients] == [RecipientStatus.UNCERTAIN]
+    assert not any(recipient.is_open for recipient in claimed.recipients)
 
 
 async def test_resolving_nothing_changes_nothing(database: Database, profile: Profile) -> None:
@@ -239,5 +239,7 @@ async def test_an_attempt_is_noted_with_what_was_said(database: Database, profil
     async with database.transaction() as connection:
         await outcomes.insert_attempts(connection, [attempt])
         rows = (await connection.execute(select(attempts.c.id))).scalars().all()
-        said = (await connection.execute(select(attempt_transcripts.c.transcript))).scalars().all()
-    assert (rows, said) == ([attempt["id"]], [attempt["transcript"]])
+        transcripts = (
+            (await connection.execute(select(attempt_transcripts.c.transcript))).scalars().all()
+        )
+    assert (rows, transcripts) == ([attempt["id"]], [attempt["transcript"]])

@@ -43,7 +43,7 @@ async def read(database: Database, profile: Profile) -> Profile:
 async def test_every_field_is_written_and_read_back(database: Database) -> None:
     """Whatever a profile can say; of its secrets only that they are there."""
     tenant = await made_tenant(database)
-    given = a_profile(
+    profile = a_profile(
         tenant,
         is_default=True,
         transport=Transport.SANDBOX,
@@ -69,21 +69,21 @@ async def test_every_field_is_written_and_read_back(database: Database) -> None:
     async with database.transaction() as connection:
         await profiles.insert(
             connection,
-            profile=given,
+            profile=profile,
             sealed={"sealed_password": b"p", "sealed_client_key": b"k"},
         )
-        for name in (given.id, given.name):
-            found = await profiles.get(connection, tenant_id=tenant.id, profile=name)
-            assert found == given
+        for name in (profile.id, profile.name):
+            stored = await profiles.get(connection, tenant_id=tenant.id, profile=name)
+            assert stored == profile
 
 
 async def test_the_least_profile_is_read_back(database: Database) -> None:
     """What was left out is None or its default."""
     tenant = await made_tenant(database)
-    given = a_profile(tenant, is_default=True)
+    profile = a_profile(tenant, is_default=True)
     async with database.transaction() as connection:
-        await profiles.insert(connection, profile=given, sealed={})
-        assert await profiles.find(connection, tenant_id=tenant.id, profile="main") == given
+        await profiles.insert(connection, profile=profile, sealed={})
+        assert await profiles.find(connection, tenant_id=tenant.id, profile="main") == profile
         assert await profiles.find(connection, tenant_id=tenant.id, profile="none") is None
         with pytest.raises(NotFound, match="'none'"):
             await profiles.get(connection, tenant_id=tenant.id, profile="none")
@@ -93,8 +93,8 @@ async def test_of_many_first_profiles_one_is_the_default(database: Database) -> 
     """However many are made at the same time; all of them are made."""
     tenant = await made_tenant(database)
     made = await asyncio.gather(*(made_profile(database, tenant, f"p{n}") for n in range(6)))
-    found = [await read(database, profile) for profile in made]
-    assert sorted(profile.is_default for profile in found) == [False] * 5 + [True]
+    stored = [await read(database, profile) for profile in made]
+    assert sorted(profile.is_default for profile in stored) == [False] * 5 + [True]
 
 
 async def test_a_new_default_takes_it_from_the_former(database: Database) -> None:
@@ -112,8 +112,8 @@ async def test_a_new_default_takes_it_from_the_former(database: Database) -> Non
                 changes={"is_default": is_default},
                 now=NOW,
             )
-            found = await profiles.get_default(connection, tenant_id=tenant.id)
-            names.append(found and found.name)
+            default = await profiles.get_default(connection, tenant_id=tenant.id)
+            names.append(default and default.name)
     assert names == ["second", "first", None]
 
 
@@ -259,10 +259,10 @@ async def test_delivery_reads_what_it_needs_in_one_go(database: Database) -> Non
         sealed={"sealed_password": b"canary-p", "sealed_client_key": b"canary-k"},
     )
     async with database.reading() as connection:
-        found = await profiles.load_for_delivery(
+        delivery_profile = await profiles.load_for_delivery(
             connection, tenant_id=tenant.id, profile_id=profile.id
         )
-    assert found == profiles.DeliveryProfile(
+    assert delivery_profile == profiles.DeliveryProfile(
         profile=profile,
         tenant_ehlo_name="mail.example.com",
         sealed=dict.fromkeys(SEALED_COLUMNS)
@@ -271,7 +271,7 @@ async def test_delivery_reads_what_it_needs_in_one_go(database: Database) -> Non
             "sealed_client_key": b"canary-k",
         },
     )
-    assert "canary" not in repr(found)
+    assert "canary" not in repr(delivery_profile)
 
 
 async def test_sealed_columns_are_read_by_pages_and_replaced(database: Database) -> None:

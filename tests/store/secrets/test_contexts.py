@@ -245,12 +245,12 @@ def test_every_sealed_column_is_known() -> None:
         webhook_rows.c.sealed_secret,
         webhook_rows.c.sealed_former_secret,
     }
-    kept = {"sealed_private_key", "sealed_key", "sealed_fingerprint"}
+    exceptions = {"sealed_private_key", "sealed_key", "sealed_fingerprint"}
     checked = metadata.tables["provider_webhooks"].c.sealed_secret  # by it, posts are
     every = {
         column
         for table in metadata.tables.values()
         for column in table.c
-        if column.name.startswith("sealed_") and column.name not in kept
+        if column.name.startswith("sealed_") and column.name not in exceptions
     } - {checked}
     assert every == sent

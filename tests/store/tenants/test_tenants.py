@@ -100,8 +100,8 @@ async def test_another_ehlo_name_makes_every_profile_stale(database: Database) -
     ):
         async with database.transaction() as connection:
             await tenants.update(connection, tenant_id=tenant.id, changes=changes, now=NOW + MINUTE)
-            found = await profiles.get(connection, tenant_id=tenant.id, profile=profile.id)
-        assert found.revision == revision
+            stored = await profiles.get(connection, tenant_id=tenant.id, profile=profile.id)
+        assert stored.revision == revision
         assert (await health_of(database, profile)).next_probe_at == probe
     assert (await health_of(database, others)).next_probe_at == NOW + HOUR
 

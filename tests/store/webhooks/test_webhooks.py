@@ -75,8 +75,8 @@ async def spread_all(database: Database, webhook: Webhook) -> int:
         async with database.transaction() as connection:
             news = await webhook_deliveries.find_backlogs(connection, now=NOW)
             if not news:
-                found = await connection.execute(select(func.count()).select_from(delivery_rows))
-                return int(found.scalar_one())
+                result = await connection.execute(select(func.count()).select_from(delivery_rows))
+                return int(result.scalar_one())
             await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
 
 
@@ -150,15 +150,15 @@ async def test_only_the_first_deferral_of_each_recipient_is_enqueued(database: D
         if position == 1:  # the first of the others are enqueued long before
             await spread_all(database, webhook)
     assert await spread_all(database, webhook) == 5
-    wanted = [("msg_1", 0, deferred), ("msg_1", 1, deferred), ("msg_2", 0, deferred)]
-    wanted += [("msg_1", 0, sent), ("msg_2", 1, deferred)]
+    expected = [("msg_1", 0, deferred), ("msg_1", 1, deferred), ("msg_2", 0, deferred)]
+    expected += [("msg_1", 0, sent), ("msg_2", 1, deferred)]
     query = (
         select(event_rows.c.message_id, event_rows.c.position, event_rows.c.type)
         .join(delivery_rows, delivery_rows.c.event_number == event_rows.c.number)
         .order_by(event_rows.c.number)
     )
     async with database.transaction() as connection:
-        assert [tuple(row) for row in await connection.execute(query)] == wanted
+        assert [tuple(row) for row in await connection.execute(query)] == expected
         replayed = await webhook_deliveries.replay(
             connection,
             tenant_id=webhook.tenant_id,
@@ -168,7 +168,7 @@ async def test_only_the_first_deferral_of_each_recipient_is_enqueued(database: D
             created_after=NOW - MINUTE,
         )
         assert replayed == (5, None)
-        assert [tuple(row) for row in await connection.execute(query)] == wanted
+        assert [tuple(row) for row in await connection.execute(query)] == expected
 
 
 async def test_an_earlier_deferral_is_found_by_its_message(database: Database) -> None:
@@ -183,9 +183,9 @@ async def test_an_earlier_deferral_is_found_by_its_message(database: Database) -
         with noted() as statements:
             await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
         read = next(statement for statement in statements if "earlier" in statement[0])
-        found = await plan(connection, read)
-    assert "ix_events_message" in found, found
-    assert not re.search(r"(Seq Scan on|SCAN) (events|earlier)\b", found), found
+        query_plan = await plan(connection, read)
+    assert "ix_events_message" in query_plan, query_plan
+    assert not re.search(r"(Seq Scan on|SCAN) (events|earlier)\b", query_plan), query_plan
 
 
 async def test_one_event_is_the_probe_of_a_failing_webhook(database: Database) -> None:
@@ -279,9 +279,11 @@ async def test_what_is_posted_next_is_found_by_an_index(database: Database) -> N
             reads = [
                 statement for statement in statements if "FROM webhook_deliveries" in statement[0]
             ]
-            found = await plan(connection, reads[0])
-        assert "ix_webhook_deliveries_due" in found, found
-        assert not re.search(r"(Seq Scan on|SCAN) webhook_deliveries|Sort|B-TREE", found), found
+            query_plan = await plan(connection, reads[0])
+        assert "ix_webhook_deliveries_due" in query_plan, query_plan
+        assert not re.search(r"(Seq Scan on|SCAN) webhook_deliveries|Sort|B-TREE", query_plan), (
+            query_plan
+        )
 
 
 async def test_one_is_taken_away_once(database: Database) -> None:
@@ -323,8 +325,8 @@ async def test_secrets_are_sealed_anew(database: Database) -> None:
         )
         counts = [await resealing.reseal_webhooks(connection, vault) for _ in range(2)]
         row = (await connection.execute(select(webhook_rows))).one()
-    opened = [
+    secrets = [
         Vault([NEW]).open(sealed, webhook_secret(webhook))
         for sealed in (row.sealed_secret, row.sealed_former_secret)
     ]
-    assert (counts, opened) == ([1, 0], ["second", SECRET])
+    assert (counts, secrets) == ([1, 0], ["second", SECRET])
