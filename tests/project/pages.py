@@ -9,15 +9,15 @@ from tests.support.terminal import ROOT
 
 def tables(page: str) -> list[list[list[str]]]:
     """Each table of a page, as rows of cells; the first row is its heading."""
-    found = list[list[list[str]]]()
+    row_groups = list[list[list[str]]]()
     lines = page.splitlines()
     for before, line in zip(["", *lines], lines, strict=False):
         if not line.startswith("|") or line.startswith("|---"):
             continue
         if not before.startswith("|"):
-            found.append([])
-        found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
-    return found
+            row_groups.append([])
+        row_groups[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+    return row_groups
 
 
 def rows(page: str, heading: str) -> list[list[str]]:

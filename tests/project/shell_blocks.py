@@ -28,8 +28,8 @@ def blocks(page: str) -> Iterator[Block]:
     """The fenced blocks of a page, in order."""
     for section in re.split(r"^#{2,3} ", page, flags=re.MULTILINE):
         heading = section.partition("\n")[0]
-        for found in re.finditer(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
-            yield Block(found[1], found[2], heading)
+        for match in re.finditer(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+            yield Block(match[1], match[2], heading)
 
 
 def shell(text: str, terminal: Terminal, **variables: str) -> str:

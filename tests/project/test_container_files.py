@@ -58,18 +58,18 @@ def instructions() -> Iterator[tuple[str, str]]:
 
 def stages() -> list[list[tuple[str, str]]]:
     """The instructions of each stage, its FROM first."""
-    found: list[list[tuple[str, str]]] = []
+    lines_by_stage: list[list[tuple[str, str]]] = []
     for verb, rest in instructions():
         if verb == "FROM":
-            found.append([])
-        if found:
-            found[-1].append((verb, rest))
-    return found
+            lines_by_stage.append([])
+        if lines_by_stage:
+            lines_by_stage[-1].append((verb, rest))
+    return lines_by_stage
 
 
-def of_final_stage(wanted: str) -> str:
+def of_final_stage(name: str) -> str:
     """What the image says at an instruction."""
-    return next(rest for verb, rest in stages()[-1] if verb == wanted)
+    return next(rest for verb, rest in stages()[-1] if verb == name)
 
 
 def assert_is_a_command(words: list[str]) -> None:
@@ -98,13 +98,13 @@ def test_every_value_is_one_that_the_setting_takes(service: str, terminal: NearT
     for name in ("tls.crt", "tls.key"):
         (terminal.folder / name).touch()
     folder = str(terminal.folder)
-    given = {
+    environment = {
         name.removeprefix(PREFIX): str(value)
         .replace("${HELOISE_EHLO_NAME:-}", "")
         .replace("/run/certificates", folder)
         for name, value in OURS[service]["environment"].items()
     }
-    ended = terminal.done("settings", "--json", **given)
+    ended = terminal.done("settings", "--json", **environment)
     assert "warning" not in ended.err
 
 
@@ -263,9 +263,9 @@ def test_the_secrets_are_settings_in_files(tmp_path: Path) -> None:
     terminal = NearTerminal(tmp_path)
     ended = terminal.done("settings", "--json", SECRETS_DIR=str(tmp_path / "secrets"))
     assert "warning" not in ended.err
-    found = {entry["name"] for entry in ended.json if entry["source"] == "secrets folder"}
+    names = {entry["name"] for entry in ended.json if entry["source"] == "secrets folder"}
     for service in OURS.values():
-        assert {name.upper() for name in service["secrets"]} == found
+        assert {name.upper() for name in service["secrets"]} == names
     url = make_url(before["heloise_database_url"].strip())
     server = SERVICES[str(url.host)]["environment"]
     assert (url.username, url.database) == (server["POSTGRES_USER"], server["POSTGRES_DB"])
@@ -274,10 +274,10 @@ def test_the_secrets_are_settings_in_files(tmp_path: Path) -> None:
 
 def test_no_variable_hides_a_secret() -> None:
     """What the environment says is stronger than a file."""
-    given = set(re.findall(rf"\b({PREFIX}[A-Z_]+)=", DOCKERFILE))
+    variables = set(re.findall(rf"\b({PREFIX}[A-Z_]+)=", DOCKERFILE))
     for service in OURS.values():
         assert not {name.upper() for name in service["secrets"]} & (
-            given | {*service["environment"]}
+            variables | {*service["environment"]}
         )
 
 

@@ -69,12 +69,12 @@ def pods(objects: Objects) -> dict[str, dict[str, Any]]:
 
 def containers(objects: Objects) -> dict[str, dict[str, Any]]:
     """The containers, by the component of their pod; those before them by `component/name`."""
-    found = dict[str, dict[str, Any]]()
+    container_by_component = dict[str, dict[str, Any]]()
     for component, template in pods(objects).items():
-        [found[component]] = template["spec"]["containers"]
+        [container_by_component[component]] = template["spec"]["containers"]
         for container in template["spec"].get("initContainers", ()):
-            found[f"{component}/{container['name']}"] = container
-    return found
+            container_by_component[f"{component}/{container['name']}"] = container
+    return container_by_component
 
 
 def variables(container: dict[str, Any]) -> dict[str, str]:
@@ -205,13 +205,13 @@ def test_heloise_takes_each_variable(
         mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
         assert mounts[environment["HELOISE_SECRETS_DIR"]]["readOnly"] is True
         assert "/tmp" in mounts  # noqa: S108 - the pod's own
-        given = {
+        settings_environment = {
             name.removeprefix(PREFIX): value.replace("/run/certificates", str(tmp_path)).replace(
                 "/etc/heloise", str(tmp_path)
             )
             for name, value in environment.items()
         }
-        assert "warning" not in terminal.done("settings", "--json", **given).err
+        assert "warning" not in terminal.done("settings", "--json", **settings_environment).err
 
 
 def test_every_process_gets_the_endpoint_of_traces(helm: Helm) -> None:
@@ -393,13 +393,13 @@ def test_the_network_policy_lets_heloise_work(rendered: dict[str, Objects], valu
         excepted = [ip_network(text) for text in one["ipBlock"]["except"]]
         assert excepted
         assert all(network.version == block.version for network in excepted)
-    opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+    allowed_ports = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
     for component in pods(rendered[values]):
-        assert ports(containers(rendered[values])[component]).keys() <= opened
+        assert ports(containers(rendered[values])[component]).keys() <= allowed_ports
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "error"),
     [
         ({}, "no database: set database.url"),
         ({"database.kind": "sqlite"}, "set secrets.existing, secrets.secretKeys"),
@@ -423,9 +423,9 @@ def test_the_network_policy_lets_heloise_work(rendered: dict[str, Objects], valu
         ({"secrets.existing": "x", "worker.autoscaling.minReplicas": "99"}, "above maxReplicas"),
     ],
 )
-def test_what_cannot_work_is_refused(helm: Helm, values: dict[str, str], said: str) -> None:
+def test_what_cannot_work_is_refused(helm: Helm, values: dict[str, str], error: str) -> None:
     """Before anything is installed, with the value to change."""
-    assert said in helm.refuse(values)
+    assert error in helm.refuse(values)
 
 
 def test_the_commands_of_the_readme_install_something(helm: Helm) -> None:

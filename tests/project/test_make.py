@@ -83,9 +83,9 @@ def test_constraints_are_exact_versions_and_name_no_index() -> None:
     extras = project["optional-dependencies"]
     assert extras.pop("dev") == [f"heloise[{','.join(extras)}]"]
     for requirement in chain(project["dependencies"], *extras.values()):
-        found = re.match(r"[A-Za-z0-9_.-]+", requirement)
-        assert found is not None
-        assert normal(found[0]) in pins
+        match = re.match(r"[A-Za-z0-9_.-]+", requirement)
+        assert match is not None
+        assert normal(match[0]) in pins
     installed = {
         normal(distribution.metadata["Name"]): distribution.version
         for distribution in distributions()

@@ -39,8 +39,8 @@ def column(page: str, *heading: str) -> set[str]:
         for table in tables(re.sub(r"^ +", "", page, flags=re.MULTILINE))
         if table[0] == [*heading]
     ]
-    [[_, *found]] = rows
-    return {word for row in found for word in re.findall(r"`(\w+)`", row[0])}
+    [[_, *cells]] = rows
+    return {word for row in cells for word in re.findall(r"`(\w+)`", row[0])}
 
 
 def test_each_alert_has_an_entry_in_the_runbook() -> None:

@@ -155,9 +155,13 @@ def test_it_runs_on_postgresql_as_is_said(postgresql: Server, terminal: Terminal
         if line.startswith(("HELOISE_", "KEY="))
     }
     with DnsServer() as dns, held_port() as port, held_port() as worker_port:
-        given = {"DNS_SERVERS": dns.setting, "PORT": str(port), "WORKER_PORT": str(worker_port)}
+        environment = {
+            "DNS_SERVERS": dns.setting,
+            "PORT": str(port),
+            "WORKER_PORT": str(worker_port),
+        }
         commands = [shlex.split(line.removesuffix("&"))[1:] for line in serving.splitlines()]
-        with running(terminal, *((words, given) for words in commands)):
+        with running(terminal, *((words, environment) for words in commands)):
             wait_ready(port)
             answer = shell(sending.replace(API, f"http://127.0.0.1:{port}"), terminal)
     assert json.loads(answer)["profile"] == "transactional"
@@ -202,16 +206,18 @@ async def test_compose_ends_with_mails_in_the_catcher(
         dns = stack.enter_context(DnsServer())
         dns.add("mailpit", "A", "127.0.0.1")
         api_port, *worker_ports = (stack.enter_context(held_port()) for _ in range(3))
-        given = {
+        environment = {
             "SECRETS_DIR": str(secrets),
             "DNS_SERVERS": dns.setting,
             "ALLOWED_PORTS": str(catcher.port),
             "PORT": str(api_port),
         }
-        migrate, migrate_variables = in_compose("migrate", **given)
+        migrate, migrate_variables = in_compose("migrate", **environment)
         await asyncio.to_thread(terminal.done, *migrate, **migrate_variables)
-        api = in_compose("api", **given)
-        workers = [in_compose("worker", **given, WORKER_PORT=str(port)) for port in worker_ports]
+        api = in_compose("api", **environment)
+        workers = [
+            in_compose("worker", **environment, WORKER_PORT=str(port)) for port in worker_ports
+        ]
         assert len(workers) == SERVICES["worker"]["deploy"]["replicas"]
         stack.enter_context(running(terminal, api, *workers))
         await asyncio.to_thread(wait_ready, api_port)

@@ -69,10 +69,10 @@ class Place:
     def wait_message(self, recipient: str) -> None:
         """Return once a message for a recipient is stored; with `make run`, once it is sent."""
         bearer = {"Authorization": f"Bearer {self.key}"}
-        wanted = {"recipient": recipient, "status": "queued" if self.has_tls else "sent"}
+        params = {"recipient": recipient, "status": "queued" if self.has_tls else "sent"}
         deadline = time.monotonic() + PATIENCE_SECONDS
         with httpx.Client(base_url=self.url, headers=bearer, timeout=60) as http:
-            while not http.get("/messages", params=wanted).json()["items"]:
+            while not http.get("/messages", params=params).json()["items"]:
                 assert time.monotonic() < deadline, recipient
                 time.sleep(POLL_SECONDS)
 

@@ -18,34 +18,34 @@ LOCKS = ("requirements.txt", "requirements-build.txt")
 def locked(name: str) -> dict[str, tuple[Requirement, list[str]]]:
     """What a file pins, by the package's name: how, and which files it may be."""
     text = re.sub(r"\\\n\s*", " ", (ROOT / name).read_text())
-    found = {}
+    hashes_by_name = {}
     for line in text.splitlines():
         if line and not line.startswith("#"):
             pinned, *hashes = line.split(" --hash=")
             requirement = Requirement(pinned.strip())
-            found[canonicalize_name(requirement.name)] = (requirement, hashes)
-    return found
+            hashes_by_name[canonicalize_name(requirement.name)] = (requirement, hashes)
+    return hashes_by_name
 
 
-def needed(name: str, seen: set[str]) -> Iterator[str]:
+def needed(name: str, packages: set[str]) -> Iterator[str]:
     """All packages that one needs here, by way of others too."""
     for text in distribution(name).requires or ():
         requirement = Requirement(text)
         package = canonicalize_name(requirement.name)
         marker = requirement.marker
         is_meant = marker is None or marker.evaluate(default_environment() | {"extra": ""})
-        if is_meant and package not in seen:
-            seen.add(package)
+        if is_meant and package not in packages:
+            packages.add(package)
             yield package
-            yield from needed(package, seen)
+            yield from needed(package, packages)
 
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_package_is_pinned_with_its_files(name: str) -> None:
     """To one version, and at least one SHA-256."""
-    found = locked(name)
-    assert len(found) > 20
-    for package, (requirement, hashes) in found.items():
+    pins = locked(name)
+    assert len(pins) > 20
+    for package, (requirement, hashes) in pins.items():
         assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), package
         assert hashes, package
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", hash_) for hash_ in hashes), package
@@ -53,17 +53,17 @@ def test_every_package_is_pinned_with_its_files(name: str) -> None:
 
 def test_nothing_that_heloise_needs_is_missing() -> None:
     """And each is in the version that it is tested with."""
-    found = locked("requirements.txt")
+    locked_hashes = locked("requirements.txt")
     pins = dict(
         line.lower().split("==")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     )
     tested = {canonicalize_name(name): version for name, version in pins.items()}
-    wanted = set(needed("heloise", set()))
-    assert wanted <= found.keys()
-    for package in wanted & tested.keys():
-        assert str(found[package][0].specifier) == f"=={tested[package]}", package
+    required = set(needed("heloise", set()))
+    assert required <= locked_hashes.keys()
+    for package in required & tested.keys():
+        assert str(locked_hashes[package][0].specifier) == f"=={tested[package]}", package
 
 
 def test_the_image_installs_nothing_else() -> None:

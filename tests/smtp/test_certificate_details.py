@@ -52,11 +52,11 @@ async def refused(
 ) -> tuple[str, Failure, Certificate]:
     """The word, why, and the certificate as the facts of the connection that failed have it."""
     async with SmtpServer(tls=tls, is_implicit=mode is TlsMode.IMPLICIT) as server:
-        found = await try_open(server, tls=mode, tls_ca=ca_pem)
-    assert isinstance(found, OpenFailure)
-    assert found.facts.certificate is not None
-    word = classify(found.failure, fresh=True, authenticated=False).classification
-    return word, found.failure, found.facts.certificate
+        failure = await try_open(server, tls=mode, tls_ca=ca_pem)
+    assert isinstance(failure, OpenFailure)
+    assert failure.facts.certificate is not None
+    word = classify(failure.failure, fresh=True, authenticated=False).classification
+    return word, failure.failure, failure.facts.certificate
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -68,17 +68,17 @@ async def test_the_facts_hold_what_the_certificate_says(mode: TlsMode, ca: trust
         SmtpServer(tls=leaf_tls(leaf), is_implicit=mode is TlsMode.IMPLICIT) as server,
         session_to(server, tls=mode, tls_ca=ca.cert_pem.bytes().decode()) as session,
     ):
-        found = session.facts.certificate
+        details = session.facts.certificate
     parsed = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
     key = parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    assert found is not None
-    assert set(found.names) == {"127.0.0.1", "mx.example.org"}
-    assert (found.not_before, found.not_after) == (START, END)
-    assert found.subject == parsed.subject.rfc4514_string()
-    assert found.issuer == parsed.issuer.rfc4514_string() == found.chain[1].subject
-    assert found.pin == f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}"
-    assert len(found.chain) == 2
-    assert not found.self_signed
+    assert details is not None
+    assert set(details.names) == {"127.0.0.1", "mx.example.org"}
+    assert (details.not_before, details.not_after) == (START, END)
+    assert details.subject == parsed.subject.rfc4514_string()
+    assert details.issuer == parsed.issuer.rfc4514_string() == details.chain[1].subject
+    assert details.pin == f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}"
+    assert len(details.chain) == 2
+    assert not details.self_signed
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_a_certificate_expires_in_whole_days(now: datetime, days: int, ca: trust
     """Fewer than none once it has."""
     leaf = ca.issue_cert("mx.example.org", not_after=END)
     shown = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
-    found = Certificate.from_chain([shown])
-    assert found is not None
-    assert found.expires_in_days(now) == days
+    certificate = Certificate.from_chain([shown])
+    assert certificate is not None
+    assert certificate.expires_in_days(now) == days
 
 
 @pytest.mark.parametrize("shown", [[], [b""], [b"nonsense"]])
@@ -109,10 +109,10 @@ def test_what_cannot_be_read_is_no_certificate(shown: list[bytes]) -> None:
 async def test_an_expired_certificate_is_told_with_its_end(mode: TlsMode, ca: trustme.CA) -> None:
     """Whether days ago or years."""
     leaf = ca.issue_cert("127.0.0.1", not_after=datetime(2024, 5, 17, 8, 30, tzinfo=UTC))
-    word, failure, found = await refused(leaf_tls(leaf), mode, ca.cert_pem.bytes().decode())
+    word, failure, certificate = await refused(leaf_tls(leaf), mode, ca.cert_pem.bytes().decode())
     assert word == "tls_certificate_expired"
     assert failure.detail.endswith("expired at 2024-05-17 08:30 UTC")
-    assert found.names == ("127.0.0.1",)
+    assert certificate.names == ("127.0.0.1",)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -134,11 +134,11 @@ async def test_a_wrong_name_is_told_with_the_first_of_the_right_ones(
     """Some certificates have a hundred."""
     names = [f"mx{number}.example.org" for number in range(10)]
     leaf = ca.issue_cert(*names)
-    word, failure, found = await refused(leaf_tls(leaf), mode, ca.cert_pem.bytes().decode())
+    word, failure, certificate = await refused(leaf_tls(leaf), mode, ca.cert_pem.bytes().decode())
     assert word == "tls_name_mismatch"
     assert "it is for mx" in failure.detail
     assert failure.detail.endswith("and 2 more")
-    assert set(found.names) == set(names)
+    assert set(certificate.names) == set(names)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -146,10 +146,10 @@ async def test_a_certificate_that_signs_itself_is_told(mode: TlsMode, tmp_path: 
     """As mail servers make them at installation; trusted, it will do."""
     own = trustme.CA()
     tls = showing([own.cert_pem], own.private_key_pem, tmp_path)
-    word, failure, found = await refused(tls, mode, None)
+    word, failure, certificate = await refused(tls, mode, None)
     assert word == "tls_certificate_invalid"
-    assert failure.detail.endswith(f"{found.subject} is self-signed")
-    assert found.self_signed
+    assert failure.detail.endswith(f"{certificate.subject} is self-signed")
+    assert certificate.self_signed
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -159,9 +159,11 @@ async def test_an_authority_that_is_shown_and_not_trusted_is_told(
     """By its name."""
     leaf = ca.issue_cert("127.0.0.1")
     chain = [*leaf.cert_chain_pems, ca.cert_pem]
-    word, failure, found = await refused(showing(chain, leaf.private_key_pem, tmp_path), mode, None)
+    word, failure, certificate = await refused(
+        showing(chain, leaf.private_key_pem, tmp_path), mode, None
+    )
     assert word == "tls_certificate_invalid"
-    assert failure.detail.endswith(f"its authority {found.issuer} is not trusted")
+    assert failure.detail.endswith(f"its authority {certificate.issuer} is not trusted")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -172,24 +174,24 @@ async def test_a_missing_intermediate_is_told_and_may_be_trusted_instead(
     inner = ca.create_child_ca()
     leaf = inner.issue_cert("127.0.0.1")
     tls = showing(leaf.cert_chain_pems[:1], leaf.private_key_pem, tmp_path)
-    word, failure, found = await refused(tls, mode, ca.cert_pem.bytes().decode())
+    word, failure, certificate = await refused(tls, mode, ca.cert_pem.bytes().decode())
     assert word == "tls_certificate_invalid"
-    assert f"the server sends no certificate of {found.issuer}" in failure.detail
+    assert f"the server sends no certificate of {certificate.issuer}" in failure.detail
     intermediate = inner.cert_pem.bytes().decode()
     async with (
         SmtpServer(tls=tls, is_implicit=mode is TlsMode.IMPLICIT) as server,
         session_to(server, tls=mode, tls_ca=intermediate) as session,
     ):
-        assert session.facts.certificate == found
+        assert session.facts.certificate == certificate
 
 
 async def test_a_name_that_a_stranger_wrote_is_fit_to_be_shown(ca: trustme.CA) -> None:
     """No terminal obeys it, and none is endless."""
     leaf = ca.issue_cert("mx.example.org", common_name="\x1b[2J" + "a" * 60)
     shown = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
-    found = Certificate.from_chain([shown])
-    assert found is not None
-    assert found.subject.isprintable()
+    certificate = Certificate.from_chain([shown])
+    assert certificate is not None
+    assert certificate.subject.isprintable()
 
 
 def test_a_chain_is_there_once_the_server_has_shown_it(ca: trustme.CA) -> None:

@@ -13,7 +13,7 @@ CHECKED: Final = ["MAIL FROM:<billing@example.com>", "RCPT TO:<ann@example.org>"
 
 @pytest.mark.parametrize("extensions", [("PIPELINING", "SMTPUTF8"), ("CHUNKING",), ()])
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "expected"),
     [
         ({}, ""),
         ({"mail": "550 5.7.1 Helo rejected"}, "550 5.7.1 Helo rejected"),
@@ -21,7 +21,7 @@ CHECKED: Final = ["MAIL FROM:<billing@example.com>", "RCPT TO:<ann@example.org>"
     ],
 )
 async def test_a_check_asks_at_mail_and_rcpt_and_takes_it_back(
-    extensions: tuple[str, ...], script: dict[str, str], said: str
+    extensions: tuple[str, ...], script: dict[str, str], expected: str
 ) -> None:
     """One by one, whatever the server offers, and never DATA: nothing is sent to anybody."""
     async with (
@@ -30,7 +30,7 @@ async def test_a_check_asks_at_mail_and_rcpt_and_takes_it_back(
     ):
         failure = await session.check(SENDER, ANN)
         assert session.is_open
-    assert ("" if failure is None else str(failure)) == said
+    assert ("" if failure is None else str(failure)) == expected
     commands = server.sessions[0].commands[1:-1]
     assert commands == [
         command for command in CHECKED if "mail" not in script or "RCPT" not in command

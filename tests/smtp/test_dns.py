@@ -25,7 +25,9 @@ from tests.support.servers.smtp_server import SmtpServer
 from tests.support.smtp_identities import IMPATIENT, looked_up, refusal
 
 
-async def _found(dns: DnsServer, host: str, *, seconds: float = 5, conf: Path = CONF) -> list[str]:
+async def _look_up(
+    dns: DnsServer, host: str, *, seconds: float = 5, conf: Path = CONF
+) -> list[str]:
     return [
         str(address)
         for address in await Resolver([dns.address], conf=conf).addresses(host, seconds)
@@ -80,7 +82,7 @@ async def test_one_familys_broken_lookup_does_not_hide_the_others_address(dns: D
     """Some servers answer SERVFAIL for AAAA, since they have never heard of it."""
     dns.add("old.example.com", "A", "127.0.0.1")
     dns.behave("old.example.com", servfail, kind="AAAA")
-    assert await _found(dns, "old.example.com") == ["127.0.0.1"]
+    assert await _look_up(dns, "old.example.com") == ["127.0.0.1"]
 
 
 async def test_one_familys_silence_holds_the_other_up_for_a_moment_only(dns: DnsServer) -> None:
@@ -88,24 +90,24 @@ async def test_one_familys_silence_holds_the_other_up_for_a_moment_only(dns: Dns
     dns.add("old.example.com", "A", "127.0.0.1")
     dns.behave("old.example.com", silent, kind="AAAA")
     async with asyncio.timeout(20):
-        assert await _found(dns, "old.example.com", seconds=600) == ["127.0.0.1"]
+        assert await _look_up(dns, "old.example.com", seconds=600) == ["127.0.0.1"]
 
 
 async def test_a_long_answer_and_an_alias_are_followed(dns: DnsServer) -> None:
     """A truncated answer is asked for again over TCP."""
     dns.add("relay.example.com", "CNAME", "pool.example.com.")
     dns.add("pool.example.com", "A", *(f"127.0.1.{n}" for n in range(1, 100)))
-    found = await _found(dns, "relay.example.com")
-    assert len({address for address in found if address.startswith("127.0.1.")}) == 16
+    addresses = await _look_up(dns, "relay.example.com")
+    assert len({address for address in addresses if address.startswith("127.0.1.")}) == 16
 
 
 async def test_both_families_are_tried_in_turn(dns: DnsServer) -> None:
     """IPv6 first (RFC 8305 section 4)."""
     dns.add("both.example.com", "A", "192.0.2.1", "192.0.2.2", "192.0.2.3")
     dns.add("both.example.com", "AAAA", "2001:db8::1")
-    found = await _found(dns, "both.example.com")
-    assert found[0] == "2001:db8::1"
-    assert sorted(found[1:]) == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    addresses = await _look_up(dns, "both.example.com")
+    assert addresses[0] == "2001:db8::1"
+    assert sorted(addresses[1:]) == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
 
 
 async def test_the_hosts_file_is_read_first(dns: DnsServer, tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ async def test_a_machine_without_a_usable_resolv_conf_still_starts(
     assert await resolver.addresses("192.0.2.1", 5) == [ipaddress.ip_address("192.0.2.1")]
     assert await resolver.addresses("localhost", 5)
     dns.add("mx.example.com", "A", "127.0.0.1")
-    assert await _found(dns, "mx.example.com", conf=_conf(tmp_path, *lines)) == ["127.0.0.1"]
+    assert await _look_up(dns, "mx.example.com", conf=_conf(tmp_path, *lines)) == ["127.0.0.1"]
 
 
 async def test_resolv_conf_is_read_again_when_it_changes(dns: DnsServer, tmp_path: Path) -> None:
@@ -175,8 +177,8 @@ async def test_resolv_conf_is_read_again_when_it_changes(dns: DnsServer, tmp_pat
 
 async def test_an_answer_is_kept_for_its_time_to_live() -> None:
     """And no longer."""
-    with DnsServer(ttl=60) as kept, DnsServer(ttl=0) as fleeting:
-        for server, asked in ((kept, 2), (fleeting, 4)):
+    with DnsServer(ttl=60) as lasting, DnsServer(ttl=0) as fleeting:
+        for server, asked in ((lasting, 2), (fleeting, 4)):
             server.add("mx.example.com", "A", "127.0.0.1")
             server.add("mx.example.com", "AAAA", "::1")
             resolver = Resolver([server.address])

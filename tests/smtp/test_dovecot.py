@@ -35,7 +35,7 @@ async def relay() -> AsyncIterator[SmtpServer]:
                 await asyncio.to_thread(ports.__exit__, None, None, None)
 
 
-async def opened(
+async def log_in(
     relay: SmtpServer, *, token: str | None = None, **fields: Any
 ) -> Session | OpenFailure:
     """A session with Dovecot, in clear."""
@@ -51,7 +51,7 @@ async def test_each_mechanism_logs_in(relay: SmtpServer) -> None:
         ("plain", "plain"),
         ("login", "login"),
     ):
-        session = await opened(relay, mechanism=AuthMechanism(mechanism))
+        session = await log_in(relay, mechanism=AuthMechanism(mechanism))
         assert isinstance(session, Session), session
         assert session.facts.auth_mechanism == used
         assert (await send(session)).reply is not None
@@ -62,30 +62,30 @@ async def test_each_mechanism_logs_in(relay: SmtpServer) -> None:
 async def test_a_wrong_password_is_refused_by_each(relay: SmtpServer) -> None:
     """With 535, whatever way it was proven."""
     for mechanism in ("scram-sha-256", "cram-md5", "plain", "login"):
-        found = await opened(relay, mechanism=AuthMechanism(mechanism), password="wrong")
-        assert isinstance(found, OpenFailure)
-        assert str(found.failure).startswith("535 5.7.8")
+        failure = await log_in(relay, mechanism=AuthMechanism(mechanism), password="wrong")
+        assert isinstance(failure, OpenFailure)
+        assert str(failure.failure).startswith("535 5.7.8")
 
 
 async def test_a_password_kept_as_a_hash_is_told_of(relay: SmtpServer) -> None:
     """The right one is refused by SCRAM, and what to write instead works."""
     who = {"username": HASHED_USER, "password": HASHED_PASSWORD}
-    found = await opened(relay, **who)
-    assert isinstance(found, OpenFailure)
-    assert "auth.mechanism=plain" in found.failure.detail
-    session = await opened(relay, mechanism=AuthMechanism.PLAIN, **who)
+    failure = await log_in(relay, **who)
+    assert isinstance(failure, OpenFailure)
+    assert "auth.mechanism=plain" in failure.failure.detail
+    session = await log_in(relay, mechanism=AuthMechanism.PLAIN, **who)
     assert isinstance(session, Session)
     session.abort()
 
 
 async def test_an_access_token_logs_in_and_a_wrong_one_is_told(relay: SmtpServer) -> None:
     """By OAUTHBEARER, with what Dovecot says of the one that it refuses."""
-    session = await opened(relay, mechanism=AuthMechanism.OAUTH2, token=TOKEN)
+    session = await log_in(relay, mechanism=AuthMechanism.OAUTH2, token=TOKEN)
     assert isinstance(session, Session), session
     assert session.facts.auth_mechanism == "oauthbearer"
     session.abort()
-    found = await opened(relay, mechanism=AuthMechanism.OAUTH2, token="another")
-    assert isinstance(found, OpenFailure)
-    assert "status=" in found.failure.detail
-    judged = classify(found.failure, fresh=True, authenticated=False)
+    failure = await log_in(relay, mechanism=AuthMechanism.OAUTH2, token="another")
+    assert isinstance(failure, OpenFailure)
+    assert "status=" in failure.failure.detail
+    judged = classify(failure.failure, fresh=True, authenticated=False)
     assert judged.classification == "oauth_token_rejected"

@@ -75,9 +75,9 @@ async def test_a_server_that_knows_no_ehlo_is_greeted_with_helo(reply: str) -> N
     """By the same name (RFC 5321 section 4.1.1.1), and the message goes through."""
     async with SmtpServer({"ehlo": reply}) as server, session_to(server) as session:
         assert (await send(session)).reply is not None
-    seen = server.sessions[0]
-    assert (seen.ehlo, seen.helo) == (["mail.example.com"], ["mail.example.com"])
-    assert "MAIL FROM:<billing@example.com>" in seen.commands
+    session_log = server.sessions[0]
+    assert (session_log.ehlo, session_log.helo) == (["mail.example.com"], ["mail.example.com"])
+    assert "MAIL FROM:<billing@example.com>" in session_log.commands
 
 
 @pytest.mark.parametrize(
@@ -105,44 +105,44 @@ async def test_helo_does_not_make_do_where_more_is_needed(fields: dict[str, str]
 async def test_the_facts_of_a_refused_name_tell_it() -> None:
     """Whoever reads the attempt sees which name it was."""
     async with SmtpServer({"ehlo": "550 no"}) as server:
-        found = await try_open(server)
-    assert found.facts.ehlo_name == "mail.example.com"
-    assert (found.facts.host, found.facts.port) == ("127.0.0.1", server.port)
-    assert found.facts.remote_address == "127.0.0.1"
+        failure = await try_open(server)
+    assert failure.facts.ehlo_name == "mail.example.com"
+    assert (failure.facts.host, failure.facts.port) == ("127.0.0.1", server.port)
+    assert failure.facts.remote_address == "127.0.0.1"
 
 
 async def test_names_are_tried_in_turn_on_one_connection_until_one_is_taken() -> None:
     """It is the connection's; who was refused, and how, is known in order."""
     async with SmtpServer({"ehlo": [REFUSED, REFUSED]}) as server:
-        found = await try_open(server, names=TRIED)
-        assert isinstance(found, Session)
-        assert (await send(found)).reply is not None
-        await found.quit()
-    (seen,) = server.sessions
-    assert (seen.ehlo, seen.helo) == (list(TRIED[:3]), [])
-    assert (found.facts.ehlo_name, found.facts.ehlo_source) == ("mail.example.com", None)
-    refused = [(name, str(failure)) for name, failure in found.facts.refused_names]
+        session = await try_open(server, names=TRIED)
+        assert isinstance(session, Session)
+        assert (await send(session)).reply is not None
+        await session.quit()
+    (greetings,) = server.sessions
+    assert (greetings.ehlo, greetings.helo) == (list(TRIED[:3]), [])
+    assert (session.facts.ehlo_name, session.facts.ehlo_source) == ("mail.example.com", None)
+    refused = [(name, str(failure)) for name, failure in session.facts.refused_names]
     assert refused == [("localhost", REFUSED), ("pod-1", REFUSED)]
 
 
 async def test_with_every_name_refused_the_last_ones_refusal_is_told() -> None:
     """And all of them are known."""
     async with SmtpServer({"ehlo": REFUSED}) as server:
-        found = await try_open(server, names=TRIED)
-    assert isinstance(found, OpenFailure)
-    assert (found.failure.stage, str(found.failure)) == (Stage.EHLO, REFUSED)
-    assert tuple(name for name, _ in found.facts.refused_names) == TRIED
+        failure = await try_open(server, names=TRIED)
+    assert isinstance(failure, OpenFailure)
+    assert (failure.failure.stage, str(failure.failure)) == (Stage.EHLO, REFUSED)
+    assert tuple(name for name, _ in failure.facts.refused_names) == TRIED
 
 
 @pytest.mark.parametrize("end", ["421 4.7.0 Enough", DISCONNECT, b"nonsense\r\n"])
 async def test_no_name_is_tried_once_the_server_has_had_enough(end: str | bytes) -> None:
     """A goodbye is no refusal of the name that it comes for."""
     async with SmtpServer({"ehlo": [REFUSED, end]}) as server:
-        found = await try_open(server, names=TRIED)
-    assert isinstance(found, OpenFailure)
+        failure = await try_open(server, names=TRIED)
+    assert isinstance(failure, OpenFailure)
     assert server.sessions[0].ehlo == ["localhost", "pod-1"]
-    assert [name for name, _ in found.facts.refused_names] == ["localhost"]
-    assert found.facts.ehlo_name == "pod-1"
+    assert [name for name, _ in failure.facts.refused_names] == ["localhost"]
+    assert failure.facts.ehlo_name == "pod-1"
 
 
 async def test_the_name_that_was_taken_is_said_again_after_starttls(
@@ -150,8 +150,8 @@ async def test_the_name_that_was_taken_is_said_again_after_starttls(
 ) -> None:
     """Not the first of those that were to be tried."""
     async with SmtpServer({"ehlo": [REFUSED]}, tls=server_tls()) as server:
-        found = await try_open(server, names=TRIED, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
-        assert isinstance(found, Session)
-        await found.quit()
+        session = await try_open(server, names=TRIED, tls=TlsMode.STARTTLS, tls_ca=ca_pem)
+        assert isinstance(session, Session)
+        await session.quit()
     assert server.sessions[0].ehlo == ["localhost", "pod-1", "pod-1"]
-    assert len(found.facts.greetings) == 2
+    assert len(session.facts.greetings) == 2

@@ -83,17 +83,17 @@ async def test_a_connection_lost_before_the_end_leaves_no_doubt(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-@pytest.mark.parametrize("said", ["552 5.3.4 Message too big", "421 4.3.2 Bye"])
-async def test_a_server_that_has_had_enough_is_heard(said: str) -> None:
+@pytest.mark.parametrize("reply", ["552 5.3.4 Message too big", "421 4.3.2 Bye"])
+async def test_a_server_that_has_had_enough_is_heard(reply: str) -> None:
     """Its answer counts though the message was not over, and the connection is not used again."""
     async with (
-        SmtpServer({"body": said}, extensions=[]) as server,
+        SmtpServer({"body": reply}, extensions=[]) as server,
         session_to(server) as session,
     ):
         transaction = await send(session, mime=LONG)
         assert not session.is_open
     assert transaction.failure is not None
-    assert (transaction.failure.stage, str(transaction.failure)) == (Stage.DATA, said)
+    assert (transaction.failure.stage, str(transaction.failure)) == (Stage.DATA, reply)
 
 
 async def test_an_answer_out_of_turn_is_no_consent() -> None:

@@ -32,9 +32,9 @@ async def test_the_greeting_of_another_service_is_not_told(greeting: str) -> Non
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, SmtpServer() as known:
         port = server.sockets[0].getsockname()[1]
-        opened = await open_session(identity(known, port=port, timeouts=IMPATIENT), ANYWHERE)
-    assert isinstance(opened, OpenFailure)
-    assert (opened.failure.stage, opened.failure.fault) == (Stage.BANNER, Fault.MALFORMED)
-    assert "did not speak SMTP" in opened.failure.detail
-    shown = f"{opened.failure} {opened.facts} {opened.transcript.text}"
+        failure = await open_session(identity(known, port=port, timeouts=IMPATIENT), ANYWHERE)
+    assert isinstance(failure, OpenFailure)
+    assert (failure.failure.stage, failure.failure.fault) == (Stage.BANNER, Fault.MALFORMED)
+    assert "did not speak SMTP" in failure.failure.detail
+    shown = f"{failure.failure} {failure.facts} {failure.transcript.text}"
     assert SECRET not in shown

@@ -56,10 +56,10 @@ async def test_the_next_envelope_goes_out_with_the_content(extensions: tuple[str
         mails = [mail(number) for number in range(5)]
         server.script["dot"] = [f"250 2.0.0 Ok: queued as {number}" for number in range(5)]
         async with session_to(server) as session:
-            found = await send_all(session, mails)
+            outcomes = await send_all(session, mails)
             assert session.transactions == 5
             assert session.begun_mail is None
-    assert [str(outcome.reply) for outcome in found] == [
+    assert [str(outcome.reply) for outcome in outcomes] == [
         f"250 2.0.0 Ok: queued as {number}" for number in range(5)
     ]
     assert [message.data for message in server.messages] == [content.mime for content in mails]

@@ -37,9 +37,9 @@ OTHERS: Final[dict[str, Any]] = {
 }
 
 
-async def open_to(server: SmtpServer, **given: Any) -> Session:
+async def open_to(server: SmtpServer, **fields: Any) -> Session:
     """A session that is open."""
-    session = await try_open(server, **given)
+    session = await try_open(server, **fields)
     assert isinstance(session, Session)
     return session
 
@@ -153,4 +153,4 @@ async def test_a_connection_that_is_old_or_silent_is_not_trusted() -> None:
         seconds += 301
         assert await pool.take(identity(server)) is None
         await pool.close()
-        await server.wait_until(lambda seen: seen.sessions[1].commands[-1] == "QUIT")
+        await server.wait_until(lambda server: server.sessions[1].commands[-1] == "QUIT")

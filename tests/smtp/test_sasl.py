@@ -52,8 +52,8 @@ async def test_each_mechanism_logs_in_over_tls(
         ) as session,
     ):
         assert (await send(session)).reply is not None
-    seen = server.sessions[0]
-    assert (seen.user, seen.mechanism) == ("ann@example.com", used)
+    server_session = server.sessions[0]
+    assert (server_session.user, server_session.mechanism) == ("ann@example.com", used)
     assert session.facts.auth_mechanism == used.lower()
     assert session.is_authenticated
 
@@ -137,7 +137,7 @@ async def test_a_challenge_that_is_none_is_the_profiles_fault(
 ) -> None:
     """LOGIN's is read by nobody; nothing is raised, and it ends at AUTH."""
     async with SmtpServer({"challenge": challenge}, users=USERS) as server:
-        found = await try_open(
+        result = await try_open(
             server,
             mechanism=mechanism,
             allow_plaintext_auth=True,
@@ -145,11 +145,11 @@ async def test_a_challenge_that_is_none_is_the_profiles_fault(
             **WHO,
         )
     if fault is None and mechanism is AuthMechanism.LOGIN:
-        assert not isinstance(found, OpenFailure)
-        found.abort()
+        assert not isinstance(result, OpenFailure)
+        result.abort()
         return
-    assert isinstance(found, OpenFailure)
-    assert (found.failure.stage, found.failure.fault) == (Stage.AUTH, fault or Fault.MALFORMED)
+    assert isinstance(result, OpenFailure)
+    assert (result.failure.stage, result.failure.fault) == (Stage.AUTH, fault or Fault.MALFORMED)
 
 
 @pytest.mark.parametrize("mechanism", ["plain", "login", "cram-md5", "scram-sha-256"])
@@ -202,11 +202,11 @@ async def test_a_server_that_does_not_prove_itself_by_scram_is_not_believed(
 ) -> None:
     """RFC 5802 section 5.1: whoever cannot sign does not know the password; an error is one."""
 
-    def said(first: str) -> str | None:
+    def challenge(first: str) -> str | None:
         usual = None if first.startswith("r=") else final
         return usual and f"334 {base64.b64encode(usual.encode()).decode()}"
 
-    script = {"challenge": said, "auth": "535 5.7.8 No"}
+    script = {"challenge": challenge, "auth": "535 5.7.8 No"}
     async with SmtpServer(script, users=USERS, mechanisms=["SCRAM-SHA-256"]) as server:
         failure = await refusal(server, **WHO)
     assert (failure.stage, failure.fault) == (Stage.AUTH, fault)
@@ -299,11 +299,11 @@ async def test_what_the_server_says_of_a_token_it_refuses_is_told(mechanism: str
 
 
 @pytest.mark.parametrize(
-    "told", ["nonsense", "W" * 400, base64.b64encode(b"[" * 900).decode(), "bnVsbA=="]
+    "challenge", ["nonsense", "W" * 400, base64.b64encode(b"[" * 900).decode(), "bnVsbA=="]
 )
-async def test_what_is_no_json_about_a_token_is_not_told(told: str) -> None:
+async def test_what_is_no_json_about_a_token_is_not_told(challenge: str) -> None:
     """Whatever it is, the refusal stands."""
-    script = {"challenge": f"334 {told}"}
+    script = {"challenge": f"334 {challenge}"}
     async with SmtpServer(
         script, tokens={"ann@example.com": "x"}, mechanisms=["XOAUTH2"]
     ) as server:
@@ -337,10 +337,10 @@ async def test_a_token_that_the_server_says_back_is_not_repeated() -> None:
     for echo in (TOKEN, _b64(TOKEN), _b64(string)):
         script = {"auth": f"535 5.7.8 No such token: {echo}"}
         async with SmtpServer(script, tokens=TOKENS, mechanisms=["XOAUTH2"]) as server:
-            found = await try_open(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX)
-        assert isinstance(found, OpenFailure)
-        assert str(found.failure) == "535 5.7.8 No such token: ***"
-        assert echo not in f"{found!r} {found.transcript.lines}"
+            failure = await try_open(server, mechanism=AuthMechanism.OAUTH2, **MAILBOX)
+        assert isinstance(failure, OpenFailure)
+        assert str(failure.failure) == "535 5.7.8 No such token: ***"
+        assert echo not in f"{failure!r} {failure.transcript.lines}"
 
 
 async def test_nobody_logs_in_without_a_user_name_or_with_mechanism_none() -> None:
@@ -349,7 +349,7 @@ async def test_nobody_logs_in_without_a_user_name_or_with_mechanism_none() -> No
         for fields in ({}, WHO | {"mechanism": AuthMechanism.NONE}):
             async with session_to(server, **fields) as session:
                 assert not session.is_authenticated
-    assert not any("AUTH" in line for seen in server.sessions for line in seen.commands)
+    assert not any("AUTH" in line for session in server.sessions for line in session.commands)
 
 
 def _b64(text: str) -> str:
@@ -372,20 +372,20 @@ def _everything(failure: Failure) -> str:
 @pytest.mark.parametrize("form", ["reply", "lines", "no reply"])
 async def test_a_password_that_the_server_says_back_is_not_repeated(echo: str, form: str) -> None:
     """Invariant 9: in no reply and in no detail, in whatever form it was sent."""
-    said: Action = {
+    reply: Action = {
         "reply": f"535 5.7.8 No such password: {echo}",
         "lines": f"535 5.7.8 No\n535 5.7.8 {echo} is wrong",
         "no reply": f"AUTH PLAIN {echo}\r\n".encode(),
     }[form]
-    async with SmtpServer({"auth": said}, users=USERS) as server:
-        found = await try_open(
+    async with SmtpServer({"auth": reply}, users=USERS) as server:
+        failure = await try_open(
             server, mechanism=AuthMechanism.PLAIN, allow_plaintext_auth=True, **WHO
         )
-    assert isinstance(found, OpenFailure)
-    assert found.failure.stage is Stage.AUTH
+    assert isinstance(failure, OpenFailure)
+    assert failure.failure.stage is Stage.AUTH
     for form_of_it in ECHOES:
-        assert form_of_it.casefold() not in _everything(found.failure).casefold()
-        assert form_of_it not in repr(found)
+        assert form_of_it.casefold() not in _everything(failure.failure).casefold()
+        assert form_of_it not in repr(failure)
 
 
 async def test_what_the_server_says_besides_the_password_is_kept() -> None:

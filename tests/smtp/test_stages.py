@@ -174,8 +174,8 @@ async def test_each_failure_at_each_stage_has_its_outcome(
     """The right scope (invariant 6), and only a lost reply to the dot is unknown (5)."""
     stage, action, *expected = row
     timeouts = IMPATIENT if action == SILENCE else Timeouts()
-    found = await _outcome({stage: action}, server_tls, ca_pem, offered, timeouts=timeouts)
-    assert [found.stage, found.scope, found.verdict, found.classification] == expected
+    outcome = await _outcome({stage: action}, server_tls, ca_pem, offered, timeouts=timeouts)
+    assert [outcome.stage, outcome.scope, outcome.verdict, outcome.classification] == expected
 
 
 SAID = (
@@ -190,15 +190,15 @@ SAID = (
 )
 
 
-@pytest.mark.parametrize(("stage", "said"), SAID)
+@pytest.mark.parametrize(("stage", "reply"), SAID)
 async def test_what_the_server_says_is_kept_word_for_word(
-    stage: str, said: str, server_tls: ServerTls, ca_pem: str
+    stage: str, reply: str, server_tls: ServerTls, ca_pem: str
 ) -> None:
     """Basic code, enhanced code and the text of every line."""
-    found = await _outcome({stage: said}, server_tls, ca_pem)
-    assert found.reply is not None
-    assert f"{found.reply.code} {found.reply.enhanced_code}" == said[:9]
-    assert found.reply.text == said[10:].replace(said[:10], "")
+    outcome = await _outcome({stage: reply}, server_tls, ca_pem)
+    assert outcome.reply is not None
+    assert f"{outcome.reply.code} {outcome.reply.enhanced_code}" == reply[:9]
+    assert outcome.reply.text == reply[10:].replace(reply[:10], "")
 
 
 SLOW = {
@@ -213,8 +213,8 @@ SLOW = {
 async def test_a_reply_may_come_a_byte_at_a_time(server_tls: ServerTls, ca_pem: str) -> None:
     """TCP knows no lines."""
     script = {stage: slowly(reply) for stage, reply in SLOW.items()}
-    found = await _outcome(script, server_tls, ca_pem)
-    assert found.verdict is Verdict.DELIVERED
+    outcome = await _outcome(script, server_tls, ca_pem)
+    assert outcome.verdict is Verdict.DELIVERED
 
 
 @pytest.mark.parametrize("code", [250, 251, 252, 259])
@@ -227,8 +227,8 @@ async def test_any_2yz_takes_a_recipient(code: int) -> None:
 async def test_what_is_delivered_stays_so_whatever_quit_does() -> None:
     """Nothing after 250 to the dot counts."""
     async with SmtpServer({"quit": DISCONNECT}) as server:
-        found = await outcome(server)
-    assert (found.verdict, found.reply) == (Verdict.DELIVERED, found.reply)
+        result = await outcome(server)
+    assert (result.verdict, result.reply) == (Verdict.DELIVERED, result.reply)
     assert server.messages[0].data == MIME
 
 
@@ -237,8 +237,8 @@ async def test_a_certificate_that_is_refused_is_the_profiles_fault(
 ) -> None:
     """Another authority than the one that is trusted."""
     other = trustme.CA().cert_pem.bytes().decode()
-    found = await _outcome({}, server_tls, other)
-    assert (found.stage, found.scope, found.classification) == (
+    outcome = await _outcome({}, server_tls, other)
+    assert (outcome.stage, outcome.scope, outcome.classification) == (
         Stage.TLS,
         P,
         "tls_certificate_invalid",

@@ -201,9 +201,9 @@ async def test_certificates_that_do_not_load_are_the_profiles_fault(
 ) -> None:
     """And nobody is connected to."""
     async with SmtpServer() as server:
-        found = await try_open(server, tls=TlsMode.STARTTLS, **fields)
-    assert isinstance(found, OpenFailure)
-    assert (found.failure.stage, found.failure.fault) == (Stage.TLS, Fault.CERTIFICATE)
+        failure = await try_open(server, tls=TlsMode.STARTTLS, **fields)
+    assert isinstance(failure, OpenFailure)
+    assert (failure.failure.stage, failure.failure.fault) == (Stage.TLS, Fault.CERTIFICATE)
     assert server.sessions == []
 
 

@@ -46,6 +46,6 @@ async def test_a_broken_record_is_judged_by_the_stage_that_it_came_at(
     """After the final dot nobody knows whether the server has the message (invariant 5)."""
     script = {at.value: [BROKEN_RECORD] * 2}
     async with _server(script, server_tls) as server:
-        found = await outcome(server, tls=TlsMode.IMPLICIT, tls_ca=ca_pem, **WITH_AUTH)
-    assert (found.stage, found.scope, found.classification) == (at, scope, word)
-    assert found.verdict is Verdict.DEFER
+        result = await outcome(server, tls=TlsMode.IMPLICIT, tls_ca=ca_pem, **WITH_AUTH)
+    assert (result.stage, result.scope, result.classification) == (at, scope, word)
+    assert result.verdict is Verdict.DEFER

@@ -49,9 +49,9 @@ def pem(leaf: trustme.LeafCert) -> tuple[str, str]:
 
 def pin(certificate: trustme.Blob) -> str:
     """Of the first certificate."""
-    found = pin_of(ssl.PEM_cert_to_DER_cert(certificate.bytes().decode()))
-    assert found is not None
-    return found
+    key_pin = pin_of(ssl.PEM_cert_to_DER_cert(certificate.bytes().decode()))
+    assert key_pin is not None
+    return key_pin
 
 
 @pytest.mark.parametrize("mode", SECURE)
@@ -150,15 +150,15 @@ async def test_a_key_that_is_not_pinned_is_told_and_gets_nothing(
     leaf, tls = ca.issue_cert("127.0.0.1"), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     leaf.configure_cert(tls)
     async with SmtpServer(tls=tls, is_implicit=mode is TlsMode.IMPLICIT) as server:
-        found = await try_open(server, tls=mode, tls_ca=ca_pem, tls_pins=(OTHER_KEY,))
+        opening = await try_open(server, tls=mode, tls_ca=ca_pem, tls_pins=(OTHER_KEY,))
         await server.wait_until(lambda server: server.open_connections == 0)
-    failure = found.failure
+    failure = opening.failure
     assert (failure.stage, failure.fault) == (Stage.TLS, Fault.PIN_MISMATCH)
     assert word(failure) == "tls_pin_mismatch"
     assert pin(leaf.cert_chain_pems[0]) in failure.detail
-    assert found.facts.certificate is not None
-    said = [line for seen in server.sessions for line in seen.commands]
-    assert not any(line.startswith("MAIL") for line in said)
+    assert opening.facts.certificate is not None
+    commands = [line for session in server.sessions for line in session.commands]
+    assert not any(line.startswith("MAIL") for line in commands)
 
 
 async def test_a_pinned_key_does_not_replace_the_authority(server_tls: ServerTls) -> None:

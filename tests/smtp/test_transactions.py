@@ -20,11 +20,11 @@ async def test_one_session_carries_many_messages() -> None:
         for number in range(50):
             await send(session, mime=b"Subject: %d\r\n\r\nx\r\n" % number)
         assert session.transactions == 50
-    (seen,) = server.sessions
-    assert len(seen.messages) == 50
-    assert seen.messages[49].data == b"Subject: 49\r\n\r\nx\r\n"
-    assert seen.ehlo == ["mail.example.com"]
-    assert seen.commands[-1] == "QUIT"
+    (server_session,) = server.sessions
+    assert len(server_session.messages) == 50
+    assert server_session.messages[49].data == b"Subject: 49\r\n\r\nx\r\n"
+    assert server_session.ehlo == ["mail.example.com"]
+    assert server_session.commands[-1] == "QUIT"
 
 
 async def test_the_envelope_is_the_one_that_was_given() -> None:

@@ -37,7 +37,7 @@ ECHOES: Final = [
 ]
 
 
-def _said(lines: Sequence[Line]) -> list[str]:
+def _texts(lines: Sequence[Line]) -> list[str]:
     """`C`, `S` or `N`, and the text; what differs from run to run is left out."""
     texts = [f"{line.by[0].upper()} {line.text}" for line in lines]
     return [re.sub(r"port \d+|\d+\.\d s", "…", text) for text in texts]
@@ -56,7 +56,7 @@ async def test_the_dialogue_is_told_line_by_line() -> None:
     async with SmtpServer(extensions=PLAIN) as server, session_to(server) as session:
         await send(session)
         lines = session.transcript.lines
-    assert _said(lines) == [
+    assert _texts(lines) == [
         "N connected to 127.0.0.1 …",
         "S 220 mx.test.invalid ESMTP",
         "C EHLO mail.example.com",
@@ -93,8 +93,8 @@ async def test_what_is_said_at_once_is_told_command_by_command(
     async with SmtpServer(extensions=extensions) as server, session_to(server) as session:
         await send(session)
         lines = session.transcript.lines
-    assert set(_said(lines)) >= ENVELOPE
-    assert {"C DATA"} & set(_said(lines)) == commands
+    assert set(_texts(lines)) >= ENVELOPE
+    assert {"C DATA"} & set(_texts(lines)) == commands
     at_rcpt = [line.text for line in lines if line.stage is Stage.RCPT]
     assert at_rcpt == ["RCPT TO:<ann@example.org>", "250 2.1.5 Ok"]
 
@@ -105,9 +105,9 @@ async def test_the_message_itself_is_not_kept() -> None:
         for size in (1, 40_000):
             async with SmtpServer(extensions=extensions) as server, session_to(server) as session:
                 await send(session, mime=MIME + b"a private word\r\n" * size)
-                told = "\n".join(_said(session.transcript.lines))
-            assert "private" not in told
-            assert f"{len(MIME) + 16 * size} bytes" in told
+                transcript = "\n".join(_texts(session.transcript.lines))
+            assert "private" not in transcript
+            assert f"{len(MIME) + 16 * size} bytes" in transcript
 
 
 async def test_tls_is_told_between_the_greetings(server_tls: ServerTls, ca_pem: str) -> None:
@@ -116,11 +116,11 @@ async def test_tls_is_told_between_the_greetings(server_tls: ServerTls, ca_pem: 
         SmtpServer(tls=server_tls(), extensions=PLAIN) as server,
         session_to(server, tls=TlsMode.STARTTLS, tls_ca=ca_pem) as session,
     ):
-        said = _said(session.transcript.lines)
+        texts = _texts(session.transcript.lines)
         (tls,) = [line for line in session.transcript.lines if line.text.startswith("TLS")]
     assert (tls.stage, tls.by) == (Stage.TLS, "note")
     assert tls.text == f"{session.facts.tls_version} {session.facts.tls_cipher}"
-    assert [text for text in said if text[0] in "CN"] == [
+    assert [text for text in texts if text[0] in "CN"] == [
         "N connected to 127.0.0.1 …",
         "C EHLO mail.example.com",
         "C STARTTLS",
@@ -130,7 +130,7 @@ async def test_tls_is_told_between_the_greetings(server_tls: ServerTls, ca_pem: 
 
 
 @pytest.mark.parametrize(
-    ("mechanism", "told"),
+    ("mechanism", "expected"),
     [
         ("PLAIN", ["C AUTH PLAIN ***"]),
         ("LOGIN", ["C AUTH LOGIN ***", "S 334 ***", "C ***"]),
@@ -138,15 +138,15 @@ async def test_tls_is_told_between_the_greetings(server_tls: ServerTls, ca_pem: 
         ("SCRAM-SHA-256", ["C AUTH SCRAM-SHA-256 ***", "S 334 ***", "C ***", "S 334 ***", "C ***"]),
     ],
 )
-async def test_of_auth_only_the_mechanism_is_told(mechanism: str, told: list[str]) -> None:
+async def test_of_auth_only_the_mechanism_is_told(mechanism: str, expected: list[str]) -> None:
     """And that there was a challenge, and the last word."""
     async with (
         SmtpServer(users=USERS, mechanisms=[mechanism]) as server,
         session_to(server, **WHO) as session,
     ):
         auth = [line for line in session.transcript.lines if line.stage is Stage.AUTH]
-    said = [text.rstrip() for text in _said(auth)]
-    assert said == [*told, "S 235 2.7.0 Authentication successful"]
+    texts = [text.rstrip() for text in _texts(auth)]
+    assert texts == [*expected, "S 235 2.7.0 Authentication successful"]
 
 
 @pytest.mark.parametrize("echo", ECHOES)
@@ -157,11 +157,11 @@ async def test_a_password_that_is_refused_and_said_back_is_not_kept(
     """Invariant 9."""
     script = {"auth": f"535 5.7.8 ann says {echo}, which is wrong"}
     async with SmtpServer(script, users=USERS, mechanisms=[mechanism]) as server:
-        found = await try_open(server, **WHO)
-    assert isinstance(found, OpenFailure)
-    last = found.transcript.lines[-1]
+        failure = await try_open(server, **WHO)
+    assert isinstance(failure, OpenFailure)
+    last = failure.transcript.lines[-1]
     assert last.text == "535 5.7.8 ann says ***, which is wrong"
-    assert echo not in repr((found.failure, found.facts, found.transcript.lines))
+    assert echo not in repr((failure.failure, failure.facts, failure.transcript.lines))
 
 
 @pytest.mark.parametrize("echo", ECHOES)
@@ -180,11 +180,11 @@ async def test_a_password_said_at_any_stage_is_not_kept(
         session_to(server, **WHO) as session,
     ):
         transaction = await send(session)
-        kept = repr((transaction, session.facts, session.transcript.lines))
+        records = repr((transaction, session.facts, session.transcript.lines))
     assert transaction.reply is not None
-    assert echo not in kept
+    assert echo not in records
     is_said = stage != "data" or "CHUNKING" not in extensions
-    assert ("*** is what you said" in kept) is is_said
+    assert ("*** is what you said" in records) is is_said
 
 
 @pytest.mark.parametrize("echo", ECHOES)
@@ -192,18 +192,18 @@ async def test_a_password_said_at_any_stage_is_not_kept(
 @pytest.mark.parametrize("reply", ["554 5.7.1 {}", "999 {}", "nonsense {}\r\n"])
 async def test_a_password_in_a_refusal_is_not_kept(stage: str, reply: str, echo: str) -> None:
     """Invariant 9: nor where it is no reply at all, and the words of the fault quote it."""
-    said: Any = reply.format(echo)
-    script = {stage: said.encode() if said.endswith("\n") else said}
+    reply_text: Any = reply.format(echo)
+    script = {stage: reply_text.encode() if reply_text.endswith("\n") else reply_text}
     async with SmtpServer(script, users=USERS, extensions=PLAIN) as server:
-        found = await try_open(server, timeouts=IMPATIENT, **WHO)
-        if isinstance(found, Session):
-            transaction = await send(found)
+        result = await try_open(server, timeouts=IMPATIENT, **WHO)
+        if isinstance(result, Session):
+            transaction = await send(result)
             assert transaction.reply is None
-            kept = repr((transaction, found.facts, found.transcript.lines))
-            found.abort()
+            records = repr((transaction, result.facts, result.transcript.lines))
+            result.abort()
         else:
-            kept = repr((found.failure, found.facts, found.transcript.lines))
-    assert echo not in kept
+            records = repr((result.failure, result.facts, result.transcript.lines))
+    assert echo not in records
 
 
 async def test_a_later_message_is_told_which_connection_it_went_by() -> None:
@@ -215,10 +215,10 @@ async def test_a_later_message_is_told_which_connection_it_went_by() -> None:
         for _ in range(3):
             await send(session)
         alone = session.transcript.lines
-    assert _said(alone)[0] == (
+    assert _texts(alone)[0] == (
         "N message 3 on the connection to 127.0.0.1, opened … ago as mail.example.com, no TLS"
     )
-    assert set(_said(alone)) >= ENVELOPE
+    assert set(_texts(alone)) >= ENVELOPE
     assert sum(line.text.startswith("MAIL") for line in alone) == 1
 
 
@@ -235,7 +235,7 @@ async def test_a_message_whose_envelope_went_ahead_begins_with_the_note_too() ->
         lines = session.transcript.lines
     assert lines[0].text.startswith("message 2 on the connection")
     assert lines[1].text.startswith("MAIL")
-    assert set(_said(lines)) >= ENVELOPE
+    assert set(_texts(lines)) >= ENVELOPE
 
 
 @pytest.mark.parametrize(
@@ -249,11 +249,11 @@ async def test_how_a_connection_ended_is_the_last_note(action: str, note: str) -
     """While it was opened as well as afterwards."""
     for stage in ("ehlo", "mail"):
         async with SmtpServer({stage: action}, extensions=PLAIN) as server:
-            found = await try_open(server, timeouts=IMPATIENT)
-            if isinstance(found, Session):
-                await send(found)
-                found.abort()
-        last = found.transcript.lines[-1]
+            result = await try_open(server, timeouts=IMPATIENT)
+            if isinstance(result, Session):
+                await send(result)
+                result.abort()
+        last = result.transcript.lines[-1]
         assert (last.stage.value, last.by) == (stage, "note")
         assert note in last.text
 

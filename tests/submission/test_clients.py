@@ -96,7 +96,7 @@ async def _stored(sender: Caller, mail: Mail) -> list[bytes]:
 
     Postfix submits a mail with more than 50 recipients in several messages.
     """
-    wanted = set(mail.recipients)
+    recipients_of_mail = set(mail.recipients)
 
     async def fact() -> list[bytes] | None:
         ids = [item["id"] for item in (await sender.read("/messages"))["items"]]
@@ -105,11 +105,13 @@ async def _stored(sender: Caller, mail: Mail) -> list[bytes]:
             message["id"]: [recipient["address"] for recipient in message["recipients"]]
             for message in messages
         }
-        of_mail = [message_id for message_id in ids if wanted.issuperset(stored[message_id])]
+        of_mail = [
+            message_id for message_id in ids if recipients_of_mail.issuperset(stored[message_id])
+        ]
         addresses = [address for message_id in of_mail for address in stored[message_id]]
         assert len(addresses) == len(set(addresses))
         assert all(message["tags"] == ["invoice"] for message in messages)
-        if set(addresses) != wanted:
+        if set(addresses) != recipients_of_mail:
             return None
         return [
             (await sender("GET", f"/messages/{message_id}/raw")).content for message_id in of_mail

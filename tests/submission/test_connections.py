@@ -222,7 +222,7 @@ async def test_connections_are_bounded(submission: SubmissionServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reply"),
+    ("line", "reply"),
     [
         (b"x" * 3000, "500 5.5.6 The line is too long"),
         (b"NOOP\n", "500 5.5.2 End each line in CRLF"),
@@ -231,10 +231,10 @@ async def test_connections_are_bounded(submission: SubmissionServer) -> None:
         (b"\xff\xfe\r\n", "500 5.5.2 The command is not UTF-8"),
     ],
 )
-async def test_lines_that_are_none(submission: SubmissionServer, said: bytes, reply: str) -> None:
+async def test_lines_that_are_none(submission: SubmissionServer, line: bytes, reply: str) -> None:
     """Each is answered, and what cannot be followed ends the session."""
     async with submission.connect() as client:
-        client.send(said)
+        client.send(line)
         assert await client.reply() == reply
 
 

@@ -115,7 +115,7 @@ async def test_chunks_have_the_limits_of_data(submission: SubmissionServer, send
 @pytest.mark.one_database
 async def test_http_and_smtp_share_the_memory(migrated_url: str, sender: Caller) -> None:
     """A message finds no room beside a large request, and does when that has ended."""
-    given = settings(
+    values = settings(
         migrated_url,
         delivery=False,
         submission_allow_plaintext_auth=True,
@@ -123,7 +123,7 @@ async def test_http_and_smtp_share_the_memory(migrated_url: str, sender: Caller)
         max_buffered_bytes=1_048_576,
     )
     with socket.create_server((HOST, 0)) as listening:
-        app = create_app(given, hostname=HOSTNAME, listeners=[Listener(listening)])
+        app = create_app(values, hostname=HOSTNAME, listeners=[Listener(listening)])
         async with (
             app.router.lifespan_context(app),
             serving(app) as url,

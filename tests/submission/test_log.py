@@ -73,10 +73,10 @@ async def logging_sessions(
     api: Api, context: ssl.SSLContext | None, **changes: Any
 ) -> AsyncIterator[SubmissionServer]:
     """A submission server that keeps its log."""
-    kept = new_log(api.services.database)
+    log = new_log(api.services.database)
     async with (
-        kept.running(),
-        serving_submission(api, context, keep=kept.keep, **changes) as served,
+        log.running(),
+        serving_submission(api, context, keep=log.keep, **changes) as served,
     ):
         yield served
 
@@ -88,7 +88,7 @@ async def logged(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[Submissi
         yield served
 
 
-async def found(caller: Caller, query: str = "") -> dict[str, Any]:
+async def find_session(caller: Caller, query: str = "") -> dict[str, Any]:
     """The newest session that is listed, as soon as there is one."""
 
     async def fact() -> dict[str, Any] | None:
@@ -111,7 +111,7 @@ async def test_a_message_that_was_accepted_is_found(
         await client("QUIT")
     message_id = message_id_of(reply)
     assert (await sender.read(f"/messages/{message_id}"))["client_address"] == HOST
-    session = await found(sender, f"?message={message_id}&client_address={HOST}")
+    session = await find_session(sender, f"?message={message_id}&client_address={HOST}")
     assert session["tls"].startswith("TLSv1.3 ")
     assert session["started_at"] <= session["ended_at"]
     expected = {
@@ -150,7 +150,7 @@ async def test_a_refused_sender_is_found(logged: SubmissionServer, sender: Calle
     async with logged.login(sender) as client:
         client.send(b"MAIL FROM:<eve@example.net>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n")
         assert [(await client.reply())[:3] for _ in range(3)] == ["553", "503", "503"]
-    session = await found(sender)
+    session = await find_session(sender)
     [transaction] = session["transactions"]
     assert transaction["mail_from"] == "eve@example.net"
     assert transaction["mail_reply"].startswith("553 5.7.1 ")
@@ -170,7 +170,7 @@ async def test_a_refused_recipient_is_found(logged: SubmissionServer, sender: Ca
         await client("RCPT TO:<bob@example.org>")
         await client("RSET")
         await client("RCPT TO:<eve@example.net>")  # of no message
-    [transaction] = (await found(sender))["transactions"]
+    [transaction] = (await find_session(sender))["transactions"]
     assert transaction["recipients"] == [
         {"address": "ann@", "reply": refused.replace("\n", " ")},
         {"address": "bob@example.org", "reply": "250 2.1.5 Recipient OK"},
@@ -182,7 +182,7 @@ async def test_a_refused_content_is_found(logged: SubmissionServer, sender: Call
     """And a client that hung up is told from one that quit."""
     async with logged.login(sender) as client:
         refused = await client.submit(EVIL)
-    session = await found(sender)
+    session = await find_session(sender)
     [transaction] = session["transactions"]
     assert transaction["reply"].startswith(refused[:10])
     assert transaction["reply"].startswith("550 5.7.1 ")
@@ -199,7 +199,7 @@ async def test_a_second_sender_does_not_replace_the_first(
         assert (await client("MAIL FROM:<news@example.com>"))[:3] == "503"
         await client("RCPT TO:<ann@example.org>")
         reply = await client.data(FROM)
-    first, second = (await found(sender))["transactions"]
+    first, second = (await find_session(sender))["transactions"]
     assert (first["mail_from"], first["reply"]) == ("billing@example.com", reply)
     assert (second["mail_from"], second["reply"]) == ("news@example.com", None)
 
@@ -210,7 +210,7 @@ async def test_a_message_too_large_by_its_size_is_found(
     """It is refused before anything is asked of the account."""
     async with logged.login(sender) as client:
         await client("MAIL FROM:<billing@example.com> SIZE=99999999999")
-    [transaction] = (await found(sender))["transactions"]
+    [transaction] = (await find_session(sender))["transactions"]
     assert transaction["mail_from"] == "billing@example.com"
     assert transaction["mail_reply"].startswith("552 5.3.4 ")
 
@@ -220,7 +220,7 @@ async def test_a_wrong_password_is_found(logged: SubmissionServer, sender: Calle
     async with logged.connect() as client:
         await client.log_in("transactional", "hel_canary-wrong-password")
         await client("QUIT")
-    session = await found(logged.api.admin, "?login=transactional")
+    session = await find_session(logged.api.admin, "?login=transactional")
     assert session["login_reply"].startswith("535 5.7.8 This key is unknown")
     assert (session["tenant_id"], session["key_id"]) == (None, None)
     assert "canary" not in str(session)
@@ -243,7 +243,7 @@ async def test_no_secret_is_kept_as_user_name(
     """Other services want their key in both fields."""
     async with logged.connect() as client:
         await client.log_in(username, password)
-    session = await found(logged.api.admin)
+    session = await find_session(logged.api.admin)
     assert session["login"] == shown
     assert "secret" not in str(session)
 
@@ -256,7 +256,7 @@ async def test_a_key_as_user_name_is_not_kept(logged: SubmissionServer, sender: 
     assert reply == (
         "535 5.7.8 The user name is an API key: write the name of a profile, or heloise."
     )
-    assert key not in str(await found(sender))
+    assert key not in str(await find_session(sender))
 
 
 async def test_a_bound_key_sees_no_session_with_messages_of_other_profiles(
@@ -288,7 +288,7 @@ async def test_a_session_is_one_tenants(logged: SubmissionServer, sender: Caller
         await sender("DELETE", f"/keys/{mortal.key_id}")
         assert (await client("MAIL FROM:<billing@example.com>"))[:3] == "535"
         assert await client.reply() == ""
-    session = await found(sender)
+    session = await find_session(sender)
     assert session["message_count"] == 1
     assert session["outcome"].startswith("535 5.7.8 ")
 
@@ -300,7 +300,7 @@ async def test_a_key_that_may_not_send_is_found_by_its_tenant(
     reader = await logged.api.key(sender.tenant_id, ["messages:read"])
     async with logged.connect() as client:
         await client.log_in("transactional", key_of(reader))
-    session = await found(reader)
+    session = await find_session(reader)
     assert session["login_reply"].startswith("535 5.7.8 This key lacks the scope messages:send")
     assert session["key_id"] == reader.key_id
     assert session["tenant_id"] == sender.tenant_id
@@ -314,7 +314,7 @@ async def test_a_program_without_a_login_is_found(logged: SubmissionServer) -> N
         await client("MAIL FROM:<app@example.com>")
         await client("RCPT TO:<ann@example.org>")
         await client("QUIT")
-    session = await found(logged.api.admin)
+    session = await find_session(logged.api.admin)
     assert session["login"] is None
     [transaction] = session["transactions"]
     assert transaction["mail_from"] == "app@example.com"
@@ -327,15 +327,15 @@ async def test_a_probe_is_not_kept(logged: SubmissionServer) -> None:
     _, writer = await asyncio.open_connection(HOST, logged.tls_port)
     writer.close()
     await writer.wait_closed()
-    for said in (b"", b"", b"NOOP\r\n"):
+    for request in (b"", b"", b"NOOP\r\n"):
         reader, writer = await asyncio.open_connection(HOST, logged.port)
         await reader.readline()
-        writer.write(said)
-        if said:
+        writer.write(request)
+        if request:
             await reader.readline()
         writer.close()
         await writer.wait_closed()
-    await found(logged.api.admin)
+    await find_session(logged.api.admin)
     [session] = (await logged.api.admin.read("/submissions"))["items"]
     assert (session["outcome"], session["ehlo_name"]) == ("the client closed the connection", None)
 
@@ -345,7 +345,7 @@ async def test_a_login_without_tls_is_found(logged: SubmissionServer) -> None:
     async with logging_sessions(logged.api, None, allows_plaintext_login=False) as served:
         async with served.connect() as client:
             await client(f"AUTH PLAIN {b64encode(b'canary').decode()}")
-        session = await found(logged.api.admin)
+        session = await find_session(logged.api.admin)
     assert session["login_reply"][:3] in {"530", "538"}
     assert b64encode(b"canary").decode() not in str(session)
 
@@ -355,7 +355,7 @@ async def test_a_login_that_is_not_finished_is_found(logged: SubmissionServer) -
     async with logged.connect() as client:
         assert (await client("AUTH PLAIN")) == "334 "
         await client("MAIL FROM:<canary@example.com>")
-    session = await found(logged.api.admin)
+    session = await find_session(logged.api.admin)
     assert session["login_reply"].startswith("501 5.5.2 ")
     assert "canary" not in str(session)
 
@@ -367,7 +367,7 @@ async def test_a_failed_handshake_is_found(logged: SubmissionServer) -> None:
     with suppress(ConnectionError):
         await reader.read()
     writer.close()
-    session = await found(logged.api.admin)
+    session = await find_session(logged.api.admin)
     assert session["outcome"].startswith("the TLS handshake failed: ")
     assert session["client_address"] == HOST
 
@@ -378,7 +378,7 @@ async def test_a_failed_starttls_is_found(logged: SubmissionServer) -> None:
         assert (await client("STARTTLS"))[:3] == "220"
         with pytest.raises(ssl.SSLCertVerificationError):
             await client.writer.start_tls(ssl.create_default_context(), server_hostname=HOST)
-    session = await found(logged.api.admin)
+    session = await find_session(logged.api.admin)
     assert session["outcome"].startswith("the TLS handshake failed: ")
     assert session["tls"] is None
 
@@ -395,7 +395,7 @@ async def test_a_connection_too_many_is_found(
         reader, writer = await asyncio.open_connection(HOST, served.port)
         await reader.read()
         writer.close()
-        session = await found(logged.api.admin)
+        session = await find_session(logged.api.admin)
     assert session["outcome"] == "421 4.3.2 Too many connections; try again later"
     assert session["client_address"] == HOST
 
@@ -404,44 +404,46 @@ async def test_a_guesser_that_is_sent_away_is_found(logged: SubmissionServer) ->
     """With the reply that ended it."""
     async with logged.connect() as client:
         replies = [await client.log_in("x", f"hel_wrong-{number}") for number in range(3)]
-    session = await found(logged.api.admin)
+    session = await find_session(logged.api.admin)
     assert session["login_reply"].startswith(replies[-1][:9])
     assert session["outcome"][:4] == "421 "
 
 
 def test_a_journal_is_bounded() -> None:
     """At about 100 kB; what is beyond its bounds is counted."""
-    kept = new_journal()
+    full_journal = new_journal()
     reply = Reply(250, "x" * 2000, "2.0.0")
     for number in range(2000):
-        kept.mail(Mail(ADDRESS), reply)
+        full_journal.mail(Mail(ADDRESS), reply)
         for _ in range(10):
-            kept.rcpt(Rcpt(ADDRESS), reply)
-        kept.content(reply, f"msg_{number:032x}")
-    assert (kept.message_count, kept.transaction_count) == (2000, 2000)
-    assert [transaction["recipient_count"] for transaction in kept.transactions] == [10] * 50
+            full_journal.rcpt(Rcpt(ADDRESS), reply)
+        full_journal.content(reply, f"msg_{number:032x}")
+    assert (full_journal.message_count, full_journal.transaction_count) == (2000, 2000)
+    assert [transaction["recipient_count"] for transaction in full_journal.transactions] == [
+        10
+    ] * 50
     assert (
-        sum(len(transaction["recipients"]) for transaction in kept.transactions)
+        sum(len(transaction["recipients"]) for transaction in full_journal.transactions)
         == journal.MAX_RECIPIENTS
     )
-    assert len(kept.message_ids) == journal.MAX_MESSAGE_IDS
-    assert len(str(kept.transactions)) < 110_000
+    assert len(full_journal.message_ids) == journal.MAX_MESSAGE_IDS
+    assert len(str(full_journal.transactions)) < 110_000
 
 
 def test_strangers_are_bounded() -> None:
     """A flood leaves room for others, fills no table, and begins anew in the next minute."""
     dropped, monotonic = Counter[str](), HandClock()
-    kept = new_log(Database("sqlite:///none.db"), dropped, monotonic)
+    log = new_log(Database("sqlite:///none.db"), dropped, monotonic)
     for _ in range(1000):
-        kept.keep(new_journal("192.0.2.7"))
+        log.keep(new_journal("192.0.2.7"))
     assert dropped == {"rate": 1000 - session_log.MAX_STRANGERS_PER_CLIENT}
     for number in range(1000):
-        kept.keep(new_journal(f"2001:db8::{number:x}"))
+        log.keep(new_journal(f"2001:db8::{number:x}"))
     assert dropped["rate"] == 2000 - session_log.MAX_STRANGERS_PER_MINUTE
-    kept.keep(new_journal(tenant_id="ten_1"))
+    log.keep(new_journal(tenant_id="ten_1"))
     assert dropped["rate"] == 2000 - session_log.MAX_STRANGERS_PER_MINUTE
     monotonic.seconds += 61
-    kept.keep(new_journal("192.0.2.7"))
+    log.keep(new_journal("192.0.2.7"))
     assert dropped["rate"] == 2000 - session_log.MAX_STRANGERS_PER_MINUTE
 
 
@@ -452,9 +454,9 @@ async def test_smtp_goes_on_while_the_log_cannot_be_written(
     monkeypatch.setattr(session_log, "MAX_WAITING", 2)
     monkeypatch.setattr(session_log, "LAST_FLUSH_SECONDS", 0.1)
     away, dropped = Database("postgresql://heloise@127.0.0.1:1/none"), Counter[str]()
-    kept = new_log(away, dropped)
-    async with kept.running():
-        async with serving_submission(api, keep=kept.keep) as served:
+    log = new_log(away, dropped)
+    async with log.running():
+        async with serving_submission(api, keep=log.keep) as served:
             for _ in range(5):
                 async with served.login(sender) as client:
                     assert (await client.submit(FROM))[:3] == "250"
@@ -486,10 +488,10 @@ async def test_a_group_whose_commit_was_unknown_is_written_once(
         return len(written) > 1 or None
 
     monkeypatch.setattr(submissions, "insert", insert_and_lose_the_answer)
-    kept, made = new_log(api.services.database), new_journal(tenant_id=sender.tenant_id)
+    log, made = new_log(api.services.database), new_journal(tenant_id=sender.tenant_id)
     made.content(Reply(250, "OK"), "msg_1")
-    async with kept.running():
-        kept.keep(made)
+    async with log.running():
+        log.keep(made)
         await until(is_repeated)
     assert set(written) == {made.id}
     [session] = (await sender.read("/submissions"))["items"]
@@ -498,10 +500,10 @@ async def test_a_group_whose_commit_was_unknown_is_written_once(
 
 async def test_the_end_of_the_service_loses_no_session(api: Api, sender: Caller) -> None:
     """What has ended is written before the process ends."""
-    kept = new_log(api.services.database)
-    async with kept.running():
+    log = new_log(api.services.database)
+    async with log.running():
         for _ in range(250):
-            kept.keep(new_journal(tenant_id=sender.tenant_id))
+            log.keep(new_journal(tenant_id=sender.tenant_id))
     assert await count_sessions(api.services.database) == 250
 
 
@@ -510,14 +512,14 @@ async def test_the_service_keeps_the_log_for_days(
     migrated_url: str, database: Database, days: int
 ) -> None:
     """With zero days it keeps nothing, not even for a moment."""
-    given = settings(
+    values = settings(
         migrated_url,
         delivery=False,
         submission_log_days=days,
         submission_allow_plaintext_auth=True,
     )
     with socket.create_server((HOST, 0)) as listening:
-        app = create_app(given, hostname="mx.example.com", listeners=[Listener(listening)])
+        app = create_app(values, hostname="mx.example.com", listeners=[Listener(listening)])
         async with app.router.lifespan_context(app):
             reader, writer = await asyncio.open_connection(*listening.getsockname())
             writer.write(b"QUIT\r\n")

@@ -195,7 +195,7 @@ async def test_no_login_without_tls(
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("said", "reply"),
+    ("response", "reply"),
     [
         ("AUTH", "504 5.5.4 Use AUTH PLAIN or AUTH LOGIN"),
         ("AUTH CRAM-MD5", "504 5.5.4 Use AUTH PLAIN or AUTH LOGIN"),
@@ -214,10 +214,12 @@ async def test_no_login_without_tls(
         (f"AUTH LOGIN {b64encode(b'name').decode()}", "334 UGFzc3dvcmQ6"),
     ],
 )
-async def test_responses_that_are_none(submission: SubmissionServer, said: str, reply: str) -> None:
+async def test_responses_that_are_none(
+    submission: SubmissionServer, response: str, reply: str
+) -> None:
     """Each is refused, and the session goes on."""
     async with submission.connect() as client:
-        assert await client(said) == reply
+        assert await client(response) == reply
         if reply.startswith("334"):
             assert await client("*") == "501 5.7.0 Authentication was cancelled"
         assert await client("NOOP") == "250 2.0.0 OK"

@@ -56,8 +56,8 @@ async def test_a_message_belongs_to_its_session_and_trace(
     assert traced["request_id"] == untraced["request_id"] == session_id
     expected = TRACEPARENT[3:35] if value == TRACEPARENT else None
     assert (traced["trace_id"], untraced["trace_id"]) == (expected, None)
-    found = (await sender.read(f"/messages?request_id={session_id}"))["items"]
-    assert {message["id"] for message in found} == {traced["id"], untraced["id"]}
+    messages = (await sender.read(f"/messages?request_id={session_id}"))["items"]
+    assert {message["id"] for message in messages} == {traced["id"], untraced["id"]}
 
 
 async def test_options_are_read_as_libraries_write_them(

@@ -166,7 +166,7 @@ async def test_commands_may_come_together(submission: SubmissionServer, sender: 
 
 @pytest.mark.one_database
 @pytest.mark.parametrize(
-    ("said", "reply"),
+    ("command", "reply"),
     [
         ("RCPT TO:<ann@example.org>", "503 5.5.1 Send MAIL first"),
         ("DATA", "503 5.5.1 Send MAIL first"),
@@ -191,11 +191,11 @@ async def test_commands_may_come_together(submission: SubmissionServer, sender: 
     ],
 )
 async def test_commands_that_are_refused(
-    submission: SubmissionServer, sender: Caller, said: str, reply: str
+    submission: SubmissionServer, sender: Caller, command: str, reply: str
 ) -> None:
     """Each with what to write instead, and the session goes on."""
     async with submission.login(sender) as client:
-        assert await client(said) == reply
+        assert await client(command) == reply
         assert await client("NOOP") == "250 2.0.0 OK"
 
 
