@@ -93,9 +93,9 @@ def list_all(
     settings = load_settings()
 
     async def read(connection: AsyncConnection) -> list[tuple[str, ProfileRead]]:
-        wanted = await _list_owners(connection, tenant, only_faulty=failing)
+        owned_ids = await _list_owners(connection, tenant, only_faulty=failing)
         listed = list[tuple[str, ProfileRead]]()
-        for owner, ids in wanted:
+        for owner, ids in owned_ids:
             page = partial(profiles.page, connection, tenant_id=owner.id, profile_ids=ids)
             reads = await build_profile_reads(connection, settings, owner, await read_all(page))
             listed += [(owner.slug, profile_read) for profile_read in reads]

@@ -233,8 +233,8 @@ def _find_name(part: Part) -> str:
     disposition = part.header.get("content-disposition") or ""
     if encoded := _ENCODED_NAME.search(disposition):
         return make_printable(unquote(encoded[1]))
-    if found := _NAME.search(disposition):
-        return decode_words(found[1] or found[2])
+    if match := _NAME.search(disposition):
+        return decode_words(match[1] or match[2])
     return decode_words(part.header.media_type()[1].get("name", ""))
 
 

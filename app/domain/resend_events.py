@@ -33,11 +33,11 @@ NEVER_POSTED: Final = (
 
 def find_types(names: Iterable[str]) -> list[EventType]:
     """Return the event types with these names; raise ValueError for an unknown name."""
-    wanted = set(names)
+    distinct_names = set(names)
     posted = dict.fromkeys(RESEND_TYPES.values())
-    if unknown := sorted(wanted - posted.keys() - set(NEVER_POSTED)):
+    if unknown := sorted(distinct_names - posted.keys() - set(NEVER_POSTED)):
         raise ValueError(f"{unknown[0]!r} is not an event; write some of {', '.join(posted)}")
-    types = [event_type for event_type, name in RESEND_TYPES.items() if name in wanted]
+    types = [event_type for event_type, name in RESEND_TYPES.items() if name in distinct_names]
     if not types:
         raise ValueError(f"Heloise posts none of these; write some of {', '.join(posted)}")
     return types
@@ -45,5 +45,7 @@ def find_types(names: Iterable[str]) -> list[EventType]:
 
 def list_names(types: Iterable[str]) -> list[str]:
     """Return Resend's names of event types, each once."""
-    wanted = set(types)
-    return list(dict.fromkeys(name for kind, name in RESEND_TYPES.items() if kind in wanted))
+    distinct_types = set(types)
+    return list(
+        dict.fromkeys(name for kind, name in RESEND_TYPES.items() if kind in distinct_types)
+    )

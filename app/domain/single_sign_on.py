@@ -56,8 +56,12 @@ class AccessRule:
         """Whether the rule applies to a person; an unverified email address never matches."""
         if self.claim == "email" and not is_email_verified(claims):
             return False
-        found = find_claim(claims, self.claim)
-        return self.value in found if isinstance(found, list) else found == self.value
+        claim_value = find_claim(claims, self.claim)
+        return (
+            self.value in claim_value
+            if isinstance(claim_value, list)
+            else claim_value == self.value
+        )
 
 
 @frozen_dataclass(kw_only=True)

@@ -105,8 +105,8 @@ class OpenIdProvider:
                 code_verifier=sign_in.code_verifier,
             )
             # Always anew, so that a key of the provider's is trusted as long as it is there.
-            found = await _get_json(http, metadata["jwks_uri"])
-            keys = KeySet.import_key_set({"keys": found["keys"]})
+            key_set = await _get_json(http, metadata["jwks_uri"])
+            keys = KeySet.import_key_set({"keys": key_set["keys"]})
             claims = self._read_id_token(token, keys, sign_in.nonce)
             if endpoint := metadata.get("userinfo_endpoint"):
                 more = await _get_json(http, endpoint, with_token=True)
@@ -224,7 +224,7 @@ async def _get_json(
 ) -> dict[str, Any]:
     response = await http.request("GET", url, withhold_token=not with_token)
     response.raise_for_status()
-    found = response.json()
-    if not isinstance(found, dict):
+    document = response.json()
+    if not isinstance(document, dict):
         raise TypeError(url)
-    return found
+    return document

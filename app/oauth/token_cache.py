@@ -235,7 +235,7 @@ class AccessTokens:
     def _build_request(
         self, profile: Profile, oauth: OAuth, secrets: SealedSecrets
     ) -> TokenRequest:
-        def opened(sealed: bytes | None, name: str) -> str | None:
+        def open_secret(sealed: bytes | None, name: str) -> str | None:
             if sealed is None:
                 return None
             return self._vault.open(sealed, profile_secret(profile, f"oauth_{name}"))
@@ -243,9 +243,9 @@ class AccessTokens:
         return TokenRequest(
             oauth=oauth,
             username=profile.username or "",
-            client_secret=opened(secrets.client_secret, "client_secret"),
-            private_key=opened(secrets.private_key, "private_key"),
-            refresh_token=opened(secrets.refresh_token, "refresh_token"),
+            client_secret=open_secret(secrets.client_secret, "client_secret"),
+            private_key=open_secret(secrets.private_key, "private_key"),
+            refresh_token=open_secret(secrets.refresh_token, "refresh_token"),
         )
 
     async def _save(self, profile: Profile, granted: GrantedToken, now: datetime) -> _Token:

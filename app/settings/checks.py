@@ -211,8 +211,10 @@ def _parse_rule(rule: object, where: str) -> AccessRule:
     scopes = rule.get("scopes")
     if "admin" in rule or "tenant" not in rule or not isinstance(scopes, list) or not scopes:
         raise ValueError(f'{where} needs a tenant and a list of scopes, or "admin": true')
-    if wrong := [scope for scope in scopes if scope not in list(Scope)]:
-        raise ValueError(f"{where}: {wrong[0]!r} is no scope; write some of {', '.join(Scope)}")
+    if unknown_scopes := [scope for scope in scopes if scope not in list(Scope)]:
+        raise ValueError(
+            f"{where}: {unknown_scopes[0]!r} is no scope; write some of {', '.join(Scope)}"
+        )
     return AccessRule(
         claim=rule["claim"],
         value=rule["value"],

@@ -51,12 +51,12 @@ def reply_error(stage: Stage, code: int, message: str) -> StageFailedError:
     return refusal_error(stage, Reply.parse(code, message))
 
 
-def malformed_error(stage: Stage, said: str) -> StageFailedError:
+def malformed_error(stage: Stage, reply: str) -> StageFailedError:
     """Build the error of a malformed reply.
 
     Hides other services' greetings, so that a profile cannot scan a network.
     """
-    detail = NO_SMTP if stage is Stage.BANNER else f"{NO_SMTP}: {said[:200]!r}"
+    detail = NO_SMTP if stage is Stage.BANNER else f"{NO_SMTP}: {reply[:200]!r}"
     return fault_error(stage, Fault.MALFORMED, detail)
 
 

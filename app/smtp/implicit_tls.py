@@ -57,10 +57,10 @@ async def answers_client_hello(sock: socket.socket, identity: Identity, seconds:
 
 def _client_hello(server_name: str) -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    said = ssl.MemoryBIO()
-    hello = context.wrap_bio(ssl.MemoryBIO(), said, server_hostname=server_name)
+    outgoing = ssl.MemoryBIO()
+    hello = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=server_name)
     try:
         hello.do_handshake()
     except ssl.SSLWantReadError:
-        return said.read()
+        return outgoing.read()
     raise AssertionError("a handshake cannot end without the server")

@@ -36,16 +36,16 @@ class Network:
         """
         if reason := self.guard.port_refusal(identity.port):
             raise fault_error(Stage.DNS, Fault.PORT_NOT_ALLOWED, f"{identity.host}: {reason}")
-        found = await self.allowed_addresses(identity.host, identity.timeouts.connect)
-        return _filter_reachable(found, identity)
+        addresses = await self.allowed_addresses(identity.host, identity.timeouts.connect)
+        return _filter_reachable(addresses, identity)
 
     async def allowed_addresses(self, host: str, seconds: float) -> list[IPAddress]:
         """Resolve a host; raises StageFailedError if any address is not allowed."""
-        found = await self.resolver.addresses(host, seconds)
-        for address in found:
+        addresses = await self.resolver.addresses(host, seconds)
+        for address in addresses:
             if reason := self.guard.address_refusal(address):
                 raise fault_error(Stage.DNS, Fault.NOT_ALLOWED, f"{host}: {reason}")
-        return found
+        return addresses
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,10 +75,10 @@ async def open_session(
         facts = ConnectionFacts(host=identity.host, port=identity.port)
         return OpenFailure(error.failure, facts, transcript)
     opening = Opening(identity, transcript, names=names, token=token, distrusted=distrusted)
-    opened = await opening.open(sock)
-    if isinstance(opened, OpenFailure):
-        return replace(opened, failure=await detect_implicit_tls(opened.failure, identity, network))
-    return opened
+    result = await opening.open(sock)
+    if isinstance(result, OpenFailure):
+        return replace(result, failure=await detect_implicit_tls(result.failure, identity, network))
+    return result
 
 
 async def _load_context(identity: Identity) -> ssl.SSLContext | None:

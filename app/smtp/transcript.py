@@ -82,9 +82,9 @@ class Transcript:
         """Add an event without SMTP text."""
         self._add("note", text, at)
 
-    def add_command(self, said: bytes, at: float | None = None) -> None:
+    def add_command(self, command: bytes, at: float | None = None) -> None:
         """Add a command; of AUTH, only the mechanism."""
-        self._add("client", _redact_auth(said) if self.stage is Stage.AUTH else said, at)
+        self._add("client", _redact_auth(command) if self.stage is Stage.AUTH else command, at)
 
     def add_reply(self, reply: Reply, at: float | None = None) -> None:
         """Add a reply; hides SASL challenges."""

@@ -57,9 +57,9 @@ class LineReader:
 
     def take(self, max_bytes: int | None = None) -> bytes:
         """Remove and return what is buffered, at most `max_bytes`."""
-        taken = bytes(memoryview(self._buffer)[:max_bytes])
+        chunk = bytes(memoryview(self._buffer)[:max_bytes])
         del self._buffer[:max_bytes]
-        return taken
+        return chunk
 
     def put_back(self, data: bytes) -> None:
         """Put bytes in front of what is buffered."""
@@ -137,8 +137,8 @@ class DataDecoder:
         if end >= 0:
             self._decode(data[: end + len(CRLF)])
             return data[end + len(END_OF_DATA) :]
-        kept = next(count for count in TAIL_BYTES if data.endswith(END_OF_DATA[:count]))
-        end = len(data) - kept
+        tail_bytes = next(count for count in TAIL_BYTES if data.endswith(END_OF_DATA[:count]))
+        end = len(data) - tail_bytes
         self._tail = data[end:]
         self._decode(data[:end])
         return None

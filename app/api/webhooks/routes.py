@@ -242,7 +242,7 @@ async def update_webhook(
 
 
 def _apply_update(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] | None) -> Webhook:
-    def given(value: Sequence[str] | None, stored: tuple[str, ...]) -> tuple[str, ...]:
+    def value_or_stored(value: Sequence[str] | None, stored: tuple[str, ...]) -> tuple[str, ...]:
         return stored if value is None else tuple(value)
 
     return replace(
@@ -250,9 +250,9 @@ def _apply_update(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] 
         name=body.name or before.name,
         url=body.url or before.url,
         event_filter=EventFilter(
-            types=given(body.events, before.event_filter.types),
-            profiles=given(profiles, before.event_filter.profiles),
-            tags=given(body.tags, before.event_filter.tags),
+            types=value_or_stored(body.events, before.event_filter.types),
+            profiles=value_or_stored(profiles, before.event_filter.profiles),
+            tags=value_or_stored(body.tags, before.event_filter.tags),
             first_deferral_only=before.event_filter.first_deferral_only
             if body.first_deferral_only is None
             else body.first_deferral_only,

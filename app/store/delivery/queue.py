@@ -146,9 +146,9 @@ async def load_depth(
     status = build_status(rows, now)
     due = func.count().filter(rows.c.due_at <= now)
     query = select(status, func.count(), due).group_by(status)
-    found = (await connection.execute(query)).all()
-    counts = {MessageStatus(name): count for name, count, _ in found}
-    return QueueDepth(counts, sum(due for _, _, due in found))
+    count_rows = (await connection.execute(query)).all()
+    counts = {MessageStatus(name): count for name, count, _ in count_rows}
+    return QueueDepth(counts, sum(due for _, _, due in count_rows))
 
 
 async def load_moments(
@@ -181,12 +181,12 @@ def _find_oldest(scope: QueueScope) -> ScalarSelect[datetime]:
 def _list_waiting_tenants() -> CTE:
     """Build the recursive query for tenants with unfinished messages, one index probe each."""
     first = select(func.min(messages.c.tenant_id).label("tenant_id")).where(UNFINISHED)
-    found = first.cte("waiting_tenants", recursive=True)
+    waiting_tenants = first.cte("waiting_tenants", recursive=True)
     following = select(func.min(messages.c.tenant_id)).where(
-        UNFINISHED, messages.c.tenant_id > found.c.tenant_id
+        UNFINISHED, messages.c.tenant_id > waiting_tenants.c.tenant_id
     )
-    return found.union_all(
-        select(following.scalar_subquery()).where(found.c.tenant_id.is_not(None))
+    return waiting_tenants.union_all(
+        select(following.scalar_subquery()).where(waiting_tenants.c.tenant_id.is_not(None))
     )
 
 

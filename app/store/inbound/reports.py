@@ -150,14 +150,14 @@ async def _load_candidates(
 ) -> list[list[RowMapping]]:
     """Load recipients of the messages that each report may be about, the likeliest first."""
     headers = {header for report in reports for header in report.message_ids[:MAX_IDS]}
-    given = await _load_given(connection, tenant_id, headers)
+    given_ids = await _load_given(connection, tenant_id, headers)
     provider_message_ids = {
         provider_message_id
         for report in reports
         for provider_message_id in report.provider_message_ids[:MAX_IDS]
     }
-    accepted = await _load_accepted(connection, tenant_id, provider_message_ids)
-    ids_by_report = [_list_message_ids(report, given, accepted) for report in reports]
+    accepted_ids = await _load_accepted(connection, tenant_id, provider_message_ids)
+    ids_by_report = [_list_message_ids(report, given_ids, accepted_ids) for report in reports]
     ids = {message_id for message_ids in ids_by_report for message_id in message_ids}
     rows = dict[str, list[RowMapping]]()
     if ids:
@@ -180,16 +180,16 @@ async def _load_candidates(
 _Ids = Mapping[str, Sequence[str]]
 
 
-def _list_message_ids(report: Report, given: _Ids, accepted: _Ids) -> list[str]:
+def _list_message_ids(report: Report, given_ids: _Ids, accepted_ids: _Ids) -> list[str]:
     """List the messages that a report may be about, the likeliest first."""
     ids = [message_id for message_id, _ in report.places]
     ids += report.ids
     ids += filter(None, map(parse_message_id, report.message_ids))
     ids = list(dict.fromkeys(ids))[:MAX_IDS]
     for header in report.message_ids[:MAX_IDS]:
-        ids += given.get(header, ())
+        ids += given_ids.get(header, ())
     for provider_message_id in report.provider_message_ids[:MAX_IDS]:
-        ids += accepted.get(provider_message_id, ())
+        ids += accepted_ids.get(provider_message_id, ())
     return list(dict.fromkeys(ids))
 
 

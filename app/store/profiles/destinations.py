@@ -41,17 +41,19 @@ async def write_destinations(connection: AsyncConnection, *, profile: Profile) -
     of_profile = destination_buckets.c.profile_id == profile.id
     query = select(destination_buckets.c.number).where(of_profile).with_for_update()
     numbers = set((await connection.execute(query)).scalars())
-    wanted = (
+    limited_numbers = (
         set(list_limits(profile.ramp, profile.destinations))
         if profile.has_destination_limits
         else set[int]()
     )
     await connection.execute(
         delete(destination_buckets).where(
-            of_profile, destination_buckets.c.number.in_(numbers - wanted)
+            of_profile, destination_buckets.c.number.in_(numbers - limited_numbers)
         )
     )
-    if rows := [{"profile_id": profile.id, "number": number} for number in wanted - numbers]:
+    if rows := [
+        {"profile_id": profile.id, "number": number} for number in limited_numbers - numbers
+    ]:
         await connection.execute(insert(destination_buckets), rows)
     await connection.execute(
         update(lanes)

@@ -175,7 +175,7 @@ async def enqueue_deliveries(
 
 async def _load_events(
     connection: AsyncConnection,
-    *wanted: ColumnElement[bool],
+    *conditions: ColumnElement[bool],
     order: Sequence[ColumnElement[Any]],
     limit: int,
 ) -> Sequence[_Row]:
@@ -190,7 +190,7 @@ async def _load_events(
             events.c.message_id,
             events.c.data,
         )
-        .where(*wanted)
+        .where(*conditions)
         .order_by(*order)
         .limit(limit)
     )
