@@ -41,7 +41,7 @@ CALLED: Final = {
 class Row:
     """One of the page: `stage` and `code` as verify gives them."""
 
-    wrong: str
+    mistake: str
     stage: str
     code: str
     fix: str
@@ -67,7 +67,7 @@ def changed(before: Subject, after: Subject) -> set[str]:
 
 def test_the_page_and_the_tests_know_the_same_misconfigurations() -> None:
     """None is told of without being tried, and none is tried without being told of."""
-    listed = [row.wrong for row in rows()]
+    listed = [row.mistake for row in rows()]
     assert sorted(listed) == sorted(MISCONFIGURATIONS)
     assert len(listed) >= AT_LEAST
 
@@ -77,10 +77,10 @@ async def tried(subject: Subject, net: SmallInternet) -> Report:
     return await verify(subject, net.network, now=datetime.now(UTC))
 
 
-@pytest.mark.parametrize("row", tuple(rows()), ids=lambda row: row.wrong)
+@pytest.mark.parametrize("row", tuple(rows()), ids=lambda row: row.mistake)
 async def test_the_code_names_the_cause_and_the_hint_mends_it(row: Row, net: SmallInternet) -> None:
     """Nothing is changed in the profile but what the hint names, and then all is well."""
-    async with aclosing(MISCONFIGURATIONS[row.wrong](net)) as attempts:
+    async with aclosing(MISCONFIGURATIONS[row.mistake](net)) as attempts:
         before = await anext(attempts)
         report = await tried(before, net)
         assert report.failed_stage is not None

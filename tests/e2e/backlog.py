@@ -107,7 +107,7 @@ class Backlog:
                 return None
 
         try:
-            return await until(fact, progress=lambda: server.taken)
+            return await until(fact, progress=lambda: server.message_count)
         except TimeoutError:
             raise AssertionError(f"not finished: {await self.statuses()}") from None
 

@@ -71,7 +71,7 @@ async def test_workers_that_are_killed_lose_nothing(
             for worker in workers:
                 await until(worker.delivers)
             await backlog.add(profile, BEFORE_EACH_KILL)
-            await server.wait_taken(server.taken + BEFORE_EACH_KILL // 10)
+            await server.wait_for_count(server.message_count + BEFORE_EACH_KILL // 10)
             workers.pop(0).kill()
             workers.append(launch("worker", lease_seconds=600))
         finished = await backlog.wait_finished(server)

@@ -94,12 +94,12 @@ class Soak:
 
     async def round(self, fault: Fault) -> None:
         """Queue messages under both guarantees, do something to them, and see what became of it."""
-        before = self.server.taken
+        before = self.server.message_count
         for guarantee in Guarantee:
             await self._post(guarantee)
         for guarantee in Guarantee:
             await self.backlog.add(self.profile, EACH, guarantee=guarantee)
-        await self.server.wait_taken(before + EACH // 2)
+        await self.server.wait_for_count(before + EACH // 2)
         await fault(self)
         self.server.fault = None
         finished = await self.backlog.wait_finished(self.server)
@@ -144,7 +144,7 @@ async def refused_for_now(soak: Soak) -> None:
 
 async def profile_changed(soak: Soak) -> None:
     """Under another name from now on; connections of the old one are retired."""
-    name = f"n{soak.server.taken}.example.com"
+    name = f"n{soak.server.message_count}.example.com"
     answer = await soak.acme("PATCH", "/profiles/main", {"ehlo_name": name})
     assert answer.status_code == 200
 

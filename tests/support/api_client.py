@@ -110,7 +110,7 @@ class Api:
         tenant = await self.admin.made("/tenants", {"slug": slug})
         return await self.key(tenant["id"], scopes or EVERY_SCOPE)
 
-    async def opened(self, profile_id: str, field: str) -> str:
+    async def open_secret(self, profile_id: str, field: str) -> str:
         """A profile's stored secret, as delivery opens it."""
         async with self.services.database.reading() as connection:
             rows = await profiles.load_sealed_page(connection, limit=200, after=None)

@@ -68,7 +68,7 @@ async def test_an_app_is_stored_its_secret_sealed_and_never_read_back(
         "has_refresh_token": False,
     }
     profile_id = answer.json()["id"]
-    assert await api.opened(profile_id, "oauth_client_secret") == CANARY
+    assert await api.open_secret(profile_id, "oauth_client_secret") == CANARY
 
 
 @pytest.mark.parametrize(

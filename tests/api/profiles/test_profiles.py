@@ -107,7 +107,7 @@ async def test_a_password_is_sealed_and_never_read_back(api: Api, acme: Caller) 
     assert CANARY not in answer.text
     assert CANARY not in (await acme("GET", "/profiles")).text
     assert CANARY.encode() not in sealed_password
-    assert await api.opened(profile_id, "password") == CANARY
+    assert await api.open_secret(profile_id, "password") == CANARY
 
 
 async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller) -> None:
@@ -117,7 +117,7 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
     made = await acme.made("/profiles", body)
     assert made["has_client_key"] is True
     assert "PRIVATE KEY" not in str(await acme.read("/profiles/transactional"))
-    assert await api.opened(made["id"], "client_key") == key
+    assert await api.open_secret(made["id"], "client_key") == key
 
 
 @pytest.mark.one_database
@@ -321,7 +321,7 @@ async def test_a_change_leaves_alone_what_it_does_not_name(api: Api, acme: Calle
         "updated_at": after["updated_at"],
     }
     assert before["available"] == 100
-    assert await api.opened(before["id"], "password") == CANARY
+    assert await api.open_secret(before["id"], "password") == CANARY
 
 
 async def test_null_takes_a_value_away(acme: Caller) -> None:
@@ -381,7 +381,7 @@ async def test_a_password_is_replaced_and_erased(api: Api, acme: Caller) -> None
     """A new one is sealed anew, null leaves nothing behind."""
     made = await acme.made("/profiles", PROFILE)
     await acme("PATCH", "/profiles/transactional", {"auth": {"password": "new-one"}})
-    assert await api.opened(made["id"], "password") == "new-one"
+    assert await api.open_secret(made["id"], "password") == "new-one"
     gone = {"auth": {"username": None, "password": None}}
     after = (await acme("PATCH", "/profiles/transactional", gone)).json()
     assert after["auth"]["has_password"] is False

@@ -18,19 +18,19 @@ class Server:
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
-        self.begun = self.taken = 0
+        self.begun_count = self.taken_count = 0
         self.is_away = False
 
     async def notify(self) -> None:
-        self.begun += 1
+        self.begun_count += 1
         await self.gate.wait()
         if self.is_away:
             raise Unavailable("database-unavailable", "away")
-        self.taken += 1
+        self.taken_count += 1
 
     async def has_begun(self, count: int) -> None:
         async def fact() -> bool | None:
-            return self.begun == count or None
+            return self.begun_count == count or None
 
         await until(fact)
 
@@ -46,7 +46,7 @@ async def test_commits_during_an_announcement_share_the_next() -> None:
     server.gate.set()
     await server.has_begun(2)
     await announcer.close()
-    assert server.taken == 2
+    assert server.taken_count == 2
 
 
 async def test_a_failed_announcement_ends_nothing() -> None:
@@ -60,7 +60,7 @@ async def test_a_failed_announcement_ends_nothing() -> None:
     server.is_away = False
     announcer.announce()
     await server.has_begun(2)
-    assert server.taken == 1
+    assert server.taken_count == 1
     await announcer.close()
 
 
@@ -72,7 +72,7 @@ async def test_an_announcement_that_is_cut_off_is_made_at_the_close() -> None:
     await server.has_begun(1)
     server.gate.set()
     await announcer.close()
-    assert server.taken == 1
+    assert server.taken_count == 1
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)

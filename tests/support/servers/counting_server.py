@@ -20,7 +20,7 @@ class CountingServer:
 
     def __init__(self) -> None:
         self.seen: Counter[tuple[str, str]] = Counter()
-        self.taken = 0
+        self.message_count = 0
         self.fault: bytes | None = None
         self.connections: set[asyncio.Transport] = set()
         self._changes = Changes()
@@ -44,12 +44,14 @@ class CountingServer:
     def took(self, message_id: str, recipients: list[str]) -> None:
         """Count a message."""
         self.seen.update((message_id, recipient) for recipient in recipients)
-        self.taken += 1
+        self.message_count += 1
         self._changes.note()
 
-    async def wait_taken(self, count: int) -> None:
+    async def wait_for_count(self, count: int) -> None:
         """Return once so many messages have come in, copies too."""
-        await self._changes.wait_until(lambda: self.taken >= count, progress=lambda: self.taken)
+        await self._changes.wait_until(
+            lambda: self.message_count >= count, progress=lambda: self.message_count
+        )
 
 
 class _Client(asyncio.Protocol):

@@ -115,15 +115,15 @@ class SmtpServer:
 
     async def wait_until(self, fact: Callable[["SmtpServer"], bool]) -> None:
         """Return once something holds of what was seen."""
-        await self._changes.wait_until(lambda: fact(self), progress=lambda: self.taken)
+        await self._changes.wait_until(lambda: fact(self), progress=lambda: self.message_count)
 
     async def wait_for_messages(self, count: int) -> list[Received]:
         """The messages, once there are so many."""
-        await self.wait_until(lambda server: server.taken >= count)
+        await self.wait_until(lambda server: server.message_count >= count)
         return self.messages
 
     @property
-    def taken(self) -> int:
+    def message_count(self) -> int:
         """How many messages came in whole."""
         return sum(len(session.messages) for session in self.sessions)
 
