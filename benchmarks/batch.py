@@ -49,8 +49,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         service = TrialService(Path(folder), f"sqlite:///{folder}/heloise.db")
         service.prepare(smtp_port=unused_port())
-        with service.serving("--no-delivery") as served:
-            timings = [(in_one(served), one_by_one(served)) for _ in range(ROUNDS + 1)][1:]
+        with service.serving("--no-delivery") as trial:
+            timings = [(in_one(trial), one_by_one(trial)) for _ in range(ROUNDS + 1)][1:]
     batch, single = (median(values) for values in zip(*timings, strict=True))
     sys.stdout.write(
         f"1000 messages in one request: {batch:.3f} s, from {min(b for b, _ in timings):.3f} to"

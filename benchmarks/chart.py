@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
-from benchmarks.markdown import shown
+from benchmarks.markdown import format_number
 from benchmarks.results import Row
 
 WIDTH: Final = 760
@@ -44,4 +44,5 @@ def _bar(at: int, row: Row, most: float) -> Iterator[str]:
         f'<text x="{LABEL - 10}" y="{top + 15}" text-anchor="end">{escape(row.contestant)}</text>'
     )
     yield f'<rect x="{LABEL}" y="{top}" width="{width:.1f}" height="{BAR}" rx="3" fill="{colour}"/>'
-    yield f'<text x="{LABEL + width + 8:.1f}" y="{top + 15}">{shown(row.median)}{unit}</text>'
+    number = format_number(row.median)
+    yield f'<text x="{LABEL + width + 8:.1f}" y="{top + 15}">{number}{unit}</text>'

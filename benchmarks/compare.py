@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.markdown import shown
+from benchmarks.markdown import format_number
 from benchmarks.results import Results, Row, read
 
 PER_SECOND: Final = "/s"  # of all else less is better
@@ -34,8 +34,11 @@ def compared(before: Results, after: Results) -> Iterator[str]:
         if former is not None and former.median:
             change = row.median / former.median - 1
             name = f"{row.measure}: {row.contestant}"
-            figures = f"{shown(former.median)} {row.unit} | {shown(row.median)} {row.unit}"
-            yield f"| {name} | {figures} | {change:+.0%} | {_verdict(former, row)} |"
+            medians = (
+                f"{format_number(former.median)} {row.unit} | "
+                f"{format_number(row.median)} {row.unit}"
+            )
+            yield f"| {name} | {medians} | {change:+.0%} | {_verdict(former, row)} |"
 
 
 def _verdict(before: Row, after: Row) -> str:

@@ -117,8 +117,8 @@ def _processor() -> str:
 
 def _commit() -> str:
     words = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
-    return done.stdout.strip() or "unknown"
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    return result.stdout.strip() or "unknown"
 
 
 def memory_mb(pid: int, *, peak: bool = False) -> float:

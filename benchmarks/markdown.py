@@ -38,7 +38,7 @@ def _lines(results: Results) -> Iterator[str]:
 def _verdicts(results: Results) -> Iterator[tuple[str, ...]]:
     for verdict in judged(results):
         target, met = verdict.target, "met" if verdict.is_met else "**not met**"
-        yield target.sentence, f"{shown(verdict.value)} {target.unit}", _bound(target), met
+        yield target.sentence, f"{format_number(verdict.value)} {target.unit}", _bound(target), met
 
 
 def _bound(target: Target) -> str:
@@ -58,10 +58,13 @@ def _rows(rows: Sequence[Row]) -> Iterator[str]:
         (
             (
                 row.contestant,
-                shown(row.median),
+                format_number(row.median),
                 f"{row.median / first:.2f}",
-                f"{shown(min(row.values))}-{shown(max(row.values))}",
-                *(shown(row.details[name]) if name in row.details else "" for name in details),
+                f"{format_number(min(row.values))}-{format_number(max(row.values))}",
+                *(
+                    format_number(row.details[name]) if name in row.details else ""
+                    for name in details
+                ),
             )
             for row in rows
         ),
@@ -74,7 +77,7 @@ def _table(heading: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def shown(value: float) -> str:
+def format_number(value: float) -> str:
     """A figure with no more digits than it is good for."""
     if value >= 100:
         return f"{value:,.0f}"

@@ -124,8 +124,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="heloise-bench-") as folder:
         service = TrialService(Path(folder), f"sqlite:///{folder}/heloise.db")
         service.prepare(smtp_port=UNUSED_PORT)
-        with service.serving() as served:
-            port = int(served.url.rpartition(":")[2])
+        with service.serving() as trial:
+            port = int(trial.url.rpartition(":")[2])
             for name, (head, part) in KINDS.items():
                 alone, beside = measure(connections, port, head, part)
                 middle = statistics.median(beside)

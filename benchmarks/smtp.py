@@ -89,9 +89,9 @@ async def _heloise(port: int, content: bytes, messages: int, connections: int) -
 
     async def send_all(session: Session) -> None:
         while (mail := session.begun_mail or following()) is not None:
-            ended = await session.send(mail, next_mail=following)
-            if ended.reply is None:
-                raise RuntimeError(f"not sent: {ended}")
+            transaction = await session.send(mail, next_mail=following)
+            if transaction.reply is None:
+                raise RuntimeError(f"not sent: {transaction}")
 
     sessions = await asyncio.gather(*(_open_session(port) for _ in range(connections)))
     took_seconds = await _timed([partial(send_all, session) for session in sessions])

@@ -60,11 +60,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         service = TrialService(Path(folder), f"sqlite:///{folder}/heloise.db")
         service.prepare(smtp_port=unused_port())
-        with service.serving("--no-delivery") as served:
-            few = upload(served, FEW)
-            after_few = peak_bytes(served)
-            many = upload(served, MANY)
-            after_many = peak_bytes(served)
+        with service.serving("--no-delivery") as trial:
+            few = upload(trial, FEW)
+            after_few = peak_bytes(trial)
+            many = upload(trial, MANY)
+            after_many = peak_bytes(trial)
     sys.stdout.write(
         f"{FEW} messages: {few:.0f}/s, at most {after_few / 1e6:.0f} MB\n"
         f"{MANY} messages: {many:.0f}/s, at most {after_many / 1e6:.0f} MB\n"

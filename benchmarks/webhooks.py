@@ -71,14 +71,14 @@ async def p50_seconds(http: httpx.AsyncClient, receiver: Receiver) -> float:
         await asyncio.sleep(REST_SECONDS)
         receiver.taken.clear()
         started_seconds = time.monotonic()
-        await asked(http, f"/profiles/{NAME}/{'resume' if number % 2 else 'pause'}")
+        await request(http, f"/profiles/{NAME}/{'resume' if number % 2 else 'pause'}")
         async with asyncio.timeout(WITHIN_SECONDS):
             await receiver.taken.wait()
         took.append(time.monotonic() - started_seconds)
     return statistics.median(took)
 
 
-async def asked(http: httpx.AsyncClient, path: str, body: Any = None) -> Any:  # noqa: ANN401 - as JSON is
+async def request(http: httpx.AsyncClient, path: str, body: Any = None) -> Any:  # noqa: ANN401 - as JSON is
     """What a POST answers."""
     return (await http.post(path, json=body)).raise_for_status().json()
 
@@ -93,16 +93,16 @@ async def measure(served: Served, admin_key: str, database_url: str) -> tuple[fl
         httpx.AsyncClient(headers=served.headers, **base) as http,
         httpx.AsyncClient(headers={"Authorization": f"Bearer {admin_key}"}, **base) as admin,
     ):
-        await asked(http, "/webhooks", {"name": "live", "url": live_url})
+        await request(http, "/webhooks", {"name": "live", "url": live_url})
         await asyncio.sleep(6)  # the first webhook of a service is noticed by a slow poll
         alone = await p50_seconds(http, live)
-        tenant = await asked(admin, "/tenants", {"slug": "dead"})
+        tenant = await request(admin, "/tenants", {"slug": "dead"})
         body = {"name": "dead", "scopes": ["webhooks:manage"]}
-        key = await asked(admin, f"/tenants/{tenant['id']}/keys", body)
+        key = await request(admin, f"/tenants/{tenant['id']}/keys", body)
         headers = {"Authorization": f"Bearer {key['key']}"}
         async with httpx.AsyncClient(headers=headers, **base) as theirs:
             for number in range(DEAD):
-                await asked(theirs, "/webhooks", {"name": f"dead-{number}", "url": dead_url})
+                await request(theirs, "/webhooks", {"name": f"dead-{number}", "url": dead_url})
         await write_backlog(database_url, tenant["id"])
         await dead.taken.wait()
         return alone, await p50_seconds(http, live)
@@ -135,9 +135,9 @@ def main() -> None:
             service = TrialService(setting.folder, url)
             service.prepare(smtp_port=UNUSED_PORT)
             with ExitStack() as stack:
-                served = stack.enter_context(service.serving())
+                trial = stack.enter_context(service.serving())
                 admin_key = service.environment["HELOISE_ADMIN_KEY"]
-                alone, beside = asyncio.run(measure(served, admin_key, url))
+                alone, beside = asyncio.run(measure(trial, admin_key, url))
             print(f"| {name} | {alone:.2f} s | {beside:.2f} s | {beside / alone:.2f} |", flush=True)
 
 

@@ -43,9 +43,9 @@ def entered(
     words = ["node", str(SCRIPT), str(FOLDER), *numbers, SENDER, RECIPIENT, str(path)]
 
     def run() -> Reading:
-        done = subprocess.run(  # noqa: S603 - our own words
+        result = subprocess.run(  # noqa: S603 - our own words
             words, capture_output=True, text=True, check=True, timeout=WITHIN_SECONDS
         )
-        return Reading(messages / float(done.stdout), details)
+        return Reading(messages / float(result.stdout), details)
 
     return Contestant(NAME, run)

@@ -87,8 +87,8 @@ def _run(entry: Entry, counts: Counts, messages: int) -> Reading:
 
 def _p50_ms(entry: Entry, path: str, headers: Mapping[str, str], requests: int) -> float:
     url = f"{entry.served.url}{path}"
-    asked = request("GET", url, headers)
-    load = asyncio.run(put_load(url, asked, requests=requests, connections=1))
+    get_request = request("GET", url, headers)
+    load = asyncio.run(put_load(url, get_request, requests=requests, connections=1))
     if set(load.statuses) != {200}:
         raise RuntimeError(f"GET {path} answered {dict(load.statuses)}")
     return load.latency_ms(50)

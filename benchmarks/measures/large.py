@@ -66,11 +66,11 @@ class _Cost:
 
 def _cost(entry: Entry, content: bytes, count: int) -> _Cost:
     pid, url = entry.served.process.pid, f"{entry.served.url}/messages"
-    asked = request("POST", url, entry.served.headers, content)
+    post_request = request("POST", url, entry.served.headers, content)
     before_mb = memory_mb(pid)
     clear_peak(pid)
     with watching(partial(read, f"{entry.served.url}/healthz")) as took_seconds:
-        load = asyncio.run(put_load(url, asked, requests=count, connections=count))
+        load = asyncio.run(put_load(url, post_request, requests=count, connections=count))
     if not set(load.statuses) <= {ACCEPTED, OVERLOADED}:
         raise RuntimeError(f"POST /messages answered {dict(load.statuses)}")
     return _Cost(

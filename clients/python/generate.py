@@ -370,14 +370,14 @@ def generate(document: Schema) -> dict[str, str]:
 def _format(text: str) -> str:
     """Format a module as `make fmt` does."""
     ruff = Path(sys.executable).parent / "ruff"
-    done = subprocess.run(  # noqa: S603 - our own tool
+    result = subprocess.run(  # noqa: S603 - our own tool
         [ruff, "format", "--stdin-filename", PACKAGE / "generated.py", "-"],
         input=text,
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout
+    return result.stdout
 
 
 def read_document() -> Schema:

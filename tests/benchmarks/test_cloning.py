@@ -16,15 +16,15 @@ def test_copies_are_delivered(database_url: str, tmp_path: Path) -> None:
     with running_sink() as (port, counts):
         service = TrialService(tmp_path, database_url)
         service.prepare(smtp_port=port)
-        with service.serving("--no-delivery") as served:
+        with service.serving("--no-delivery") as trial:
             for kind in ("profiles", "messages"):
-                served.accept(1, connections=1)
+                trial.accept(1, connections=1)
                 if kind == "profiles":
                     clone_profiles(database_url, count=9, tenants_count=3)
                 else:
                     clone_messages(database_url, copies=4)
                     clone_messages(database_url, copies=5)
                 tidy(database_url)
-                assert served.unfinished() == 10
-                service.drain(served, counts, 10)
-                assert served.unfinished() == 0
+                assert trial.unfinished() == 10
+                service.drain(trial, counts, 10)
+                assert trial.unfinished() == 0

@@ -85,9 +85,9 @@ def test_what_was_made_is_removed_when_it_is_stopped(terminal: Terminal) -> None
 
 def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:
     """As by every command that opens the database."""
-    ended = terminal.run(DATABASE_URL="sqlite:///no/such/folder/heloise.db")
-    assert ended.code == 2
-    assert "no/such/folder" in ended.err
+    result = terminal.run(DATABASE_URL="sqlite:///no/such/folder/heloise.db")
+    assert result.code == 2
+    assert "no/such/folder" in result.err
 
 
 @pytest.mark.postgresql
@@ -98,16 +98,16 @@ def test_a_user_who_may_not_create_databases_is_told_what_to_do(
     url = postgresql.empty()
     asyncio.run(rows(url, "CREATE ROLE humble LOGIN PASSWORD 'canary'"))
     humble = make_url(url).set(username="humble", password="canary")
-    ended = terminal.run(DATABASE_URL=humble.render_as_string(hide_password=False))
-    assert ended.code == 2
-    assert "CREATEDB" in ended.err
+    result = terminal.run(DATABASE_URL=humble.render_as_string(hide_password=False))
+    assert result.code == 2
+    assert "CREATEDB" in result.err
     assert "canary" not in terminal.printed
 
 
 def test_a_server_that_is_away_is_told(terminal: Terminal, tmp_path: Path) -> None:
     """Without a trace."""
     del tmp_path
-    ended = terminal.run(DATABASE_URL="postgresql://u:canary@127.0.0.1:1/d")
-    assert ended.code == 2
-    assert "PostgreSQL refuses" in ended.err
+    result = terminal.run(DATABASE_URL="postgresql://u:canary@127.0.0.1:1/d")
+    assert result.code == 2
+    assert "PostgreSQL refuses" in result.err
     assert "canary" not in terminal.printed

@@ -26,7 +26,7 @@ URL: Final = "http://localhost:8000"
 
 
 def _run(*command: object, cwd: Path = ROOT, check: bool = True) -> str:
-    done = subprocess.run(  # noqa: S603 - our own interpreters
+    result = subprocess.run(  # noqa: S603 - our own interpreters
         [str(word) for word in command],
         cwd=cwd,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
@@ -34,8 +34,8 @@ def _run(*command: object, cwd: Path = ROOT, check: bool = True) -> str:
         text=True,
         check=False,
     )
-    assert not check or done.returncode == 0, (command, done.stdout, done.stderr)
-    return done.stdout
+    assert not check or result.returncode == 0, (command, result.stdout, result.stderr)
+    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_the_guide_runs(service: Service, tmp_path: Path) -> None:
     """Every block of it."""
     programs = [block.text for block in blocks(GUIDE.read_text()) if block.language == "python"]
     text = "\n".join(programs).replace(URL, service.url).replace("hel_…", service.key)
-    done = subprocess.run(  # noqa: S603 - our own page
+    result = subprocess.run(  # noqa: S603 - our own page
         [sys.executable, "-W", "error", "-c", text],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(PACKAGE)},
@@ -133,5 +133,5 @@ def test_the_guide_runs(service: Service, tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip() in {"queued", "sending", "sent"}
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.strip() in {"queued", "sending", "sent"}

@@ -141,16 +141,16 @@ def test_an_admin_manages_tenants_and_acts_for_them(service: Service) -> None:
     with service.admin("umbrella") as acting:
         assert list(acting.list_messages()) == []
         assert [own["id"] for own in acting.list_own_keys()] == [key["id"]]
-    with Heloise(service.url, key["key"]) as bound, pytest.raises(ApiError) as caught:
+    with Heloise(service.url, key["key"]) as bound, pytest.raises(ApiError) as excinfo:
         bound.send_message({"to": [ANN], "text": "x"})
-    assert (caught.value.status, caught.value.slug) == (403, "scope-missing")
+    assert (excinfo.value.status, excinfo.value.slug) == (403, "scope-missing")
 
 
 def test_what_the_service_refuses_is_said(heloise: Heloise) -> None:
     """With the problem's name, its words and its fields."""
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(ApiError) as excinfo:
         heloise.send_message({"to": ["nonsense"], "text": "x"})
-    assert (caught.value.status, caught.value.slug) == (422, "invalid-request")
-    assert caught.value.errors[0]["loc"] == ["body", "to", 0]
+    assert (excinfo.value.status, excinfo.value.slug) == (422, "invalid-request")
+    assert excinfo.value.errors[0]["loc"] == ["body", "to", 0]
     with pytest.raises(ApiError, match="There is no message"):
         heloise.get_message("msg_1")

@@ -91,9 +91,9 @@ def test_a_final_error_is_raised_at_once() -> None:
     """With all that the service says."""
     problem = {"type": "/problems/x", "detail": "Write y.", "request_id": "req_1"}
     script = Script(httpx2.Response(422, json=problem))
-    with pytest.raises(ApiError, match=r"Write y\.") as caught:
+    with pytest.raises(ApiError, match=r"Write y\.") as excinfo:
         _send(script.client())
-    error = caught.value
+    error = excinfo.value
     assert (error.status, error.slug, error.request_id) == (422, "x", "req_1")
     assert error.idempotency_key == script.requests[0].headers["Idempotency-Key"]
     assert script.waits == []
@@ -155,17 +155,17 @@ def test_the_client_waits_as_long_as_the_service_says() -> None:
     _send(script.client())
     assert script.waits == [7]
     script = Script(httpx2.Response(429, headers={"Retry-After": "86400"}))
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(ApiError) as excinfo:
         _send(script.client())
-    assert (caught.value.retry_after_seconds, script.waits) == (86400, [])
+    assert (excinfo.value.retry_after_seconds, script.waits) == (86400, [])
 
 
 def test_where_nothing_listens_the_client_gives_up_at_once() -> None:
     """It does not wait, and says that nothing was sent."""
     with held_port() as port, Heloise(f"http://127.0.0.1:{port}", "k", sleep=_fail) as client:
-        with pytest.raises(UnreachableError) as caught:
+        with pytest.raises(UnreachableError) as excinfo:
             client.send_message({"to": ["ann@example.org"]}, idempotency_key="mine")
-        assert caught.value.idempotency_key == "mine"
+        assert excinfo.value.idempotency_key == "mine"
 
 
 def _fail(seconds: float) -> None:
@@ -206,9 +206,9 @@ def test_an_answer_that_is_lost_sends_nothing_twice(service: Service) -> None:
 def test_a_deletion_whose_answer_is_lost_succeeds(service: Service) -> None:
     """The second attempt finds nothing, as it should."""
     with service.client() as client:
-        made = client.create_suppression({"address": "lost@example.org"})
+        suppression = client.create_suppression({"address": "lost@example.org"})
     with httpx2.Client(transport=Losing(1)) as http:
         client = service.client(http=http, sleep=lambda _: None)
-        client.delete_suppression(made["id"])
+        client.delete_suppression(suppression["id"])
         with pytest.raises(ApiError, match="no suppression"):
-            client.delete_suppression(made["id"])
+            client.delete_suppression(suppression["id"])
