@@ -146,8 +146,8 @@ async def newest(caller: Caller, path: str) -> dict[str, str]:
     }
     if "{token}" in path:
         hook = {"name": "open", "provider": "postmark"}
-        made = await caller.made("/provider-webhooks", hook)
-        acting["provider"], acting["token"] = made["path"].split("/")[2:]
+        provider_webhook = await caller.made("/provider-webhooks", hook)
+        acting["provider"], acting["token"] = provider_webhook["path"].split("/")[2:]
     return acting
 
 
@@ -214,9 +214,9 @@ async def test_every_request_example_works(api: Api, document: dict[str, Any]) -
                     "id"
                 ]
             if name == "retry_message":
-                made = await caller.made("/messages", MESSAGE)
-                acting["message"] = made["id"]
-                await caller("POST", f"/messages/{made['id']}/cancel")
+                message = await caller.made("/messages", MESSAGE)
+                acting["message"] = message["id"]
+                await caller("POST", f"/messages/{message['id']}/cancel")
             acting |= await newest(caller, path)
             if "{key" in path:
                 body = {"name": "test", "scopes": ["messages:send"]}

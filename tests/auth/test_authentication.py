@@ -127,9 +127,9 @@ async def test_a_refusal_is_written_to_the_audit_log(
 ) -> None:
     """With the key's tenant if the key is valid, and without a use of the key otherwise."""
     visitor = Visitor(auth, await stored_secret(auth.database, tenant, **fields), SOURCE)
-    with pytest.raises((Unauthenticated, Forbidden)) as caught:
+    with pytest.raises((Unauthenticated, Forbidden)) as excinfo:
         await visitor.authorize(Scope.MESSAGES_SEND)
-    assert await refusals(auth, visitor, caught.value) == [("smtp.auth", slug, SOURCE)]
+    assert await refusals(auth, visitor, excinfo.value) == [("smtp.auth", slug, SOURCE)]
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ async def test_a_refused_network_is_named(
 ) -> None:
     """If the proxy is the reason, the error says what to change."""
     secret = await stored_secret(auth.database, tenant, networks=("198.51.100.0/24",))
-    with pytest.raises(Forbidden) as caught:
+    with pytest.raises(Forbidden) as excinfo:
         await Visitor(auth, secret, source).identify()
-    assert caught.value.detail == f"This key works only from 198.51.100.0/24, and {detail}"
+    assert excinfo.value.detail == f"This key works only from 198.51.100.0/24, and {detail}"
 
 
 async def refusals(
@@ -169,9 +169,9 @@ async def test_guesses_of_a_source_are_throttled(auth: Authenticator, tenant: Te
     """A guess that is throttled leaves no entry; a valid key is never throttled."""
     for error in (Unauthenticated, Unauthenticated, TooManyRequests):
         visitor = Visitor(auth, generate_secret(), SOURCE)
-        with pytest.raises(error) as caught:
+        with pytest.raises(error) as excinfo:
             await visitor.authorize(Scope.MESSAGES_SEND)
-    assert await refusals(auth, visitor, caught.value) == []
+    assert await refusals(auth, visitor, excinfo.value) == []
     secret = await stored_secret(auth.database, tenant)
     assert await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
 

@@ -55,8 +55,8 @@ def test_nothing_is_overwritten(operator: Terminal) -> None:
     (operator.folder / "other.db.partial").touch()
     operator.done("backup", "copy.db")
     for target in ("copy.db", str(database_of(operator)), ".", "other.db"):
-        ended = operator.run("backup", target)
-        assert (ended.code, "exists" in ended.err) == (2, True)
+        result = operator.run("backup", target)
+        assert (result.code, "exists" in result.err) == (2, True)
     assert database_of(operator).read_bytes() == before
     assert not (operator.folder / "other.db").exists()
 
@@ -89,28 +89,30 @@ def refuse_link(*_: object, **__: object) -> None:
 
 def test_a_folder_must_exist(operator: Terminal) -> None:
     """A typo creates no folder."""
-    ended = operator.run("backup", "missing/copy.db")
-    assert (ended.code, "existing folder" in ended.err) == (2, True)
+    result = operator.run("backup", "missing/copy.db")
+    assert (result.code, "existing folder" in result.err) == (2, True)
 
 
 def test_a_database_must_exist(terminal: Terminal) -> None:
     """None is created to be copied."""
-    ended = terminal.run("backup", "copy.db")
-    assert (ended.code, "heloise.db does not exist" in ended.err) == (2, True)
+    result = terminal.run("backup", "copy.db")
+    assert (result.code, "heloise.db does not exist" in result.err) == (2, True)
     assert not list(terminal.folder.iterdir())
 
 
 def test_postgresql_has_a_tool_of_its_own(terminal: Terminal) -> None:
     """The command names it."""
-    ended = terminal.run("backup", "copy.db", DATABASE_URL="postgresql://heloise@localhost/heloise")
-    assert (ended.code, "use pg_dump" in ended.err) == (2, True)
+    result = terminal.run(
+        "backup", "copy.db", DATABASE_URL="postgresql://heloise@localhost/heloise"
+    )
+    assert (result.code, "use pg_dump" in result.err) == (2, True)
 
 
 def test_a_copy_that_fails_leaves_nothing(terminal: Terminal) -> None:
     """The reason is SQLite's."""
     (terminal.folder / "heloise.db").write_text("not a database " * 1000)
-    ended = terminal.run("backup", "copy.db")
-    assert (ended.code, "file is not a database" in ended.err) == (1, True)
+    result = terminal.run("backup", "copy.db")
+    assert (result.code, "file is not a database" in result.err) == (1, True)
     assert [path.name for path in terminal.folder.iterdir()] == ["heloise.db"]
 
 
@@ -137,8 +139,8 @@ def test_a_damaged_copy_is_no_backup(operator: Terminal) -> None:
     with path.open("r+b") as file:
         file.seek((page - 1) * 4096)
         file.write(b"\xff" * 64)
-    ended = operator.run("backup", "copy.db")
-    assert (ended.code, "integrity check" in ended.err) == (1, True)
+    result = operator.run("backup", "copy.db")
+    assert (result.code, "integrity check" in result.err) == (1, True)
     assert not (operator.folder / "copy.db").exists()
 
 

@@ -77,9 +77,9 @@ def test_completion_is_offered_by_the_program_alone(name: str) -> None:
 
 def test_the_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
     """As of most programs."""
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as excinfo:
         heloise(["--version"], prog_name="heloise")
-    assert not ended.value.code
+    assert not excinfo.value.code
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
@@ -90,18 +90,18 @@ def test_the_version_is_the_packages(process_terminal: Terminal) -> None:
 
 def test_a_mistyped_command_exits_2_and_is_told_what_was_meant(terminal: Terminal) -> None:
     """As an unknown option would be."""
-    ended = terminal.run("tennant")
-    assert ended.code == 2
-    assert "'tenant'" in ended.err
+    result = terminal.run("tennant")
+    assert result.code == 2
+    assert "'tenant'" in result.err
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
     """`heloise --help` is there at once: each command brings its own imports."""
     script = "import sys, app.cli; print(*{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+    result = subprocess.run(  # noqa: S603 - our own interpreter and script
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert not HEAVY & set(done.stdout.split())
+    assert not HEAVY & set(result.stdout.split())
 
 
 def test_a_new_key_fits_both_settings(terminal: Terminal) -> None:
@@ -109,14 +109,14 @@ def test_a_new_key_fits_both_settings(terminal: Terminal) -> None:
     key = terminal.done("secret-key").out.strip()
     other = terminal.done("secret-key").out.strip()
     assert key != other
-    shown = terminal.done("settings", "--json", SECRET_KEYS=f"{key},{other}", ADMIN_KEY=key)
-    assert key not in shown.out
+    result = terminal.done("settings", "--json", SECRET_KEYS=f"{key},{other}", ADMIN_KEY=key)
+    assert key not in result.out
 
 
 def test_a_database_that_cannot_be_reached_is_told_with_the_reason(terminal: Terminal) -> None:
     """And what to do at a command line, which sends no requests."""
-    ended = terminal.run("tenant", "list", DATABASE_URL="postgresql://heloise@127.0.0.1:1/heloise")
-    assert ended.code == 1
-    assert ended.err.startswith("error: The database is not available: ")
-    assert "Connect call failed" in ended.err
-    assert ended.err.endswith("Run the command again.\n")
+    result = terminal.run("tenant", "list", DATABASE_URL="postgresql://heloise@127.0.0.1:1/heloise")
+    assert result.code == 1
+    assert result.err.startswith("error: The database is not available: ")
+    assert "Connect call failed" in result.err
+    assert result.err.endswith("Run the command again.\n")

@@ -23,8 +23,8 @@ __all__ = ["acme"]
 
 def show(acme: Terminal, message: dict[str, Any]) -> dict[str, Any]:
     """The message as it is now."""
-    shown: dict[str, Any] = acme.done("message", "show", message["id"], "-t", "acme", "--json").json
-    return shown
+    body: dict[str, Any] = acme.done("message", "show", message["id"], "-t", "acme", "--json").json
+    return body
 
 
 def lease(acme: Terminal, message: dict[str, Any]) -> None:
@@ -130,8 +130,8 @@ def test_a_held_message_is_resolved_before_it_is_erased(acme: Terminal) -> None:
     message = send(acme)
     [tenant] = acme.done("tenant", "list", "--json").json
     acme.done("hold")
-    ended = acme.run("message", "cancel", message["id"], "-t", "acme", "--yes")
-    assert (ended.code, "No recipient is waiting" in ended.err) == (1, True)
+    result = acme.run("message", "cancel", message["id"], "-t", "acme", "--yes")
+    assert (result.code, "No recipient is waiting" in result.err) == (1, True)
 
     async def erase(database: Database) -> ErasureResult:
         async with database.transaction() as connection:
@@ -163,8 +163,8 @@ def test_nothing_is_held_under_a_process_that_delivers(acme: Terminal) -> None:
             )
 
     with_database(acme, beat)
-    ended = acme.run("hold")
-    assert (ended.code, "processes deliver (mail-1)" in ended.err) == (2, True)
+    result = acme.run("hold")
+    assert (result.code, "processes deliver (mail-1)" in result.err) == (2, True)
     assert show(acme, message)["status"] == "queued"
     assert ("messages.hold", "command_line") not in list_actions(acme)
 
@@ -172,5 +172,5 @@ def test_nothing_is_held_under_a_process_that_delivers(acme: Terminal) -> None:
 @pytest.mark.one_database
 def test_the_schema_must_be_current(terminal: Terminal) -> None:
     """A backup may be older than the version that restores it."""
-    ended = terminal.run("hold")
-    assert (ended.code, "run heloise migrate" in ended.err) == (2, True)
+    result = terminal.run("hold")
+    assert (result.code, "run heloise migrate" in result.err) == (2, True)

@@ -73,14 +73,14 @@ def test_nothing_is_imported_that_is_not_needed(
     if what.startswith(("tenant", "queue")):
         path = shutil.copy(sqlite_template, tmp_path)
         environment["HELOISE_DATABASE_URL"] = f"sqlite:///{path}"
-    done = subprocess.run(  # noqa: S603 - our own code
+    result = subprocess.run(  # noqa: S603 - our own code
         [sys.executable, "-c", f"{python}\n{SHOW}"],
         env=environment,
         check=True,
         capture_output=True,
         text=True,
     )
-    assert not WITHOUT[what] & set(done.stderr.split())
+    assert not WITHOUT[what] & set(result.stderr.split())
 
 
 def modules() -> dict[str, Path]:

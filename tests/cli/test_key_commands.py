@@ -37,12 +37,12 @@ def acme(operator: Terminal) -> str:
 
 def test_a_key_is_shown_once(operator: Terminal, acme: str) -> None:
     """It is the one that opens; no list holds it."""
-    made = operator.done("key", "create", "-t", acme, "--name", "billing", "--json").json
-    secret = made["key"]
+    key = operator.done("key", "create", "-t", acme, "--name", "billing", "--json").json
+    secret = key["key"]
     assert secret.startswith("hel_")
     stored_key = stored(operator, secret)
     assert stored_key is not None
-    assert (stored_key.id, stored_key.name) == (made["id"], "billing")
+    assert (stored_key.id, stored_key.name) == (key["id"], "billing")
     assert stored_key.scopes == frozenset(Scope)
     assert secret not in operator.done("key", "list", "-t", acme).out
     assert secret not in operator.done("key", "list", "-t", acme, "--json").out
@@ -51,18 +51,18 @@ def test_a_key_is_shown_once(operator: Terminal, acme: str) -> None:
 @pytest.mark.one_database
 def test_a_key_for_people_comes_with_a_warning(operator: Terminal, acme: str) -> None:
     """On stderr, so that what is piped is the key alone."""
-    made = operator.done("key", "create", "-t", acme)
-    assert "does not show it again" in made.err
-    assert "hel_" in made.out
+    key = operator.done("key", "create", "-t", acme)
+    assert "does not show it again" in key.err
+    assert "hel_" in key.out
 
 
 @pytest.mark.one_database
 def test_scopes_and_expiry_are_kept(operator: Terminal, acme: str) -> None:
     """An option may be repeated."""
     words = ("--scope", "messages:send", "--scope", "messages:read", "--expires-in-days", "30")
-    made = operator.done("key", "create", "-t", acme, *words, "--json").json
-    assert made["scopes"] == ["messages:read", "messages:send"]
-    stored_key = stored(operator, made["key"])
+    key = operator.done("key", "create", "-t", acme, *words, "--json").json
+    assert key["scopes"] == ["messages:read", "messages:send"]
+    stored_key = stored(operator, key["key"])
     assert stored_key is not None
     assert stored_key.expires_at is not None
     assert (stored_key.expires_at - stored_key.created_at).days == 30
@@ -71,19 +71,19 @@ def test_scopes_and_expiry_are_kept(operator: Terminal, acme: str) -> None:
 @pytest.mark.one_database
 def test_a_scope_that_is_none_is_told(operator: Terminal, acme: str) -> None:
     """With those that there are."""
-    ended = operator.run("key", "create", "-t", acme, "--scope", "everything")
-    assert ended.code == 2
-    assert "messages:send" in ended.err
+    result = operator.run("key", "create", "-t", acme, "--scope", "everything")
+    assert result.code == 2
+    assert "messages:send" in result.err
 
 
 @pytest.mark.one_database
 def test_a_revoked_key_stays_listed(operator: Terminal, acme: str) -> None:
     """With the moment of its end."""
-    made = operator.done("key", "create", "-t", acme, "--json").json
-    operator.done("key", "revoke", made["id"], "--yes", "-t", acme)
+    key = operator.done("key", "create", "-t", acme, "--json").json
+    operator.done("key", "revoke", key["id"], "--yes", "-t", acme)
     (row,) = operator.done("key", "list", "-t", acme, "--json").json
     assert row["revoked_at"] is not None
-    stored_key = stored(operator, made["key"])
+    stored_key = stored(operator, key["key"])
     assert stored_key is not None
     assert not stored_key.is_valid(stored_key.created_at)
 
@@ -91,9 +91,9 @@ def test_a_revoked_key_stays_listed(operator: Terminal, acme: str) -> None:
 def test_a_key_belongs_to_its_tenant(operator: Terminal, acme: str) -> None:
     """Another tenant neither sees nor ends it (invariant 10)."""
     operator.done("tenant", "create", "other")
-    made = operator.done("key", "create", "-t", acme, "--json").json
+    key = operator.done("key", "create", "-t", acme, "--json").json
     assert operator.done("key", "list", "-t", "other", "--json").json == []
-    assert operator.run("key", "revoke", made["id"], "--yes", "-t", "other").code == 1
+    assert operator.run("key", "revoke", key["id"], "--yes", "-t", "other").code == 1
     assert operator.run("key", "create", "-t", "nobody").code == 1
 
 
@@ -101,14 +101,14 @@ def test_a_key_belongs_to_its_tenant(operator: Terminal, acme: str) -> None:
 def test_a_key_is_bound_by_options(operator: Terminal, acme: str) -> None:
     """Each may be repeated; a wrong one is told by its name."""
     words = ("--allowed-from", "*@example.com", "--network", "192.0.2.1", "--network", "10.0.0.0/8")
-    made = operator.done("key", "create", "-t", acme, *words, "--json").json
-    stored_key = stored(operator, made["key"])
+    key = operator.done("key", "create", "-t", acme, *words, "--json").json
+    stored_key = stored(operator, key["key"])
     assert stored_key is not None
     assert stored_key.allowed_from == ("*@example.com",)
     assert stored_key.networks == ("192.0.2.1/32", "10.0.0.0/8")
-    ended = operator.run("key", "create", "-t", acme, "--profile", "nothing")
-    assert ended.code == 1
-    assert "profiles.0: no profile 'nothing' exists" in ended.err
+    result = operator.run("key", "create", "-t", acme, "--profile", "nothing")
+    assert result.code == 1
+    assert "profiles.0: no profile 'nothing' exists" in result.err
 
 
 def test_a_key_is_rotated(operator: Terminal, acme: str) -> None:
@@ -129,8 +129,8 @@ def test_a_key_is_rotated(operator: Terminal, acme: str) -> None:
 @pytest.mark.one_database
 def test_what_is_done_at_a_shell_is_in_the_audit_log(operator: Terminal, acme: str) -> None:
     """By whose user, at which machine."""
-    made = operator.done("key", "create", "-t", acme, "--json").json
-    operator.done("key", "revoke", made["id"], "--yes", "-t", acme)
+    key = operator.done("key", "create", "-t", acme, "--json").json
+    operator.done("key", "revoke", key["id"], "--yes", "-t", acme)
 
     async def read() -> list[AuditEntry]:
         database = Database(operator.environment["HELOISE_DATABASE_URL"])
@@ -146,4 +146,4 @@ def test_what_is_done_at_a_shell_is_in_the_audit_log(operator: Terminal, acme: s
         assert entry.actor.kind is ActorKind.COMMAND_LINE
         assert entry.actor.name == getpass.getuser()
         assert entry.actor.source == socket.gethostname()
-    assert made["key"] not in str(log)
+    assert key["key"] not in str(log)

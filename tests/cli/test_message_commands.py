@@ -29,9 +29,9 @@ def acme(operator: Terminal, profile_file: ProfileFile) -> Terminal:
 
 def send(acme: Terminal) -> Any:
     """A message that nobody delivers, sent from the command line."""
-    ended = acme.run("send", ANN, "-t", "acme", "--wait", "0", "--json")
-    assert ended.code == 1, ended
-    return ended.json["message"]
+    result = acme.run("send", ANN, "-t", "acme", "--wait", "0", "--json")
+    assert result.code == 1, result
+    return result.json["message"]
 
 
 def fail_profile(acme: Terminal) -> None:
@@ -73,14 +73,14 @@ def test_a_message_lives_at_the_terminal(acme: Terminal) -> None:
     [listed] = acme.done("message", "list", "-t", "acme", "--status", "queued", "--json").json
     assert listed == sent
     assert ANN in acme.done("message", "list", "-t", "acme").out
-    shown = acme.done("message", "show", sent["id"], "-t", "acme").out
-    assert "No process delivers" in shown
+    output = acme.done("message", "show", sent["id"], "-t", "acme").out
+    assert "No process delivers" in output
     assert acme.done("message", "attempts", sent["id"], "-t", "acme", "--json").json == []
     words = (sent["id"], "-t", "acme", "--json")
     cancelled = acme.done("message", "cancel", "--yes", *words).json
     assert (cancelled["status"], cancelled["waiting"]) == ("cancelled", None)
-    again = acme.done("message", "retry", *words).json
-    assert (again["status"], again["retry_of"]) == ("queued", sent["id"])
+    second = acme.done("message", "retry", *words).json
+    assert (second["status"], second["retry_of"]) == ("queued", sent["id"])
     assert ("message.cancel", "command_line") in list_actions(acme)
 
 
@@ -95,17 +95,17 @@ def test_what_cannot_be_undone_is_confirmed(acme: Terminal) -> None:
         ("key", "revoke", "key_0", "-t", "acme"),
         ("tenant", "delete", "acme"),
     ):
-        ended = acme.run(*words)
-        assert ended.code == 2
-        assert "add --yes" in ended.err
+        result = acme.run(*words)
+        assert result.code == 2
+        assert "add --yes" in result.err
     assert (
         acme.done("message", "show", sent["id"], "-t", "acme", "--json").json["status"] == "queued"
     )
-    refused = acme.run(
+    refused_result = acme.run(
         "message", "resolve", sent["id"], "-t", "acme", "--as", "sent", "--yes", "--recipient", ANN
     )
-    assert refused.code == 1
-    assert "uncertain" in refused.err
+    assert refused_result.code == 1
+    assert "uncertain" in refused_result.err
 
 
 def test_a_message_belongs_to_its_tenant(acme: Terminal) -> None:
@@ -114,9 +114,9 @@ def test_a_message_belongs_to_its_tenant(acme: Terminal) -> None:
     sent = send(acme)
     assert acme.done("message", "list", "-t", "other", "--json").json == []
     for command in ("show", "attempts", "retry", "cancel --yes"):
-        ended = acme.run("message", *command.split(), sent["id"], "-t", "other")
-        assert ended.code == 1
-        assert sent["id"] in ended.err
+        result = acme.run("message", *command.split(), sent["id"], "-t", "other")
+        assert result.code == 1
+        assert sent["id"] in result.err
 
 
 def test_the_queue_names_what_fails(acme: Terminal) -> None:
@@ -157,8 +157,8 @@ def test_events_are_followed(acme: Terminal) -> None:
 @pytest.mark.one_database
 def test_a_test_mail_obeys_the_rules(acme: Terminal) -> None:
     """Of the profile, as any message does."""
-    ended = acme.run("send", ANN, "-t", "acme", "--profile", "nothing", "--wait", "0")
-    assert (ended.code, "nothing" in ended.err) == (1, True)
+    result = acme.run("send", ANN, "-t", "acme", "--profile", "nothing", "--wait", "0")
+    assert (result.code, "nothing" in result.err) == (1, True)
     invalid = acme.run("send", "nobody", "-t", "acme", "--wait", "0")
     assert (invalid.code, "to.0" in invalid.err) == (1, True)
 

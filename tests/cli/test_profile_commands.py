@@ -84,14 +84,14 @@ def opened_secret(operator: Terminal, profile: dict[str, Any], field: str) -> st
 def test_a_profile_is_created_from_a_file(acme: Terminal, profile_file: ProfileFile) -> None:
     """It is what the API takes; its password is stored, and never shown (invariant 9)."""
     path = profile_file(auth={"username": "billing", "password": CANARY}, max_connections=3)
-    made = acme.done("profile", "create", path, "-t", "acme", "--json").json
-    assert made["id"].startswith("prf_")
-    assert made["max_connections"] == 3
-    assert made["auth"]["has_password"] is True
-    assert made["effective_ehlo"]["name"] == "mail.example.com"
-    assert opened_password(acme, made) == CANARY
-    assert acme.done("profile", "show", "transactional", "-t", "acme", "--json").json == made
-    acme.done("profile", "show", made["id"], "-t", "acme")
+    profile = acme.done("profile", "create", path, "-t", "acme", "--json").json
+    assert profile["id"].startswith("prf_")
+    assert profile["max_connections"] == 3
+    assert profile["auth"]["has_password"] is True
+    assert profile["effective_ehlo"]["name"] == "mail.example.com"
+    assert opened_password(acme, profile) == CANARY
+    assert acme.done("profile", "show", "transactional", "-t", "acme", "--json").json == profile
+    acme.done("profile", "show", profile["id"], "-t", "acme")
     acme.done("profile", "list", "-t", "acme")
     assert CANARY not in acme.printed
 
@@ -100,8 +100,8 @@ def test_a_profile_is_created_from_a_file(acme: Terminal, profile_file: ProfileF
 def test_a_profile_is_created_from_stdin(acme: Terminal) -> None:
     """For programs that make one up."""
     body = '{"name": "a", "host": "smtp.example.com"}'
-    made = acme.done("profile", "create", "-", "-t", "acme", "--json", stdin=body).json
-    assert (made["name"], made["is_default"]) == ("a", True)
+    profile = acme.done("profile", "create", "-", "-t", "acme", "--json", stdin=body).json
+    assert (profile["name"], profile["is_default"]) == ("a", True)
 
 
 @pytest.mark.one_database
@@ -112,13 +112,13 @@ def test_a_profile_is_created_from_options(acme: Terminal) -> None:
         *("--ehlo-name", "mail.example.com", "--username", "billing", "--password-file", "-"),
         *("--default-from", "Billing <billing@example.com>"),
     )
-    made = acme.done(
+    profile = acme.done(
         "profile", "create", "-t", "acme", *words, "--json", stdin=f"{CANARY}\nnot this\n"
     ).json
-    assert (made["port"], made["tls"]) == (465, "implicit")
-    assert made["auth"]["username"] == "billing"
-    assert made["default_from"] == "Billing <billing@example.com>"
-    assert opened_password(acme, made) == CANARY
+    assert (profile["port"], profile["tls"]) == (465, "implicit")
+    assert profile["auth"]["username"] == "billing"
+    assert profile["default_from"] == "Billing <billing@example.com>"
+    assert opened_password(acme, profile) == CANARY
     assert CANARY not in acme.printed
 
 
@@ -135,11 +135,11 @@ def test_what_is_asked_of_tls_is_told_by_options(acme: Terminal) -> None:
         "mx.example.org",
     )
     more = ("--tls-min-version", "1.3", "--tls-pin", pins[0], "--tls-pin", pins[1])
-    made = acme.done("profile", "create", "-t", "acme", *words, *more, "--json").json
-    assert (made["tls_server_name"], made["tls_min_version"]) == ("mx.example.org", "1.3")
-    assert made["tls_pins"] == pins
+    profile = acme.done("profile", "create", "-t", "acme", *words, *more, "--json").json
+    assert (profile["tls_server_name"], profile["tls_min_version"]) == ("mx.example.org", "1.3")
+    assert profile["tls_pins"] == pins
     changed = acme.done("profile", "update", "a", "-t", "acme", "--tls-pin", pins[1], "--json").json
-    assert changed == made | {"tls_pins": pins[1:], "updated_at": changed["updated_at"]}
+    assert changed == profile | {"tls_pins": pins[1:], "updated_at": changed["updated_at"]}
 
 
 @pytest.mark.one_database
@@ -153,15 +153,15 @@ def test_a_login_by_oauth_is_told_by_options(acme: Terminal, tmp_path: Path) -> 
         *("--grant", "client_credentials", "--username", "a@example.com"),
         *("--client-id", "1-2-3", "--client-secret-file", str(secret)),
     )
-    made = acme.done("profile", "create", "-t", "acme", *words, "--json").json
+    profile = acme.done("profile", "create", "-t", "acme", *words, "--json").json
     url = "https://login.microsoftonline.com/example.com/oauth2/v2.0/token"
-    assert (made["auth"]["token_url"], made["auth"]["has_client_secret"]) == (url, True)
+    assert (profile["auth"]["token_url"], profile["auth"]["has_client_secret"]) == (url, True)
     key = tmp_path / "key.pem"
     key.write_text(private_key())
     changes = ("--preset", "google", "--grant", "jwt_bearer", "--private-key-file", str(key))
-    ended = acme.run("profile", "update", "a", "-t", "acme", *changes)
-    assert ended.code == 1
-    assert "client_secret" in ended.err
+    result = acme.run("profile", "update", "a", "-t", "acme", *changes)
+    assert result.code == 1
+    assert "client_secret" in result.err
     gone = '{"auth": {"client_secret": null}}'
     changed = acme.done("profile", "update", "a", "-", "-t", "acme", *changes, "--json", stdin=gone)
     assert changed.json["auth"]["token_url"] == "https://oauth2.googleapis.com/token"
@@ -174,10 +174,10 @@ def test_options_come_on_top_of_the_file(acme: Terminal, profile_file: ProfileFi
     """What the file says of the login stays, but for what the option names."""
     path = profile_file(auth={"username": "billing", "password": CANARY})
     words = ("--host", "other.example.com", "--username", "news", "--default")
-    made = acme.done("profile", "create", path, "-t", "acme", *words, "--json").json
-    assert made["host"] == "other.example.com"
-    assert made["auth"]["username"] == "news"
-    assert opened_password(acme, made) == CANARY
+    profile = acme.done("profile", "create", path, "-t", "acme", *words, "--json").json
+    assert profile["host"] == "other.example.com"
+    assert profile["auth"]["username"] == "news"
+    assert opened_password(acme, profile) == CANARY
 
 
 @pytest.mark.one_database
@@ -223,9 +223,9 @@ def test_what_the_api_refuses_is_refused(
     acme: Terminal, profile_file: ProfileFile, fields: dict[str, Any], complaint: str
 ) -> None:
     """By field, in the API's words, the operator's limits too; no value is echoed."""
-    ended = acme.run("profile", "create", profile_file(**fields), "-t", "acme")
-    assert (ended.code, ended.out) == (1, "")
-    assert f"\n  {complaint}" in ended.err
+    result = acme.run("profile", "create", profile_file(**fields), "-t", "acme")
+    assert (result.code, result.out) == (1, "")
+    assert f"\n  {complaint}" in result.err
     assert CANARY not in acme.printed
 
 
@@ -245,9 +245,9 @@ def test_a_file_that_is_no_profile_is_told(
     path = tmp_path / "wrong.json"
     if text is not None:
         path.write_text(text)
-    ended = acme.run("profile", "create", str(path), "-t", "acme")
-    assert ended.code == 1
-    assert complaint.format(path=path) in ended.err
+    result = acme.run("profile", "create", str(path), "-t", "acme")
+    assert result.code == 1
+    assert complaint.format(path=path) in result.err
     assert CANARY not in acme.printed
 
 
@@ -260,25 +260,25 @@ def test_a_profile_is_changed_where_it_is_asked_for(
     acme.done("profile", "create", path, "-t", "acme")
     (tmp_path / "change.json").write_text('{"ehlo_name": null}')
     words = ("transactional", str(tmp_path / "change.json"), "-t", "acme", "--port", "2525")
-    ended = acme.run("profile", "update", *words)
-    assert (ended.code, "set auth.password again" in ended.err) == (1, True)
+    result = acme.run("profile", "update", *words)
+    assert (result.code, "set auth.password again" in result.err) == (1, True)
     words = (*words, "--password-file", "-", "--json")
     changed = acme.done("profile", "update", *words, stdin=f"{CANARY}\n").json
     assert (changed["ehlo_name"], changed["port"]) == (None, 2525)
     expected = {"mechanism": "auto", "username": "billing", "has_password": True}
     assert {name: changed["auth"][name] for name in expected} == expected
     words = ("transactional", "-t", "acme", "--password-file", "-", "--json")
-    again = acme.done("profile", "update", *words, stdin="another\n").json
-    assert opened_password(acme, again) == "another"
+    second = acme.done("profile", "update", *words, stdin="another\n").json
+    assert opened_password(acme, second) == "another"
 
 
 @pytest.mark.one_database
 def test_a_change_is_checked_as_a_whole(acme: Terminal, profile_file: ProfileFile) -> None:
     """What was right before may be wrong together with it."""
     acme.done("profile", "create", profile_file(), "-t", "acme")
-    ended = acme.run("profile", "update", "transactional", "-t", "acme", "--port", "26")
-    assert ended.code == 1
-    assert "\n  port: port 26 is not allowed" in ended.err
+    result = acme.run("profile", "update", "transactional", "-t", "acme", "--port", "26")
+    assert result.code == 1
+    assert "\n  port: port 26 is not allowed" in result.err
 
 
 @pytest.mark.one_database
@@ -292,14 +292,14 @@ def test_a_profile_is_paused_and_resumed(acme: Terminal, profile_file: ProfileFi
 
 def test_a_failing_profile_says_why(acme: Terminal, profile_file: ProfileFile) -> None:
     """In the server's words, in the list too."""
-    made = acme.done("profile", "create", profile_file(), "-t", "acme", "--json").json
+    profile = acme.done("profile", "create", profile_file(), "-t", "acme", "--json").json
     reason = "EHLO: 504 5.5.2 <localhost>: Helo command rejected; set ehlo_name"
 
     async def trip(database: Database) -> None:
         async with database.transaction() as connection:
             await lanes.record_fault(
                 connection,
-                profile_id=made["id"],
+                profile_id=profile["id"],
                 revision=1,
                 code="ehlo_rejected",
                 reason=reason,
@@ -309,9 +309,9 @@ def test_a_failing_profile_says_why(acme: Terminal, profile_file: ProfileFile) -
             )
 
     with_database(acme, trip)
-    shown = acme.done("profile", "show", "transactional", "-t", "acme").out
-    assert "failing" in shown
-    assert reason in shown
+    output = acme.done("profile", "show", "transactional", "-t", "acme").out
+    assert "failing" in output
+    assert reason in output
     assert "failing" in acme.done("profile", "list", "-t", "acme").out
     (row,) = acme.done("profile", "list", "-t", "acme", "--json").json
     assert (row["state"], row["reason"]) == ("failing", reason)
@@ -359,11 +359,11 @@ def test_a_profile_with_unfinished_messages_is_deleted_on_request(
 ) -> None:
     """The refusal names the option."""
     path = profile_file(auth={"username": "billing", "password": CANARY})
-    made = acme.done("profile", "create", path, "-t", "acme", "--json").json
-    queued_message(acme, made)
-    refused = acme.run("profile", "delete", "transactional", "--yes", "-t", "acme")
-    assert refused.code == 1
-    assert "--cancel-pending" in refused.err
+    profile = acme.done("profile", "create", path, "-t", "acme", "--json").json
+    queued_message(acme, profile)
+    result = acme.run("profile", "delete", "transactional", "--yes", "-t", "acme")
+    assert result.code == 1
+    assert "--cancel-pending" in result.err
     words = ("profile", "delete", "transactional", "--yes", "-t", "acme", "--cancel-pending")
     assert acme.done(*words).out == "Deleted transactional.\n"
     assert acme.run("profile", "show", "transactional", "-t", "acme").code == 1

@@ -90,9 +90,9 @@ def test_a_key_that_is_dropped_too_early_is_told(
     """Whose credential it is; nothing is changed, and with the key it opens again."""
     old = operator.environment["HELOISE_SECRET_KEYS"]
     operator.environment["HELOISE_SECRET_KEYS"] = operator.done("secret-key").out.strip()
-    ended = operator.run("reseal")
-    assert ended.code == 1
-    assert str(sealed["id"]) in ended.err
+    result = operator.run("reseal")
+    assert result.code == 1
+    assert str(sealed["id"]) in result.err
     operator.environment["HELOISE_SECRET_KEYS"] = old
     assert opened_password(operator, sealed) == CANARY
 
@@ -111,14 +111,16 @@ def test_what_tokens_are_asked_for_with_is_resealed_too(
         "client_secret": f"secret {CANARY}",
         "refresh_token": f"token {CANARY}",
     }
-    made = operator.done("profile", "create", profile_file(auth=auth), "-t", "acme", "--json").json
+    profile = operator.done(
+        "profile", "create", profile_file(auth=auth), "-t", "acme", "--json"
+    ).json
     new = operator.done("secret-key").out.strip()
     old = operator.environment["HELOISE_SECRET_KEYS"]
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
     assert operator.done("reseal").out.startswith("Encrypted 1 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     for name in ("client_secret", "refresh_token"):
-        assert opened_secret(operator, made, f"oauth_{name}") == auth[name]
+        assert opened_secret(operator, profile, f"oauth_{name}") == auth[name]
     assert CANARY not in operator.printed
 
 
@@ -232,7 +234,7 @@ def test_a_command_that_gives_no_key_stops_the_start(
 ) -> None:
     """Exit 2, with what it did; what it printed is not shown."""
     operator.environment["HELOISE_SECRET_KEYS_COMMAND"] = command
-    ended = operator.run("reseal")
-    assert ended.code == 2
-    assert why in ended.err
-    assert CANARY not in ended.err
+    result = operator.run("reseal")
+    assert result.code == 2
+    assert why in result.err
+    assert CANARY not in result.err

@@ -48,18 +48,18 @@ def stopped(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize("command", ["serve", "worker", "reseal"])
 def test_without_a_secret_key_nothing_starts(command: str, terminal: Terminal) -> None:
     """The message says how to make one."""
-    ended = terminal.run(command)
-    assert ended.code == 2
-    assert "HELOISE_SECRET_KEYS: not set" in ended.err
-    assert "heloise secret-key" in ended.err
+    result = terminal.run(command)
+    assert result.code == 2
+    assert "HELOISE_SECRET_KEYS: not set" in result.err
+    assert "heloise secret-key" in result.err
 
 
 def test_several_processes_need_postgresql(terminal: Terminal) -> None:
     """SQLite has one writer."""
     key = terminal.done("secret-key").out.strip()
-    ended = terminal.run("serve", "--workers", "2", SECRET_KEYS=key)
-    assert ended.code == 2
-    assert "PostgreSQL" in ended.err
+    result = terminal.run("serve", "--workers", "2", SECRET_KEYS=key)
+    assert result.code == 2
+    assert "PostgreSQL" in result.err
 
 
 def test_a_worker_asks_for_the_tables(
@@ -67,9 +67,9 @@ def test_a_worker_asks_for_the_tables(
 ) -> None:
     """It names the command that makes them."""
     key = terminal.done("secret-key").out.strip()
-    ended = process_terminal.run("worker", SECRET_KEYS=key, DATABASE_URL=database_url)
-    assert ended.code == 2
-    assert "run heloise migrate" in ended.err
+    result = process_terminal.run("worker", SECRET_KEYS=key, DATABASE_URL=database_url)
+    assert result.code == 2
+    assert "run heloise migrate" in result.err
 
 
 def test_migrate_says_where_the_schema_is_and_may_run_again(operator: Terminal) -> None:
@@ -90,11 +90,11 @@ def test_migrate_says_where_the_schema_is_and_may_run_again(operator: Terminal) 
 @pytest.mark.parametrize("command", ["migrate", "doctor", "worker"])
 def test_a_url_that_cannot_be_kept_is_one_line(command: str, url: str, terminal: Terminal) -> None:
     """It is wrong before anything is opened."""
-    ended = terminal.run(command, DATABASE_URL=url)
-    assert ended.code == 2
-    assert "HELOISE_DATABASE_URL: found a value of" in ended.err
-    assert ended.err.count("\n") <= 2
-    assert "canary" not in ended.err
+    result = terminal.run(command, DATABASE_URL=url)
+    assert result.code == 2
+    assert "HELOISE_DATABASE_URL: found a value of" in result.err
+    assert result.err.count("\n") <= 2
+    assert "canary" not in result.err
 
 
 @pytest.mark.postgresql
@@ -105,12 +105,12 @@ def test_a_database_in_another_encoding_is_refused(
     key = terminal.done("secret-key").out.strip()
     settings = {"SECRET_KEYS": key, "DATABASE_URL": postgresql.encoded("LATIN1")}
     with held_port() as port:
-        ended = [
+        result = [
             terminal.run("migrate", **settings),
             terminal.run("tenant", "list", **settings),
             process_terminal.run("serve", "--port", str(port), **settings),
         ]
-    for process in ended:
+    for process in result:
         assert process.code == 2
         assert "has the encoding LATIN1" in process.err
         assert "ENCODING 'UTF8'" in process.err
@@ -126,11 +126,11 @@ def test_a_newer_schema_asks_for_a_newer_version(operator: Terminal) -> None:
     head = asyncio.run(set_schema(url, "9999"))
     try:
         for words in (("tenant", "list"), ("migrate",)):
-            ended = operator.run(*words)
-            assert ended.code == 2
-            assert "at '9999'" in ended.err
-            assert "run the newer version" in ended.err
-            assert "run heloise migrate" not in ended.err
+            result = operator.run(*words)
+            assert result.code == 2
+            assert "at '9999'" in result.err
+            assert "run the newer version" in result.err
+            assert "run heloise migrate" not in result.err
         assert "run the newer version" in operator.run("doctor").out.replace("\n", " ")
     finally:  # other tests have the database after this one
         asyncio.run(set_schema(url, head))
@@ -155,11 +155,11 @@ def test_who_cannot_listen_delivers_nothing(operator: Terminal, process_terminal
     }
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        ended = process_terminal.run("serve", "--host", "127.0.0.1", "--port", port, **settings)
-    assert ended.code == 2
-    assert f"cannot listen on 127.0.0.1 port {port}" in ended.err
-    assert "--port (HELOISE_PORT)" in ended.err
-    assert "delivery started" not in ended.err
+        result = process_terminal.run("serve", "--host", "127.0.0.1", "--port", port, **settings)
+    assert result.code == 2
+    assert f"cannot listen on 127.0.0.1 port {port}" in result.err
+    assert "--port (HELOISE_PORT)" in result.err
+    assert "delivery started" not in result.err
 
 
 @pytest.mark.one_database
@@ -179,16 +179,16 @@ def test_traces_that_cannot_be_exported_are_told(operator: Terminal, command: st
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(operator.environment, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
         patch.setitem(operator.environment, "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-        ended = operator.run(command)
-    assert ended.code == 2
-    assert "OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc', should be http/protobuf" in ended.err
+        result = operator.run(command)
+    assert result.code == 2
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc', should be http/protobuf" in result.err
 
 
 def test_a_folder_that_is_missing_is_told(terminal: Terminal) -> None:
     """SQLite makes files, not folders."""
-    ended = terminal.run("migrate", DATABASE_URL="sqlite:///no/such/folder/heloise.db")
-    assert ended.code == 2
-    assert "no/such/folder" in ended.err
+    result = terminal.run("migrate", DATABASE_URL="sqlite:///no/such/folder/heloise.db")
+    assert result.code == 2
+    assert "no/such/folder" in result.err
 
 
 @pytest.mark.one_database
@@ -211,8 +211,10 @@ def test_several_processes_serve_one_port(operator: Terminal) -> None:
     """On PostgreSQL; their lines are JSON too."""
     # uvicorn's parent process leaves the socket that it shares to the end of the process.
     operator.environment["PYTHONWARNINGS"] += ",ignore::ResourceWarning"
-    with serving(operator, "--workers", "2", "--no-delivery", LOG_LEVEL="debug") as served:
-        address, lines = served
+    with serving(
+        operator, "--workers", "2", "--no-delivery", LOG_LEVEL="debug"
+    ) as address_and_lines:
+        address, lines = address_and_lines
         transport = httpx.HTTPTransport(retries=20)
         with httpx.Client(base_url=address, transport=transport, timeout=60) as client:
             assert client.get("/healthz").status_code == 200
@@ -325,17 +327,17 @@ def test_tls_without_a_certificate_is_told(
 ) -> None:
     """It would be served in clear."""
     assert ca
-    ended = operator.run("serve", **{setting: str(tmp_path / "ca.pem")})
-    assert ended.code == 2
-    assert "HELOISE_TLS_CERTIFICATE: not set" in ended.err
+    result = operator.run("serve", **{setting: str(tmp_path / "ca.pem")})
+    assert result.code == 2
+    assert "HELOISE_TLS_CERTIFICATE: not set" in result.err
 
 
 @pytest.mark.one_database
 def test_a_certificate_that_is_not_there_is_told(operator: Terminal) -> None:
     """As any other wrong setting."""
-    ended = operator.run("serve", TLS_CERTIFICATE="/nowhere/server.pem")
-    assert ended.code == 2
+    result = operator.run("serve", TLS_CERTIFICATE="/nowhere/server.pem")
+    assert result.code == 2
     assert (
         "HELOISE_TLS_CERTIFICATE: found '/nowhere/server.pem', should be an existing file"
-        in ended.err
+        in result.err
     )

@@ -31,25 +31,25 @@ def test_every_setting_is_printed_with_value_and_source(terminal: Terminal) -> N
 
 def test_a_wrong_setting_exits_2(terminal: Terminal) -> None:
     """Which one, what was found, what it should be; nothing on stdout."""
-    ended = terminal.run("settings", PORT="abc")
-    assert (ended.code, ended.out) == (2, "")
-    assert "HELOISE_PORT: found 'abc', should be a whole number from 1 to 65535" in ended.err
+    result = terminal.run("settings", PORT="abc")
+    assert (result.code, result.out) == (2, "")
+    assert "HELOISE_PORT: found 'abc', should be a whole number from 1 to 65535" in result.err
 
 
 @pytest.mark.parametrize("command", ["settings", "serve", "worker", "migrate", "reseal"])
 @pytest.mark.parametrize("name", ["ADMIN_KEY", "SECRET_KEYS", "DATABASE_URL"])
 def test_a_wrong_secret_is_never_printed(command: str, name: str, terminal: Terminal) -> None:
     """Invariant 9, in every command that reads the settings."""
-    ended = terminal.run(command, **{name: CANARY})
-    assert ended.code == 2
-    assert f"HELOISE_{name}: found a value of {len(CANARY)} characters" in ended.err
+    result = terminal.run(command, **{name: CANARY})
+    assert result.code == 2
+    assert f"HELOISE_{name}: found a value of {len(CANARY)} characters" in result.err
     assert CANARY not in terminal.printed
 
 
 def test_a_variable_that_is_no_setting_is_warned_about(terminal: Terminal) -> None:
     """By name, with what was meant; the command goes on."""
-    ended = terminal.done("settings", "--json", PROT="9000")
-    assert "HELOISE_PROT is not a setting of Heloise; did you mean HELOISE_PORT?" in ended.err
+    result = terminal.done("settings", "--json", PROT="9000")
+    assert "HELOISE_PROT is not a setting of Heloise; did you mean HELOISE_PORT?" in result.err
 
 
 @pytest.mark.parametrize(

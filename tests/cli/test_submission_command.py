@@ -12,18 +12,18 @@ from tests.support.terminal import Terminal
 
 def test_it_asks_for_a_secret_key(terminal: Terminal) -> None:
     """As all that accepts messages does."""
-    ended = terminal.run("submission")
-    assert ended.code == 2
-    assert "HELOISE_SECRET_KEYS: not set" in ended.err
+    result = terminal.run("submission")
+    assert result.code == 2
+    assert "HELOISE_SECRET_KEYS: not set" in result.err
 
 
 @pytest.mark.one_database
 def test_it_needs_postgresql(operator: Terminal) -> None:
     """SQLite has one writer; there `serve` does it."""
-    ended = operator.run("submission")
-    assert ended.code == 2
-    assert "`heloise submission` needs PostgreSQL" in ended.err
-    assert "HELOISE_SUBMISSION=true for `heloise serve`" in ended.err
+    result = operator.run("submission")
+    assert result.code == 2
+    assert "`heloise submission` needs PostgreSQL" in result.err
+    assert "HELOISE_SUBMISSION=true for `heloise serve`" in result.err
 
 
 @pytest.mark.postgresql
@@ -32,10 +32,10 @@ def test_it_needs_a_certificate(operator: Terminal, tmp_path: Path) -> None:
     """Nobody logs in without TLS."""
     process_terminal = Terminal(tmp_path)
     process_terminal.environment |= operator.environment
-    ended = process_terminal.run("submission")
-    assert ended.code == 2
-    assert "HELOISE_SUBMISSION_TLS_CERTIFICATE: not set, should be an existing file" in ended.err
-    assert "Traceback" not in ended.err
+    result = process_terminal.run("submission")
+    assert result.code == 2
+    assert "HELOISE_SUBMISSION_TLS_CERTIFICATE: not set, should be an existing file" in result.err
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.one_database
@@ -63,9 +63,9 @@ def test_serve_says_what_submission_lacks(
     """Before it serves anything."""
     with held_port() as port:
         words = ("serve", "--host", "127.0.0.1", "--port", str(port))
-        ended = operator.run(*words, SUBMISSION="true", **variables)
-    assert ended.code == 2
-    assert message in ended.err
+        result = operator.run(*words, SUBMISSION="true", **variables)
+    assert result.code == 2
+    assert message in result.err
 
 
 @pytest.mark.one_database
@@ -77,12 +77,12 @@ def test_a_port_that_is_taken_is_told(operator: Terminal, tmp_path: Path, field:
     ports = {"SUBMISSION_PORTS": "none", "SUBMISSION_TLS_PORTS": "none"}
     with socket.create_server(("127.0.0.1", 0)) as listener, held_port() as http_port:
         port = str(listener.getsockname()[1])
-        ended = operator.run(
+        result = operator.run(
             *("serve", "--host", "127.0.0.1", "--port", str(http_port)),
             SUBMISSION="true",
             SUBMISSION_TLS_CERTIFICATE=str(certificate),
             **(ports | {field: port}),
         )
-    assert ended.code == 2
-    assert f"cannot listen on 127.0.0.1 port {port}" in ended.err
-    assert f"HELOISE_{field}" in ended.err
+    assert result.code == 2
+    assert f"cannot listen on 127.0.0.1 port {port}" in result.err
+    assert f"HELOISE_{field}" in result.err

@@ -7,7 +7,7 @@ from tests.support.terminal import Terminal
 
 def test_a_tenant_is_created_and_shown(operator: Terminal) -> None:
     """By slug and by id, as text and as JSON."""
-    made = operator.done(
+    tenant = operator.done(
         "tenant",
         "create",
         "acme",
@@ -17,14 +17,14 @@ def test_a_tenant_is_created_and_shown(operator: Terminal) -> None:
         "Mail.Example.com",
         "--json",
     ).json
-    assert made["id"].startswith("ten_")
-    assert (made["slug"], made["name"], made["ehlo_name"]) == (
+    assert tenant["id"].startswith("ten_")
+    assert (tenant["slug"], tenant["name"], tenant["ehlo_name"]) == (
         "acme",
         "Acme Ltd",
         "mail.example.com",
     )
-    assert operator.done("tenant", "show", "acme", "--json").json == made
-    assert operator.done("tenant", "show", made["id"], "--json").json == made
+    assert operator.done("tenant", "show", "acme", "--json").json == tenant
+    assert operator.done("tenant", "show", tenant["id"], "--json").json == tenant
     assert "mail.example.com" in operator.done("tenant", "show", "acme").out
 
 
@@ -54,13 +54,13 @@ def test_a_tenant_is_changed_where_it_is_asked_for(operator: Terminal) -> None:
 def test_what_the_api_refuses_is_refused(operator: Terminal) -> None:
     """Exit 1, with the field and what is wrong with it."""
     operator.done("tenant", "create", "acme")
-    again = operator.run("tenant", "create", "acme")
-    assert (again.code, again.out) == (1, "")
-    assert "acme" in again.err
-    ended = operator.run("tenant", "create", "Acme!", "--ehlo-name", "localhost")
-    assert ended.code == 1
-    assert "slug: " in ended.err
-    assert "ehlo_name: strict servers refuse localhost" in ended.err
+    second = operator.run("tenant", "create", "acme")
+    assert (second.code, second.out) == (1, "")
+    assert "acme" in second.err
+    result = operator.run("tenant", "create", "Acme!", "--ehlo-name", "localhost")
+    assert result.code == 1
+    assert "slug: " in result.err
+    assert "ehlo_name: strict servers refuse localhost" in result.err
     assert operator.run("tenant", "show", "nobody").code == 1
 
 
@@ -78,28 +78,28 @@ def test_a_tenant_is_deleted_once_it_has_no_profiles(operator: Terminal) -> None
 def test_a_quota_is_set_shown_and_taken_away(operator: Terminal) -> None:
     """Limits are put in place together; one that is none is told by its name."""
     words = ("--quota", "messages_per_day=1000", "--quota", "profiles=3")
-    made = operator.done("tenant", "create", "acme", *words, "--allowed-from", "*@example.com")
-    assert "messages_per_day" in made.out
-    shown = operator.done("tenant", "show", "acme", "--json").json
-    assert (shown["quota"]["messages_per_day"], shown["quota"]["profiles"]) == (1000, 3)
-    assert shown["allowed_from"] == ["*@example.com"]
+    tenant = operator.done("tenant", "create", "acme", *words, "--allowed-from", "*@example.com")
+    assert "messages_per_day" in tenant.out
+    body = operator.done("tenant", "show", "acme", "--json").json
+    assert (body["quota"]["messages_per_day"], body["quota"]["profiles"]) == (1000, 3)
+    assert body["allowed_from"] == ["*@example.com"]
     operator.done("tenant", "update", "acme", "--quota", "profiles=4")
-    shown = operator.done("tenant", "show", "acme", "--json").json
-    assert (shown["quota"]["messages_per_day"], shown["quota"]["profiles"]) == (None, 4)
+    body = operator.done("tenant", "show", "acme", "--json").json
+    assert (body["quota"]["messages_per_day"], body["quota"]["profiles"]) == (None, 4)
     operator.done("tenant", "update", "acme", "--no-quota", "--no-allowed-from")
-    shown = operator.done("tenant", "show", "acme", "--json").json
-    assert not any(shown["quota"].values())
-    assert shown["allowed_from"] == []
+    body = operator.done("tenant", "show", "acme", "--json").json
+    assert not any(body["quota"].values())
+    assert body["allowed_from"] == []
     for quota in ("messages_per_week=3", "profiles=many", "profiles"):
-        ended = operator.run("tenant", "update", "acme", "--quota", quota)
-        assert ended.code == 1
-        assert "quota." in ended.err
+        result = operator.run("tenant", "update", "acme", "--quota", quota)
+        assert result.code == 1
+        assert "quota." in result.err
 
 
 @pytest.mark.one_database
 def test_days_and_recipients_are_set_and_taken_away(operator: Terminal) -> None:
     """How long what is kept, and whom it sends to."""
-    made = operator.done(
+    tenant = operator.done(
         "tenant",
         "create",
         "acme",
@@ -111,9 +111,9 @@ def test_days_and_recipients_are_set_and_taken_away(operator: Terminal) -> None:
         "*.Example.org",
         "--json",
     ).json
-    assert made["retention"]["content_days"] == 7
-    assert made["redirect_all_to"] == "staging@example.com"
-    assert made["allowed_recipient_domains"] == ["*.example.org"]
+    assert tenant["retention"]["content_days"] == 7
+    assert tenant["redirect_all_to"] == "staging@example.com"
+    assert tenant["allowed_recipient_domains"] == ["*.example.org"]
     bare = operator.done(
         "tenant",
         "update",
@@ -125,9 +125,9 @@ def test_days_and_recipients_are_set_and_taken_away(operator: Terminal) -> None:
     ).json
     assert bare["retention"]["content_days"] is None
     assert (bare["redirect_all_to"], bare["allowed_recipient_domains"]) == (None, [])
-    ended = operator.run("tenant", "update", "acme", "--retention", "content_days=soon")
-    assert ended.code == 1
-    assert "retention.content_days: " in ended.err
+    result = operator.run("tenant", "update", "acme", "--retention", "content_days=soon")
+    assert result.code == 1
+    assert "retention.content_days: " in result.err
 
 
 @pytest.mark.one_database
@@ -138,13 +138,13 @@ def test_notices_are_set_and_taken_away(operator: Terminal) -> None:
         fields = ("--host", "smtp.example.com", "--default-from", f"{name}@example.com")
         operator.done("profile", "create", "-t", "acme", "--name", name, *fields)
     words = ("--notify-to", "ops@example.com", "--notify-to", "ann@example.com")
-    shown = operator.done(
+    body = operator.done(
         "tenant", "update", "acme", "--notify-profile", "alerts", *words, "--json"
     ).json
-    assert shown["notify"]["to"] == ["ops@example.com", "ann@example.com"]
+    assert body["notify"]["to"] == ["ops@example.com", "ann@example.com"]
     for options in (words, ("--notify-profile", "alert", *words)):
-        ended = operator.run("tenant", "update", "acme", *options)
-        assert ended.code == 1
-        assert "notify.profile" in ended.err
+        result = operator.run("tenant", "update", "acme", *options)
+        assert result.code == 1
+        assert "notify.profile" in result.err
     bare = operator.done("tenant", "update", "acme", "--no-notify", "--json").json
     assert bare["notify"] is None

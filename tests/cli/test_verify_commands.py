@@ -19,7 +19,7 @@ GOOD = "relay.example.com"
 
 
 @contextmanager
-def served(*behaviours: Any, **fields: Any) -> Iterator[SmtpServer]:
+def serve_smtp(*behaviours: Any, **fields: Any) -> Iterator[SmtpServer]:
     """A scripted server on a loop of its own, since a command keeps its caller waiting."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -64,12 +64,12 @@ def _only_good(name: str) -> str | None:
 @pytest.mark.one_database
 def test_a_profile_that_works_is_told_stage_by_stage(acme: Terminal) -> None:
     """Nothing is sent, and it ends with 0."""
-    with served() as server:
+    with serve_smtp() as server:
         _profile(acme, server, "main", "--default-from", "a@example.com")
         words = ("profile", "verify", "main", "-t", "acme", "--recipient", "b@example.org")
-        shown = acme.done(*words, "--transcript")
-        assert "All tested stages succeeded." in shown.out
-        assert "C: RCPT TO:<b@example.org>" in shown.out
+        result = acme.done(*words, "--transcript")
+        assert "All tested stages succeeded." in result.out
+        assert "C: RCPT TO:<b@example.org>" in result.out
         report = acme.done(*words, "--json").json
     assert report["ok"]
     assert [
@@ -84,14 +84,14 @@ def test_a_profile_that_works_is_told_stage_by_stage(acme: Terminal) -> None:
 @pytest.mark.one_database
 def test_a_name_that_is_refused_comes_with_one_that_is_not(acme: Terminal) -> None:
     """It ends with 1, and `profile show` says the same from then on."""
-    with served({"ehlo": _only_good}) as server:
+    with serve_smtp({"ehlo": _only_good}) as server:
         _profile(acme, server)
-        ended = acme.run("profile", "verify", "main", "-t", "acme")
-        assert ended.code == 1
-        assert "Failed: ehlo_rejected." in ended.out
-        assert f"Set `ehlo_name` to {GOOD}:" in ended.out
-        shown = acme.done("profile", "show", "main", "-t", "acme", "--json").json
-        assert shown["recommended_ehlo_name"] == GOOD
+        result = acme.run("profile", "verify", "main", "-t", "acme")
+        assert result.code == 1
+        assert "Failed: ehlo_rejected." in result.out
+        assert f"Set `ehlo_name` to {GOOD}:" in result.out
+        body = acme.done("profile", "show", "main", "-t", "acme", "--json").json
+        assert body["recommended_ehlo_name"] == GOOD
         acme.done("profile", "update", "main", "-t", "acme", "--ehlo-name", GOOD)
         acme.done("profile", "verify", "main", "-t", "acme")
 
@@ -99,15 +99,15 @@ def test_a_name_that_is_refused_comes_with_one_that_is_not(acme: Terminal) -> No
 @pytest.mark.one_database
 def test_no_password_is_printed(acme: Terminal) -> None:
     """Not even where the server says it back."""
-    with served({"auth": f"535 5.7.8 {CANARY} is wrong"}, users={"ann": CANARY}) as server:
+    with serve_smtp({"auth": f"535 5.7.8 {CANARY} is wrong"}, users={"ann": CANARY}) as server:
         acme.run(
             *("profile", "create", "-t", "acme", "--name", "main", "--host", "127.0.0.1"),
             *("--port", str(server.port), "--tls", "none", "--username", "ann"),
             *("--allow-plaintext-auth", "--password-file", "-"),
             stdin=f"{CANARY}\n",
         )
-        ended = acme.run("profile", "verify", "main", "-t", "acme", "--transcript", "--json")
-    assert (ended.code, ended.json["code"]) == (1, "auth_rejected")
+        result = acme.run("profile", "verify", "main", "-t", "acme", "--transcript", "--json")
+    assert (result.code, result.json["code"]) == (1, "auth_rejected")
     assert CANARY not in acme.printed
 
 
@@ -115,17 +115,17 @@ def test_no_password_is_printed(acme: Terminal) -> None:
 def test_what_cannot_be_verified_is_told(acme: Terminal) -> None:
     """In a sentence, with 1."""
     acme.run("profile", "create", "-t", "acme", "-", stdin='{"name":"s","transport":"sandbox"}')
-    ended = acme.run("profile", "verify", "s", "-t", "acme")
-    assert (ended.code, ended.err) == (
+    result = acme.run("profile", "verify", "s", "-t", "acme")
+    assert (result.code, result.err) == (
         1,
         "error: A sandbox has no server to verify.\n",
     )
     acme.run("profile", "create", "-t", "acme", "-", stdin='{"name":"news","transport":"sandbox"}')
-    ended = acme.run("profile", "verify", "new", "-t", "acme")
+    result = acme.run("profile", "verify", "new", "-t", "acme")
     message = "There is no profile 'new' here; did you mean 'news'?"
-    assert (ended.code, ended.err) == (1, f"error: {message}\n")
-    ended = acme.run("profile", "verify", "nobody", "-t", "acme")
-    assert (ended.code, ended.err) == (1, "error: There is no profile 'nobody' here.\n")
+    assert (result.code, result.err) == (1, f"error: {message}\n")
+    result = acme.run("profile", "verify", "nobody", "-t", "acme")
+    assert (result.code, result.err) == (1, "error: There is no profile 'nobody' here.\n")
 
 
 POSTGRESQL = ("server_version", "encoding", "durability", "connections", "old_transactions")
@@ -136,7 +136,7 @@ SQLITE = ("durability", "file_system", "disk", "write_ahead_log", "retention")
 def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal, backend: str) -> None:
     """It exits with 0 if all is well. The PostgreSQL of the tests runs without fsync."""
     is_durable = backend == "sqlite"
-    with served() as server:
+    with serve_smtp() as server:
         _profile(acme, server, "one")
         _profile(acme, server, "two")
         ended = acme.run("doctor", "--json")
@@ -169,32 +169,32 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal, ba
 def test_the_doctor_ends_with_1_where_a_profile_will_fail(acme: Terminal) -> None:
     """And says which, why, and what to do; another tenant's is left out where one is named."""
     acme.done("tenant", "create", "other")
-    with served({"ehlo": _only_good}) as server:
+    with serve_smtp({"ehlo": _only_good}) as server:
         _profile(acme, server)
-        ended = acme.run("doctor")
-        assert ended.code == 1
-        assert "ehlo_rejected" in ended.out
-        assert f"Set `ehlo_name` to {GOOD}:" in ended.out
+        result = acme.run("doctor")
+        assert result.code == 1
+        assert "ehlo_rejected" in result.out
+        assert f"Set `ehlo_name` to {GOOD}:" in result.out
         assert acme.done("doctor", "--tenant", "other", "--json").json["profiles"] == []
 
 
 def test_the_doctor_tells_a_database_without_tables(terminal: Terminal) -> None:
     """And a key that is missing, both at once; nothing is made by looking."""
-    ended = terminal.run("doctor", "--json", DATABASE_URL="sqlite:///none.db")
-    assert ended.code == 1
-    findings = {finding["check"]: finding for finding in ended.json["machine"]}
+    result = terminal.run("doctor", "--json", DATABASE_URL="sqlite:///none.db")
+    assert result.code == 1
+    findings = {finding["check"]: finding for finding in result.json["machine"]}
     assert findings["secret_keys"]["status"] == "failed"
     assert "heloise secret-key" in findings["secret_keys"]["detail"]
     assert findings["database"]["status"] == "failed"
     assert "heloise migrate" in findings["database"]["detail"]
-    assert ended.json["profiles"] == []
+    assert result.json["profiles"] == []
     assert not (terminal.folder / "none.db").exists()
 
 
 @pytest.mark.one_database
 def test_the_doctor_tells_credentials_that_do_not_open(acme: Terminal) -> None:
     """With the profile's id, and under which code delivery would fail."""
-    with served(users={"ann": CANARY}) as server:
+    with serve_smtp(users={"ann": CANARY}) as server:
         acme.run(
             *("profile", "create", "-t", "acme", "--name", "main", "--host", "127.0.0.1"),
             *("--port", str(server.port), "--tls", "none", "--username", "ann"),
@@ -202,10 +202,10 @@ def test_the_doctor_tells_credentials_that_do_not_open(acme: Terminal) -> None:
             stdin=f"{CANARY}\n",
         )
         other = acme.done("secret-key").out.strip()
-        ended = acme.run("doctor", "--json", SECRET_KEYS=other)
-    statuses = {finding["check"]: finding["status"] for finding in ended.json["machine"]}
-    assert (ended.code, statuses["credentials"]) == (1, "failed")
-    [profile] = ended.json["profiles"]
+        result = acme.run("doctor", "--json", SECRET_KEYS=other)
+    statuses = {finding["check"]: finding["status"] for finding in result.json["machine"]}
+    assert (result.code, statuses["credentials"]) == (1, "failed")
+    [profile] = result.json["profiles"]
     assert profile["verify"]["code"] == "credentials_unreadable"
 
 
@@ -221,7 +221,7 @@ def test_the_doctor_tells_a_port_that_is_taken(acme: Terminal) -> None:
         threading.Thread(target=_hang_up, args=(other,), daemon=True).start()
         port = str(other.getsockname()[1])
         acme.environment["HELOISE_PORT"] = port
-        ended = acme.run("doctor", "--json")
-    findings = {finding["check"]: finding for finding in ended.json["machine"]}
-    assert (ended.code, findings["port"]["status"]) == (1, "failed")
+        result = acme.run("doctor", "--json")
+    findings = {finding["check"]: finding for finding in result.json["machine"]}
+    assert (result.code, findings["port"]["status"]) == (1, "failed")
     assert f"127.0.0.1:{port}" in findings["port"]["detail"]

@@ -46,12 +46,12 @@ async def test_everybody_ends_their_own_sessions_and_managers_those_of_the_tenan
     assert (await read(heloise, "/t/acme/messages", phone)).status_code == 303
     managed = ids(await read(heloise, "/t/acme/sessions", manager))
     assert (len(managed), mine[1] in managed) == (2, True)
-    refused = await send_form(heloise, "/sessions", f"/t/acme/sessions/{managed[0]}/end", laptop)
-    assert (refused.status_code, "keys:manage" in refused.text) == (403, True)
-    refused = await send_form(
+    refusal = await send_form(heloise, "/sessions", f"/t/acme/sessions/{managed[0]}/end", laptop)
+    assert (refusal.status_code, "keys:manage" in refusal.text) == (403, True)
+    refusal = await send_form(
         heloise, "/t/other/sessions", f"/t/other/sessions/{mine[1]}/end", stranger
     )
-    assert refused.status_code == 404
+    assert refusal.status_code == 404
     of_admins = await read(heloise, "/sessions", admin)
     assert len(ids(of_admins)) == 1
     assert set(managed) <= set(ids(await read(heloise, "/t/acme/sessions", admin)))
@@ -151,8 +151,8 @@ async def test_an_admin_manages_tenants(heloise: Heloise, acme: Tenant) -> None:
     assert response.status_code == 422
     assert 'id="e-slug"' in response.text
     assert 'value="Not a slug"' in response.text
-    made = await send_form(heloise, "/tenants", "/tenants", admin, slug="beta", name=HOSTILE)
-    assert made.headers["location"] == "/console/tenants/beta"
+    creation = await send_form(heloise, "/tenants", "/tenants", admin, slug="beta", name=HOSTILE)
+    assert creation.headers["location"] == "/console/tenants/beta"
     page = await read(heloise, "/tenants/beta", admin)
     assert "<script>alert" not in page.text
     assert "None" not in page.text
@@ -174,10 +174,10 @@ async def test_an_admin_manages_tenants(heloise: Heloise, acme: Tenant) -> None:
     )
     assert (response.status_code, "Type beta to delete" in response.text) == (422, True)
     await acme.profile("main", 25)
-    refused = await send_form(heloise, "/tenants/acme", "/tenants/acme/delete", admin, typed="acme")
-    assert "delete its profiles first" in refused.text
-    gone = await send_form(heloise, "/tenants/beta", "/tenants/beta/delete", admin, typed="beta")
-    assert gone.headers["location"] == "/console/tenants"
+    refusal = await send_form(heloise, "/tenants/acme", "/tenants/acme/delete", admin, typed="acme")
+    assert "delete its profiles first" in refusal.text
+    answer = await send_form(heloise, "/tenants/beta", "/tenants/beta/delete", admin, typed="beta")
+    assert answer.headers["location"] == "/console/tenants"
     assert (await heloise.admin("GET", "/tenants/beta")).status_code == 404
     log = await read(heloise, "/audit-log?action=tenant.delete", admin)
     assert len(ids(log)) == 1

@@ -147,8 +147,8 @@ def test_no_other_site_opens_it(dev: Dev) -> None:
         assert first.status_code == 200
         [cookie] = http.cookies.jar
         assert (cookie.name, cookie.has_nonstandard_attr("HttpOnly")) == ("heloise", True)
-        again = http.get("/console/sign-in/dev")
-        assert "set-cookie" not in again.headers
+        second = http.get("/console/sign-in/dev")
+        assert "set-cookie" not in second.headers
 
 
 def test_off_loopback_it_asks_for_the_key(tmp_path: Path) -> None:

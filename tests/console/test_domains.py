@@ -50,11 +50,11 @@ async def test_a_check_shows_what_the_dns_has(start: Start) -> None:
     """Per record: right, missing, or what else is there; then a rotation wants new records."""
     with DnsServer(ttl=0) as dns:
         acme = await (await start(dns_servers=dns.setting)).tenant()
-        made = await acme.made("/domains", {"domain": "example.com"})
-        first, second = (key["dns_record"] for key in made["keys"])
+        domain = await acme.made("/domains", {"domain": "example.com"})
+        first, second = (key["dns_record"] for key in domain["keys"])
         dns.say(first["name"], f"v=DKIM1; p={HOSTILE}")
         session = await sign_in(acme)
-        path = f"/domains/{made['id']}"
+        path = f"/domains/{domain['id']}"
         checked = await session.post(f"{path}/check")
         assert (checked.status_code, checked.headers["location"]) == (
             303,
@@ -75,12 +75,12 @@ async def test_a_check_shows_what_the_dns_has(start: Start) -> None:
 @pytest.mark.one_database
 async def test_buttons_need_the_scope(acme: Tenant) -> None:
     """A key that only reads sees the records, and no button; its forms change nothing."""
-    made = await acme.made("/domains", {"domain": "example.com"})
+    domain = await acme.made("/domains", {"domain": "example.com"})
     session = await sign_in(await with_scopes(acme, "messages:read", "profiles:read"))
-    page = await session.get(f"/domains/{made['id']}")
-    assert made["keys"][0]["dns_record"]["value"] in page.text
+    page = await session.get(f"/domains/{domain['id']}")
+    assert domain["keys"][0]["dns_record"]["value"] in page.text
     assert "Rotate" not in page.text
     assert "Create a domain" not in (await session.get("/domains")).text
     for action in ("check", "rotate", "delete"):
-        assert (await session.post(f"/domains/{made['id']}/{action}")).status_code == 403
-    assert await acme.read(f"/domains/{made['id']}") == made
+        assert (await session.post(f"/domains/{domain['id']}/{action}")).status_code == 403
+    assert await acme.read(f"/domains/{domain['id']}") == domain

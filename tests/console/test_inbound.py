@@ -53,15 +53,15 @@ async def test_a_mailbox_is_changed(acme: Tenant) -> None:
     form = MAILBOX | {"port": str(unused_port())}
     created = await session.post("/mailboxes/new", **form, password=CANARY)
     assert created.status_code == 303
-    [made] = (await acme.read("/mailboxes"))["items"]
-    path = f"/mailboxes/{made['id']}"
+    [mailbox] = (await acme.read("/mailboxes"))["items"]
+    path = f"/mailboxes/{mailbox['id']}"
     for name in ("/mailboxes", path):
         page = (await session.get(name)).text
         assert "&lt;b&gt;bounces&lt;/b&gt;@example.com" in page
     changed = await session.post(path, **form | {"folder": "Bounces", "enabled": ""})
     assert changed.status_code == 303
-    refused = await session.post(path, **form | {"host": "127.0.0.2"})
-    assert (refused.status_code, 'id="e-password"' in refused.text) == (422, True)
+    refusal = await session.post(path, **form | {"host": "127.0.0.2"})
+    assert (refusal.status_code, 'id="e-password"' in refusal.text) == (422, True)
     after = await acme.read(path)
     assert (after["folder"], after["enabled"], after["host"]) == ("Bounces", False, "127.0.0.1")
 
@@ -70,14 +70,14 @@ async def test_a_mailbox_is_changed(acme: Tenant) -> None:
 async def test_the_url_of_a_provider_webhook_is_shown_once(acme: Tenant) -> None:
     """After its creation and each rotation, and on no other page."""
     session = await sign_in(acme)
-    refused = await session.post("/provider-webhooks/new", name="mailgun", provider="mailgun")
-    assert (refused.status_code, 'id="e-secret"' in refused.text) == (422, True)
+    refusal = await session.post("/provider-webhooks/new", name="mailgun", provider="mailgun")
+    assert (refusal.status_code, 'id="e-secret"' in refusal.text) == (422, True)
     created = await session.post(
         "/provider-webhooks/new", name="<i>mailgun</i>", provider="mailgun", secret=CANARY
     )
     assert created.status_code == 200
-    [made] = (await acme.read("/provider-webhooks"))["items"]
-    path = f"/provider-webhooks/{made['id']}"
+    [provider_webhook] = (await acme.read("/provider-webhooks"))["items"]
+    path = f"/provider-webhooks/{provider_webhook['id']}"
     rotated = await session.post(f"{path}/rotate")
     for page in (created, rotated):
         assert "/inbound/mailgun/" in page.text

@@ -102,8 +102,8 @@ async def test_a_document_may_do_nothing(acme: Tenant) -> None:
     assert "img-src data:;" in policy
     assert headers["x-frame-options"] == "SAMEORIGIN"
     assert headers["referrer-policy"] == "no-referrer"
-    asked = (await user.get(f"{path}/document?remote=1")).headers["content-security-policy"]
-    assert "img-src data: https: http:;" in asked
+    csp = (await user.get(f"{path}/document?remote=1")).headers["content-security-policy"]
+    assert "img-src data: https: http:;" in csp
     download = await user.get(f"{path}/download")
     assert download.headers["content-disposition"].startswith("attachment;")
     assert download.headers["x-content-type-options"] == "nosniff"
@@ -137,10 +137,10 @@ async def test_a_scheduled_message_gets_another_time(acme: Tenant) -> None:
     message = await acme.send(send_at=tomorrow.isoformat())
     user = await sign_in(acme)
     path = f"/messages/{message}"
-    refused = await user.post(f"{path}/reschedule", send_at="at noon")
-    assert refused.status_code == 422
-    assert 'value="at noon"' in refused.text
-    assert 'id="e-send_at"' in refused.text
+    refusal = await user.post(f"{path}/reschedule", send_at="at noon")
+    assert refusal.status_code == 422
+    assert 'value="at noon"' in refusal.text
+    assert 'id="e-send_at"' in refusal.text
     later = (tomorrow + timedelta(hours=1)).isoformat()
     changed = await user.post(f"{path}/reschedule", send_at=later)
     assert (changed.status_code, changed.headers["location"]) == (303, f"/console/t/acme{path}")
@@ -149,8 +149,8 @@ async def test_a_scheduled_message_gets_another_time(acme: Tenant) -> None:
     await user.post(f"{path}/reschedule", now="1")
     assert (await acme.read(f"/messages/{message}"))["status"] == "queued"
     assert (await user.post(f"{path}/cancel")).status_code == 303
-    again = await user.post(f"{path}/cancel")
-    assert (again.status_code, 'role="alert"' in again.text) == (409, True)
+    second = await user.post(f"{path}/cancel")
+    assert (second.status_code, 'role="alert"' in second.text) == (409, True)
 
 
 @pytest.mark.one_database

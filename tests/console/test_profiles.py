@@ -167,8 +167,8 @@ async def test_buttons_follow_the_scopes_of_the_key(heloise: Heloise) -> None:
     for button in ("Pause", "Edit", "Delete", ">Verify</button>", "Send a test"):
         assert button not in page.text
     for action in ("pause", "resume", "verify", "ehlo-name", "edit", "delete"):
-        refused = await session.post(f"/profiles/{profile['id']}/{action}", ehlo_name=GOOD)
-        assert refused.status_code == 403, action
+        refusal = await session.post(f"/profiles/{profile['id']}/{action}", ehlo_name=GOOD)
+        assert refusal.status_code == 403, action
     assert (await acme.read("/profiles/main"))["state"] == "active"
 
 

@@ -98,8 +98,8 @@ async def test_a_form_of_another_site_changes_nothing(
     heloise: Heloise, acme: Tenant, headers: dict[str, str]
 ) -> None:
     """Neither does it sign in, nor does it act for somebody who is signed in (CSRF)."""
-    refused = await enter_key(heloise, key_of(acme), **headers)
-    assert "set-cookie" not in refused.headers
+    refusal = await enter_key(heloise, key_of(acme), **headers)
+    assert "set-cookie" not in refusal.headers
     cookie = cookie_of(await enter_key(heloise, key_of(acme)))
     response = await heloise.http.post("/console/sign-out", headers={"Cookie": cookie, **headers})
     assert response.status_code == 403

@@ -85,13 +85,13 @@ async def test_filters_and_pages(acme: Tenant) -> None:
 @pytest.mark.one_database
 async def test_a_key_without_the_scope_sees_no_suppressions(acme: Tenant) -> None:
     """Neither the tab nor the pages; nor do other tenants' objects exist."""
-    made = await acme.made("/suppressions", {"address": "ann@example.org"})
+    suppression = await acme.made("/suppressions", {"address": "ann@example.org"})
     session = await sign_in(await with_scopes(acme, "messages:read"))
     assert "Suppressions" not in (await session.get("/messages")).text
     for path in ("", "/export"):
         page = await session.get(f"/suppressions{path}")
         assert (page.status_code, "ann@example.org" in page.text) == (403, False)
-    for path in ("new", f"{made['id']}/delete", "import"):
+    for path in ("new", f"{suppression['id']}/delete", "import"):
         answer = await session.post(
             f"/suppressions/{path}", address="x@example.org", content="address\nx@example.org"
         )

@@ -76,9 +76,11 @@ async def test_from_draft_to_message(console: Console, acme: Tenant) -> None:
 @pytest.mark.one_database
 async def test_a_preview_is_a_document_of_its_own(acme: Tenant) -> None:
     """Its headers put it into a sandbox even when somebody opens it by itself."""
-    made = await acme.made("/templates", {"name": "receipt", "html": HOSTILE, "subject": "{{ x }}"})
+    template = await acme.made(
+        "/templates", {"name": "receipt", "html": HOSTILE, "subject": "{{ x }}"}
+    )
     session = await sign_in(acme)
-    path = f"/templates/{made['id']}/preview"
+    path = f"/templates/{template['id']}/preview"
     page = await session.get(f'{path}?variables={{"name":"Ann","x":"1"}}')
     assert '<iframe sandbox src="' in page.text
     assert "<script>parent" not in page.text
@@ -98,9 +100,9 @@ async def test_a_preview_is_a_document_of_its_own(acme: Tenant) -> None:
 @pytest.mark.one_database
 async def test_versions_and_their_buttons(acme: Tenant) -> None:
     """An earlier version is published again; without messages:send there is no test."""
-    made = await acme.made("/templates", {"name": "receipt", "subject": "One", "text": "x"})
+    template = await acme.made("/templates", {"name": "receipt", "subject": "One", "text": "x"})
     session = await sign_in(await with_scopes(acme, "templates:manage", "messages:read"))
-    path = f"/templates/{made['id']}"
+    path = f"/templates/{template['id']}"
     await session.post(f"{path}/publish", version="1")
     changed = await session.post(f"{path}/edit", name="receipt", subject="<b>Two</b>", text="y")
     assert changed.status_code == 303
@@ -120,10 +122,10 @@ async def test_versions_and_their_buttons(acme: Tenant) -> None:
 @pytest.mark.one_database
 async def test_a_key_without_the_scope_sees_no_templates(acme: Tenant) -> None:
     """Neither the tab nor the pages, and its forms change nothing."""
-    made = await acme.made("/templates", {"name": "receipt", "subject": "Secret subject"})
+    template = await acme.made("/templates", {"name": "receipt", "subject": "Secret subject"})
     session = await sign_in(await with_scopes(acme, "messages:read"))
     assert "Templates" not in (await session.get("/messages")).text
-    path = f"/templates/{made['id']}"
+    path = f"/templates/{template['id']}"
     for name in (
         "/templates",
         path,
@@ -135,4 +137,4 @@ async def test_a_key_without_the_scope_sees_no_templates(acme: Tenant) -> None:
         assert (page.status_code, "Secret" in page.text) == (403, False), name
     for action in ("edit", "publish", "delete", "test"):
         assert (await session.post(f"{path}/{action}", to="a@example.org")).status_code == 403
-    assert await acme.read(path) == made
+    assert await acme.read(path) == template

@@ -61,9 +61,9 @@ async def test_a_webhook_from_its_secret_to_a_replay(console: Console, acme: Ten
 async def test_forms_keep_what_they_do_not_change(acme: Tenant) -> None:
     """The form of a webhook holds all of it; another URL needs the secret."""
     fields = {"events": ["message.*", "recipient.bounced"], "tags": ["a"], "ordered": True}
-    made = await acme.made("/webhooks", {"name": "log", "url": "http://127.0.0.1:9/", **fields})
+    webhook = await acme.made("/webhooks", {"name": "log", "url": "http://127.0.0.1:9/", **fields})
     session = await sign_in(acme)
-    path = f"/webhooks/{made['id']}"
+    path = f"/webhooks/{webhook['id']}"
     form = {
         "name": "log",
         "url": "http://127.0.0.1:9/",
@@ -76,14 +76,14 @@ async def test_forms_keep_what_they_do_not_change(acme: Tenant) -> None:
     assert (await session.post(f"{path}/edit", **form)).status_code == 303
     unchanged = await acme.read(path)
     assert {name: unchanged[name] for name in fields} == fields
-    refused = await session.post(
+    refusal = await session.post(
         f"{path}/edit", **form | {"url": "http://127.0.0.1:8/", "tags": ""}
     )
-    assert refused.status_code == 422
-    assert 'id="e-secret"' in refused.text
-    form |= {"url": "http://127.0.0.1:8/", "secret": made["secret"], "events": "", "tags": ""}
-    refused = await session.post(f"{path}/edit", **form | {"name": ""})
-    assert (refused.status_code, made["secret"] in refused.text) == (422, False)
+    assert refusal.status_code == 422
+    assert 'id="e-secret"' in refusal.text
+    form |= {"url": "http://127.0.0.1:8/", "secret": webhook["secret"], "events": "", "tags": ""}
+    refusal = await session.post(f"{path}/edit", **form | {"name": ""})
+    assert (refusal.status_code, webhook["secret"] in refusal.text) == (422, False)
     assert (await session.post(f"{path}/edit", **form)).status_code == 303
     changed = await acme.read(path)
     assert (changed["url"], changed["events"], changed["tags"]) == ("http://127.0.0.1:8/", [], [])
@@ -92,17 +92,17 @@ async def test_forms_keep_what_they_do_not_change(acme: Tenant) -> None:
 @pytest.mark.one_database
 async def test_states_and_replays(acme: Tenant) -> None:
     """Disabled, enabled; a replay without a choice is refused; a deleted webhook is gone."""
-    made = await acme.made("/webhooks", {"name": "<b>log</b>", "url": "http://127.0.0.1:9/"})
+    webhook = await acme.made("/webhooks", {"name": "<b>log</b>", "url": "http://127.0.0.1:9/"})
     session = await sign_in(acme)
-    path = f"/webhooks/{made['id']}"
+    path = f"/webhooks/{webhook['id']}"
     await session.post(f"{path}/enable")
     page = await session.get("/webhooks")
     assert "disabled by the API" in page.text
     assert "&lt;b&gt;log&lt;/b&gt;" in page.text
     await session.post(f"{path}/enable", enabled="true")
     assert (await acme.read(path))["enabled"]
-    refused = await session.post(f"{path}/replay", status="", events="")
-    assert (refused.status_code, "set at least one" in refused.text) == (422, True)
+    refusal = await session.post(f"{path}/replay", status="", events="")
+    assert (refusal.status_code, "set at least one" in refusal.text) == (422, True)
     replayed = await session.post(f"{path}/replay", created_after="2026-01-15T09:00:00Z")
     assert replayed.status_code == 303
     assert (await session.get(f"{path}?status=lost")).status_code == 422
@@ -113,14 +113,14 @@ async def test_states_and_replays(acme: Tenant) -> None:
 @pytest.mark.one_database
 async def test_a_key_without_the_scope_sees_no_webhooks(acme: Tenant) -> None:
     """Neither the tab nor the pages, and its forms change nothing."""
-    made = await acme.made("/webhooks", {"name": "orders", "url": "http://127.0.0.1:9/"})
+    webhook = await acme.made("/webhooks", {"name": "orders", "url": "http://127.0.0.1:9/"})
     session = await sign_in(await with_scopes(acme, "messages:read", "events:read"))
     assert "Webhooks" not in (await session.get("/messages")).text
-    path = f"/webhooks/{made['id']}"
+    path = f"/webhooks/{webhook['id']}"
     for name in ("/webhooks", path, f"{path}/edit"):
         page = await session.get(name)
         assert (page.status_code, "127.0.0.1:9" in page.text) == (403, False), name
     for action in ("edit", "enable", "rotate", "delete", "replay"):
         answer = await session.post(f"{path}/{action}", name="x", events="evt_1")
         assert answer.status_code == 403, action
-    assert (await acme.read(path))["updated_at"] == made["updated_at"]
+    assert (await acme.read(path))["updated_at"] == webhook["updated_at"]

@@ -32,7 +32,7 @@ class Seconds:
         return self.now
 
 
-async def known(exchangers: MailExchangers, domain: str) -> Sequence[str]:
+async def look_up(exchangers: MailExchangers, domain: str) -> Sequence[str]:
     """The hosts of a domain, once they are known."""
 
     async def find() -> Sequence[str] | None:
@@ -58,7 +58,7 @@ async def test_a_domain_has_hosts_or_is_its_own_or_cannot_be_resolved(
     """The preferred host first (RFC 5321 section 5.1, RFC 7505)."""
     exchangers = MailExchangers(Resolver([dns.address]), Seconds())
     assert exchangers.find(domain) is None
-    assert await known(exchangers, domain) == hosts
+    assert await look_up(exchangers, domain) == hosts
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ async def test_an_answer_is_remembered_for_a_while(
     """A failure for a shorter one."""
     clock = Seconds()
     exchangers = MailExchangers(Resolver([dns.address]), clock)
-    await known(exchangers, domain)
+    await look_up(exchangers, domain)
     clock.now = seconds - 1
     assert exchangers.find(domain) is not None
     clock.now = seconds

@@ -21,7 +21,7 @@ ANN, BOB = queued_recipient(0, "ann@example.org"), queued_recipient(1, "bob@exam
 LOST = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, scope=FailureScope.MESSAGE)
 
 
-def settled(attempts: Attempts, random: float = 1.0):  # noqa: ANN201 - the type is long and plain
+def settle(attempts: Attempts, random: float = 1.0):  # noqa: ANN201 - the type is long and plain
     """The settlement, jitter at its greatest."""
     return build_settlement(attempts, retry=RetryPolicy(), now=NOW, random=lambda: random)
 
@@ -38,38 +38,40 @@ def test_with_every_recipient_decided_the_message_is_final(
     outcomes: tuple[Outcome, Outcome], status: MessageStatus
 ) -> None:
     """It is due no more."""
-    done = settled(Attempts(claimed_message(ANN, BOB), outcomes=dict(enumerate(outcomes))))
-    assert (done.status, done.due_at) == (status, None)
-    assert [recipient.attempts for recipient in done.recipients] == [1, 1]
+    settlement = settle(Attempts(claimed_message(ANN, BOB), outcomes=dict(enumerate(outcomes))))
+    assert (settlement.status, settlement.due_at) == (status, None)
+    assert [recipient.attempts for recipient in settlement.recipients] == [1, 1]
 
 
 def test_a_deferred_recipient_is_tried_again_later() -> None:
     """The first wait is a minute at the most, and the message is due then."""
-    done = settled(Attempts(claimed_message(ANN, BOB), outcomes={0: DEFERRED, 1: DELIVERED}))
-    assert done.status is None
-    assert done.due_at == done.recipients[0].next_attempt_at == NOW + timedelta(minutes=1)
+    settlement = settle(Attempts(claimed_message(ANN, BOB), outcomes={0: DEFERRED, 1: DELIVERED}))
+    assert settlement.status is None
+    assert (
+        settlement.due_at == settlement.recipients[0].next_attempt_at == NOW + timedelta(minutes=1)
+    )
 
 
 def test_jitter_spreads_the_tries() -> None:
     """Between nothing and the ceiling."""
     attempts = Attempts(claimed_message(ANN), outcomes={0: DEFERRED})
-    assert settled(attempts, random=0.0).due_at == NOW
-    assert settled(attempts, random=0.5).due_at == NOW + timedelta(seconds=30)
+    assert settle(attempts, random=0.0).due_at == NOW
+    assert settle(attempts, random=0.5).due_at == NOW + timedelta(seconds=30)
 
 
 def test_no_try_is_planned_past_the_messages_end() -> None:
     """At its `expires_at` it is looked at for the last time."""
     late = recipient(0, "ann@example.org", RecipientStatus.DEFERRED, attempts=40)
     message = claimed_message(late)
-    done = settled(Attempts(message, outcomes={0: DEFERRED}))
-    assert done.due_at is not None
-    assert done.due_at <= message.expires_at
+    settlement = settle(Attempts(message, outcomes={0: DEFERRED}))
+    assert settlement.due_at is not None
+    assert settlement.due_at <= message.expires_at
 
 
 def test_undecided_recipients_use_no_attempt() -> None:
     """A fault of the profile leaves them as they were, due at once (invariant 6)."""
-    done = settled(Attempts(claimed_message(ANN, BOB)))
-    assert (done.status, done.due_at, done.recipients) == (None, NOW, ())
+    settlement = settle(Attempts(claimed_message(ANN, BOB)))
+    assert (settlement.status, settlement.due_at, settlement.recipients) == (None, NOW, ())
 
 
 def test_whose_turn_is_later_keeps_its_turn() -> None:
@@ -79,7 +81,7 @@ def test_whose_turn_is_later_keeps_its_turn() -> None:
     attempts = Attempts(claimed_message(ANN, bob))
     assert attempts.list_pending(NOW) == [ANN]
     attempts.outcomes[0] = DELIVERED
-    assert settled(attempts).due_at == later
+    assert settle(attempts).due_at == later
 
 
 UNKNOWN = Outcome(Stage.DOT, Verdict.DEFER, OUTCOME_UNKNOWN, scope=FailureScope.MESSAGE)
@@ -94,15 +96,15 @@ def test_an_unknown_outcome_is_tried_again_or_held(
 ) -> None:
     """As the message's guarantee says (invariant 5)."""
     attempts = Attempts(claimed_message(ANN, guarantee=guarantee), outcomes={0: UNKNOWN})
-    assert settled(attempts).status is status
+    assert settle(attempts).status is status
 
 
 def test_a_marked_recipient_without_an_outcome_is_uncertain() -> None:
     """Whatever broke the work off; the others go on."""
     attempts = Attempts(claimed_message(ANN, BOB, guarantee=Guarantee.AT_MOST_ONCE), marked={0})
-    done = settled(attempts)
-    assert [recipient.status for recipient in done.recipients] == [RecipientStatus.UNCERTAIN]
-    assert (done.status, done.due_at) == (None, NOW)
+    settlement = settle(attempts)
+    assert [recipient.status for recipient in settlement.recipients] == [RecipientStatus.UNCERTAIN]
+    assert (settlement.status, settlement.due_at) == (None, NOW)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_a_marked_recipient_without_an_outcome_is_uncertain() -> None:
 def test_after_so_many_unknown_outcomes_a_recipient_is_uncertain(before: int, status: str) -> None:
     """Whatever the guarantee: three by default. Other failures do not count."""
     ann = replace(ANN, unknown_outcomes=before)
-    [update] = settled(Attempts(claimed_message(ann), outcomes={0: LOST})).recipients
+    [update] = settle(Attempts(claimed_message(ann), outcomes={0: LOST})).recipients
     assert (update.status, update.unknown_outcomes) == (status, before + 1)
-    [update] = settled(Attempts(claimed_message(ann), outcomes={0: DEFERRED})).recipients
+    [update] = settle(Attempts(claimed_message(ann), outcomes={0: DEFERRED})).recipients
     assert (update.status, update.unknown_outcomes) == ("deferred", before)

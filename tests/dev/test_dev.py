@@ -27,7 +27,7 @@ from app.dev.screen import Screen
 from benchmarks.trial.processes import held_port
 from tests.support.dev_process import Dev, developing
 from tests.support.rows import a_tenant
-from tests.support.terminal import Ended, NearTerminal, Terminal
+from tests.support.terminal import CommandResult, NearTerminal, Terminal
 
 # Two starts, one after another, on a machine that may be busy.
 pytestmark = pytest.mark.timeout(600)
@@ -39,8 +39,8 @@ def paste(command: str) -> dict[str, object]:
     """Run the printed command as a shell would, with curl or what does the same."""
     words = shlex.split(command)
     if shutil.which("curl"):
-        done = subprocess.run(words, capture_output=True, text=True, check=True)  # noqa: S603 - the command that we printed
-        answer: dict[str, object] = json.loads(done.stdout)
+        result = subprocess.run(words, capture_output=True, text=True, check=True)  # noqa: S603 - the command that we printed
+        answer: dict[str, object] = json.loads(result.stdout)
         return answer
     headers = [word.split(": ", 1) for flag, word in pairwise(words) if flag == "-H"]
     body = words[words.index("-d") + 1]
@@ -76,7 +76,7 @@ class Lived:
     refused: dict[str, httpx.Response]
     codes: dict[signal.Signals, int]
     settings_database: Path
-    without_keys: Ended
+    without_keys: CommandResult
     extensions: set[str]
     submission_elsewhere: int
 
@@ -158,7 +158,7 @@ def test_the_printed_curl_brings_a_mail(dev: Dev) -> None:
     before = dev.mails()
     answer = paste(dev.first_request)
     assert str(answer["id"]).startswith("msg_")
-    shown = dev.read_until("EHLO ")
+    output = dev.read_until("EHLO ")
     mail, *older = dev.mails()
     assert older == before
     assert mail["ehlo_name"] == "mail.dev.example"
@@ -171,7 +171,7 @@ def test_the_printed_curl_brings_a_mail(dev: Dev) -> None:
         "ann@example.org",
         "Hello",
     ):
-        assert fact in shown
+        assert fact in output
     full = httpx.get(f"{dev.url}/inbox/{mail['id']}", timeout=60).json()
     assert full["text"].strip() == "It works."
     raw = httpx.get(f"{dev.url}/inbox/{mail['id']}/raw", timeout=60)
@@ -223,8 +223,8 @@ def test_a_restart_finds_keys_and_mails_again(lived: Lived) -> None:
 def test_the_start_tells_what_was_changed_since(lived: Lived) -> None:
     """Profiles, tenant and key as they are now, not as the first start made them."""
     changed = lived.changed
-    shown = [line.strip() for line in changed.lines if line.strip().startswith("profile ")]
-    assert shown == [
+    profile_lines = [line.strip() for line in changed.lines if line.strip().startswith("profile ")]
+    assert profile_lines == [
         f"profile      transactional (EHLO {NEW_NAME}) → the inbox",
         "profile      marketing (EHLO news.dev.example) → smtp.example.com:587, paused",
         "profile      practice (EHLO practice.dev.example) → the inbox",
@@ -288,9 +288,9 @@ def test_a_file_of_somebody_else_stays(tmp_path: Path) -> None:
         options = ("--port", "--smtp-port", "--submission-port")
         ports = [(name, str(stack.enter_context(held_port()))) for name in options]
         words = [word for pair in ports for word in pair]
-        ended = NearTerminal(tmp_path).run("dev", "--data", str(tmp_path), *words)
-    assert ended.code == 2
-    assert str(path) in ended.err
+        result = NearTerminal(tmp_path).run("dev", "--data", str(tmp_path), *words)
+    assert result.code == 2
+    assert str(path) in result.err
     assert path.read_text() == "export MINE=1\n"
 
 
@@ -369,18 +369,18 @@ def test_a_port_that_is_taken_is_told(option: str, tmp_path: Path) -> None:
         options = ("--port", "--smtp-port", "--submission-port")
         free = {name: str(stack.enter_context(held_port())) for name in options}
         words = [word for pair in (free | {option: port}).items() for word in pair]
-        ended = NearTerminal(tmp_path).run("dev", *words)
-    assert ended.code == 2
-    assert f"port {port}" in ended.err
-    assert option in ended.err
+        result = NearTerminal(tmp_path).run("dev", *words)
+    assert result.code == 2
+    assert f"port {port}" in result.err
+    assert option in result.err
 
 
 @pytest.mark.usefixtures("dev")
 def test_a_folder_has_one_process(folder: Path) -> None:
     """A second one is told, before it changes anything."""
-    ended = NearTerminal(folder).run("dev")
-    assert ended.code == 2
-    assert "heloise-data" in ended.err
+    result = NearTerminal(folder).run("dev")
+    assert result.code == 2
+    assert "heloise-data" in result.err
 
 
 def test_keys_that_are_gone_are_told(lived: Lived) -> None:

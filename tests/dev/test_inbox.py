@@ -87,9 +87,9 @@ async def test_a_name_and_an_address_literal_are_taken(catching_inbox: Catching,
 async def test_who_has_not_logged_in_sends_nothing(catching_inbox: Catching) -> None:
     """The reply is the one of RFC 4954 section 6."""
     async with catching_inbox.client() as client:
-        with pytest.raises(aiosmtplib.SMTPSenderRefused) as refused:
+        with pytest.raises(aiosmtplib.SMTPSenderRefused) as excinfo:
             await client.sendmail("bob@example.com", ["ann@example.org"], b"Subject: x\r\n\r\n")
-    assert refused.value.code == 530
+    assert excinfo.value.code == 530
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ async def test_a_wrong_password_is_refused(
 ) -> None:
     """And one user's password opens nothing for another."""
     async with catching_inbox.client() as client:
-        with pytest.raises(aiosmtplib.SMTPAuthenticationError) as refused:
+        with pytest.raises(aiosmtplib.SMTPAuthenticationError) as excinfo:
             await client.login(*login)
     # RFC 4616 has no empty password.
-    assert refused.value.code == (535 if login[1] else 501)
+    assert excinfo.value.code == (535 if login[1] else 501)
 
 
 async def test_eight_bits_and_many_bytes_arrive_as_they_were_sent(
@@ -163,8 +163,8 @@ def test_the_newest_mails_are_kept_and_found_again(tmp_path: Path) -> None:
     inbox = Inbox(folder, keep=3)
     for subject in "abcde":
         inbox.add(mail(subject), subject.encode())
-    again = Inbox(folder, keep=3)
-    for store in (inbox, again):
+    second = Inbox(folder, keep=3)
+    for store in (inbox, second):
         mails = store.page(limit=10, after=None)
         assert [stored_mail.subject for stored_mail in mails] == ["e", "d", "c"]
         assert [store.content(stored_mail) for stored_mail in mails] == [b"e", b"d", b"c"]

@@ -30,10 +30,10 @@ def candidates_of(
     **names: str | None,
 ) -> list[tuple[str, str]]:
     """The candidates' names and sources."""
-    listed = list_candidates(
+    candidates = list_candidates(
         EhloNames(**names), others=others, pointers=pointers, outgoing_address=address
     )
-    return [(candidate.name, candidate.source.value) for candidate in listed]
+    return [(candidate.name, candidate.source.value) for candidate in candidates]
 
 
 OTHERS = OtherNames(
@@ -78,9 +78,9 @@ def test_a_profile_with_many_domains_still_tries_the_other_names() -> None:
         other_profiles=tuple(nine[18:]),
     )
     pointers = [f"ptr{number}.example.com" for number in range(9)]
-    listed = candidates_of(pointers, "192.0.2.1", others, **NAMED)
-    assert len(listed) == MAX_CANDIDATES
-    assert [source for _, source in listed] == [
+    candidates = candidates_of(pointers, "192.0.2.1", others, **NAMED)
+    assert len(candidates) == MAX_CANDIDATES
+    assert [source for _, source in candidates] == [
         *["sender_domain"] * 2,
         "profile",
         "tenant",

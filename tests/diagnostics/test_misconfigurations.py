@@ -67,9 +67,9 @@ def changed(before: Subject, after: Subject) -> set[str]:
 
 def test_the_page_and_the_tests_know_the_same_misconfigurations() -> None:
     """None is told of without being tried, and none is tried without being told of."""
-    listed = [row.mistake for row in rows()]
-    assert sorted(listed) == sorted(MISCONFIGURATIONS)
-    assert len(listed) >= AT_LEAST
+    mistakes = [row.mistake for row in rows()]
+    assert sorted(mistakes) == sorted(MISCONFIGURATIONS)
+    assert len(mistakes) >= AT_LEAST
 
 
 async def tried(subject: Subject, net: SmallInternet) -> Report:

@@ -32,7 +32,7 @@ USERS: Final = {USER: PASSWORD}
 BEFORE: Final = ("address_guard", "dns", "tcp")
 
 
-async def tried(net: SmallInternet, subject: Subject, **options: Any) -> Report:
+async def verify_subject(net: SmallInternet, subject: Subject, **options: Any) -> Report:
     """What verify says of it."""
     return await verify(subject, net.network, now=options.pop("now", datetime.now(UTC)), **options)
 
@@ -80,7 +80,7 @@ async def test_the_stages_are_those_of_a_delivery(
     async with SmtpServer(tls=server_tls, is_implicit=is_implicit, users=users) as server:
         login = LOGIN | {"allow_plaintext_auth": True} if with_login else {}
         check = CHECK if with_check else None
-        report = await tried(net, net.subject(server, tls=mode, check=check, **login))
+        report = await verify_subject(net, net.subject(server, tls=mode, check=check, **login))
         await server.wait_until(lambda server: server.open_connections == 0)
     assert report.is_ok, report.failed_stage
     assert begun(report) == [*BEFORE, *after_tcp]
@@ -92,7 +92,7 @@ async def test_each_stage_says_what_it_found(net: SmallInternet) -> None:
     """The name and its source, the server's words, TLS, the certificate, and how it logged in."""
     server_tls = net.server_tls(HOST, "other.example.org")
     async with SmtpServer(tls=server_tls, users=USERS) as server:
-        report = await tried(net, net.subject(server, tls=TlsMode.STARTTLS, **LOGIN))
+        report = await verify_subject(net, net.subject(server, tls=TlsMode.STARTTLS, **LOGIN))
     [address] = of(report, Step.DNS).addresses
     [dialled] = of(report, Step.TCP).addresses
     assert (address.address, dialled.address, dialled.error) == ("127.0.0.1", "127.0.0.1", None)
@@ -118,7 +118,7 @@ async def test_each_stage_says_what_it_found(net: SmallInternet) -> None:
 async def test_each_stage_has_its_own_part_of_the_dialogue(net: SmallInternet) -> None:
     """And no more; of the login no more than the mechanism."""
     async with SmtpServer(users=USERS, mechanisms=["PLAIN"]) as server:
-        report = await tried(net, net.subject(server, check=CHECK, **IN_CLEAR, **LOGIN))
+        report = await verify_subject(net, net.subject(server, check=CHECK, **IN_CLEAR, **LOGIN))
     lines_by_stage = {
         step.stage.value: [f"{line.by} {line.text}" for line in step.transcript]
         for step in report.stages
@@ -145,7 +145,7 @@ async def test_there_is_one_login_and_never_a_message(
     """A wrong password that is tried again and again locks accounts."""
     async with SmtpServer(users=USERS, mechanisms=[mechanism]) as server:
         login = LOGIN if is_right else LOGIN | {"password": "wrong"}
-        report = await tried(net, net.subject(server, check=CHECK, **IN_CLEAR, **login))
+        report = await verify_subject(net, net.subject(server, check=CHECK, **IN_CLEAR, **login))
         await server.wait_until(lambda server: server.open_connections == 0)
     assert report.is_ok is is_right
     commands = [line for session in server.sessions for line in session.commands]
@@ -159,7 +159,7 @@ async def test_a_refused_name_costs_no_further_login(net: SmallInternet) -> None
     """The doctor greets by other names, and logs in where nothing is asked but RCPT's word."""
     refusal = "504 5.5.2 <x>: Helo command rejected: need fully-qualified hostname"
     async with SmtpServer({"ehlo": refusal}, users=USERS) as server:
-        report = await tried(net, net.subject(server, **IN_CLEAR, **LOGIN))
+        report = await verify_subject(net, net.subject(server, **IN_CLEAR, **LOGIN))
     assert report.diagnosis is not None
     assert report.diagnosis.recommendation is None
     assert not [line for session in server.sessions for line in session.commands if "AUTH" in line]
@@ -178,7 +178,7 @@ async def test_who_refuses_the_recipient_or_sender_does_not_blame_the_name(
 ) -> None:
     """The stage failed with the server's words; no other name is tried."""
     async with SmtpServer({stage: reply}) as server:
-        report = await tried(net, net.subject(server, check=CHECK))
+        report = await verify_subject(net, net.subject(server, check=CHECK))
     assert report.failed_stage is not None
     assert report.failed_stage.stage.value == stage
     assert reply.split(" ", 2)[2] in report.failed_stage.detail
@@ -192,7 +192,7 @@ async def test_a_dead_address_is_warned_of(net: SmallInternet) -> None:
     net.dns.add(HOST, "A", "127.0.0.1", "127.0.0.2")
     async with SmtpServer() as server:
         with mute("127.0.0.2", server.port):
-            report = await tried(net, net.subject(server, timeouts=SHORT_OF_PATIENCE))
+            report = await verify_subject(net, net.subject(server, timeouts=SHORT_OF_PATIENCE))
     tcp = of(report, Step.TCP)
     assert tcp.status is Status.WARNING
     assert report.is_ok
@@ -208,7 +208,7 @@ async def test_where_no_address_answers_each_says_why(net: SmallInternet) -> Non
     async with SmtpServer() as closed:
         port = closed.port
     with mute("127.0.0.1", port), mute("127.0.0.2", port):
-        report = await tried(net, net.subject(closed, timeouts=SHORT_OF_PATIENCE))
+        report = await verify_subject(net, net.subject(closed, timeouts=SHORT_OF_PATIENCE))
     assert report.failed_stage is not None
     assert (report.failed_stage.stage, report.failed_stage.code) == (Step.TCP, "connect_timeout")
     assert all(address.error for address in report.failed_stage.addresses)
@@ -223,7 +223,7 @@ async def test_a_certificate_that_ends_soon_is_warned_of(
     now = datetime.now(UTC)
     ends = now + timedelta(days=days, minutes=5)
     async with SmtpServer(tls=net.server_tls(not_after=ends)) as server:
-        report = await tried(net, net.subject(server, tls=TlsMode.STARTTLS), now=now)
+        report = await verify_subject(net, net.subject(server, tls=TlsMode.STARTTLS), now=now)
     tls = of(report, Step.TLS)
     assert tls.status is status, tls.detail
     assert tls.certificate is not None
@@ -237,7 +237,7 @@ async def test_a_certificate_that_nobody_verifies_is_warned_of(net: SmallInterne
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     stranger.issue_cert("somebody.example.net").configure_cert(context)
     async with SmtpServer(tls=context) as server:
-        report = await tried(net, net.subject(server, tls=TlsMode.OPPORTUNISTIC))
+        report = await verify_subject(net, net.subject(server, tls=TlsMode.OPPORTUNISTIC))
     assert report.is_ok
     assert of(report, Step.TLS).status is Status.WARNING
     assert "does not verify" in of(report, Step.TLS).detail
@@ -246,7 +246,7 @@ async def test_a_certificate_that_nobody_verifies_is_warned_of(net: SmallInterne
 async def test_a_name_that_servers_may_dislike_is_warned_of(net: SmallInternet) -> None:
     """At the stage where it was said, though this server took it."""
     async with SmtpServer() as server:
-        report = await tried(net, net.subject(server, ehlo_names=EhloNames("[127.0.0.1]")))
+        report = await verify_subject(net, net.subject(server, ehlo_names=EhloNames("[127.0.0.1]")))
     assert of(report, Step.EHLO).status is Status.WARNING
     assert report.is_ok
 
@@ -256,7 +256,7 @@ async def test_a_mute_dns_costs_its_share_and_is_told(net: SmallInternet) -> Non
     for name in (HOST, OUR_NAME):
         net.dns.behave(name, silent)
     async with SmtpServer() as server:
-        report = await tried(net, net.subject(server), seconds=3)
+        report = await verify_subject(net, net.subject(server), seconds=3)
     assert report.failed_stage is not None
     assert (report.failed_stage.stage, report.failed_stage.code) == (Step.DNS, "dns_timeout")
     advice_by_check = {advice_item.check: advice_item for advice_item in report.advice}
@@ -267,7 +267,7 @@ async def test_the_mechanism_that_is_asked_for_is_the_one_used(net: SmallInterne
     """Where the profile names one, the strongest is not picked."""
     async with SmtpServer(users=USERS) as server:
         login = LOGIN | {"mechanism": AuthMechanism.LOGIN}
-        report = await tried(net, net.subject(server, **IN_CLEAR, **login))
+        report = await verify_subject(net, net.subject(server, **IN_CLEAR, **login))
         await come_true(lambda: server.open_connections == 0)
     assert of(report, Step.AUTH).mechanism == "login"
 
@@ -276,7 +276,7 @@ async def test_where_a_server_hangs_up_on_the_name_others_are_tried(net: SmallIn
     """It says not why; that another name is taken tells."""
     script = {"ehlo": lambda name: None if name == PTR_NAME else DISCONNECT}
     async with SmtpServer(script) as server:
-        report = await tried(net, net.subject(server))
+        report = await verify_subject(net, net.subject(server))
     assert report.failed_stage is not None
     assert (report.failed_stage.stage, report.failed_stage.code) == (Step.EHLO, "connection_lost")
     assert report.diagnosis is not None
@@ -293,7 +293,9 @@ async def test_a_password_that_the_server_says_back_is_not_told(
     for code in (220, 250, 235, 550):
         script = {stage: f"{code} 2.0.0 you are {USER} with {PASSWORD}"}
         async with SmtpServer(script, users=USERS, mechanisms=["PLAIN"]) as server:
-            report = await tried(net, net.subject(server, check=CHECK, **IN_CLEAR, **LOGIN))
+            report = await verify_subject(
+                net, net.subject(server, check=CHECK, **IN_CLEAR, **LOGIN)
+            )
         assert f"you are {USER} with ***" in str(report)
         assert PASSWORD not in str(report)
 
@@ -302,20 +304,20 @@ async def test_the_doctor_logs_in_by_the_token_that_verify_had(net: SmallInterne
     """Where a server gives its word at RCPT, after the login; the token is asked for once."""
     refusal = f"550 5.7.1 <{OUR_NAME}>: Helo command rejected: Host not found"
     script = {"rcpt": [refusal, refusal]}
-    asked = list[str]()
+    asked_tokens = list[str]()
 
     async def token() -> str:
-        asked.append("t0ken")
+        asked_tokens.append("t0ken")
         return "t0ken"
 
     tokens = {USER: "t0ken"}
     async with SmtpServer(script, tokens=tokens, mechanisms=["XOAUTH2"]) as server:
         oauth = IN_CLEAR | {"username": USER, "mechanism": AuthMechanism.OAUTH2}
-        report = await tried(net, net.subject(server, check=CHECK, token=token, **oauth))
+        report = await verify_subject(net, net.subject(server, check=CHECK, token=token, **oauth))
     assert report.failed_stage is not None
     assert report.failed_stage.code == "ehlo_rejected"
     assert report.diagnosis is not None
     assert report.diagnosis.recommendation is not None
     assert report.diagnosis.recommendation.name == PTR_NAME
     assert all(name.is_accepted for name in report.diagnosis.names[1:])
-    assert asked == ["t0ken"]
+    assert asked_tokens == ["t0ken"]

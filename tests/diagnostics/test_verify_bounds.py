@@ -12,7 +12,7 @@ from app.diagnostics.report import Status, Step
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from tests.diagnostics.small_internet import CHECK, PASSWORD, PATIENT, USER, SmallInternet
-from tests.diagnostics.test_verify import tried
+from tests.diagnostics.test_verify import verify_subject
 from tests.support.servers.dns_server import silent
 from tests.support.servers.smtp_server import (
     DISCONNECT,
@@ -103,7 +103,7 @@ async def test_it_ends_whatever_a_server_does(
     script = {at_server: [None] * time + [action]}
     async with SmtpServer(script, tls=net.server_tls(), users={USER: PASSWORD}) as server:
         async with asyncio.timeout(CLEARLY_TOO_LONG):
-            report = await tried(net, subject(net, server), seconds=SECONDS)
+            report = await verify_subject(net, subject(net, server), seconds=SECONDS)
         await come_true(lambda: connections_to(server.port) == 0)
     assert report.failed_stage is not None
     assert report.failed_stage.stage.value == stage
@@ -130,9 +130,11 @@ async def test_it_ends_where_a_line_or_a_reply_never_does(net: SmallInternet, se
         port = server.sockets[0].getsockname()[1]
         before = asyncio.all_tasks()
         async with SmtpServer() as known:
-            asked = subject(net, known, port=port, tls=TlsMode.NONE, username=None, password=None)
+            server_subject = subject(
+                net, known, port=port, tls=TlsMode.NONE, username=None, password=None
+            )
         async with asyncio.timeout(CLEARLY_TOO_LONG):
-            report = await tried(net, asked, seconds=SECONDS)
+            report = await verify_subject(net, server_subject, seconds=SECONDS)
         await come_true(lambda: connections_to(port) == 0)
         await come_true(lambda: left_behind(before) == [])
     assert report.failed_stage is not None
@@ -149,7 +151,7 @@ async def test_a_token_that_does_not_come_is_not_waited_for(net: SmallInternet) 
 
     async with SmtpServer(tls=net.server_tls(), tokens={}) as server:
         async with asyncio.timeout(CLEARLY_TOO_LONG):
-            report = await tried(net, subject(net, server, token=never), seconds=SECONDS)
+            report = await verify_subject(net, subject(net, server, token=never), seconds=SECONDS)
         await server.wait_until(lambda server: server.open_connections == 0)
     assert report.failed_stage is not None
     assert (report.failed_stage.stage, report.failed_stage.code) == (
@@ -166,7 +168,7 @@ async def test_a_refused_token_is_told_where_it_is_needed(net: SmallInternet) ->
         return refusal
 
     async with SmtpServer(tls=net.server_tls(), tokens={}) as server:
-        report = await tried(net, subject(net, server, token=refused))
+        report = await verify_subject(net, subject(net, server, token=refused))
     assert report.failed_stage is not None
     assert (report.failed_stage.stage, report.failed_stage.code) == (
         Step.AUTH,
@@ -179,11 +181,11 @@ async def test_a_refused_name_and_a_mute_dns_together_end_in_time(net: SmallInte
     """What is kept for finding out why is part of the whole time."""
     refusal = "504 5.5.2 <x>: Helo command rejected: need fully-qualified hostname"
     async with SmtpServer({"ehlo": refusal}) as server:
-        asked = net.subject(server, host="127.0.0.1", timeouts=PATIENT)
+        server_subject = net.subject(server, host="127.0.0.1", timeouts=PATIENT)
         for name in ("mail.example.com", "out.example.com", "1.0.0.127.in-addr.arpa"):
             net.dns.behave(name, silent)
         async with asyncio.timeout(CLEARLY_TOO_LONG):
-            report = await tried(net, asked, seconds=SECONDS)
+            report = await verify_subject(net, server_subject, seconds=SECONDS)
     assert report.failed_stage is not None
     assert report.failed_stage.code == "ehlo_rejected"
     assert report.diagnosis is not None

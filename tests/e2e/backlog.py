@@ -79,13 +79,13 @@ class Backlog:
     ) -> None:
         """Queue so many messages more."""
         for start in range(0, count, BATCH):
-            made = [
+            messages = [
                 a_message(profile, self._tenant_id, self._recipients, guarantee)
                 for _ in range(min(BATCH, count - start))
             ]
             async with self._database.transaction(announce=True) as connection:
-                await outbox.accept(connection, made)
-            for message in made:
+                await outbox.accept(connection, messages)
+            for message in messages:
                 self.expect(message.message_id_header, message.id, guarantee)
 
     def expect(self, header: str, message_id: str, guarantee: Guarantee) -> None:

@@ -22,8 +22,8 @@ async def test_every_try_sends_the_bytes_that_were_accepted(start: Start) -> Non
         await acme.message(message, status="sent")
         assert [received.data for received in server.messages] == [raw, raw]
         assert (await acme("GET", f"/messages/{message}/raw")).content == raw
-        shown = await acme.read(f"/messages/{message}")
-        assert shown["message_id_header"].encode() in raw
+        body = await acme.read(f"/messages/{message}")
+        assert body["message_id_header"].encode() in raw
 
 
 @pytest.mark.one_database

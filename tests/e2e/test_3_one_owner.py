@@ -79,5 +79,5 @@ async def test_a_message_in_hand_is_shown_as_sending(start: Start) -> None:
         await acme.profile("main", server.port)
         message = await acme.send()
         await server.wait_for_messages(1)
-        shown = await acme.message(message, status="sending")
-        assert shown["recipients"][0]["status"] == "sending"
+        body = await acme.message(message, status="sending")
+        assert body["recipients"][0]["status"] == "sending"

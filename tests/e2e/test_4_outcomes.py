@@ -34,15 +34,15 @@ async def test_each_recipient_has_its_own_outcome(start: Start) -> None:
         }
         del answers["grey@example.org"]
         await clock.advance(minutes=6)
-        done = await acme.message(message, status="partially_sent")
+        body = await acme.message(message, status="partially_sent")
         assert [
-            (recipient["status"], recipient["attempts"]) for recipient in done["recipients"]
+            (recipient["status"], recipient["attempts"]) for recipient in body["recipients"]
         ] == [
             ("sent", 1),
             ("bounced", 1),
             ("sent", 2),
         ]
-        assert done["recipients"][1]["last_reply"]["text"] == "No such user"
+        assert body["recipients"][1]["last_reply"]["text"] == "No such user"
         assert [received.recipients for received in server.messages] == [
             ["ann@example.org"],
             ["grey@example.org"],
@@ -67,8 +67,8 @@ async def test_a_refusal_for_good_ends_the_message(
         acme = await (await start()).tenant()
         await acme.profile("main", server.port)
         message = await acme.send()
-        done = await acme.message(message, status="failed")
-        assert done["recipients"][0]["last_reply"]["classification"] == classification
+        body = await acme.message(message, status="failed")
+        assert body["recipients"][0]["last_reply"]["classification"] == classification
         [attempt] = await acme.attempts(message)
         assert (attempt["stage"], attempt["classification"]) == (stage, classification)
         assert attempt["ehlo_name"] == "main.example.com"
@@ -127,8 +127,8 @@ async def test_what_still_fails_at_its_end_expires(start: Start) -> None:
         message = await acme.send()
         await acme.recipient(message, "ann@example.org", status="deferred")
         await clock.advance(hours=2)
-        done = await acme.message(message, status="failed")
-        [recipient] = done["recipients"]
+        body = await acme.message(message, status="failed")
+        [recipient] = body["recipients"]
         assert recipient["status"] == "expired"
         assert recipient["last_reply"]["text"] == "Not now"
 
@@ -155,6 +155,6 @@ async def test_too_many_recipients_go_in_further_transactions_at_once(start: Sta
         acme = await (await start()).tenant()
         await acme.profile("main", server.port)
         message = await acme.send([f"a{n}@example.org" for n in range(4)])
-        done = await acme.message(message, status="sent")
-        assert {recipient["attempts"] for recipient in done["recipients"]} == {1}
+        body = await acme.message(message, status="sent")
+        assert {recipient["attempts"] for recipient in body["recipients"]} == {1}
         assert [len(received.recipients) for received in server.messages] == [3, 1]

@@ -108,8 +108,8 @@ async def test_somebody_decides_what_became_of_it(
         assert answer.status_code == 200
         assert answer.json()["status"] == status
         assert len(server.messages) == deliveries
-        again = await acme("POST", f"/messages/{message}/resolve", {"as": resolution})
-        assert again.json()["status"] == status
+        second = await acme("POST", f"/messages/{message}/resolve", {"as": resolution})
+        assert second.json()["status"] == status
 
 
 async def test_an_uncertain_recipient_is_sent_to_again_on_somebodys_word(start: Start) -> None:

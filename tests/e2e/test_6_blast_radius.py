@@ -53,8 +53,8 @@ async def test_a_fault_of_the_profile_holds_its_messages_and_uses_no_attempt(
         server.script.clear()
         await clock.advance(minutes=5)
         for message in messages:
-            done = await acme.message(message, status="sent")
-            assert done["recipients"][0]["attempts"] == 1
+            body = await acme.message(message, status="sent")
+            assert body["recipients"][0]["attempts"] == 1
         healthy = await acme.state("main", "active")
         assert healthy["reason"] is healthy["failing_since"] is None
 
@@ -148,8 +148,8 @@ async def test_a_closed_idle_connection_touches_nobody(start: Start) -> None:
         await acme.profile("main", server.port, max_connections=1)
         await acme.message(await acme.send(), status="sent")
         second = await acme.send()
-        done = await acme.message(second, status="sent")
-        assert done["recipients"][0]["attempts"] == 1
+        body = await acme.message(second, status="sent")
+        assert body["recipients"][0]["attempts"] == 1
         assert (await acme.read("/profiles/main"))["state"] == "active"
         assert len(server.sessions) == 2
 
@@ -178,8 +178,8 @@ async def test_deleting_a_profile_cancels_what_it_has_not_sent(start: Start) -> 
         await acme.state("main", "failing")
         assert (await acme("DELETE", "/profiles/main")).status_code == 409
         assert (await acme("DELETE", "/profiles/main?cancel_pending=true")).status_code == 204
-        done = await acme.message(message, status="cancelled")
-        assert done["recipients"][0]["status"] == "cancelled"
+        body = await acme.message(message, status="cancelled")
+        assert body["recipients"][0]["status"] == "cancelled"
 
 
 async def test_a_sandbox_captures_and_sends_nothing(start: Start) -> None:
@@ -187,6 +187,6 @@ async def test_a_sandbox_captures_and_sends_nothing(start: Start) -> None:
     acme = await (await start()).tenant()
     await acme.made("/profiles", {"name": "box", "transport": "sandbox"})
     message = await acme.send(**{"from": "test@example.com"})
-    done = await acme.message(message, status="sent")
-    assert done["recipients"][0]["last_reply"]["classification"] == "captured"
+    body = await acme.message(message, status="sent")
+    assert body["recipients"][0]["last_reply"]["classification"] == "captured"
     assert b"It works." in (await acme("GET", f"/messages/{message}/raw")).content

@@ -28,8 +28,8 @@ async def test_a_rate_limit_holds_messages_back_until_their_time(
     await server.wait_for_messages(4)
     await clock.advance(seconds=40)
     await server.wait_for_messages(6)
-    done = await acme.message(messages[4], status="sent")
-    assert done["recipients"][0]["attempts"] == 1
+    body = await acme.message(messages[4], status="sent")
+    assert body["recipients"][0]["attempts"] == 1
 
 
 async def test_a_profile_never_has_more_connections_than_it_may(start: Start) -> None:
@@ -106,10 +106,10 @@ async def test_a_rate_limit_holds_over_a_restart(
             await acme.send()
         await server.wait_for_messages(2)
     heloise = await start(clock=clock)
-    again = Tenant(heloise.http, acme.headers, acme.tenant_id)
-    assert [item["status"] for item in (await again.read("/messages?status=queued"))["items"]] == [
-        "queued"
-    ]
+    second_tenant = Tenant(heloise.http, acme.headers, acme.tenant_id)
+    assert [
+        item["status"] for item in (await second_tenant.read("/messages?status=queued"))["items"]
+    ] == ["queued"]
     await clock.advance(seconds=30)
     await server.wait_for_messages(3)
 

@@ -166,8 +166,8 @@ async def test_a_local_part_in_quotes_is_reached(heloise: Heloise) -> None:
         rcpt = [command for command in server.sessions[-1].commands if command.startswith("RCPT")]
         assert rcpt[1].endswith('ORCPT=rfc822;"a+20b"@example.org')
     for address in addresses:
-        listed = await acme.read(f"/messages?recipient={quote(address.upper())}")
-        assert len(listed["items"]) == 1
+        page = await acme.read(f"/messages?recipient={quote(address.upper())}")
+        assert len(page["items"]) == 1
     await acme("POST", "/suppressions", {"address": addresses[0].upper()})
     late = await acme.message(await acme.send(addresses[0]), status="failed")
     assert late["recipients"][0]["status"] == "suppressed"
@@ -250,9 +250,9 @@ async def test_it_is_sent_once_by_its_key(heloise: Heloise, server: SmtpServer) 
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
     key = {"Idempotency-Key": "raw-1"}
-    first, again = await raw_sent(acme, RAW, **key), await raw_sent(acme, RAW, **key)
-    assert again.json() == first.json()
-    assert again.headers["Idempotent-Replayed"] == "true"
+    first, second = await raw_sent(acme, RAW, **key), await raw_sent(acme, RAW, **key)
+    assert second.json() == first.json()
+    assert second.headers["Idempotent-Replayed"] == "true"
     other = await raw_sent(acme, RAW, "to=eve@example.org", **key)
     assert other.json()["type"] == "/problems/idempotency-key-reused"
 

@@ -76,10 +76,10 @@ async def test_at_least_once_is_never_lost(point: str, start: Start, launch: Any
     """It comes twice only where the server had it and no commit said so, and then that is told."""
     async with scripted(point) as server:
         acme, message = await sent_across(point, "at_least_once", server, start, launch)
-        done = await acme.message(message, status="sent")
+        body = await acme.message(message, status="sent")
         attempts = await acme.attempts(message)
         copies = across(server)
-    assert [recipient["status"] for recipient in done["recipients"]] == ["sent"]
+    assert [recipient["status"] for recipient in body["recipients"]] == ["sent"]
     assert len(copies) == (2 if point in TAKEN_UNSETTLED else 1)
     assert len({copy.data for copy in copies}) == 1
     is_told = any(attempt["outcome_unknown"] for attempt in attempts)
@@ -96,11 +96,11 @@ async def test_at_most_once_is_never_seen_twice(point: str, start: Start, launch
     async with scripted(point) as server:
         acme, message = await sent_across(point, "at_most_once", server, start, launch)
         is_marked = point in MARKED
-        done = await acme.message(message, status="held" if is_marked else "sent")
+        body = await acme.message(message, status="held" if is_marked else "sent")
         attempts = await acme.attempts(message)
         copies = across(server)
     status = "uncertain" if is_marked else "sent"
-    assert [recipient["status"] for recipient in done["recipients"]] == [status]
+    assert [recipient["status"] for recipient in body["recipients"]] == [status]
     assert len(copies) == (0 if point == "mid_body" else 1)
     if is_marked:
         assert any(attempt["outcome_unknown"] for attempt in attempts)

@@ -62,8 +62,8 @@ async def test_a_database_that_goes_mute_counts_as_away(
     proxy.flows.set()
 
     async def accepted() -> bool | None:
-        again = await acme("POST", "/messages", json=BODY)
-        return again.status_code == 202 or None
+        second = await acme("POST", "/messages", json=BODY)
+        return second.status_code == 202 or None
 
     await until(accepted)
     await server.wait_for_messages(2)
@@ -134,9 +134,9 @@ async def test_a_message_that_is_still_being_written_is_waited_for(
 
     async with database.transaction() as connection:
         await connection.execute(text("SELECT id FROM profiles FOR UPDATE"))
-        asked = asyncio.create_task(acme("POST", "/messages", json=BODY | {"subject": LOST}))
+        request_task = asyncio.create_task(acme("POST", "/messages", json=BODY | {"subject": LOST}))
         await until(lambda: is_waiting(2))  # who writes it, and who wants to know
-    answer = await asked
+    answer = await request_task
     assert answer.status_code == 202
     assert LOST in await _subjects(acme)
 

@@ -34,14 +34,14 @@ async def test_a_destinations_limit_waits_beside_those_that_leave(
     waiting = await send_many(acme, "gmail.com", 4)
     await acme.all_sent(await send_many(acme, "example.org", 10))
     await acme.all_sent(waiting[:2])
-    shown = (await acme.read("/profiles/main"))["destinations"][0]
-    assert (shown["available"], shown["waits_until"] is None) == (0, False)
+    shown_body = (await acme.read("/profiles/main"))["destinations"][0]
+    assert (shown_body["available"], shown_body["waits_until"] is None) == (0, False)
     await clock.advance(seconds=30)
     await acme.all_sent(waiting[:3])
     assert domains_of(server.messages).count("gmail.com") == 3
     await clock.advance(seconds=30)
-    done = await acme.message(waiting[3], status="sent")
-    assert done["recipients"][0]["attempts"] == 1
+    body = await acme.message(waiting[3], status="sent")
+    assert body["recipients"][0]["attempts"] == 1
 
 
 @pytest.mark.postgresql
@@ -90,8 +90,8 @@ async def test_a_ramp_lets_more_leave_each_day(start: Start, server: SmtpServer)
     sent = await send_many(acme, "example.org", 10)
     for day, allowed in enumerate((2, 6, 10)):
         await acme.all_sent(sent[:allowed])
-        shown = (await acme.read("/profiles/main"))["ramp"]
-        assert (shown["allowance"], shown["used"]) == (2 ** (day + 1), (2, 4, 4)[day])
+        body = (await acme.read("/profiles/main"))["ramp"]
+        assert (body["allowance"], body["used"]) == (2 ** (day + 1), (2, 4, 4)[day])
         assert len(server.messages) == allowed
         await clock.advance(days=1)
 

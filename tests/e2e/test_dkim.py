@@ -31,8 +31,8 @@ MESSAGES = [
 
 async def signing(acme: Tenant, dns: DnsServer) -> None:
     """Have example.com signed, as a tenant would."""
-    made = await acme.made("/domains", {"domain": "example.com"})
-    for key in made["keys"]:
+    domain = await acme.made("/domains", {"domain": "example.com"})
+    for key in domain["keys"]:
         dns.say(key["dns_record"]["name"], key["dns_record"]["value"])
     assert (await acme("POST", "/domains/example.com/check")).json()["signed"]
 

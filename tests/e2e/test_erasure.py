@@ -35,8 +35,8 @@ async def test_nothing_that_is_stored_names_them_any_more(
         await acme.profile("main", server.port)
         message_id = await acme.send("Ann Lee <Ann@Example.org>")
         await acme.message(message_id, status="sent")
-        refused = await acme.send(ANN, metadata={"customer": "Ann Lee"})
-        await acme.message(refused, status="failed")
+        refusal = await acme.send(ANN, metadata={"customer": "Ann Lee"})
+        await acme.message(refusal, status="failed")
         theirs = await acme.message(await acme.send(BOB), status="sent")
         await acme.settled()
         assert "nn@" in await texts(migrated_url)
@@ -49,7 +49,7 @@ async def test_nothing_that_is_stored_names_them_any_more(
         assert "ann@" not in left
         assert "ann lee" not in left
         assert await statuses(acme, message_id) == [(None, "sent")]
-        assert await statuses(acme, refused) == [(None, "bounced")]
+        assert await statuses(acme, refusal) == [(None, "bounced")]
         assert await acme.read(f"/messages/{theirs['id']}") == theirs
         assert (await acme("GET", f"/messages/{theirs['id']}/raw")).status_code == 200
         assert (await acme.read(f"/messages?recipient={ANN}"))["items"] == []

@@ -285,8 +285,8 @@ async def test_they_are_followed_live(start: Start, server: SmtpServer) -> None:
     assert events[0][1] == await acme.read(f"/events/{events[0][1]['id']}")
     async with following(acme, headers={"Last-Event-ID": events[0][0]}) as stream:
         assert [await anext(stream) for _ in range(2)] == events[1:]
-    refused = await acme("GET", "/events/stream", headers={"Last-Event-ID": "nonsense"})
-    assert refused.status_code == 422
+    refusal = await acme("GET", "/events/stream", headers={"Last-Event-ID": "nonsense"})
+    assert refusal.status_code == 422
     assert (await acme("GET", "/events/stream?type=nonsense")).status_code == 422
 
 

@@ -59,8 +59,8 @@ async def test_a_lane_without_a_backlog_gets_it_at_once(start: Start, server: Sm
     acme = await heloise.tenant()
     await _warm(acme, server.port)
     message = await _send_directly(heloise, acme, subject="direct")
-    done = await acme.message(message, status="sent")
-    assert done["recipients"][0]["attempts"] == 1
+    body = await acme.message(message, status="sent")
+    assert body["recipients"][0]["attempts"] == 1
     assert len(await acme.attempts(message)) == 1
     assert sum(b"Subject: direct" in mail.data for mail in server.messages) == 1
 

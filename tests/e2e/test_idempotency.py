@@ -31,9 +31,9 @@ async def test_a_hundred_at_once_on_several_replicas_are_one(start: Start) -> No
     for key in ("a", "b", "c"):
         answers = await asyncio.gather(*(keyed(everywhere[n % 3], key) for n in range(100)))
         assert Counter(answer.status_code for answer in answers).keys() <= {202, 409}
-        done = [answer for answer in answers if answer.status_code == 202]
-        assert len({response.content for response in done}) == 1
-        assert sum("Idempotent-Replayed" not in response.headers for response in done) == 1
+        successes = [answer for answer in answers if answer.status_code == 202]
+        assert len({response.content for response in successes}) == 1
+        assert sum("Idempotent-Replayed" not in response.headers for response in successes) == 1
     assert len((await acme.read("/messages?limit=200"))["items"]) == 3
 
 
@@ -56,17 +56,17 @@ async def test_a_crash_between_does_not_send_twice(
             return None
 
     keys = [f"key-{number}" for number in range(200)]
-    asked = [asyncio.create_task(tried(key)) for key in keys]
-    await until(lambda: _any_done(asked))
+    tasks = [asyncio.create_task(tried(key)) for key in keys]
+    await until(lambda: _any_done(tasks))
     first.kill()
-    before = dict(zip(keys, await asyncio.gather(*asked), strict=True))
+    before = dict(zip(keys, await asyncio.gather(*tasks), strict=True))
     assert None in before.values()
     await heloise.http.aclose()
     second: Process = launch("serve", "--no-delivery", port=port)
     await second.wait_ready()
     async with Heloise(second.url, watched).http as http:
-        again = Tenant(http, acme.headers, acme.tenant_id)
-        after = {key: await keyed(again, key) for key in keys}
+        second_tenant = Tenant(http, acme.headers, acme.tenant_id)
+        after = {key: await keyed(second_tenant, key) for key in keys}
     for key, answer in after.items():
         assert answer.status_code == 202
         known = before[key]

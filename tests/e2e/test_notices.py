@@ -42,7 +42,7 @@ async def sent_subjects(acme: Tenant, count: int) -> list[str]:
     return await until(fact)
 
 
-async def mended(acme: Tenant, name: str = "main") -> None:
+async def mend(acme: Tenant, name: str = "main") -> None:
     """Have the profile tried at once, and wait until it works."""
     await acme("POST", f"/profiles/{name}/resume")
     await acme.state(name, "active")
@@ -62,7 +62,7 @@ async def test_a_mail_and_a_post_for_each_change(start: Start, server: SmtpServe
         await acme.state("main", "failing")
         assert await sent_subjects(acme, 1) == [FAILS]
         async with SmtpServer(port=port):
-            await mended(acme)
+            await mend(acme)
             await acme.all_sent(waiting)
             assert await sent_subjects(acme, 2) == [FAILS, WORKS]
 
@@ -98,7 +98,7 @@ async def test_notices_that_cannot_go_cause_no_more_notices(start: Start) -> Non
     await until(fact)
     async with SmtpServer(port=port) as server:
         for name in ("main", "alerts"):
-            await mended(acme, name)
+            await mend(acme, name)
         subjects = await sent_subjects(acme, 4)
     alerts_fails = FAILS.replace("main", "alerts")
     assert sorted(subjects) == sorted([FAILS, WORKS, alerts_fails, WORKS.replace("main", "alerts")])
@@ -137,7 +137,7 @@ async def test_of_several_workers_one_tells(start: Start, server: SmtpServer, la
     await acme.state("main", "failing")
     assert await sent_subjects(acme, 1) == [FAILS]
     async with SmtpServer(port=port):
-        await mended(acme)
+        await mend(acme)
         await acme.message(waiting, status="sent")
         assert await sent_subjects(acme, 2) == [FAILS, WORKS]
     await acme.message(await acme.send(profile="alerts"), status="sent")

@@ -51,9 +51,9 @@ async def test_without_delay_the_name_is_refused_at_ehlo(
     with connect(service, name) as session:
         code, text = session.ehlo()
     assert (code, text.decode()) == reply
-    (refused,) = await postfix.wait_refused(1)
-    assert (refused.service, refused.command, refused.helo) == (service, "EHLO", name)
-    assert refused.reply == f"{code} {text.decode()}"
+    (refusal,) = await postfix.wait_refused(1)
+    assert (refusal.service, refusal.command, refusal.helo) == (service, "EHLO", name)
+    assert refusal.reply == f"{code} {text.decode()}"
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ async def test_with_delay_the_name_is_refused_in_the_same_words_at_rcpt(
         assert session.mail(SENDER)[0] == 250
         code, text = session.rcpt("ann@example.org")
     assert (code, text.decode()) == reply
-    (refused,) = await postfix.wait_refused(1)
-    assert (refused.service, refused.command, refused.helo) == (service, "RCPT", name)
+    (refusal,) = await postfix.wait_refused(1)
+    assert (refusal.service, refusal.command, refusal.helo) == (service, "RCPT", name)
 
 
 @pytest.mark.parametrize("service", ["relaxed", "strict", "strict_delayed"])
@@ -146,8 +146,8 @@ async def test_nothing_is_relayed_for_a_stranger_or_in_clear(
         assert session.has_extn("auth")
         session.mail(SENDER)
         assert session.rcpt("ann@example.org")[0] == 554
-    (refused,) = await postfix.wait_refused(1)
-    assert (refused.service, refused.command) == ("clear", "RCPT")
+    (refusal,) = await postfix.wait_refused(1)
+    assert (refusal.service, refusal.command) == ("clear", "RCPT")
 
 
 def test_a_wrong_password_is_refused(postfix: Postfix, connect: Connect) -> None:

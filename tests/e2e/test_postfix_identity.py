@@ -100,8 +100,8 @@ async def test_a_refused_name_holds_the_profile_and_a_new_one_sends_the_same_mes
     assert failing["failing_code"] == "ehlo_rejected"
     assert reply in failing["reason"]
     assert "ehlo_name" in failing["reason"]
-    refused = await postfix.wait_refused(1)
-    assert {(refusal.command, refusal.helo, refusal.reply) for refusal in refused} == {
+    refusal = await postfix.wait_refused(1)
+    assert {(refusal.command, refusal.helo, refusal.reply) for refusal in refusal} == {
         (command, LITERAL, reply)
     }
     await assert_untouched(acme, message)

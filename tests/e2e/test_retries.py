@@ -81,8 +81,8 @@ async def test_a_profile_that_fails_for_too_long_lets_its_messages_expire(start:
         message = await acme.send()
         await acme.state("main", "failing")
         await clock.advance(hours=2)
-        done = await acme.message(message, status="failed")
-        assert (done["recipients"][0]["status"], done["recipients"][0]["attempts"]) == (
+        body = await acme.message(message, status="failed")
+        assert (body["recipients"][0]["status"], body["recipients"][0]["attempts"]) == (
             "expired",
             0,
         )

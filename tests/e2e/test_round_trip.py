@@ -53,9 +53,9 @@ MESSAGES: Final = st.fixed_dictionaries(
 )
 
 
-def drawn() -> list[dict[str, Any]]:
+def draw_messages() -> list[dict[str, Any]]:
     """Messages as hypothesis makes them up, the odd ones among them."""
-    made = list[dict[str, Any]]()
+    messages = list[dict[str, Any]]()
 
     @settings(
         max_examples=COUNT,
@@ -65,10 +65,10 @@ def drawn() -> list[dict[str, Any]]:
     )
     @given(MESSAGES)
     def keep(message: dict[str, Any]) -> None:
-        made.append(message)
+        messages.append(message)
 
     keep()
-    return made
+    return messages
 
 
 def lines(text: str) -> list[str]:
@@ -82,26 +82,26 @@ def content_of(part: Any) -> Any:
     return payload.decode("utf-8")
 
 
-def check(asked: dict[str, Any], mime: bytes) -> None:
+def check(requested: dict[str, Any], mime: bytes) -> None:
     """Everything that was asked for stands in the message as it was asked for."""
     parsed_mail = message_from_bytes(mime, policy=policy.SMTP)
     assert isinstance(parsed_mail, EmailMessage)
-    assert parsed_mail["Subject"] == asked["subject"]
+    assert parsed_mail["Subject"] == requested["subject"]
     assert [address.addr_spec for address in parsed_mail["To"].addresses] == [
-        e["email"] for e in asked["to"]
+        e["email"] for e in requested["to"]
     ]
     # The newer parser of the standard library puts a blank between two encoded words of a name.
     assert named_addresses(mime, "To") == [
-        NamedAddress(mailbox["email"], mailbox["name"]) for mailbox in asked["to"]
+        NamedAddress(mailbox["email"], mailbox["name"]) for mailbox in requested["to"]
     ]
-    for name, value in asked["headers"].items():
+    for name, value in requested["headers"].items():
         assert parsed_mail[name] == value
     for part in parsed_mail.walk():
         assert part.defects == []
     text = parsed_mail.get_body(("plain",))
-    assert lines(content_of(text)) == lines(asked["text"])
-    if "html" in asked:
-        assert lines(content_of(parsed_mail.get_body(("html",)))) == lines(asked["html"])
+    assert lines(content_of(text)) == lines(requested["text"])
+    if "html" in requested:
+        assert lines(content_of(parsed_mail.get_body(("html",)))) == lines(requested["html"])
     files = [
         (
             attachment.get_filename(),
@@ -112,7 +112,7 @@ def check(asked: dict[str, Any], mime: bytes) -> None:
     ]
     assert files == [
         (file["filename"], file["content_type"], base64.b64decode(file["content"]))
-        for file in asked.get("attachments", [])
+        for file in requested.get("attachments", [])
     ]
 
 
@@ -121,17 +121,17 @@ async def test_what_was_asked_for_is_what_arrives(heloise: Heloise, server: Smtp
     """Names, scripts, texts, pages and files, each message to its recipients and no others."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    asked = drawn()
+    requested = draw_messages()
     messages_by_header = dict[str, dict[str, Any]]()
-    for at in range(0, len(asked), 50):
-        part = asked[at : at + 50]
+    for at in range(0, len(requested), 50):
+        part = requested[at : at + 50]
         answer = await acme("POST", "/messages/batch", {"messages": part})
         for message, result in zip(part, answer.json()["results"], strict=True):
             assert result["status"] == 202, (message, result["problem"])
             messages_by_header[result["message"]["message_id_header"]] = message
-    got = await server.wait_for_messages(len(messages_by_header))
-    assert len(got) == len(messages_by_header) >= COUNT // 2
-    for mail in got:
+    received = await server.wait_for_messages(len(messages_by_header))
+    assert len(received) == len(messages_by_header) >= COUNT // 2
+    for mail in received:
         message = messages_by_header.pop(str(message_from_bytes(mail.data)["Message-ID"]))
         assert mail.recipients == [to["email"] for to in message["to"]]
         check(message, mail.data)

@@ -118,8 +118,8 @@ async def test_what_is_cancelled_is_not_sent(start: Start, server: SmtpServer) -
     await clock.advance(hours=2)
     await acme.message(await acme.send(BOB), status="sent")
     assert [message.recipients for message in server.messages] == [[BOB]]
-    again = await acme("POST", f"/messages/{scheduled}/cancel")
-    await refused(again, 409, "nothing-to-cancel")
+    second = await acme("POST", f"/messages/{scheduled}/cancel")
+    await refused(second, 409, "nothing-to-cancel")
     entry = (await acme.read("/audit-log?action=message.cancel"))["items"][0]
     assert entry["object_id"] == scheduled
     assert entry["changes"]["status"] == {"before": "scheduled", "after": "cancelled"}
@@ -313,14 +313,14 @@ async def test_many_are_counted_first_and_then_cancelled(start: Start, server: S
         "next_cursor": None,
     }
     assert (await acme.read(f"/messages/{meant[0]}"))["status"] == "scheduled"
-    done = await acted(acme, "cancel", filter=message_filter, dry_run=False)
-    assert (done["matched"], done["done"], done["skipped"]) == (3, 3, {})
+    counts = await acted(acme, "cancel", filter=message_filter, dry_run=False)
+    assert (counts["matched"], counts["done"], counts["skipped"]) == (3, 3, {})
     for message in meant:
         assert (await acme.read(f"/messages/{message}"))["status"] == "cancelled"
     assert (await acme.read(f"/messages/{other_ids[0]}"))["status"] == "scheduled"
     assert (await other.read(f"/messages/{other_ids[1]}"))["status"] == "scheduled"
-    again = await acted(acme, "cancel", filter={"tag": "x"}, dry_run=False)
-    assert again["skipped"] == {"nothing-to-cancel": 3}
+    second = await acted(acme, "cancel", filter={"tag": "x"}, dry_run=False)
+    assert second["skipped"] == {"nothing-to-cancel": 3}
     for body in (
         {"filter": {}},
         {"filter": message_filter, "as": "sent"},
@@ -337,8 +337,8 @@ async def test_many_are_retried_or_resolved(heloise: Heloise, server: SmtpServer
     server.script["rcpt"] = ["550 5.1.1 No such user"] * 2
     for _ in range(2):
         await acme.message(await acme.send(ANN), status="failed")
-    done = await acted(acme, "retry", filter={"status": "failed"}, dry_run=False)
-    assert done["done"] == 2
+    counts = await acted(acme, "retry", filter={"status": "failed"}, dry_run=False)
+    assert counts["done"] == 2
     retried = [item for item in (await acme.read("/messages"))["items"] if item["retry_of"]]
     assert len(retried) == 2
     for retry in retried:
@@ -347,6 +347,8 @@ async def test_many_are_retried_or_resolved(heloise: Heloise, server: SmtpServer
     held = [await acme.send(ANN, guarantee="at_most_once") for _ in range(2)]
     for message in held:
         await acme.message(message, status="held")
-    done = await acted(acme, "resolve", filter={"status": "held"}, dry_run=False, **{"as": "sent"})
-    assert done["done"] == 2
+    counts = await acted(
+        acme, "resolve", filter={"status": "held"}, dry_run=False, **{"as": "sent"}
+    )
+    assert counts["done"] == 2
     await acme.all_sent(held)

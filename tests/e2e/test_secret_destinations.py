@@ -91,12 +91,12 @@ async def test_a_webhook_signs_nothing_for_another_url(
     async with Receiver() as receiver:
         acme = await heloise.tenant()
         await acme.profile("main", 25)
-        made = await acme.made("/webhooks", {"name": "log", "url": receiver.url})
+        webhook = await acme.made("/webhooks", {"name": "log", "url": receiver.url})
         await point(database, webhooks, url=f"{receiver.url}/another")
         await acme("POST", "/profiles/main/pause")
 
         async def failed() -> str | None:
-            deliveries = (await acme.read(f"/webhooks/{made['id']}/deliveries"))["items"]
+            deliveries = (await acme.read(f"/webhooks/{webhook['id']}/deliveries"))["items"]
             return deliveries[0]["log"][0]["error"] if deliveries and deliveries[0]["log"] else None
 
         assert "encrypted for another destination" in await until(failed)
@@ -114,12 +114,12 @@ async def test_a_mailbox_is_read_at_no_other_server(start: Start, database: Data
         "password": CANARY,
         "enabled": False,
     }
-    made = await acme.made("/mailboxes", body)
+    mailbox = await acme.made("/mailboxes", body)
     await point(database, mailboxes, host="127.0.0.1", disabled_at=None)
 
     async def reason() -> str | None:
         await clock.advance(seconds=POLL_INTERVAL.total_seconds())
-        reason_text: str | None = (await acme.read(f"/mailboxes/{made['id']}"))["reason"]
+        reason_text: str | None = (await acme.read(f"/mailboxes/{mailbox['id']}"))["reason"]
         return reason_text
 
     assert "encrypted for another destination" in await until(reason)

@@ -20,8 +20,8 @@ async def test_a_test_mail_shows_its_dialogue(
     terminal = Terminal(tmp_path)
     terminal.environment["HELOISE_DATABASE_URL"] = migrated_url
     terminal.environment["HELOISE_SECRET_KEYS"] = key_of(migrated_url)
-    done = await asyncio.to_thread(terminal.done, "send", ANN, "-t", acme.tenant_id)
-    assert f"C: RCPT TO:<{ANN}>" in done.out
-    assert "S: 250 2.0.0 Ok: queued as 4XyZ" in done.out
-    assert "sent" in done.out
+    result = await asyncio.to_thread(terminal.done, "send", ANN, "-t", acme.tenant_id)
+    assert f"C: RCPT TO:<{ANN}>" in result.out
+    assert "S: 250 2.0.0 Ok: queued as 4XyZ" in result.out
+    assert "sent" in result.out
     assert len(server.messages) == 1

@@ -114,8 +114,8 @@ async def test_it_is_wiped_however_it_ends(start: Start) -> None:
     clock = HandClock()
     async with SmtpServer({"rcpt": ["550 5.1.1 No such user"]}) as server:
         acme = await acme_of(await start(clock=clock), server)
-        refused = await acme.send(**SECRET)
-        assert (await acme.message(refused, status="failed"))["content_wiped_at"]
+        refusal = await acme.send(**SECRET)
+        assert (await acme.message(refusal, status="failed"))["content_wiped_at"]
         await acme("POST", "/profiles/main/pause")
         late = await acme.send(**SECRET, expires_at=(clock.now() + timedelta(hours=1)).isoformat())
         cancelled = await acme.send(**SECRET)

@@ -53,8 +53,8 @@ async def test_a_hidden_recipient_in_another_script_is_not_the_others_end(start:
         acme = await (await start()).tenant()
         await acme.profile("main", server.port)
         message = await acme.send(ANN, bcc=[JOSE])
-        done = await acme.message(message, status="partially_sent")
-        assert {recipient["address"]: recipient["status"] for recipient in done["recipients"]} == {
+        body = await acme.message(message, status="partially_sent")
+        assert {recipient["address"]: recipient["status"] for recipient in body["recipients"]} == {
             ANN: "sent",
             JOSE: "bounced",
         }

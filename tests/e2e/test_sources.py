@@ -26,7 +26,7 @@ async def test_a_proxy_is_believed_where_it_is_trusted(
     heloise = await start(trusted_proxies=trusted)
     acme = await heloise.tenant()
     body: dict[str, Any] = {"name": "k", "scopes": ["messages:send"]}
-    made = await acme("POST", "/keys", body, headers=FORWARDED)
-    assert made.status_code == 201, made.text
+    answer = await acme("POST", "/keys", body, headers=FORWARDED)
+    assert answer.status_code == 201, answer.text
     log = (await acme.read("/audit-log?action=key.create&limit=1"))["items"]
     assert log[0]["actor"]["source"] == source

@@ -34,8 +34,8 @@ async def test_what_is_in_transmission_is_finished_and_the_rest_given_back(
         await acme.message(messages[0], status="sent")
         launch("worker")
         for message in messages:
-            done = await acme.message(message, status="sent")
-            assert done["recipients"][0]["attempts"] == 1
+            body = await acme.message(message, status="sent")
+            assert body["recipients"][0]["attempts"] == 1
         assert len(server.messages) == len(messages)
 
 

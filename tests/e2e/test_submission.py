@@ -50,9 +50,9 @@ async def test_a_program_that_greets_as_localhost_reaches_a_strict_server(
                 client.login(*login)
             client.sendmail("main@example.com", ["ann@example.org"], HEADER + LETTER)
 
-    with pytest.raises((smtplib.SMTPHeloError, smtplib.SMTPRecipientsRefused)) as refused:
+    with pytest.raises((smtplib.SMTPHeloError, smtplib.SMTPRecipientsRefused)) as excinfo:
         await asyncio.to_thread(run, postfix.port(service))
-    assert "<localhost>: Helo command rejected: need fully-qualified hostname" in str(refused.value)
+    assert "<localhost>: Helo command rejected: need fully-qualified hostname" in str(excinfo.value)
     await asyncio.to_thread(run, submitting.port, "main", key_of(acme))
     [accepted] = await postfix.wait_accepted(1)
     assert (accepted.service, accepted.helo) == (service, "mail.example.com")

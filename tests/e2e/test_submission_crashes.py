@@ -64,9 +64,9 @@ async def assert_sent_once(
     await second.wait_ready()
     async with connecting(second.port) as client:
         await client.log_in("main", key_of(acme))
-        again = {name: await submit_again(client, name) for name in replies}
+        repeated = {name: await submit_again(client, name) for name in replies}
     after = await stored(acme)
-    assert again == {name: f"250 2.0.0 Queued as {after[name]}" for name in replies}
+    assert repeated == {name: f"250 2.0.0 Queued as {after[name]}" for name in replies}
     assert before.items() <= after.items()
     assert after.keys() == replies.keys()
     launch("worker")

@@ -145,8 +145,8 @@ async def test_what_covers_an_address_is_listed(heloise: Heloise) -> None:
     assert await listed("address=*.example.com") == [above]
     assert await listed("address=user@a.b.example.com") == [address]
     assert await listed("recipient=user@example.org") == []
-    again = await acme("POST", "/suppressions", {"address": "*.EXAMPLE.com"})
-    assert (again.status_code, again.json()["type"]) == (409, "/problems/suppression-exists")
+    second = await acme("POST", "/suppressions", {"address": "*.EXAMPLE.com"})
+    assert (second.status_code, second.json()["type"]) == (409, "/problems/suppression-exists")
     created = await acme("POST", "/suppressions", {"address": "ann+x@example.org"})
     assert await listed(created.headers["Location"].partition("?")[2]) == [created.json()]
 
@@ -224,11 +224,11 @@ async def test_an_erased_recipient_stays_suppressed_by_a_pattern(
 async def test_it_is_the_tenants_own(heloise: Heloise, server: SmtpServer) -> None:
     """Another sends to the same address, and neither sees nor takes away what is not its own."""
     acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
-    made = await suppressed(acme)
+    suppression = await suppressed(acme)
     await other.profile("main", server.port)
     await other.message(await other.send(ANN), status="sent")
     assert (await other.read("/suppressions"))["items"] == []
-    answer = await other("DELETE", f"/suppressions/{made['id']}")
+    answer = await other("DELETE", f"/suppressions/{suppression['id']}")
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/suppression-not-found")
 
 
@@ -236,13 +236,13 @@ async def test_taken_away_it_is_sent_to_again(heloise: Heloise, server: SmtpServ
     """From the next message on; that is written down, by whom and why it had been."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    made = await suppressed(acme, reason="complaint", detail="by phone")
-    again = await acme("POST", "/suppressions", {"address": ANN})
-    assert (again.status_code, again.json()["type"]) == (409, "/problems/suppression-exists")
-    assert (await acme("DELETE", f"/suppressions/{made['id']}")).status_code == 204
+    suppression = await suppressed(acme, reason="complaint", detail="by phone")
+    second = await acme("POST", "/suppressions", {"address": ANN})
+    assert (second.status_code, second.json()["type"]) == (409, "/problems/suppression-exists")
+    assert (await acme("DELETE", f"/suppressions/{suppression['id']}")).status_code == 204
     await acme.message(await acme.send(ANN), status="sent")
     entry = (await acme.read("/audit-log?action=suppression.delete"))["items"][0]
-    assert entry["object_id"] == made["id"]
+    assert entry["object_id"] == suppression["id"]
     assert entry["changes"]["reason"] == {"before": "complaint", "after": None}
 
 

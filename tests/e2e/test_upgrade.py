@@ -36,8 +36,8 @@ async def test_a_new_process_waits_for_the_migration(start: Start, migrated_url:
     heloise = await start(delivery=False)
     answer = await readiness(heloise)
     assert (answer.status_code, "heloise migrate" in answer.json()["detail"]) == (503, True)
-    refused = await heloise.http.get("/tenants", headers=heloise.admin.headers)
-    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/not-ready")
+    refusal = await heloise.http.get("/tenants", headers=heloise.admin.headers)
+    assert (refusal.status_code, refusal.json()["type"]) == (503, "/problems/not-ready")
     await set_revision(migrated_url, REVISIONS[-1])
 
     async def fact() -> bool | None:
@@ -62,9 +62,9 @@ async def test_an_old_process_stops_accepting_after_a_migration(
     await set_revision(migrated_url, "9999")
     answer = await readiness(heloise)
     assert (answer.status_code, "newer version" in answer.json()["detail"]) == (503, True)
-    refused = await acme("POST", "/messages", MESSAGE)
-    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/not-ready")
-    assert "Retry-After" in refused.headers
+    refusal = await acme("POST", "/messages", MESSAGE)
+    assert (refusal.status_code, refusal.json()["type"]) == (503, "/problems/not-ready")
+    assert "Retry-After" in refusal.headers
     await set_revision(migrated_url, REVISIONS[-1])
     assert (await readiness(heloise)).status_code == 200
     assert (await acme.read(f"/messages/{message}"))["status"] == "queued"

@@ -432,9 +432,9 @@ URLS: Final = [
 async def test_nothing_is_posted_into_the_network_of_the_service(start: Start, url: str) -> None:
     """What is plain is refused at once; a name that leads there is found when it is posted to."""
     acme = await (await start(allow_private_hosts=False)).tenant()
-    refused = await acme("POST", "/webhooks", {"name": "x", "url": url})
-    assert refused.status_code == 422
-    assert refused.json()["errors"][0]["loc"] == ["body", "url"]
+    refusal = await acme("POST", "/webhooks", {"name": "x", "url": url})
+    assert refusal.status_code == 422
+    assert refusal.json()["errors"][0]["loc"] == ["body", "url"]
 
 
 @pytest.mark.one_database
@@ -472,8 +472,8 @@ async def test_what_was_in_hand_when_a_worker_died_is_told_by_another(
         process.kill()
     receiver.gate.set()
     clock = HandClock()
-    again = await start(clock=clock)
-    acme = Tenant(again.http, acme.headers)
+    repeated = await start(clock=clock)
+    acme = Tenant(repeated.http, acme.headers)
     await clock.advance(minutes=5)
     await posted(receiver, 2, clock)
     await all_are(acme, webhook, "delivered", clock)

@@ -25,7 +25,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.cli.conftest import operator
 from tests.fuzz import hooks
-from tests.support.processes.served import served
+from tests.support.processes.served import serve
 from tests.support.terminal import Terminal
 
 __all__ = ["hooks", "operator"]
@@ -90,7 +90,7 @@ def serving(operator: Terminal) -> Iterator[str]:
         "database_url": operator.environment["HELOISE_DATABASE_URL"],
         "secret_keys": operator.environment["HELOISE_SECRET_KEYS"],
     }
-    with served(create_app(Settings(**options, **SETTINGS), hostname="test.example.com")) as url:
+    with serve(create_app(Settings(**options, **SETTINGS), hostname="test.example.com")) as url:
         yield url
 
 
@@ -177,11 +177,13 @@ def failures(schema: BaseSchema, tried: list[int]) -> Iterator[str]:
 
 def try_all(schema: BaseSchema, test: str) -> None:
     """Ask all that there is in the document, and find nothing wrong with the answers."""
-    again = f"FUZZ_SEED={SEED} FUZZ_EXAMPLES={EXAMPLES} .venv/bin/pytest '{test}'"
+    second = f"FUZZ_SEED={SEED} FUZZ_EXAMPLES={EXAMPLES} .venv/bin/pytest '{test}'"
     tried: list[int] = []
     problems = [text[:2000] for text in failures(schema, tried)]
-    sys.stdout.write(f"{sum(tried)} requests to {len(tried)} operations; again by: {again}\n")
-    assert not problems, "\n\n".join([*problems[:20], f"{len(problems)} in all; again by: {again}"])
+    sys.stdout.write(f"{sum(tried)} requests to {len(tried)} operations; again by: {second}\n")
+    assert not problems, "\n\n".join(
+        [*problems[:20], f"{len(problems)} in all; again by: {second}"]
+    )
     assert tried
 
 
@@ -193,9 +195,9 @@ def test_no_answer_is_a_fault_or_a_lie(
     request: pytest.FixtureRequest,
 ) -> None:
     """Statuses, types, headers and bodies are those of the document, for a key of every scope."""
-    made = operator.done("key", "create", "-t", "acme", "--json").json
+    key = operator.done("key", "create", "-t", "acme", "--json").json
     phases = phases_on(operator.environment["HELOISE_DATABASE_URL"])
-    schema = document(phases, Authorization=f"Bearer {made['key']}")
+    schema = document(phases, Authorization=f"Bearer {key['key']}")
     tags = GROUPS[group]
     schema = schema.exclude(tag=NAMED) if tags is OTHERS else schema.include(tag=list(tags))
     try_all(schema, request.node.nodeid)

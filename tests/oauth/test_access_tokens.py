@@ -46,7 +46,7 @@ def server() -> Iterator[TokenServer]:
 @pytest.fixture
 async def profile(database: Database, server: TokenServer) -> Profile:
     """A profile that has a refresh token."""
-    made = a_profile(
+    row = a_profile(
         await made_tenant(database),
         auth_mechanism=AuthMechanism.OAUTH2,
         username="billing@example.com",
@@ -55,15 +55,15 @@ async def profile(database: Database, server: TokenServer) -> Profile:
         ),
     )
     sealed = {
-        f"sealed_{field}": VAULT.seal(text, profile_secret(made, field))
+        f"sealed_{field}": VAULT.seal(text, profile_secret(row, field))
         for field, text in {
             "oauth_client_secret": CLIENT_SECRET,
             "oauth_refresh_token": REFRESH_TOKEN,
         }.items()
     }
     async with database.transaction() as connection:
-        await profiles.insert(connection, profile=made, sealed=sealed)
-        return await profiles.get(connection, tenant_id=made.tenant_id, profile=made.id)
+        await profiles.insert(connection, profile=row, sealed=sealed)
+        return await profiles.get(connection, tenant_id=row.tenant_id, profile=row.id)
 
 
 def replica(database: Database, clock: HandClock, vault: Vault = VAULT) -> AccessTokens:

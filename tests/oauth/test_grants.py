@@ -67,23 +67,25 @@ async def test_each_grant_gets_a_token(grant: OAuthGrant) -> None:
 async def test_a_subject_is_asked_for_instead_of_the_user() -> None:
     """A service account may act for others than the mailbox."""
     with TokenServer() as server:
-        asked = request(server, OAuthGrant.JWT_BEARER)
-        asked = replace(asked, oauth=replace(asked.oauth, subject="boss@example.com"))
-        assert isinstance(await request_token(asked, ANYWHERE, now=NOW), GrantedToken)
+        token_request = request(server, OAuthGrant.JWT_BEARER)
+        token_request = replace(
+            token_request, oauth=replace(token_request.oauth, subject="boss@example.com")
+        )
+        assert isinstance(await request_token(token_request, ANYWHERE, now=NOW), GrantedToken)
     assert list(server.valid) == ["boss@example.com"]
 
 
 async def test_a_refresh_token_that_is_replaced_is_told() -> None:
     """Such servers take each once."""
     with TokenServer(rotates=True) as server:
-        asked = request(server, OAuthGrant.REFRESH_TOKEN)
-        token = await request_token(asked, ANYWHERE, now=NOW)
+        token_request = request(server, OAuthGrant.REFRESH_TOKEN)
+        token = await request_token(token_request, ANYWHERE, now=NOW)
         assert isinstance(token, GrantedToken)
         assert token.refresh_token == server.refresh_token
-        again = await request_token(asked, ANYWHERE, now=NOW)
-    assert isinstance(again, Failure)
-    assert again.fault is Fault.TOKEN_REFUSED
-    assert again.detail.endswith("replied: invalid_grant: Revoked, or used.")
+        second = await request_token(token_request, ANYWHERE, now=NOW)
+    assert isinstance(second, Failure)
+    assert second.fault is Fault.TOKEN_REFUSED
+    assert second.detail.endswith("replied: invalid_grant: Revoked, or used.")
 
 
 async def test_a_refusal_is_told_without_what_is_secret() -> None:
@@ -175,10 +177,10 @@ async def test_a_token_server_that_is_mute_is_not_waited_for(
 async def test_a_private_address_is_not_connected_to(url: str) -> None:
     """The guard sees each address that a name stands for."""
     with TokenServer() as server:
-        asked = request(server)
-        asked = replace(asked, oauth=replace(asked.oauth, token_url=url))
+        token_request = request(server)
+        token_request = replace(token_request, oauth=replace(token_request.oauth, token_url=url))
         guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
-        failure = await request_token(asked, Network(guarded, Resolver()), now=NOW)
+        failure = await request_token(token_request, Network(guarded, Resolver()), now=NOW)
     assert isinstance(failure, Failure)
     assert "not a public address" in failure.detail
 
@@ -187,10 +189,10 @@ async def test_a_private_address_is_not_connected_to(url: str) -> None:
 async def test_a_public_server_is_asked_by_https_alone(url: str) -> None:
     """At its own port, so that nothing else is spoken to."""
     with TokenServer() as server:
-        asked = request(server)
-        asked = replace(asked, oauth=replace(asked.oauth, token_url=url))
+        token_request = request(server)
+        token_request = replace(token_request, oauth=replace(token_request.oauth, token_url=url))
         guarded = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
-        failure = await request_token(asked, Network(guarded, Resolver()), now=NOW)
+        failure = await request_token(token_request, Network(guarded, Resolver()), now=NOW)
     assert isinstance(failure, Failure)
     assert "https://" in failure.detail
 

@@ -35,7 +35,7 @@ def blocks(page: str) -> Iterator[Block]:
 def shell(text: str, terminal: Terminal, **variables: str) -> str:
     """What a block prints; each of its commands has to succeed."""
     binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(  # noqa: S603 - the project's own commands
+    result = subprocess.run(  # noqa: S603 - the project's own commands
         ["bash", "-euo", "pipefail", "-c", text],  # noqa: S607 - as above
         cwd=terminal.folder,
         env=terminal.environment | {"PATH": binaries} | variables,
@@ -43,5 +43,5 @@ def shell(text: str, terminal: Terminal, **variables: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, (text, done.stdout, done.stderr)
-    return done.stdout
+    assert result.returncode == 0, (text, result.stdout, result.stderr)
+    return result.stdout

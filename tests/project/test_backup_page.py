@@ -31,8 +31,8 @@ def restored_statuses(folder: Path, commands: list[str], **variables: str) -> li
     shell(backup, terminal)
     terminal.done("message", "cancel", sent["message"]["id"], "-t", "acme", "--yes")
     shell(restore, terminal)
-    listed = terminal.done("message", "list", "-t", "acme", "--json").json
-    return [message["status"] for message in listed]
+    messages = terminal.done("message", "list", "-t", "acme", "--json").json
+    return [message["status"] for message in messages]
 
 
 @pytest.mark.slow

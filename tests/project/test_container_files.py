@@ -23,7 +23,7 @@ from app.cli import COMMANDS
 from app.domain.secret_keys import generate_key
 from app.main import create_app
 from app.settings import PREFIX, Settings, variable_name
-from tests.support.processes.served import served
+from tests.support.processes.served import serve
 from tests.support.terminal import ROOT, NearTerminal, Terminal
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -104,8 +104,8 @@ def test_every_value_is_one_that_the_setting_takes(service: str, terminal: NearT
         .replace("/run/certificates", folder)
         for name, value in OURS[service]["environment"].items()
     }
-    ended = terminal.done("settings", "--json", **environment)
-    assert "warning" not in ended.err
+    result = terminal.done("settings", "--json", **environment)
+    assert "warning" not in result.err
 
 
 def test_the_cluster_takes_the_place_of_the_server() -> None:
@@ -172,7 +172,7 @@ def test_the_health_check_asks_what_the_api_answers(tmp_path: Path) -> None:
     settings = Settings(database_url=f"sqlite:///{tmp_path}/none.db", secret_keys=generate_key())
 
     app = create_app(settings, hostname="test.example.com")
-    with served(app) as url:
+    with serve(app) as url:
         port = url.rpartition(":")[2]
         assert is_healthy(tmp_path, port)
     assert not is_healthy(tmp_path, port)
@@ -205,13 +205,13 @@ def test_the_health_check_asks_by_tls_where_the_api_does(tmp_path: Path) -> None
 def is_healthy(folder: Path, port: str, **variables: str) -> bool:
     """Whether the image's check passes."""
     words = json.loads(of_final_stage("HEALTHCHECK").partition("CMD ")[2])
-    done = subprocess.run(  # noqa: S603 - the words of our own Dockerfile
+    result = subprocess.run(  # noqa: S603 - the words of our own Dockerfile
         [sys.executable, *words[1:]],
         env=Terminal(folder).environment | {"HELOISE_PORT": port} | variables,
         capture_output=True,
         check=False,
     )
-    return done.returncode == 0
+    return result.returncode == 0
 
 
 def test_services_wait_for_what_they_need() -> None:
@@ -261,9 +261,9 @@ def test_the_secrets_are_settings_in_files(tmp_path: Path) -> None:
         f"secrets/{name}" for name in before
     }
     terminal = NearTerminal(tmp_path)
-    ended = terminal.done("settings", "--json", SECRETS_DIR=str(tmp_path / "secrets"))
-    assert "warning" not in ended.err
-    names = {entry["name"] for entry in ended.json if entry["source"] == "secrets folder"}
+    result = terminal.done("settings", "--json", SECRETS_DIR=str(tmp_path / "secrets"))
+    assert "warning" not in result.err
+    names = {entry["name"] for entry in result.json if entry["source"] == "secrets folder"}
     for service in OURS.values():
         assert {name.upper() for name in service["secrets"]} == names
     url = make_url(before["heloise_database_url"].strip())

@@ -12,15 +12,15 @@ CITED_IN = ("app", "benchmarks", "migrations", "tests", "docs", "README.md", "CO
 
 def tracked(*paths: str) -> list[str]:
     """The files that git knows of, or all where this is no checkout."""
-    done = subprocess.run(  # noqa: S603 - git itself
+    result = subprocess.run(  # noqa: S603 - git itself
         ["git", "ls-files", *paths],  # noqa: S607 - whichever git there is
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode == 0:
-        return done.stdout.splitlines()
+    if result.returncode == 0:
+        return result.stdout.splitlines()
     files = (file for path in paths for file in (ROOT / path).rglob("*") if file.is_file())
     return [file.relative_to(ROOT).as_posix() for file in files]
 

@@ -99,8 +99,8 @@ def selected(objects: Objects, selector: dict[str, str]) -> set[str]:
 @pytest.mark.parametrize("values", VALUES)
 def test_helm_finds_no_fault(helm: Helm, values: str) -> None:
     """In the chart, its schema and these values."""
-    done = helm.run("lint", ".", "--strict", "--values", f"ci/{values}-values.yaml")
-    assert done.returncode == 0, done.stdout
+    result = helm.run("lint", ".", "--strict", "--values", f"ci/{values}-values.yaml")
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -127,14 +127,14 @@ def test_operators_know_their_resources(rendered: dict[str, Objects]) -> None:
     assert kinds == {"HTTPRoute", "PrometheusRule", "ServiceMonitor"}
     if (node := shutil.which("node")) is None or not (FOLDER / "node_modules").exists():
         pytest.skip("needs Node.js, and the packages of tests/project/helm")
-    done = subprocess.run(  # noqa: S603 - our own script
+    result = subprocess.run(  # noqa: S603 - our own script
         [node, FOLDER / "validate.mjs"],
         input=json.dumps(documents),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -440,9 +440,9 @@ def test_the_commands_of_the_readme_install_something(helm: Helm) -> None:
     assert len(installing) == 2
     for words in installing:
         assert words[1:5] == ["upgrade", "--install", "heloise", "deploy/helm"]
-        done = helm.run("template", "heloise", ".", *words[5:])
-        assert done.returncode == 0, done.stderr
-        names = {doc["kind"] for doc in yaml.safe_load_all(done.stdout)}
+        result = helm.run("template", "heloise", ".", *words[5:])
+        assert result.returncode == 0, result.stderr
+        names = {doc["kind"] for doc in yaml.safe_load_all(result.stdout)}
         assert names & set(RUNS_PODS)
 
 

@@ -33,14 +33,14 @@ TARGETS = (
 
 def made(*words: str) -> str:
     """What make prints."""
-    done = subprocess.run(  # noqa: S603 - our own Makefile
+    result = subprocess.run(  # noqa: S603 - our own Makefile
         ["make", "--no-print-directory", *words],  # noqa: S607 - whichever make there is
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout
+    return result.stdout
 
 
 def test_make_prints_what_there_is() -> None:

@@ -28,7 +28,7 @@ def describe(metric: Series | Gauge) -> tuple[str, str, tuple[str, ...]]:
     return metric.name, TYPES[type(metric)], metric.labels
 
 
-def listed() -> list[tuple[str, str, tuple[str, ...]]]:
+def list_metrics() -> list[tuple[str, str, tuple[str, ...]]]:
     """What the tables of the page say."""
     rows = re.findall(r"^\| `(heloise_\w+)` \| (\w+) \| (.*?) \|", PAGE, re.MULTILINE)
     return [(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows]
@@ -36,7 +36,7 @@ def listed() -> list[tuple[str, str, tuple[str, ...]]]:
 
 def test_the_page_lists_each_metric_with_its_type_and_labels() -> None:
     """In two tables: those of the installation, and those of a process."""
-    assert sorted(listed()) == sorted(map(describe, METRICS))
+    assert sorted(list_metrics()) == sorted(map(describe, METRICS))
 
 
 def test_the_page_lists_the_metrics_that_can_name_a_profile() -> None:
@@ -99,11 +99,11 @@ def test_each_query_names_metrics_and_labels_that_exist(query: str) -> None:
 
 def test_the_dashboard_shows_each_metric() -> None:
     """Once at least."""
-    shown = set(re.findall(r"heloise_\w+", " ".join(dashboard_queries())))
+    names = set(re.findall(r"heloise_\w+", " ".join(dashboard_queries())))
     histograms = {metric.name for metric in METRICS if isinstance(metric, Histogram)}
-    missing = {metric.name for metric in METRICS} - shown
+    missing = {metric.name for metric in METRICS} - names
     assert missing <= histograms
-    assert all(any(name.startswith(metric) for name in shown) for metric in histograms)
+    assert all(any(name.startswith(metric) for name in names) for metric in histograms)
 
 
 def test_the_page_explains_each_alert() -> None:
@@ -116,10 +116,10 @@ def promtool(*words: str, folder: Path = FOLDER) -> None:
     """Run promtool; skips where Prometheus is not installed."""
     if (path := shutil.which("promtool")) is None:
         pytest.skip("Prometheus is not installed")
-    done = subprocess.run(  # noqa: S603 - Debian's
+    result = subprocess.run(  # noqa: S603 - Debian's
         [path, *words], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.prometheus

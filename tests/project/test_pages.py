@@ -236,7 +236,7 @@ def test_every_reply_shown_is_classified_as_heloise_does(dev: Dev) -> None:
     texts = [block.text for page in PAGES.values() for block in page if block.language == "json"]
     parsed = [json.loads(text) for text in texts if ", …" not in text]
     with dev.http() as http:
-        shown = [*replies(parsed), *replies(http.get("/openapi.json").json())]
-    assert shown
-    for reply in shown:
+        examples = [*replies(parsed), *replies(http.get("/openapi.json").json())]
+    assert examples
+    for reply in examples:
         assert reply["classification"] in classifications(reply), reply

@@ -127,7 +127,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def run(place: Place, folder: Path, *words: str, stdin: str = "", **variables: str) -> None:
     """Run a program that trusts the authority; it has to succeed."""
     trust = {"SSL_CERT_FILE": str(place.authority), "NODE_EXTRA_CA_CERTS": str(place.authority)}
-    done = subprocess.run(  # noqa: S603 - programs of the tests
+    result = subprocess.run(  # noqa: S603 - programs of the tests
         words,
         cwd=folder,
         env=os.environ | (trust if place.has_tls else {}) | variables,
@@ -136,7 +136,7 @@ def run(place: Place, folder: Path, *words: str, stdin: str = "", **variables: s
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def django_sends(place: Place, folder: Path, recipient: str, _: Callable[[], Satellite]) -> None:

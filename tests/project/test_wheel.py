@@ -26,14 +26,14 @@ print(build.build_wheel(sys.argv[1]), build.build_sdist(sys.argv[1]))
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheel and the source archive, as the build backend makes them."""
     folder = tmp_path_factory.mktemp("dist")
-    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+    result = subprocess.run(  # noqa: S603 - our own interpreter and script
         [sys.executable, "-c", BUILD, str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    wheel, sdist = done.stdout.split()
+    wheel, sdist = result.stdout.split()
     return folder / wheel, folder / sdist
 
 
@@ -67,10 +67,10 @@ def test_the_wheel_migrates_outside_the_checkout(built: tuple[Path, Path], tmp_p
     environment = {"HELOISE_DATABASE_URL": f"sqlite:///{path}", "PATH": "/usr/bin:/bin"}
 
     def run(*words: str) -> str:
-        done = subprocess.run(  # noqa: S603 - the script that was just installed
+        result = subprocess.run(  # noqa: S603 - the script that was just installed
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         )
-        return done.stdout
+        return result.stdout
 
     where = run(str(python), "-c", "import app; print(app.__file__)")
     assert Path(where.strip()).is_relative_to(home)

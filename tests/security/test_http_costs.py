@@ -27,9 +27,9 @@ def costs(
     path = tmp_path_factory.mktemp("costs") / "heloise.db"
     path.write_bytes(sqlite_template.read_bytes())
     command = [sys.executable, "-m", "tests.security.http_costs", f"sqlite:///{path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return {line["name"]: line for line in lines} | {"error": {"text": done.stderr[-2000:]}}
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    return {line["name"]: line for line in lines} | {"error": {"text": result.stderr[-2000:]}}
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in ways()])

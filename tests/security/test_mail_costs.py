@@ -28,11 +28,11 @@ LEAST_BYTES = 200_000
 def costs() -> dict[tuple[str, str], Any]:
     """What each shape costs in each way, at each size, as a process with limits measured it."""
     command = [sys.executable, "-m", "tests.security.mail_costs"]
-    ended = subprocess.run(  # noqa: S603 - our own words
+    result = subprocess.run(  # noqa: S603 - our own words
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
     )
-    lines = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert ended.returncode == 0, (ended.returncode, lines[-1:], ended.stderr)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.returncode == 0, (result.returncode, lines[-1:], result.stderr)
     return {(way, shape): cost for way, shape, cost in lines}
 
 

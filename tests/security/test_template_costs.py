@@ -22,9 +22,9 @@ LEAST_BYTES: Final = 500_000
 def costs() -> dict[str, dict[str, Any]]:
     """What each kind of job cost a process; one that ended it has no line, nor those after."""
     command = [sys.executable, "-m", "tests.security.template_costs"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return {line["name"]: line for line in lines} | {"error": {"text": done.stderr[-2000:]}}
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    return {line["name"]: line for line in lines} | {"error": {"text": result.stderr[-2000:]}}
 
 
 @pytest.mark.parametrize("name", WAYS)

@@ -93,8 +93,8 @@ async def test_the_facts_hold_what_the_certificate_says(mode: TlsMode, ca: trust
 def test_a_certificate_expires_in_whole_days(now: datetime, days: int, ca: trustme.CA) -> None:
     """Fewer than none once it has."""
     leaf = ca.issue_cert("mx.example.org", not_after=END)
-    shown = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
-    certificate = Certificate.from_chain([shown])
+    der = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
+    certificate = Certificate.from_chain([der])
     assert certificate is not None
     assert certificate.expires_in_days(now) == days
 
@@ -188,8 +188,8 @@ async def test_a_missing_intermediate_is_told_and_may_be_trusted_instead(
 async def test_a_name_that_a_stranger_wrote_is_fit_to_be_shown(ca: trustme.CA) -> None:
     """No terminal obeys it, and none is endless."""
     leaf = ca.issue_cert("mx.example.org", common_name="\x1b[2J" + "a" * 60)
-    shown = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
-    certificate = Certificate.from_chain([shown])
+    der = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
+    certificate = Certificate.from_chain([der])
     assert certificate is not None
     assert certificate.subject.isprintable()
 

@@ -127,7 +127,7 @@ async def test_the_hosts_file_is_read_first(dns: DnsServer, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("host", "asked"),
+    ("host", "names"),
     [
         ("relay", ["relay.ns.svc.cluster.local"]),
         ("relay.ns", ["relay.ns.ns.svc.cluster.local", "relay.ns.svc.cluster.local"]),
@@ -142,14 +142,14 @@ async def test_the_hosts_file_is_read_first(dns: DnsServer, tmp_path: Path) -> N
     ],
 )
 async def test_search_domains_are_tried_as_resolv_conf_says(
-    host: str, asked: list[str], dns: DnsServer, tmp_path: Path
+    host: str, names: list[str], dns: DnsServer, tmp_path: Path
 ) -> None:
     """As in Kubernetes: a name with fewer than five dots is looked for in the cluster first."""
     conf = _conf(tmp_path, "search ns.svc.cluster.local svc.cluster.local", "options ndots:5")
     for name in ("relay.ns.svc.cluster.local", "mx.example.com"):
         dns.add(name, "A", "127.0.0.1")
     await Resolver([dns.address], conf=conf).addresses(host, 5)
-    assert [name for name, kind in dns.asked if kind == "A"] == asked
+    assert [name for name, kind in dns.asked if kind == "A"] == names
 
 
 @pytest.mark.parametrize("lines", [[], ["nonsense"], ["nameserver of-ours"], ["search a..b"]])
@@ -178,13 +178,13 @@ async def test_resolv_conf_is_read_again_when_it_changes(dns: DnsServer, tmp_pat
 async def test_an_answer_is_kept_for_its_time_to_live() -> None:
     """And no longer."""
     with DnsServer(ttl=60) as lasting, DnsServer(ttl=0) as fleeting:
-        for server, asked in ((lasting, 2), (fleeting, 4)):
+        for server, query_count in ((lasting, 2), (fleeting, 4)):
             server.add("mx.example.com", "A", "127.0.0.1")
             server.add("mx.example.com", "AAAA", "::1")
             resolver = Resolver([server.address])
             await resolver.addresses("mx.example.com", 5)
             await resolver.addresses("mx.example.com", 5)
-            assert len(server.asked) == asked
+            assert len(server.asked) == query_count
 
 
 async def test_a_name_is_found_as_soon_as_it_is_there(dns: DnsServer) -> None:

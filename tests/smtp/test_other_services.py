@@ -36,5 +36,5 @@ async def test_the_greeting_of_another_service_is_not_told(greeting: str) -> Non
     assert isinstance(failure, OpenFailure)
     assert (failure.failure.stage, failure.failure.fault) == (Stage.BANNER, Fault.MALFORMED)
     assert "did not speak SMTP" in failure.failure.detail
-    shown = f"{failure.failure} {failure.facts} {failure.transcript.text}"
-    assert SECRET not in shown
+    report = f"{failure.failure} {failure.facts} {failure.transcript.text}"
+    assert SECRET not in report

@@ -175,9 +175,9 @@ async def test_a_client_certificate_is_shown(
         ) as session,
     ):
         assert (await send(session)).reply is not None
-    shown = server.sessions[0].client_certificate
-    assert shown is not None
-    assert ("email", "billing@example.com") in shown["subjectAltName"]
+    certificate_seen = server.sessions[0].client_certificate
+    assert certificate_seen is not None
+    assert ("email", "billing@example.com") in certificate_seen["subjectAltName"]
 
 
 async def test_a_missing_client_certificate_is_the_profiles_fault(

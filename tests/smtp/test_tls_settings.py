@@ -103,15 +103,15 @@ async def test_the_name_in_the_certificate_may_be_another_than_the_hosts(
     mode: TlsMode, server_tls: ServerTls, ca_pem: str
 ) -> None:
     """For hosts that are addresses, and names of the inner network; it is asked for by SNI."""
-    asked = list[str | None]()
+    sni_names = list[str | None]()
     tls = server_tls("mx.example.org")
-    tls.sni_callback = lambda _, name, __: asked.append(name)
+    tls.sni_callback = lambda _, name, __: sni_names.append(name)
     async with (
         SmtpServer(tls=tls, is_implicit=mode is TlsMode.IMPLICIT) as server,
         session_to(server, tls=mode, tls_ca=ca_pem, tls_server_name="mx.example.org") as session,
     ):
         assert (await send(session)).reply is not None
-    assert asked == ["mx.example.org"]
+    assert sni_names == ["mx.example.org"]
 
 
 @pytest.mark.parametrize("mode", SECURE)

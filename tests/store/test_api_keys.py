@@ -44,12 +44,12 @@ async def test_the_secret_is_nowhere_in_the_database(database: Database) -> None
 async def test_keys_are_paged_by_id_within_their_tenant(database: Database) -> None:
     """Oldest first."""
     tenant, other = await made_tenant(database), await made_tenant(database, "other")
-    made = [(await made_key(database, tenant))[0] for _ in range(3)]
+    keys = [(await made_key(database, tenant))[0] for _ in range(3)]
     await made_key(database, other)
     async with database.reading() as connection:
         first = await api_keys.page(connection, tenant_id=tenant.id, limit=2, after=None)
         rest = await api_keys.page(connection, tenant_id=tenant.id, limit=2, after=first[-1].id)
-    assert [*first, *rest] == made
+    assert [*first, *rest] == keys
 
 
 async def test_a_key_is_revoked_once_by_its_tenant(database: Database) -> None:

@@ -17,7 +17,7 @@ from app.store.db.engine import Database
 from app.store.tables.submissions import submission_messages
 from app.store.tenants import queries as tenants
 from tests.store.db.test_plans import plan
-from tests.support.database.statements import noted
+from tests.support.database.statements import record_statements
 from tests.support.rows import HOUR, MINUTE, NOW, made_tenant
 
 DAY = timedelta(days=1)
@@ -97,7 +97,7 @@ async def test_what_is_written_is_read_back(database: Database) -> None:
         1, transactions=[transaction("Änne@example.org", "bob@example.org"), transaction()]
     )
     bare = a_stranger(2, client_address=None, client_port=None, login=None, login_reply=None)
-    with noted() as statements:
+    with record_statements() as statements:
         await fill(database, full, bare)
     assert len([statement for statement in statements if "INSERT" in statement[0]]) == 1
     assert await listed(database, None) == [bare, full]
@@ -118,7 +118,7 @@ async def test_a_repeated_write_changes_nothing(database: Database) -> None:
 
 async def test_nothing_to_write_is_no_statement(database: Database) -> None:
     """Callers need not check whether there are sessions to insert."""
-    with noted() as statements:
+    with record_statements() as statements:
         await fill(database)
     assert not [statement for statement in statements if "INSERT" in statement[0]]
 
@@ -144,10 +144,10 @@ async def test_a_hostile_client_keeps_no_session_from_the_log(database: Database
 
 async def test_a_message_that_was_repeated_is_of_both_sessions(database: Database) -> None:
     """The reply to a repetition names the message that is stored already."""
-    first, again = a_session(1), a_session(2, message_ids=("msg_1", "msg_1", "msg_2"))
-    await fill(database, first, again)
+    first, second = a_session(1), a_session(2, message_ids=("msg_1", "msg_1", "msg_2"))
+    await fill(database, first, second)
     assert [session.id for session in await listed(database, message_id="msg_1")] == [
-        again.id,
+        second.id,
         first.id,
     ]
     assert [session.message_ids for session in await listed(database)] == [
@@ -244,7 +244,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(
     async with database.transaction() as connection:
         if database.is_postgresql:
             await connection.execute(text("ANALYZE submissions, submission_messages"))
-        with noted() as statements:
+        with record_statements() as statements:
             await submissions.page(
                 connection,
                 tenant_id=tenant_id,

@@ -38,8 +38,8 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
 @pytest.fixture
 async def submission(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[SubmissionServer]:
     """A server with usual settings."""
-    async with serving_submission(api, server_tls) as served:
-        yield served
+    async with serving_submission(api, server_tls) as submission_server:
+        yield submission_server
 
 
 @pytest.fixture

@@ -66,8 +66,8 @@ async def submission(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[Subm
     """A server that takes as large messages as by its settings."""
     api.services = replace(api.services, max_message_bytes=LIMIT_BYTES)
     budget = Budget(4 * LIMIT_BYTES, LIMIT_BYTES)
-    async with serving_submission(api, server_tls, budget=budget) as served:
-        yield served
+    async with serving_submission(api, server_tls, budget=budget) as submission_server:
+        yield submission_server
 
 
 @pytest.fixture

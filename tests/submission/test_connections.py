@@ -121,14 +121,18 @@ async def test_stopping_does_not_wait_for_an_idle_client(
     async with AsyncExitStack() as clients:
         async with (
             asyncio.timeout(CLEARLY_TOO_LONG),
-            serving_submission(submission.api, server_tls, grace_seconds=3600) as served,
+            serving_submission(submission.api, server_tls, grace_seconds=3600) as submission_server,
         ):
-            client = await clients.enter_async_context(served.connect(authority=client_tls))
+            client = await clients.enter_async_context(
+                submission_server.connect(authority=client_tls)
+            )
             assert (await client.log_in("transactional", key_of(sender)))[:3] == "235"
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             clients.callback(client.writer.transport.abort)
-        assert served.server.connection_count == 0
-        assert [journal.outcome for journal in served.journals] == [str(replies.SHUTTING_DOWN)]
+        assert submission_server.server.connection_count == 0
+        assert [journal.outcome for journal in submission_server.journals] == [
+            str(replies.SHUTTING_DOWN)
+        ]
 
 
 async def test_a_client_that_connects_as_the_server_stops_is_sent_away(
@@ -137,13 +141,13 @@ async def test_a_client_that_connects_as_the_server_stops_is_sent_away(
     """It has no session yet: its PROXY header or its TLS handshake is still on its way."""
     proxies = [ip_network("127.0.0.0/8")]
     async with asyncio.timeout(CLEARLY_TOO_LONG), AsyncExitStack() as stack:
-        served = await stack.enter_async_context(
+        submission_server = await stack.enter_async_context(
             serving_submission(submission.api, proxies=proxies, grace_seconds=3600)
         )
-        reader, writer = await asyncio.open_connection(HOST, served.port)
+        reader, writer = await asyncio.open_connection(HOST, submission_server.port)
 
         async def is_connected() -> bool | None:
-            return served.server.connection_count == 1 or None
+            return submission_server.server.connection_count == 1 or None
 
         await until(is_connected)
         stopped = asyncio.create_task(stack.pop_all().aclose())
@@ -173,15 +177,15 @@ async def test_a_proxy_tells_the_client(
 ) -> None:
     """From then on the client's address counts, for networks, limits and the journal."""
     proxies = (ip_network("127.0.0.0/8"),)
-    async with serving_submission(submission.api, proxies=proxies) as served:
-        reader, writer = await asyncio.open_connection(HOST, served.port)
+    async with serving_submission(submission.api, proxies=proxies) as submission_server:
+        reader, writer = await asyncio.open_connection(HOST, submission_server.port)
         smtp = SmtpClient(reader, writer)
         smtp.send(header)
         assert (await smtp.reply())[:3] == "220"
         assert (await smtp("QUIT"))[:3] == "221"
         assert await smtp.reply() == ""
         writer.close()
-        assert (await served.journal()).client == client
+        assert (await submission_server.journal()).client == client
 
 
 @pytest.mark.parametrize(
@@ -200,8 +204,8 @@ async def test_a_proxy_without_a_header_is_refused(
 ) -> None:
     """Else it could be a client that speaks for another."""
     proxies = (ip_network("127.0.0.0/8"),)
-    async with serving_submission(submission.api, proxies=proxies) as served:
-        reader, writer = await asyncio.open_connection(HOST, served.port)
+    async with serving_submission(submission.api, proxies=proxies) as submission_server:
+        reader, writer = await asyncio.open_connection(HOST, submission_server.port)
         writer.write(header)
         with suppress(ConnectionResetError):
             assert await reader.read() == b""
@@ -212,10 +216,10 @@ async def test_connections_are_bounded(submission: SubmissionServer) -> None:
     """For all clients, and for each."""
     for bound in ("max_connections", "max_connections_per_client"):
         async with (
-            serving_submission(submission.api, **{bound: 1}) as served,
-            served.connect(),
+            serving_submission(submission.api, **{bound: 1}) as submission_server,
+            submission_server.connect(),
         ):
-            reader, writer = await asyncio.open_connection(HOST, served.port)
+            reader, writer = await asyncio.open_connection(HOST, submission_server.port)
             reply = await reader.readline()
             assert reply == b"421 4.3.2 Too many connections; try again later\r\n"
             writer.close()

@@ -102,8 +102,8 @@ async def test_chunks_have_the_limits_of_data(submission: SubmissionServer, send
         assert await client.reply() == ""
     budget = Budget(1000, 1000)
     async with (
-        serving_submission(submission.api, budget=budget) as served,
-        served.login(sender) as client,
+        serving_submission(submission.api, budget=budget) as submission_server,
+        submission_server.login(sender) as client,
     ):
         await client.envelope()
         client.send(b"BDAT 2000\r\n" + b"x" * 2000)
@@ -256,10 +256,12 @@ async def test_received_shows_the_client_on_request(
 ) -> None:
     """A setting adds the address."""
     async with (
-        serving_submission(submission.api, reveals_client=True) as served,
-        served.login(sender) as client,
+        serving_submission(submission.api, reveals_client=True) as submission_server,
+        submission_server.login(sender) as client,
     ):
-        content = await served.content(sender, await client.submit(HEADER + b"\r\n1\r\n"))
+        content = await submission_server.content(
+            sender, await client.submit(HEADER + b"\r\n1\r\n")
+        )
     assert content.startswith(b"Received: from localhost ([127.0.0.1])\r\n by ")
 
 

@@ -159,14 +159,14 @@ async def test_commands_in_any_order(submission: SubmissionServer, first: list[s
     """Each three commands in a row, after nothing, a login, an envelope: as the RFCs say."""
     commands = list(walk([*WIRE], 3))
     assert len(commands) == len(WIRE) ** 3
-    async with serving_submission(submission.api, log_in=let_in) as served:
+    async with serving_submission(submission.api, log_in=let_in) as submission_server:
         while commands:
             model = Model()
             for command in first:
                 model.say(command)
             while commands and not model.is_over:
                 model.say(commands.pop(0))
-            async with served.connect(ehlo=False) as client:
+            async with submission_server.connect(ehlo=False) as client:
                 client.send(bytes(model.wire))
                 replies = [await client.reply() for _ in model.classes]
                 assert [reply[:1] for reply in replies] == model.classes
@@ -324,8 +324,8 @@ async def test_a_login_that_fails_with_a_bug_is_answered(submission: SubmissionS
         raise RuntimeError("a bug")
 
     async with (
-        serving_submission(submission.api, log_in=fail) as served,
-        served.connect() as client,
+        serving_submission(submission.api, log_in=fail) as submission_server,
+        submission_server.connect() as client,
     ):
         assert (await client.log_in("transactional", "x"))[:9] == "451 4.3.0"
         assert await client("NOOP") == "250 2.0.0 OK"
@@ -354,11 +354,11 @@ async def test_one_client_cannot_take_all_connections(submission: SubmissionServ
     """Of 500 from one address a quarter is served, and another address still gets in."""
     async with serving_submission(
         submission.api, max_connections=500, max_connections_per_client=125
-    ) as served:
+    ) as submission_server:
         before = resident_bytes()
         writers, greetings = [], []
         for _ in range(500):
-            reader, writer = await asyncio.open_connection(HOST, served.port)
+            reader, writer = await asyncio.open_connection(HOST, submission_server.port)
             writers.append(writer)
             greetings.append((await reader.readline())[:3])
             if greetings[-1] == b"421":
@@ -367,9 +367,9 @@ async def test_one_client_cannot_take_all_connections(submission: SubmissionServ
                 writer.write(b"EHLO " + b"a" * 1500)  # and never the end of the line
         assert greetings.count(b"220") == 125
         assert greetings.count(b"421") == 375
-        async with served.connect(source="127.0.0.2") as client:
+        async with submission_server.connect(source="127.0.0.2") as client:
             assert await client("NOOP") == "250 2.0.0 OK"
         assert resident_bytes() - before < 32 * 1024 * 1024
         for writer in writers:
             writer.close()
-        await served.wait_idle()
+        await submission_server.wait_idle()

@@ -61,11 +61,11 @@ def new_log(
 
 def new_journal(client: str | None = HOST, **fields: Any) -> Journal:
     """The journal of a session that has ended."""
-    made = Journal(
+    journal = Journal(
         client, 50_000, lambda: datetime.now(UTC), lambda _: None, lambda _: None, **fields
     )
-    made.end("the client quit")
-    return made
+    journal.end("the client quit")
+    return journal
 
 
 @asynccontextmanager
@@ -76,16 +76,16 @@ async def logging_sessions(
     log = new_log(api.services.database)
     async with (
         log.running(),
-        serving_submission(api, context, keep=log.keep, **changes) as served,
+        serving_submission(api, context, keep=log.keep, **changes) as submission_server,
     ):
-        yield served
+        yield submission_server
 
 
 @pytest.fixture
 async def logged(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[SubmissionServer]:
     """A submission server with usual settings that keeps its log."""
-    async with logging_sessions(api, server_tls) as served:
-        yield served
+    async with logging_sessions(api, server_tls) as submission_server:
+        yield submission_server
 
 
 async def find_session(caller: Caller, query: str = "") -> dict[str, Any]:
@@ -165,14 +165,14 @@ async def test_a_refused_recipient_is_found(logged: SubmissionServer, sender: Ca
     """What is no address as the client wrote it."""
     async with logged.login(sender) as client:
         await client("MAIL FROM:<billing@example.com>")
-        refused = await client("RCPT TO:<ann@>")
-        assert refused[0] == "5"
+        refusal = await client("RCPT TO:<ann@>")
+        assert refusal[0] == "5"
         await client("RCPT TO:<bob@example.org>")
         await client("RSET")
         await client("RCPT TO:<eve@example.net>")  # of no message
     [transaction] = (await find_session(sender))["transactions"]
     assert transaction["recipients"] == [
-        {"address": "ann@", "reply": refused.replace("\n", " ")},
+        {"address": "ann@", "reply": refusal.replace("\n", " ")},
         {"address": "bob@example.org", "reply": "250 2.1.5 Recipient OK"},
     ]
     assert transaction["reply"] is None
@@ -181,10 +181,10 @@ async def test_a_refused_recipient_is_found(logged: SubmissionServer, sender: Ca
 async def test_a_refused_content_is_found(logged: SubmissionServer, sender: Caller) -> None:
     """And a client that hung up is told from one that quit."""
     async with logged.login(sender) as client:
-        refused = await client.submit(EVIL)
+        refusal = await client.submit(EVIL)
     session = await find_session(sender)
     [transaction] = session["transactions"]
-    assert transaction["reply"].startswith(refused[:10])
+    assert transaction["reply"].startswith(refusal[:10])
     assert transaction["reply"].startswith("550 5.7.1 ")
     assert transaction["message_id"] is None
     assert (session["outcome"], session["message_count"]) == ("the client closed the connection", 0)
@@ -342,8 +342,10 @@ async def test_a_probe_is_not_kept(logged: SubmissionServer) -> None:
 
 async def test_a_login_without_tls_is_found(logged: SubmissionServer) -> None:
     """Whether it is one command or two, and with no part of a password."""
-    async with logging_sessions(logged.api, None, allows_plaintext_login=False) as served:
-        async with served.connect() as client:
+    async with logging_sessions(
+        logged.api, None, allows_plaintext_login=False
+    ) as submission_server:
+        async with submission_server.connect() as client:
             await client(f"AUTH PLAIN {b64encode(b'canary').decode()}")
         session = await find_session(logged.api.admin)
     assert session["login_reply"][:3] in {"530", "538"}
@@ -389,10 +391,10 @@ async def test_a_connection_too_many_is_found(
 ) -> None:
     """From which address it came."""
     async with (
-        logging_sessions(logged.api, server_tls, **{bound: 1}) as served,
-        served.connect(),
+        logging_sessions(logged.api, server_tls, **{bound: 1}) as submission_server,
+        submission_server.connect(),
     ):
-        reader, writer = await asyncio.open_connection(HOST, served.port)
+        reader, writer = await asyncio.open_connection(HOST, submission_server.port)
         await reader.read()
         writer.close()
         session = await find_session(logged.api.admin)
@@ -456,9 +458,9 @@ async def test_smtp_goes_on_while_the_log_cannot_be_written(
     away, dropped = Database("postgresql://heloise@127.0.0.1:1/none"), Counter[str]()
     log = new_log(away, dropped)
     async with log.running():
-        async with serving_submission(api, keep=log.keep) as served:
+        async with serving_submission(api, keep=log.keep) as submission_server:
             for _ in range(5):
-                async with served.login(sender) as client:
+                async with submission_server.login(sender) as client:
                     assert (await client.submit(FROM))[:3] == "250"
 
         async def has_dropped() -> bool | None:
@@ -488,14 +490,14 @@ async def test_a_group_whose_commit_was_unknown_is_written_once(
         return len(written) > 1 or None
 
     monkeypatch.setattr(submissions, "insert", insert_and_lose_the_answer)
-    log, made = new_log(api.services.database), new_journal(tenant_id=sender.tenant_id)
-    made.content(Reply(250, "OK"), "msg_1")
+    log, journal = new_log(api.services.database), new_journal(tenant_id=sender.tenant_id)
+    journal.content(Reply(250, "OK"), "msg_1")
     async with log.running():
-        log.keep(made)
+        log.keep(journal)
         await until(is_repeated)
-    assert set(written) == {made.id}
+    assert set(written) == {journal.id}
     [session] = (await sender.read("/submissions"))["items"]
-    assert (session["id"], session["message_ids"]) == (made.id, ["msg_1"])
+    assert (session["id"], session["message_ids"]) == (journal.id, ["msg_1"])
 
 
 async def test_the_end_of_the_service_loses_no_session(api: Api, sender: Caller) -> None:

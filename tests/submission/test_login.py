@@ -181,8 +181,10 @@ async def test_no_login_without_tls(
 ) -> None:
     """AUTH is neither offered nor taken, and nothing is sent."""
     async with (
-        serving_submission(submission.api, server_tls, allows_plaintext_login=False) as served,
-        served.connect() as client,
+        serving_submission(
+            submission.api, server_tls, allows_plaintext_login=False
+        ) as submission_server,
+        submission_server.connect() as client,
     ):
         extensions = (await client("EHLO localhost")).split("\n")
         assert "250-AUTH PLAIN LOGIN" not in extensions

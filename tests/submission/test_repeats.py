@@ -57,8 +57,8 @@ async def test_a_key_says_what_is_repeated(submission: SubmissionServer, sender:
 async def test_a_setting_lets_messages_repeat(submission: SubmissionServer, sender: Caller) -> None:
     """Without deduplication each submission is a message."""
     async with (
-        serving_submission(submission.api, is_deduplicated=False) as served,
-        served.login(sender) as client,
+        serving_submission(submission.api, is_deduplicated=False) as submission_server,
+        submission_server.login(sender) as client,
     ):
         first = await client.submit(HEADER + b"\r\nHi\r\n")
         assert await client.submit(HEADER + b"\r\nHi\r\n") != first

@@ -21,8 +21,8 @@ HEADER = b"From: billing@example.com\r\n"
 async def serving(api: Api, **changes: Any) -> AsyncIterator[SubmissionServer]:
     """A server whose services differ."""
     other = Api(api.app, replace(api.services, **changes), api.http, api.monotonic, api.budget)
-    async with serving_submission(other) as served:
-        yield served
+    async with serving_submission(other) as submission_server:
+        yield submission_server
 
 
 class FailingCommitter:
@@ -52,8 +52,8 @@ async def test_no_250_without_a_commit(
 ) -> None:
     """The client keeps the message, and tries again."""
     async with (
-        serving(submission.api, committer=FailingCommitter(error)) as served,
-        served.login(sender) as client,
+        serving(submission.api, committer=FailingCommitter(error)) as submission_server,
+        submission_server.login(sender) as client,
     ):
         assert (await client.submit(HEADER + b"\r\n1\r\n")).startswith(reply)
         assert await client("NOOP") == "250 2.0.0 OK"
@@ -65,12 +65,15 @@ async def test_what_staging_refuses_is_refused_at_rcpt(
 ) -> None:
     """The other recipients get the message."""
     routing = submission.api.services.routing.with_rule(RecipientRule(None, ("example.org",)))
-    async with serving(submission.api, routing=routing) as served, served.login(sender) as client:
+    async with (
+        serving(submission.api, routing=routing) as submission_server,
+        submission_server.login(sender) as client,
+    ):
         await client("MAIL FROM:<billing@example.com>")
         reply = await client("RCPT TO:<ann@example.net>")
         assert reply.startswith("550 5.7.1 The recipient ann@example.net is not allowed")
         assert await client("RCPT TO:<ann@example.org>") == "250 2.1.5 Recipient OK"
-        message = await served.stored(sender, await client.data(HEADER + b"\r\n"))
+        message = await submission_server.stored(sender, await client.data(HEADER + b"\r\n"))
     assert [recipient["address"] for recipient in message["recipients"]] == ["ann@example.org"]
 
 
@@ -91,8 +94,8 @@ async def test_too_many_recipients_are_for_another_message(
 ) -> None:
     """RFC 5321 section 4.5.3.1.10: 452, and the first ones get the message."""
     async with (
-        serving_submission(submission.api, max_recipients=2) as served,
-        served.login(sender) as client,
+        serving_submission(submission.api, max_recipients=2) as submission_server,
+        submission_server.login(sender) as client,
     ):
         await client.envelope(to=("a@example.org", "b@example.org"))
         reply = await client("RCPT TO:<c@example.org>")

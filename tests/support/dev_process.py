@@ -48,13 +48,13 @@ class Dev:
     def sourced(self) -> dict[str, str]:
         """The variables that a shell has once the printed line was pasted into it."""
         line = next(line for line in self.lines if line.startswith(". "))
-        done = subprocess.run(  # noqa: S603 - the line that we printed
+        result = subprocess.run(  # noqa: S603 - the line that we printed
             ["env", "-i", "sh", "-euc", f"{line}env"],  # noqa: S607 - as any shell would
             capture_output=True,
             text=True,
             check=True,
         )
-        return dict(variable.split("=", 1) for variable in done.stdout.splitlines())
+        return dict(variable.split("=", 1) for variable in result.stdout.splitlines())
 
     def http(self) -> httpx.Client:
         """A client with the printed key."""

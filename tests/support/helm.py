@@ -59,13 +59,15 @@ class Helm:
 
     def render(self, values: str, *words: str) -> list[dict[str, Any]]:
         """The objects of the chart, with a file of `ci`."""
-        done = self.run("template", "heloise", ".", "--values", f"ci/{values}-values.yaml", *words)
-        assert done.returncode == 0, done.stderr
-        return [document for document in yaml.safe_load_all(done.stdout) if document]
+        result = self.run(
+            "template", "heloise", ".", "--values", f"ci/{values}-values.yaml", *words
+        )
+        assert result.returncode == 0, result.stderr
+        return [document for document in yaml.safe_load_all(result.stdout) if document]
 
     def refuse(self, values: Mapping[str, str]) -> str:
         """What the chart says to values that it does not take."""
         options = [f"--set={name}={value}" for name, value in values.items()]
-        done = self.run("template", "heloise", ".", *options)
-        assert done.returncode != 0, done.stdout
-        return done.stderr
+        result = self.run("template", "heloise", ".", *options)
+        assert result.returncode != 0, result.stdout
+        return result.stderr

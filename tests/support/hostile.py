@@ -123,10 +123,10 @@ async def fill(
     places["template"] = (await tenant.made("/templates", template))["id"]
     await tenant("POST", f"/templates/{places['template']}/publish", {})
     suppression = {"address": '"<b pwned>"@example.org', "reason": "manual"}
-    made = await tenant("POST", "/suppressions", suppression)
-    if made.status_code != 201:
-        made = await tenant("POST", "/suppressions", {"address": "eve@example.org"})
-    places["suppression"] = made.json()["id"]
+    answer = await tenant("POST", "/suppressions", suppression)
+    if answer.status_code != 201:
+        answer = await tenant("POST", "/suppressions", {"address": "eve@example.org"})
+    places["suppression"] = answer.json()["id"]
     places["domain"] = (await tenant.made("/domains", {"domain": "example.com"}))["id"]
     inbox = {"name": HOSTILE[1], "host": "127.0.0.1", "port": 1, "username": HOSTILE[2]}
     places["mailbox"] = (await tenant.made("/mailboxes", inbox | {"password": "p"}))["id"]

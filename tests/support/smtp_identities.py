@@ -114,12 +114,12 @@ async def outcome(server: SmtpServer, *, mime: bytes = MIME, **fields: Any) -> O
     Who does not keep to an extension is asked again without it.
     """
     result = await _outcome(server, mime, **fields)
-    refused: set[Extension] = set()
+    refused_extensions: set[Extension] = set()
     while result.classification in BROKEN:
         assert (result.scope, result.verdict) == (FailureScope.CONNECTION, Verdict.DEFER)
-        assert BROKEN[result.classification] not in refused
-        refused.add(BROKEN[result.classification])
-        result = await _outcome(server, mime, distrusted=refused, **fields)
+        assert BROKEN[result.classification] not in refused_extensions
+        refused_extensions.add(BROKEN[result.classification])
+        result = await _outcome(server, mime, distrusted=refused_extensions, **fields)
     return result
 
 

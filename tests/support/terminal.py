@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """How a command ended, and what it wrote."""
 
     code: int
@@ -60,24 +60,24 @@ class Terminal:
             text=True,
         )
 
-    def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
+    def run(self, *words: str, stdin: str = "", **variables: str) -> CommandResult:
         """Type a command, with `variables` set for it alone (`PORT` is HELOISE_PORT)."""
         process = self.start(*words, **variables)
         out, err = process.communicate(stdin)
         self.printed += out + err
-        return Ended(process.returncode, out, err)
+        return CommandResult(process.returncode, out, err)
 
-    def done(self, *words: str, stdin: str = "", **variables: str) -> Ended:
+    def done(self, *words: str, stdin: str = "", **variables: str) -> CommandResult:
         """The same, for a command that has to succeed."""
-        ended = self.run(*words, stdin=stdin, **variables)
-        assert ended.code == 0, ended
-        return ended
+        result = self.run(*words, stdin=stdin, **variables)
+        assert result.code == 0, result
+        return result
 
 
 class NearTerminal(Terminal):
     """The same entry called within this process, which a command leaves as it was."""
 
-    def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
+    def run(self, *words: str, stdin: str = "", **variables: str) -> CommandResult:
         out, err = io.StringIO(), io.StringIO()
         settings = {f"HELOISE_{name}": value for name, value in variables.items()}
         on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -90,8 +90,8 @@ class NearTerminal(Terminal):
             patch.chdir(self.folder)
             patch.setattr(sys, "argv", ["heloise", *words])
             patch.setattr(sys, "stdin", io.StringIO(stdin))
-            with pytest.raises(SystemExit) as ended:
+            with pytest.raises(SystemExit) as excinfo:
                 cli.run()
         signal.signal(signal.SIGTERM, on_sigterm)
         self.printed += out.getvalue() + err.getvalue()
-        return Ended(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+        return CommandResult(int(excinfo.value.code or 0), out.getvalue(), err.getvalue())

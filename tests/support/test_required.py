@@ -40,7 +40,7 @@ def test_a_required_test_may_not_be_skipped(
     """It fails, and says why it was skipped; what is not required may be."""
     (tmp_path / "test_them.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-q", "-c", ROOT / "pyproject.toml", "--rootdir"]
-    done = subprocess.run(  # noqa: S603 - our own interpreter and test file
+    result = subprocess.run(  # noqa: S603 - our own interpreter and test file
         [*command, tmp_path, "-p", "no:cacheprovider", "-p", "tests.support.required", tmp_path],
         cwd=ROOT,
         env=os.environ | {"HELOISE_TEST_REQUIRE": required, "PYTHONPATH": str(ROOT)},
@@ -48,6 +48,6 @@ def test_a_required_test_may_not_be_skipped(
         text=True,
         check=False,
     )
-    assert counts in done.stdout, done.stdout
-    assert done.returncode == code
-    assert ("HELOISE_TEST_REQUIRE has postgresql" in done.stdout) is (code == 1)
+    assert counts in result.stdout, result.stdout
+    assert result.returncode == code
+    assert ("HELOISE_TEST_REQUIRE has postgresql" in result.stdout) is (code == 1)

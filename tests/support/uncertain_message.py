@@ -14,20 +14,20 @@ WORKER = "wrk_test"
 async def held_message(api: Api, caller: Caller, *to: str) -> str:
     """The id of a message that was sent to these, and may have arrived at each."""
     body = MESSAGE | {"to": list(to or MESSAGE["to"]), "guarantee": "at_most_once"}
-    made = await caller.made("/messages", body)
+    created_message = await caller.made("/messages", body)
     now = api.services.now()
     marked = next_status(RecipientStatus.QUEUED, RecipientEvent.MARK)
     async with api.services.database.transaction() as connection:
         claimed = await outbox.claim(
             connection,
-            profile_id=made["profile_id"],
+            profile_id=created_message["profile_id"],
             owner=WORKER,
             limit=100,
             now=now,
             lease_until=now + timedelta(minutes=1),
             max_bytes=1_000_000,
         )
-        [message] = [candidate for candidate in claimed if candidate.id == made["id"]]
+        [message] = [candidate for candidate in claimed if candidate.id == created_message["id"]]
         updates = tuple(
             outcomes.RecipientUpdate(
                 position=recipient.position,

@@ -24,6 +24,6 @@ async def rendered(renderer: Renderer, parts: dict[str, str], **options: Any) ->
 
 async def error_of(renderer: Renderer, parts: dict[str, str], **options: Any) -> TemplateError:
     """What is wrong with them."""
-    with pytest.raises(TemplateError) as caught:
+    with pytest.raises(TemplateError) as excinfo:
         await rendered(renderer, parts, **options)
-    return caught.value
+    return excinfo.value

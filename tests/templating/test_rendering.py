@@ -10,12 +10,12 @@ from tests.templating.renderings import TENANT, error_of, rendered
 
 async def test_html_is_escaped_and_text_is_not(renderer: Renderer) -> None:
     """Nor is the subject, in which a line break is a space."""
-    made = await rendered(
+    result = await rendered(
         renderer,
         {"subject": "{{ x }}\n!", "text": "{{ x }}", "html": "<p>{{ x }}</p>"},
         variables={"x": "<b>\r\n&"},
     )
-    assert made == Rendered("<b> & !", "<b>\r\n&", "<p>&lt;b&gt;\r\n&amp;</p>")
+    assert result == Rendered("<b> & !", "<b>\r\n&", "<p>&lt;b&gt;\r\n&amp;</p>")
 
 
 async def test_what_is_missing_is_named(renderer: Renderer) -> None:
@@ -32,8 +32,8 @@ async def test_a_schema_says_what_variables_are(renderer: Renderer) -> None:
     """Before anything is rendered; it is looked up nowhere."""
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     parts = {"text": "{{ n }}"}
-    made = await rendered(renderer, parts, schema=schema, variables={"n": 1})
-    assert made.text == "1"
+    result = await rendered(renderer, parts, schema=schema, variables={"n": 1})
+    assert result.text == "1"
     error = await error_of(renderer, parts, schema=schema, variables={"n": "1"})
     assert (error.part, str(error)) == ("variables", 'variables.n: "1" is not of type "integer"')
     error = await error_of(renderer, parts, schema={"$ref": "http://127.0.0.1:1/"})
@@ -50,10 +50,10 @@ async def test_layouts_and_partials(renderer: Renderer) -> None:
         "foot": {"html": "<i>{{ x }}</i>", "text": "{{ x }}"},
     }
     source = "{% extends 'layout' %}{% block c %}{% include 'foot' %}{% endblock %}"
-    made = await rendered(
+    result = await rendered(
         renderer, {"html": source, "text": source}, partials=partials, variables={"x": "&"}
     )
-    assert (made.html, made.text) == ("<body><i>&amp;</i></body>", "&--")
+    assert (result.html, result.text) == ("<body><i>&amp;</i></body>", "&--")
     error = await error_of(renderer, {"subject": source}, partials=partials)
     assert "'layout' has no subject" in str(error)
 
@@ -64,13 +64,13 @@ async def test_mjml_and_css(renderer: Renderer) -> None:
         "<mjml><mj-body><mj-section><mj-column>{% for n in names %}<mj-text>{{ n }}</mj-text>"
         "{% endfor %}</mj-column></mj-section></mj-body></mjml>"
     )
-    made = await rendered(renderer, {"mjml": source}, variables={"names": ["A&B", "C"]})
-    assert made.html is not None
-    assert made.html.lower().startswith("<!doctype html>")
-    assert ">A&amp;B</div>" in made.html
-    assert "googleapis" not in made.html
-    assert made.text is not None
-    assert made.text.split() == ["A&B", "C"]
+    result = await rendered(renderer, {"mjml": source}, variables={"names": ["A&B", "C"]})
+    assert result.html is not None
+    assert result.html.lower().startswith("<!doctype html>")
+    assert ">A&amp;B</div>" in result.html
+    assert "googleapis" not in result.html
+    assert result.text is not None
+    assert result.text.split() == ["A&B", "C"]
     error = await error_of(renderer, {"mjml": "<mjml><mj-body>"})
     assert error.part == "mjml"
     styled = {"html": "<style>p { color: red }</style><p>x</p>"}
@@ -133,9 +133,9 @@ async def test_a_style_for_some_media_is_not_inlined(renderer: Renderer, media: 
 async def test_nothing_is_read_from_elsewhere(renderer: Renderer) -> None:
     """Neither a style sheet nor an include, from a file or from a network."""
     link = '<link rel="stylesheet" href="file:///etc/passwd"><p>x</p>'
-    made = await rendered(renderer, {"html": link})
-    assert made.html is not None
-    assert "root:" not in made.html
+    result = await rendered(renderer, {"html": link})
+    assert result.html is not None
+    assert "root:" not in result.html
     include = '<mjml><mj-body><mj-include path="/etc/passwd" /></mj-body></mjml>'
     assert (await error_of(renderer, {"mjml": include})).part == "mjml"
 
@@ -212,13 +212,13 @@ async def test_a_part_that_cannot_be_a_template_is_told_when_it_is_written(
     renderer: Renderer,
 ) -> None:
     """With its line; and which others it names."""
-    with pytest.raises(TemplateError) as caught:
+    with pytest.raises(TemplateError) as excinfo:
         await renderer.check([("html", "<p>\n{% if %}")], None, tenant_id=TENANT)
-    assert (caught.value.part, caught.value.line) == ("html", 2)
+    assert (excinfo.value.part, excinfo.value.line) == ("html", 2)
     with pytest.raises(TemplateError, match="in quotes"):
         await renderer.check([("html", "{% include name %}")], None, tenant_id=TENANT)
-    with pytest.raises(TemplateError) as caught:
+    with pytest.raises(TemplateError) as excinfo:
         await renderer.check([], {"type": "nonsense"}, tenant_id=TENANT)
-    assert caught.value.part == "variables_schema"
+    assert excinfo.value.part == "variables_schema"
     parts = [("html", "{% extends 'a' %}"), ("text", "{% include 'b' %}")]
     assert await renderer.check(parts, None, tenant_id=TENANT) == ["a", "b"]

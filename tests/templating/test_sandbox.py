@@ -100,8 +100,8 @@ def in_this_process(part: str, source: str) -> str:
 
 async def in_its_own(renderer: Renderer, part: str, source: str) -> str | None:
     """What it is where templates are rendered."""
-    made = await rendered(renderer, {part: source}, variables=VARIABLES)
-    return made.html if part == "html" else made.text
+    result = await rendered(renderer, {part: source}, variables=VARIABLES)
+    return result.html if part == "html" else result.text
 
 
 async def test_every_filter_test_and_function_works_without_files(renderer: Renderer) -> None:

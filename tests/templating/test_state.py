@@ -81,7 +81,7 @@ async def test_another_tenant_does_not_see_what_a_template_kept(renderer: Render
     """Though both render the same source in the same process."""
     source = "{% import 'partial' as p %}{{ p.use() }}"
     for expression in COUNTING.values():
-        made = [
+        results = [
             await rendered(
                 renderer,
                 {"text": source},
@@ -91,4 +91,4 @@ async def test_another_tenant_does_not_see_what_a_template_kept(renderer: Render
             )
             for tenant in ("ten_1", "ten_2", "ten_1")
         ]
-        assert made[0] == made[1] == made[2]
+        assert results[0] == results[1] == results[2]

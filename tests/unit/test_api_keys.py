@@ -8,9 +8,9 @@ from app.domain.api_keys import build_hint, generate_secret, hash_secret
 
 def test_a_key_is_random_and_fit_for_a_header() -> None:
     """At least 192 bits, in characters that no client has to escape."""
-    made = {generate_secret() for _ in range(100)}
-    assert len(made) == 100
-    for secret in made:
+    secrets = {generate_secret() for _ in range(100)}
+    assert len(secrets) == 100
+    for secret in secrets:
         assert secret.startswith("hel_")
         assert len(secret) >= len("hel_") + 192 / 6
         assert set(secret) <= set(

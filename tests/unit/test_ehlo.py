@@ -103,10 +103,10 @@ def test_any_other_is_refused_with_what_to_write_instead(
     name: str, reason: str, instead: str
 ) -> None:
     """The reason names what is wrong, without quoting control characters."""
-    with pytest.raises(ValueError, match=re.escape(reason)) as refused:
+    with pytest.raises(ValueError, match=re.escape(reason)) as excinfo:
         parse_ehlo_name(name)
-    assert instead in str(refused.value)
-    assert str(refused.value).isprintable()
+    assert instead in str(excinfo.value)
+    assert str(excinfo.value).isprintable()
 
 
 def is_wellformed(name: str) -> bool:

@@ -7,17 +7,17 @@ from app.domain.ids import is_id, new_id
 
 def test_ids_sort_by_the_time_they_were_made() -> None:
     """UUIDv7 (RFC 9562 section 5.7), however fast they are made."""
-    made = [new_id("msg") for _ in range(5000)]
-    assert sorted(made) == made
-    assert len(set(made)) == 5000
+    ids = [new_id("msg") for _ in range(5000)]
+    assert sorted(ids) == ids
+    assert len(set(ids)) == 5000
 
 
 @pytest.mark.parametrize("prefix", ["msg", "prf", "ten", "key", "att", "wrk", "req"])
 def test_an_id_is_known_by_its_prefix(prefix: str) -> None:
     """And by no other."""
-    made = new_id(prefix)  # type: ignore[arg-type]
-    assert is_id(made, prefix)  # type: ignore[arg-type]
-    assert not is_id(made, "cap")
+    object_id = new_id(prefix)  # type: ignore[arg-type]
+    assert is_id(object_id, prefix)  # type: ignore[arg-type]
+    assert not is_id(object_id, "cap")
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,10 @@ def complaint(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
     """What `load` says to these values in the environment."""
     for field, value in values.items():
         monkeypatch.setenv(variable_name(field), value)
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError) as excinfo:
         read_settings()
-    assert caught.value.__context__ is None
-    return str(caught.value)
+    assert excinfo.value.__context__ is None
+    return str(excinfo.value)
 
 
 def test_everything_has_a_default_but_the_secrets() -> None:
@@ -147,9 +147,9 @@ def test_a_wrong_secret_is_never_echoed(
 
 def test_the_model_itself_echoes_nothing() -> None:
     """Invariant 9 holds for an error that somebody prints unread, too."""
-    with pytest.raises(ValueError, match="admin_key") as caught:
+    with pytest.raises(ValueError, match="admin_key") as excinfo:
         Settings(admin_key=CANARY)  # type: ignore[arg-type]
-    assert CANARY not in str(caught.value)
+    assert CANARY not in str(excinfo.value)
 
 
 def test_values_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +160,10 @@ def test_values_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> No
         "HELOISE_DATABASE_URL", f"postgresql://me:{CANARY}@db/heloise?sslpassword={CANARY}"
     )
     settings = read_settings()
-    shown = {name: value for name, value, _ in list_settings(settings)}
-    assert shown["HELOISE_ADMIN_KEY"] == "***"
-    assert shown["HELOISE_SECRET_KEYS"] == "***,***"
-    assert shown["HELOISE_DATABASE_URL"] == "postgresql://me:***@db/heloise?sslpassword=***"
+    values = {name: value for name, value, _ in list_settings(settings)}
+    assert values["HELOISE_ADMIN_KEY"] == "***"
+    assert values["HELOISE_SECRET_KEYS"] == "***,***"
+    assert values["HELOISE_DATABASE_URL"] == "postgresql://me:***@db/heloise?sslpassword=***"
     assert KEY not in repr(settings)
 
 

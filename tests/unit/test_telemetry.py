@@ -101,11 +101,11 @@ def test_all_loggers_write_through_one_formatter_to_stderr() -> None:
 
     Nor uvicorn's lines of requests: we write our own.
     """
-    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+    result = subprocess.run(  # noqa: S603 - our own interpreter and script
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )
-    events = [json.loads(line) for line in done.stderr.splitlines()]
-    assert done.stdout == ""
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert result.stdout == ""
     assert [event["event"] for event in events] == [
         "from logging",
         "with 2 facts",

@@ -72,9 +72,9 @@ def test_an_endpoint_without_the_extra_is_refused(
     """The error says what to install, and how to go on without it."""
     monkeypatch.delitem(sys.modules, "app.tracing.export", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError) as excinfo:
         tracing.start("worker", {name: "http://127.0.0.1:9"})
-    words = str(refused.value)
+    words = str(excinfo.value)
     assert words.startswith(f"{name}: set, but OpenTelemetry is not installed (import of ")
     assert words.endswith("; run pip install 'heloise[otel]', or set OTEL_SDK_DISABLED=true")
 

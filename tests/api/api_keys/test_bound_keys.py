@@ -13,8 +13,8 @@ MAY_SEND: Final = ["messages:send", "messages:read"]
 @pytest.fixture
 async def profiles(acme: Caller) -> dict[str, str]:
     """The ids of two profiles by name."""
-    made = [await acme.made("/profiles", body) for body in (PROFILE, NEWS)]
-    return {profile["name"]: profile["id"] for profile in made}
+    created = [await acme.made("/profiles", body) for body in (PROFILE, NEWS)]
+    return {profile["name"]: profile["id"] for profile in created}
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ async def test_it_is_bound_by_name_or_id(api: Api, acme: Caller, profiles: dict[
     """A read shows ids, which stay when a profile is renamed; each once."""
     body = {"name": "k", "scopes": ["messages:send"]}
     named = body | {"profiles": ["news", profiles["news"], "transactional"]}
-    made = await api.admin.made(f"/tenants/{acme.tenant_id}/keys", named)
-    assert made["profiles"] == [profiles["news"], profiles["transactional"]]
-    listed = await acme.read("/keys")
-    assert made["profiles"] in [item["profiles"] for item in listed["items"]]
+    key = await api.admin.made(f"/tenants/{acme.tenant_id}/keys", named)
+    assert key["profiles"] == [profiles["news"], profiles["transactional"]]
+    page = await acme.read("/keys")
+    assert key["profiles"] in [item["profiles"] for item in page["items"]]
 
 
 async def test_it_is_bound_to_no_profile_that_is_not_there(api: Api, acme: Caller) -> None:
@@ -66,11 +66,11 @@ async def test_it_sees_no_other_profile_and_nothing_that_went_through_one(
 ) -> None:
     """404, and lists without them."""
     hidden = await acme.made("/messages", MESSAGE)
-    shown = await acme.made("/messages", MESSAGE | {"profile": "news"})
+    message = await acme.made("/messages", MESSAGE | {"profile": "news"})
     assert [item["name"] for item in (await bound.read("/profiles"))["items"]] == ["news"]
-    assert [item["id"] for item in (await bound.read("/messages"))["items"]] == [shown["id"]]
+    assert [item["id"] for item in (await bound.read("/messages"))["items"]] == [message["id"]]
     by_tag = await bound.read("/messages?recipient=ann@example.org")
-    assert [item["id"] for item in by_tag["items"]] == [shown["id"]]
+    assert [item["id"] for item in by_tag["items"]] == [message["id"]]
     paths = [f"/profiles/{profiles['transactional']}", "/profiles/transactional"]
     paths += [f"/messages/{hidden['id']}{more}" for more in ("", "/attempts", "/raw")]
     paths += ["/messages?profile=transactional"]
@@ -98,8 +98,8 @@ async def test_it_changes_no_other_profile(
     answer = await bound(method, f"/profiles/transactional{path}", body)
     assert answer.status_code == 404
     assert await acme.read("/profiles/transactional") == before
-    made = await bound("POST", "/profiles", PROFILE | {"name": "third"})
-    assert (made.status_code, made.json()["type"]) == (403, "/problems/key-is-bound")
+    creation = await bound("POST", "/profiles", PROFILE | {"name": "third"})
+    assert (creation.status_code, creation.json()["type"]) == (403, "/problems/key-is-bound")
     tried = await bound("POST", "/profiles/verify", PROFILE)
     assert tried.status_code == 403
 
@@ -163,9 +163,9 @@ async def test_it_sees_and_ends_no_key_that_reaches_further(
     scopes = ["messages:send"]
     both = await api.key(acme.tenant_id, scopes, profiles=["news", "transactional"])
     part = await api.key(acme.tenant_id, scopes, profiles=["news"])
-    listed = [item["id"] for item in (await bound.read("/keys?limit=1"))["items"]]
+    ids = [item["id"] for item in (await bound.read("/keys?limit=1"))["items"]]
     rest = await bound.read(f"/keys?cursor={(await bound.read('/keys?limit=1'))['next_cursor']}")
-    assert listed + [item["id"] for item in rest["items"]] == [bound.key_id, part.key_id]
+    assert ids + [item["id"] for item in rest["items"]] == [bound.key_id, part.key_id]
     for key in (both.key_id, acme.key_id, "key_" + "0" * 32):
         for method, path in (("DELETE", f"/keys/{key}"), ("POST", f"/keys/{key}/rotate")):
             answer = await bound(method, path, {} if method == "POST" else None)

@@ -12,23 +12,23 @@ KEY = {"name": "billing", "scopes": ["messages:send", "messages:read", "messages
 async def test_a_key_is_shown_once(api: Api, acme: Caller) -> None:
     """The answer to its creation has it, no later one; caches keep neither."""
     answer = await api.admin("POST", "/tenants/acme/keys", KEY)
-    made = answer.json()
-    secret = made.pop("key")
+    key = answer.json()
+    secret = key.pop("key")
     assert answer.status_code == 201
     assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["Location"] == f"/tenants/{acme.tenant_id}/keys/{made['id']}"
+    assert answer.headers["Location"] == f"/tenants/{acme.tenant_id}/keys/{key['id']}"
     assert secret.startswith("hel_")
     assert len(secret) >= 36
-    assert made["scopes"] == ["messages:read", "messages:send"]
-    listed = await api.admin("GET", "/tenants/acme/keys")
-    assert made in listed.json()["items"]
-    assert secret not in listed.text
+    assert key["scopes"] == ["messages:read", "messages:send"]
+    page = await api.admin("GET", "/tenants/acme/keys")
+    assert key in page.json()["items"]
+    assert secret not in page.text
 
 
 async def test_a_new_key_works(api: Api, acme: Caller) -> None:
     """With the scopes that it was given."""
-    made = await api.admin.made(f"/tenants/{acme.tenant_id}/keys", KEY)
-    answer = await api.nobody("GET", "/messages", headers=bearer(made["key"]))
+    key = await api.admin.made(f"/tenants/{acme.tenant_id}/keys", KEY)
+    answer = await api.nobody("GET", "/messages", headers=bearer(key["key"]))
     assert answer.status_code == 200
 
 
@@ -59,20 +59,20 @@ async def test_a_wrong_key_is_refused(
 async def test_an_expiry_is_read_back_in_utc(api: Api, acme: Caller) -> None:
     """Whatever offset it was given with."""
     body = KEY | {"expires_at": "2100-01-01T02:00:00+02:00"}
-    made = await api.admin.made(f"/tenants/{acme.tenant_id}/keys", body)
-    assert made["expires_at"] == "2100-01-01T00:00:00Z"
+    key = await api.admin.made(f"/tenants/{acme.tenant_id}/keys", body)
+    assert key["expires_at"] == "2100-01-01T00:00:00Z"
 
 
 async def test_an_expired_key_opens_nothing(api: Api, acme: Caller) -> None:
     """From its last moment on, even where it was seen just before."""
     soon = datetime.now(UTC) + timedelta(milliseconds=300)
     body = KEY | {"expires_at": soon.isoformat()}
-    made = await api.admin.made(f"/tenants/{acme.tenant_id}/keys", body)
+    key = await api.admin.made(f"/tenants/{acme.tenant_id}/keys", body)
     status = 200
     while datetime.now(UTC) < soon:
-        status = (await api.nobody("GET", "/messages", headers=bearer(made["key"]))).status_code
+        status = (await api.nobody("GET", "/messages", headers=bearer(key["key"]))).status_code
     assert status in {200, 401}
-    answer = await api.nobody("GET", "/messages", headers=bearer(made["key"]))
+    answer = await api.nobody("GET", "/messages", headers=bearer(key["key"]))
     assert answer.status_code == 401
 
 

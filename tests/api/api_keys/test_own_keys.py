@@ -18,16 +18,16 @@ async def opens(api: Api, key: str) -> bool:
 async def test_a_tenant_makes_lists_and_revokes_its_keys(api: Api, acme: Caller) -> None:
     """As an admin does for it."""
     answer = await acme("POST", "/keys", KEY)
-    made = answer.json()
+    key = answer.json()
     assert answer.status_code == 201
-    assert answer.headers["Location"] == f"/keys/{made['id']}"
+    assert answer.headers["Location"] == f"/keys/{key['id']}"
     assert answer.headers["Cache-Control"] == "no-store"
-    assert await opens(api, made["key"])
-    listed = (await acme.read("/keys"))["items"]
-    assert [key["id"] for key in listed] == [acme.key_id, made["id"]]
-    assert made["key"] not in str(listed)
-    assert (await acme("DELETE", f"/keys/{made['id']}")).status_code == 204
-    assert not await opens(api, made["key"])
+    assert await opens(api, key["key"])
+    items = (await acme.read("/keys"))["items"]
+    assert [key["id"] for key in items] == [acme.key_id, key["id"]]
+    assert key["key"] not in str(items)
+    assert (await acme("DELETE", f"/keys/{key['id']}")).status_code == 204
+    assert not await opens(api, key["key"])
 
 
 @pytest.mark.one_database
@@ -87,14 +87,14 @@ async def test_a_narrow_key_may_give_a_part_of_what_it_has(api: Api, acme: Calle
 async def test_a_rotated_key_works_next_to_the_new_one_for_a_while(api: Api, acme: Caller) -> None:
     """The new one is like it; the old one expires when the overlap is over."""
     before = datetime.now(UTC)
-    made = await acme.made("/keys", KEY | {"networks": ["127.0.0.0/8"]})
-    new = await acme.made(f"/keys/{made['id']}/rotate", {"overlap_seconds": 3600})
-    assert new["key"] != made["key"]
+    key = await acme.made("/keys", KEY | {"networks": ["127.0.0.0/8"]})
+    new = await acme.made(f"/keys/{key['id']}/rotate", {"overlap_seconds": 3600})
+    assert new["key"] != key["key"]
     for field in ("name", "scopes", "networks", "expires_at"):
-        assert new[field] == made[field]
-    assert await opens(api, made["key"])
+        assert new[field] == key[field]
+    assert await opens(api, key["key"])
     assert await opens(api, new["key"])
-    [old] = [item for item in (await acme.read("/keys"))["items"] if item["id"] == made["id"]]
+    [old] = [item for item in (await acme.read("/keys"))["items"] if item["id"] == key["id"]]
     ends = datetime.fromisoformat(old["expires_at"])
     assert before + timedelta(hours=1) <= ends <= datetime.now(UTC) + timedelta(hours=1)
     at_once = await acme.made(f"/keys/{new['id']}/rotate", {"overlap_seconds": 0})
@@ -105,13 +105,13 @@ async def test_a_rotated_key_works_next_to_the_new_one_for_a_while(api: Api, acm
 async def test_an_overlap_prolongs_nothing(acme: Caller) -> None:
     """A key that expires sooner does so; the new one expires then too, if nothing else is said."""
     soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
-    made = await acme.made("/keys", KEY | {"expires_at": soon})
-    new = await acme.made(f"/keys/{made['id']}/rotate", {})
-    assert new["expires_at"] == made["expires_at"]
-    [old] = [item for item in (await acme.read("/keys"))["items"] if item["id"] == made["id"]]
-    assert old["expires_at"] == made["expires_at"]
+    key = await acme.made("/keys", KEY | {"expires_at": soon})
+    new = await acme.made(f"/keys/{key['id']}/rotate", {})
+    assert new["expires_at"] == key["expires_at"]
+    [old] = [item for item in (await acme.read("/keys"))["items"] if item["id"] == key["id"]]
+    assert old["expires_at"] == key["expires_at"]
     later = {"expires_at": "2100-01-01T00:00:00Z"}
-    assert (await acme.made(f"/keys/{made['id']}/rotate", later))["expires_at"] == later[
+    assert (await acme.made(f"/keys/{key['id']}/rotate", later))["expires_at"] == later[
         "expires_at"
     ]
 
@@ -119,8 +119,8 @@ async def test_an_overlap_prolongs_nothing(acme: Caller) -> None:
 async def test_a_key_rotates_itself_and_none_that_is_wider(api: Api, acme: Caller) -> None:
     """Or it would get hold of more than it has."""
     narrow = await api.key(acme.tenant_id, ["keys:manage", "messages:send"])
-    refused = await narrow("POST", f"/keys/{acme.key_id}/rotate", {})
-    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/scope-exceeds-caller")
+    refusal = await narrow("POST", f"/keys/{acme.key_id}/rotate", {})
+    assert (refusal.status_code, refusal.json()["type"]) == (403, "/problems/scope-exceeds-caller")
     mine = await narrow.made(f"/keys/{narrow.key_id}/rotate", {"overlap_seconds": 0})
     assert (await narrow("GET", "/keys")).status_code == 401
     assert await opens(api, mine["key"])
@@ -154,9 +154,9 @@ async def test_a_key_ends_none_that_is_wider(api: Api, acme: Caller, wider: dict
 
 async def test_what_has_ended_is_not_rotated(acme: Caller) -> None:
     """409 says what to do; one that is not there is 404."""
-    made = await acme.made("/keys", KEY)
-    await acme("DELETE", f"/keys/{made['id']}")
-    answer = await acme("POST", f"/keys/{made['id']}/rotate", {})
+    key = await acme.made("/keys", KEY)
+    await acme("DELETE", f"/keys/{key['id']}")
+    answer = await acme("POST", f"/keys/{key['id']}/rotate", {})
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/key-inactive")
     assert (await acme("POST", "/keys/key_none/rotate", {})).status_code == 404
 
@@ -171,7 +171,9 @@ async def test_an_overlap_is_bounded(acme: Caller, body: dict[str, int]) -> None
 
 async def test_an_admin_rotates_for_a_tenant(api: Api, acme: Caller) -> None:
     """By the tenant's path, or acting for it."""
-    made = await api.admin.made(f"/tenants/acme/keys/{acme.key_id}/rotate", {"overlap_seconds": 0})
-    assert made["scopes"] == EVERY_SCOPE
+    rotated_key = await api.admin.made(
+        f"/tenants/acme/keys/{acme.key_id}/rotate", {"overlap_seconds": 0}
+    )
+    assert rotated_key["scopes"] == EVERY_SCOPE
     assert (await acme("GET", "/keys")).status_code == 401
     assert (await api.admin_for("acme")("GET", "/keys")).status_code == 200

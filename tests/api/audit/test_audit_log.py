@@ -17,7 +17,7 @@ async def lines(caller: Caller, query: str = "") -> list[dict[str, Any]]:
 
 async def test_what_is_done_to_a_profile_is_written_down(api: Api, acme: Caller) -> None:
     """With the values before and after; of a secret that it was set."""
-    made = await acme.made("/profiles", PROFILE)
+    profile = await acme.made("/profiles", PROFILE)
     change = {"ehlo_name": "mx.example.com", "auth": {"password": SECRETS[1]}}
     answer = await acme("PATCH", "/profiles/transactional", change)
     await acme("POST", "/profiles/transactional/pause")
@@ -31,7 +31,7 @@ async def test_what_is_done_to_a_profile_is_written_down(api: Api, acme: Caller)
         "profile.resume",
         "profile.delete",
     ]
-    assert {entry["object_id"] for entry in log} == {made["id"]}
+    assert {entry["object_id"] for entry in log} == {profile["id"]}
     assert log[0]["changes"]["host"] == {"before": None, "after": "smtp.example.com"}
     assert log[1]["changes"] == {
         "ehlo_name": {"before": "mail.example.com", "after": "mx.example.com"},

@@ -128,7 +128,7 @@ def references(document: dict[str, Any]) -> list[Reference]:
 
 async def everything_of(api: Api, caller: Caller, profile: str, other: str) -> dict[str, list[str]]:
     """Make an object of each kind; answers by which names it can be called, `other` a profile's."""
-    made = await caller.made("/profiles", PROFILE | {"name": profile})
+    created_profile = await caller.made("/profiles", PROFILE | {"name": profile})
     await caller.made("/profiles", PROFILE | {"name": other})
     message = await caller.made("/messages", MESSAGE | {"profile": profile})
     page = await caller.read(f"/events?message={message['id']}")
@@ -142,10 +142,10 @@ async def everything_of(api: Api, caller: Caller, profile: str, other: str) -> d
     hook = await caller.made("/provider-webhooks", {"name": name, "provider": "brevo"})
     domain = await caller.made("/domains", {"domain": f"{profile[::-1]}.example"})
     gone = {"address": f"{profile}@example.net"}
-    session = await api.session(caller.tenant_id, profile_id=made["id"])
+    session = await api.session(caller.tenant_id, profile_id=created_profile["id"])
     key = await caller.made("/keys", {"name": name, "scopes": ["messages:send"]})
     return {
-        "profile": [made["id"], profile],
+        "profile": [created_profile["id"], profile],
         "other": [other],
         "message": [message["id"]],
         "event": [page["items"][0]["id"]],
@@ -217,7 +217,7 @@ def completed(message: dict[str, Any]) -> dict[str, Any]:
     return {"profile": "news"} | ({} if "template" in message else {"text": "x"}) | message
 
 
-async def asked(scene: Scene, reference: Reference, called: str) -> httpx.Response:
+async def ask(scene: Scene, reference: Reference, called: str) -> httpx.Response:
     """The answer to a request that calls an object so, and is right otherwise."""
     where, *place = reference.place
     names = {name: scene.own[name][0] for name in parameters(reference.path)}
@@ -276,13 +276,13 @@ async def test_a_reference_to_what_is_hidden_is_one_to_nothing(
 
     The same request takes what is the caller's own: it is the reference alone that is refused.
     """
-    before = await shown(scene, document)
+    before = await show_all(scene, document)
     tried = set[tuple[str, Place]]()
     for reference in references(document):
         for called in scene.hidden.get(reference.noun, ()):
             nothing = absent(called)
-            hidden = normalize(await asked(scene, reference, called), called)
-            assert hidden == normalize(await asked(scene, reference, nothing), nothing), (
+            hidden = normalize(await ask(scene, reference, called), called)
+            assert hidden == normalize(await ask(scene, reference, nothing), nothing), (
                 reference.id,
                 reference.place,
             )
@@ -291,16 +291,16 @@ async def test_a_reference_to_what_is_hidden_is_one_to_nothing(
             own = (
                 scene.own["other"] if reference.noun == "profile" else scene.own[reference.noun][:1]
             )
-            answer = await asked(scene, reference, own[0])
+            answer = await ask(scene, reference, own[0])
             is_taken = answer.is_success and '"status":4' not in answer.text
             assert is_taken or IS_BOUND in answer.text, (reference.id, reference.place, answer.text)
     assert ("update_profile", ("body", "fallback_profile")) in tried
     assert ("create_own_key", ("body", "profiles", "*")) in tried
     assert ("send_batch", ("body", "messages", "*", "profile")) in tried
-    assert await shown(scene, document) == before
+    assert await show_all(scene, document) == before
 
 
-async def shown(scene: Scene, document: dict[str, Any]) -> Any:
+async def show_all(scene: Scene, document: dict[str, Any]) -> Any:
     """All that is hidden, as its owner reads it."""
     bodies = {}
     for method, path, _ in operations(document):
@@ -373,9 +373,9 @@ async def test_nobody_is_answered_what_another_key_was(
         headers = request.get("headers", {}) | {"Idempotency-Key": operation["operationId"]}
         first = await acme(method, address, **request | {"headers": headers})
         assert first.status_code == 202, first.text
-        again = await bound(method, address, **request | {"headers": headers})
-        assert "idempotency-key-reused" in again.text, operation["operationId"]
-        other_text = again.text.replace(message, "")
+        second = await bound(method, address, **request | {"headers": headers})
+        assert "idempotency-key-reused" in second.text, operation["operationId"]
+        other_text = second.text.replace(message, "")
         assert not any(word in other_text for word in ("msg_", "ann@", "receipt", "covert")), (
             other_text
         )

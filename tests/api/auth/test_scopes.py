@@ -116,7 +116,7 @@ NEED_TWO: Final = {"test_template": "messages:send"}
 MANAGING_READS: Final = {"messages:read": "messages:manage", "profiles:read": "profiles:manage"}
 
 
-async def asked(caller: Caller, method: str, path: str, operation: Any) -> httpx.Response:
+async def ask(caller: Caller, method: str, path: str, operation: Any) -> httpx.Response:
     """The operation on objects that are not there, so that nothing changes."""
     there = path.format(**dict.fromkeys(parameters(path), "none"))
     if path == STREAM:  # where it is let in, it is to come to an end
@@ -140,7 +140,7 @@ async def test_a_scope_opens_its_operations_and_no_others(
         needed = NEEDS.get(operation["operationId"])
         if needed is None:
             continue
-        answer = await asked(caller, method, path, operation)
+        answer = await ask(caller, method, path, operation)
         if held == needed and operation["operationId"] in NEED_TWO:
             assert NEED_TWO[operation["operationId"]] in answer.json()["detail"]
         elif held in {needed, MANAGING_READS.get(needed)}:
@@ -159,7 +159,7 @@ async def test_no_key_of_a_tenant_opens_what_is_an_admins(
     caller = await api.tenant("acme")
     for method, path, operation in operations(document):
         if operation["operationId"] in ADMINS:
-            answer = await asked(caller, method, path, operation)
+            answer = await ask(caller, method, path, operation)
             assert answer.json()["type"] == "/problems/admin-only", (method, path)
 
 
@@ -174,7 +174,7 @@ async def test_a_key_that_is_none_opens_nothing(
     for method, path, operation in operations(document):
         api.monotonic.seconds += 60  # or it would not be heard any more
         if operation["operationId"] not in OPEN:
-            answer = await asked(caller, method, path, operation)
+            answer = await ask(caller, method, path, operation)
             assert answer.status_code == 401, (method, path, answer.text)
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 

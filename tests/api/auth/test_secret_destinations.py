@@ -173,9 +173,9 @@ async def test_a_profile_is_not_pointed_elsewhere_without_its_secrets(
     await acme.made("/profiles", FULL | {"name": "other"})
     before = await acme.made("/profiles", FULL)
     for caller in (acme, api.admin_for("acme")) if again else ():
-        refused = await caller("PATCH", "/profiles/transactional", change)
-        assert refused.status_code == 422, refused.text
-        errors = {".".join(error["loc"][1:]): error["msg"] for error in refused.json()["errors"]}
+        refusal = await caller("PATCH", "/profiles/transactional", change)
+        assert refusal.status_code == 422, refusal.text
+        errors = {".".join(error["loc"][1:]): error["msg"] for error in refusal.json()["errors"]}
         assert errors.keys() == again
         assert all(f"set {name} again" in errors[name] for name in again)
         assert await acme.read("/profiles/transactional") == before
@@ -185,9 +185,9 @@ async def test_a_profile_is_not_pointed_elsewhere_without_its_secrets(
 
 async def test_the_same_values_need_no_secret(acme: Caller) -> None:
     """Whole profiles are sent back by those who manage them as files."""
-    made = await acme.made("/profiles", FULL)
-    same = {name: made[name] for name in ("host", "port", "tls", "tls_ca", "tls_pins")}
-    same["auth"] = {name: made["auth"][name] for name in ("username", "token_url", "grant")}
+    profile = await acme.made("/profiles", FULL)
+    same = {name: profile[name] for name in ("host", "port", "tls", "tls_ca", "tls_pins")}
+    same["auth"] = {name: profile["auth"][name] for name in ("username", "token_url", "grant")}
     answer = await acme("PATCH", "/profiles/transactional", same | {"host": "SMTP.Example.COM."})
     assert answer.status_code == 200, answer.text
 
@@ -218,12 +218,12 @@ async def test_a_mailbox_is_not_pointed_elsewhere_without_its_password(
     value, needs_secret = case
     path = f"/mailboxes/{(await acme.made('/mailboxes', MAILBOX))['id']}"
     for caller in (acme, api.admin_for("acme")) if needs_secret else ():
-        refused = await caller("PATCH", path, {name: value})
+        refusal = await caller("PATCH", path, {name: value})
         assert (
             "set password again: the stored one is bound to its destination, and this request"
-            in (refused.json()["detail"])
+            in (refusal.json()["detail"])
         )
-        assert refused.json()["detail"].endswith(f"changes {name}")
+        assert refusal.json()["detail"].endswith(f"changes {name}")
     secret = {"password": "canary-password"} if needs_secret else {}
     assert (await acme("PATCH", path, {name: value} | secret)).status_code == 200
 
@@ -234,13 +234,13 @@ async def test_a_webhook_is_not_pointed_elsewhere_without_its_secret(
 ) -> None:
     """With it, or with another one, it is; a former one counts no more."""
     value, needs_secret = case
-    made = await acme.made("/webhooks", WEBHOOK)
-    path = f"/webhooks/{made['id']}"
+    webhook = await acme.made("/webhooks", WEBHOOK)
+    path = f"/webhooks/{webhook['id']}"
     await acme("POST", f"{path}/rotate")
     for caller in (acme, api.admin_for("acme")) if needs_secret else ():
-        refused = await caller("PATCH", path, {name: value})
-        assert "set secret again" in refused.json()["detail"]
-    secret = {"secret": made["secret"]} if needs_secret else {}
+        refusal = await caller("PATCH", path, {name: value})
+        assert "set secret again" in refusal.json()["detail"]
+    secret = {"secret": webhook["secret"]} if needs_secret else {}
     answer = await acme("PATCH", path, {name: value} | secret)
     assert answer.status_code == 200, answer.text
     gives_secret = needs_secret or name == "secret"
@@ -252,7 +252,7 @@ async def test_a_webhook_is_not_pointed_elsewhere_without_its_secret(
 )
 async def test_a_secret_that_signs_nothing_is_refused(acme: Caller, secret: str) -> None:
     """Before an event is posted with it."""
-    made = await acme.made("/webhooks", WEBHOOK)
-    answer = await acme("PATCH", f"/webhooks/{made['id']}", {"secret": secret})
+    webhook = await acme.made("/webhooks", WEBHOOK)
+    answer = await acme("PATCH", f"/webhooks/{webhook['id']}", {"secret": secret})
     [error] = answer.json()["errors"]
     assert error["msg"] == "write whsec_ and 24 to 64 random bytes in base64"

@@ -6,7 +6,7 @@ import pytest
 
 from app.auth.shared_reads import SharedReads
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
-from tests.support.database.statements import noted
+from tests.support.database.statements import record_statements
 
 AT_ONCE = 20
 
@@ -17,7 +17,7 @@ async def test_a_burst_of_messages_reads_key_tenant_profile_and_signing_once(
     """Also when what was known of the key has just been let go."""
     await acme.made("/profiles", {**PROFILE, "is_default": True})
     api.monotonic.seconds += 60
-    with noted() as statements:
+    with record_statements() as statements:
         answers = await asyncio.gather(
             *(acme("POST", "/messages", MESSAGE) for _ in range(AT_ONCE))
         )

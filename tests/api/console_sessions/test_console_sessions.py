@@ -15,10 +15,10 @@ async def test_a_tenant_sees_and_ends_its_sessions(api: Api, acme: Caller) -> No
     [*_, key] = (await acme.read("/keys"))["items"]
     await acme("DELETE", f"/keys/{key['id']}")
     await api.console_session(None)
-    listed = (await acme.read("/console-sessions"))["items"]
-    assert [session["id"] for session in listed] == [second.id, first.id]
-    assert (listed[1]["name"], listed[1]["subject"]) == ("ann@example.com", "ann")
-    assert listed[0].keys().isdisjoint({"key_hash", "token_hash"})
+    items = (await acme.read("/console-sessions"))["items"]
+    assert [session["id"] for session in items] == [second.id, first.id]
+    assert (items[1]["name"], items[1]["subject"]) == ("ann@example.com", "ann")
+    assert items[0].keys().isdisjoint({"key_hash", "token_hash"})
     assert (await acme("DELETE", f"/console-sessions/{first.id}")).status_code == 204
     answer = await acme("DELETE", f"/console-sessions/{first.id}")
     assert (answer.status_code, answer.json()["type"]) == (
@@ -40,8 +40,8 @@ async def test_an_admin_sees_those_of_admins_or_of_one_tenant(api: Api, acme: Ca
         (api.admin, of_admin, of_tenant),
         (api.admin_for("acme"), of_tenant, of_admin),
     ):
-        listed = (await caller.read("/console-sessions"))["items"]
-        assert [session["id"] for session in listed] == [own.id]
+        items = (await caller.read("/console-sessions"))["items"]
+        assert [session["id"] for session in items] == [own.id]
         assert (await caller("DELETE", f"/console-sessions/{other.id}")).status_code == 404
         assert (await caller("DELETE", f"/console-sessions/{own.id}")).status_code == 204
     await acme.made("/profiles", {"name": "main", "host": "mail.example.com"})
@@ -56,6 +56,6 @@ async def test_a_key_or_person_has_fifty_sessions(api: Api, acme: Caller) -> Non
     first = await api.console_session(acme.tenant_id, subject="ann")
     for _ in range(50):
         await api.console_session(acme.tenant_id, subject="ann")
-    listed = (await acme.read("/console-sessions?limit=200"))["items"]
-    ids = {session["id"] for session in listed}
+    items = (await acme.read("/console-sessions?limit=200"))["items"]
+    ids = {session["id"] for session in items}
     assert (len(ids), other.id in ids, first.id in ids) == (51, True, False)

@@ -49,22 +49,22 @@ def selectors(domain: Any, status: str) -> set[str]:
 async def test_two_keys_are_made_whose_records_are_shown(acme: Caller) -> None:
     """An RSA key and an Ed25519 key, each under a selector of its own; no secret half anywhere."""
     answer = await acme("POST", "/domains", {"domain": "Grüße.example.com"})
-    made = answer.json()
+    domain = answer.json()
     assert answer.status_code == 201
-    assert answer.headers["Location"] == f"/domains/{made['id']}"
-    assert made["domain"] == "xn--gre-6ka8l.example.com"
-    assert not made["signed"]
-    assert {key["algorithm"] for key in made["keys"]} == {"rsa-sha256", "ed25519-sha256"}
-    for key in made["keys"]:
+    assert answer.headers["Location"] == f"/domains/{domain['id']}"
+    assert domain["domain"] == "xn--gre-6ka8l.example.com"
+    assert not domain["signed"]
+    assert {key["algorithm"] for key in domain["keys"]} == {"rsa-sha256", "ed25519-sha256"}
+    for key in domain["keys"]:
         record = key["dns_record"]
-        assert record["name"] == f"{key['selector']}._domainkey.{made['domain']}"
+        assert record["name"] == f"{key['selector']}._domainkey.{domain['domain']}"
         assert record["type"] == "TXT"
         assert record["value"].startswith(f"v=DKIM1; k={key['algorithm'].partition('-')[0]}; p=")
         assert key["status"] == "pending"
     assert "PRIVATE" not in answer.text
-    assert await acme.read(f"/domains/{made['id']}") == made
-    assert await acme.read(f"/domains/{made['domain']}") == made
-    assert (await acme.read("/domains"))["items"] == [made]
+    assert await acme.read(f"/domains/{domain['id']}") == domain
+    assert await acme.read(f"/domains/{domain['domain']}") == domain
+    assert (await acme.read("/domains"))["items"] == [domain]
 
 
 async def test_what_is_sent_is_signed_once_the_records_are_there(
@@ -72,15 +72,15 @@ async def test_what_is_sent_is_signed_once_the_records_are_there(
 ) -> None:
     """Not before; and by both keys, whatever the message is made of."""
     await acme.made("/profiles", PROFILE | {"is_default": True, "allowed_from": []})
-    made = await acme.made("/domains", {"domain": "example.com"})
+    domain = await acme.made("/domains", {"domain": "example.com"})
     checked = (await acme("POST", "/domains/example.com/check")).json()
     assert {key["problem"] for key in checked["keys"]} == {"there is no such TXT record"}
     assert b"DKIM-Signature" not in await raw(acme)
-    publish(dns, made)
+    publish(dns, domain)
     checked = (await acme("POST", "/domains/example.com/check")).json()
     assert checked["signed"]
     assert {key["problem"] for key in checked["keys"]} == {None}
-    everyone = selectors(made, "pending")
+    everyone = selectors(domain, "pending")
     assert selectors(checked, "active") == everyone
     file = {"filename": "a.bin", "content": "AAECAw==", "content_type": "application/octet-stream"}
     for fields in (
@@ -130,8 +130,8 @@ async def test_new_keys_take_over_once_their_records_are_found(
     assert len(new) == 2
     await acme("POST", "/domains/example.com/check")
     assert set(signers(await raw(acme), dns)) == selectors(old, "pending")
-    again = await acme("POST", "/domains/example.com/rotate")
-    assert (again.status_code, again.json()["type"]) == (409, "/problems/rotation-pending")
+    second = await acme("POST", "/domains/example.com/rotate")
+    assert (second.status_code, second.json()["type"]) == (409, "/problems/rotation-pending")
     waiting = await acme.made("/messages", MESSAGE)
     publish(dns, rotated)
     checked = (await acme("POST", "/domains/example.com/check")).json()
@@ -148,8 +148,8 @@ async def test_new_keys_take_over_once_their_records_are_found(
 async def test_a_key_whose_record_is_gone_signs_no_more(acme: Caller, dns: DnsServer) -> None:
     """A signature that nobody can verify is worse than none; a DNS that is silent says nothing."""
     await acme.made("/profiles", PROFILE | {"is_default": True, "allowed_from": []})
-    made = await acme.made("/domains", {"domain": "gone.example.com"})
-    publish(dns, made)
+    domain = await acme.made("/domains", {"domain": "gone.example.com"})
+    publish(dns, domain)
     checked = (await acme("POST", "/domains/gone.example.com/check")).json()
     first, second = checked["keys"]
     dns.say(first["dns_record"]["name"], "v=DKIM1; p=")

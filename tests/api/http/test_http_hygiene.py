@@ -113,8 +113,8 @@ async def test_what_a_form_can_send_is_no_json(acme: Caller, kind: str) -> None:
 async def test_a_raw_message_is_shown_as_nothing_else(acme: Caller) -> None:
     """Its HTML is somebody else's."""
     await acme.made("/profiles", PROFILE)
-    made = await acme.made("/messages", MESSAGE | {"html": "<script>alert(1)</script>"})
-    answer = await acme("GET", f"/messages/{made['id']}/raw")
+    message = await acme.made("/messages", MESSAGE | {"html": "<script>alert(1)</script>"})
+    answer = await acme("GET", f"/messages/{message['id']}/raw")
     assert answer.headers["Content-Type"] == "message/rfc822"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 

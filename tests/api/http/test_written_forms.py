@@ -101,10 +101,10 @@ async def test_null_chooses_nothing(sender: Caller, path: str, body: Any) -> Non
 @pytest.mark.parametrize("form", [ANN, f"Ann <{ANN}>", {"email": ANN, "name": "Ann"}])
 async def test_one_address_needs_no_list(sender: Caller, field: str, form: Any) -> None:
     """As text or as an object."""
-    made = await sender.made("/messages", {"to": [BOB], "text": "x"} | {field: form})
-    raw = (await sender("GET", f"/messages/{made['id']}/raw")).text
+    message = await sender.made("/messages", {"to": [BOB], "text": "x"} | {field: form})
+    raw = (await sender("GET", f"/messages/{message['id']}/raw")).text
     if field != "reply_to":
-        assert ANN in [recipient["address"] for recipient in made["recipients"]]
+        assert ANN in [recipient["address"] for recipient in message["recipients"]]
     assert (ANN in raw) is (field != "bcc")
 
 
@@ -124,10 +124,10 @@ async def test_several_addresses_are_items(sender: Caller, addresses: str) -> No
 @pytest.mark.one_database
 async def test_one_recipient_is_retried_and_resolved_without_a_list(sender: Caller) -> None:
     """Wherever addresses are listed."""
-    made = await sender.made("/messages", MESSAGE)
-    await sender("POST", f"/messages/{made['id']}/cancel")
-    await sender.made(f"/messages/{made['id']}/retry", {"recipients": ANN})
-    path = f"/messages/{made['id']}/resolve"
+    message = await sender.made("/messages", MESSAGE)
+    await sender("POST", f"/messages/{message['id']}/cancel")
+    await sender.made(f"/messages/{message['id']}/retry", {"recipients": ANN})
+    path = f"/messages/{message['id']}/resolve"
     answer = await sender("POST", path, {"recipients": ANN, "as": "sent"})
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/recipient-not-uncertain")
 
@@ -136,13 +136,13 @@ async def test_one_recipient_is_retried_and_resolved_without_a_list(sender: Call
 async def test_statuses_that_are_given_are_all_taken(sender: Caller, way: str) -> None:
     """One, or several of them, which one index or none holds."""
     queued = await sender.made("/messages", MESSAGE)
-    gone = await sender.made("/messages", MESSAGE)
-    await sender("POST", f"/messages/{gone['id']}/cancel")
+    answer = await sender.made("/messages", MESSAGE)
+    await sender("POST", f"/messages/{answer['id']}/cancel")
     later = MESSAGE | {"send_at": "2100-01-01T00:00:00Z"} | {"expires_at": None}
     assert (await sender("POST", "/messages", later)).status_code == 422  # beyond a year
     for statuses, expected in (
         (["queued"], {queued["id"]}),
-        (["queued", "cancelled"], {queued["id"], gone["id"]}),
+        (["queued", "cancelled"], {queued["id"], answer["id"]}),
         (["queued", "held", "scheduled"], {queued["id"]}),
         (["sent", "failed"], set()),
     ):

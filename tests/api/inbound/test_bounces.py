@@ -118,9 +118,9 @@ async def test_an_event_says_what_the_report_said(acme: Caller, sent: Any) -> No
 async def test_the_same_mail_again_changes_nothing(acme: Caller, sent: Any) -> None:
     """It is answered alike, and says that it is not new."""
     first = await received(acme, mail("gmail", sent))
-    again = await received(acme, mail("gmail", sent))
-    assert (first.pop("new"), again.pop("new")) == (True, False)
-    assert first == again
+    second = await received(acme, mail("gmail", sent))
+    assert (first.pop("new"), second.pop("new")) == (True, False)
+    assert first == second
     assert await happened(acme, sent) == [("recipient.bounced_later", "ann@example.org")]
 
 

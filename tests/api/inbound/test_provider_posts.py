@@ -154,8 +154,8 @@ async def test_a_post_has_the_effect_of_a_bounce_mail(
     assert recipient["status"] == "queued"
     reasons = [row["reason"] for row in (await acme.read("/suppressions"))["items"]]
     assert reasons == ([suppressed] if suppressed else [])
-    again = counts(await signed(api, sns, path, payload))
-    assert again == (0, len(types), 0, ignored)
+    second = counts(await signed(api, sns, path, payload))
+    assert second == (0, len(types), 0, ignored)
     assert await happened(acme, sent) == [f"recipient.{kind}" for kind in types]
     [webhook] = (await acme.read("/provider-webhooks"))["items"]
     assert (webhook["events"], webhook["unmatched"]) == (len(types), 0)

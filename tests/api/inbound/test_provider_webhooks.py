@@ -25,13 +25,13 @@ async def takes(api: Api, path: str) -> bool:
 async def test_it_is_read_without_its_token_and_its_secret(api: Api, acme: Caller) -> None:
     """The token is stored as a hash, the secret sealed for its row alone."""
     body = {"name": "mg", "provider": "mailgun", "secret": "key-canary-8d1f"}
-    made = await acme.made("/provider-webhooks", body)
-    token = made.pop("path").removeprefix("/inbound/mailgun/")
+    provider_webhook = await acme.made("/provider-webhooks", body)
+    token = provider_webhook.pop("path").removeprefix("/inbound/mailgun/")
     assert len(token) == 43
-    assert await acme.read(f"/provider-webhooks/{made['id']}") == made
-    assert (await acme.read("/provider-webhooks"))["items"] == [made]
-    assert made["has_secret"]
-    assert "canary" not in str(made)
+    assert await acme.read(f"/provider-webhooks/{provider_webhook['id']}") == provider_webhook
+    assert (await acme.read("/provider-webhooks"))["items"] == [provider_webhook]
+    assert provider_webhook["has_secret"]
+    assert "canary" not in str(provider_webhook)
     async with api.services.database.reading() as connection:
         row = await provider_webhooks.find_by_token(
             connection,
@@ -41,7 +41,7 @@ async def test_it_is_read_without_its_token_and_its_secret(api: Api, acme: Calle
         )
     assert row is not None
     assert row.sealed_secret is not None
-    context = provider_webhook_secret(made["id"])
+    context = provider_webhook_secret(provider_webhook["id"])
     assert api.services.vault.open(row.sealed_secret, context) == body["secret"]
 
 
@@ -81,13 +81,13 @@ async def test_a_key_of_sendgrid_may_be_pem(acme: Caller) -> None:
 
 async def test_it_is_changed(api: Api, acme: Caller) -> None:
     """Its URL stays; its provider too; the audit log names a secret, and does not show it."""
-    made = await acme.made("/provider-webhooks", OPEN)
-    path = f"/provider-webhooks/{made['id']}"
+    provider_webhook = await acme.made("/provider-webhooks", OPEN)
+    path = f"/provider-webhooks/{provider_webhook['id']}"
     changes = {"name": "other", "secret": "canary-5e2c", "networks": ["127.0.0.1"]}
     changed = (await acme("PATCH", path, changes)).json()
     assert (changed["name"], changed["has_secret"]) == ("other", True)
     assert changed["networks"] == ["127.0.0.1/32"]
-    assert (await api.nobody("POST", made["path"], DELIVERY)).status_code == 403
+    assert (await api.nobody("POST", provider_webhook["path"], DELIVERY)).status_code == 403
     log = (await acme("GET", "/audit-log?action=provider_webhook.update")).text
     assert '"secrets_set":[[],["secret"]]' in log.replace(" ", "") or "secrets_set" in log
     assert "canary" not in log
@@ -100,7 +100,7 @@ async def test_it_is_changed(api: Api, acme: Caller) -> None:
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["loc"] == ["body", place]
     assert (await acme("PATCH", path, {"secret": None})).json()["has_secret"] is False
-    assert await takes(api, made["path"])
+    assert await takes(api, provider_webhook["path"])
 
 
 async def test_a_name_is_used_once(api: Api, acme: Caller) -> None:
@@ -119,23 +119,23 @@ async def test_a_name_is_used_once(api: Api, acme: Caller) -> None:
 
 async def test_a_rotated_url_works_for_a_while(api: Api, acme: Caller) -> None:
     """Both do, then the new one alone; without an overlap at once, and after the next rotation."""
-    made = await acme.made("/provider-webhooks", OPEN)
-    rotate = f"/provider-webhooks/{made['id']}/rotate"
+    provider_webhook = await acme.made("/provider-webhooks", OPEN)
+    rotate = f"/provider-webhooks/{provider_webhook['id']}/rotate"
     second = (await acme("POST", rotate)).json()
     assert second["previous_token_expires_at"] is not None
-    assert await takes(api, made["path"])
+    assert await takes(api, provider_webhook["path"])
     assert await takes(api, second["path"])
     third = (await acme("POST", rotate, {"overlap_seconds": 0})).json()
-    accepts = [await takes(api, webhook["path"]) for webhook in (made, second, third)]
+    accepts = [await takes(api, webhook["path"]) for webhook in (provider_webhook, second, third)]
     assert accepts == [False, False, True]
 
 
 async def test_a_deleted_one_takes_nothing(api: Api, acme: Caller) -> None:
     """401, as if it had never been."""
-    made = await acme.made("/provider-webhooks", OPEN)
-    path = f"/provider-webhooks/{made['id']}"
+    provider_webhook = await acme.made("/provider-webhooks", OPEN)
+    path = f"/provider-webhooks/{provider_webhook['id']}"
     assert (await acme("DELETE", path)).status_code == 204
-    assert not await takes(api, made["path"])
+    assert not await takes(api, provider_webhook["path"])
     assert (await acme("GET", path)).status_code == 404
 
 

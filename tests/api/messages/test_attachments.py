@@ -22,8 +22,8 @@ def encoded(content: bytes) -> str:
 
 async def read_back(caller: Caller, *attachments: dict[str, Any], **fields: Any) -> EmailMessage:
     """The message with these files, as the standard library parses it."""
-    made = await caller.made("/messages", MESSAGE | fields | {"attachments": list(attachments)})
-    answer = await caller("GET", f"/messages/{made['id']}/raw")
+    message = await caller.made("/messages", MESSAGE | fields | {"attachments": list(attachments)})
+    answer = await caller("GET", f"/messages/{message['id']}/raw")
     return cast("EmailMessage", message_from_bytes(answer.content, policy=SMTP))
 
 

@@ -23,7 +23,7 @@ def to(name: str, **fields: Any) -> dict[str, Any]:
     return MESSAGE | {"to": [f"{name}@example.org"], **fields}
 
 
-async def listed(caller: Caller) -> list[str]:
+async def list_recipients(caller: Caller) -> list[str]:
     """Who gets the messages that there are, in the order of their acceptance."""
     items = (await caller.read("/messages?limit=200"))["items"]
     return [item["recipients"][0]["address"] for item in reversed(items)]
@@ -68,7 +68,7 @@ async def test_one_that_is_refused_is_no_fault_of_its_neighbours(api: Api, sende
             alone = (await sender("POST", "/messages", body)).json()
             same = ("type", "title", "status", "detail", "errors")
             assert [result["problem"].get(n) for n in same] == [alone.get(n) for n in same]
-    assert await listed(sender) == ["ann@example.org", "bob@example.org"]
+    assert await list_recipients(sender) == ["ann@example.org", "bob@example.org"]
 
 
 @pytest.mark.one_database
@@ -94,25 +94,27 @@ async def test_sent_again_with_its_key_it_is_the_same(sender: Caller) -> None:
     """Byte for byte; nothing else is made."""
     messages = [to("ann"), to("bob")]
     first = await batch(sender, *messages, Idempotency_Key="k")
-    again = await batch(sender, *messages, Idempotency_Key="k")
-    assert again.content == first.content
+    second = await batch(sender, *messages, Idempotency_Key="k")
+    assert second.content == first.content
     assert "Idempotent-Replayed" not in first.headers
-    assert again.headers["Idempotent-Replayed"] == "true"
-    assert len(await listed(sender)) == 2
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert len(await list_recipients(sender)) == 2
 
 
 async def test_what_was_refused_is_tried_once_more(sender: Caller) -> None:
     """What was accepted stays; what has another body now is told, each in its place."""
     first = await batch(sender, to("ann"), to("bob"), to("carol", to=[]), Idempotency_Key="k")
-    again = await batch(
+    second = await batch(
         sender, to("ann"), to("bob", subject="Other"), to("carol"), Idempotency_Key="k"
     )
     assert [result["status"] for result in first.json()["results"]] == [202, 202, 422]
-    results = again.json()["results"]
+    results = second.json()["results"]
     assert [result["status"] for result in results] == [202, 422, 202]
     assert results[0] == first.json()["results"][0]
     assert results[1]["problem"]["type"] == "/problems/idempotency-key-reused"
-    assert await listed(sender) == [f"{name}@example.org" for name in ("ann", "bob", "carol")]
+    assert await list_recipients(sender) == [
+        f"{name}@example.org" for name in ("ann", "bob", "carol")
+    ]
 
 
 async def test_a_key_of_a_batch_is_no_messages_key(sender: Caller) -> None:
@@ -120,7 +122,7 @@ async def test_a_key_of_a_batch_is_no_messages_key(sender: Caller) -> None:
     await batch(sender, to("ann"), Idempotency_Key="k")
     answer = await sender("POST", "/messages", to("bob"), headers={"Idempotency-Key": "k"})
     assert answer.status_code == 202
-    assert len(await listed(sender)) == 2
+    assert len(await list_recipients(sender)) == 2
 
 
 async def test_several_at_once_with_one_key_are_one(sender: Caller) -> None:
@@ -129,10 +131,10 @@ async def test_several_at_once_with_one_key_are_one(sender: Caller) -> None:
     answers = await asyncio.gather(
         *(batch(sender, *messages, Idempotency_Key="k") for _ in range(8))
     )
-    done = [answer.content for answer in answers if answer.status_code == 202]
-    assert len(set(done)) == 1
+    contents = [answer.content for answer in answers if answer.status_code == 202]
+    assert len(set(contents)) == 1
     assert {answer.status_code for answer in answers} <= {202, 409}
-    assert len(await listed(sender)) == 10
+    assert len(await list_recipients(sender)) == 10
 
 
 async def test_a_thousand_go(sender: Caller) -> None:

@@ -22,8 +22,8 @@ HEADERS = {
 async def test_names_are_encoded_and_all_else_stays(acme: Caller) -> None:
     """Addresses, ids, URLs and JSON are on the wire as they were given."""
     await acme.made("/profiles", PROFILE)
-    made = await acme.made("/messages", MESSAGE | {"headers": HEADERS})
-    content = (await acme("GET", f"/messages/{made['id']}/raw")).content
+    message = await acme.made("/messages", MESSAGE | {"headers": HEADERS})
+    content = (await acme("GET", f"/messages/{message['id']}/raw")).content
     read = message_from_bytes(content, policy=SMTP)
     assert {name: str(read[name]) for name in HEADERS} == HEADERS | {
         "References": "<a@mail.example.com> <b@mail.example.com>"

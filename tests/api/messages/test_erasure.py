@@ -245,20 +245,20 @@ async def test_a_key_that_names_somebody_is_not_stored(sender: Caller, migrated_
     for path, body in (("/messages", MESSAGE), ("/messages/batch", {"messages": [MESSAGE]})):
         headers = {"Idempotency-Key": f"receipt-ann@example.org{path}"}
         first = await sender("POST", path, body, headers=headers)
-        again = await sender("POST", path, body, headers=headers)
-        assert again.content == first.content
-        assert again.headers["Idempotent-Replayed"] == "true"
+        second = await sender("POST", path, body, headers=headers)
+        assert second.content == first.content
+        assert second.headers["Idempotent-Replayed"] == "true"
     assert not [cell for cell, value in await cells(migrated_url) if "receipt-ann" in str(value)]
 
 
 async def test_a_tag_of_another_is_left(sender: Caller) -> None:
     """A longer local part, or a longer domain, is another address."""
     tags = ["joann@example.org", "ann@example.org.uk", "ann@example.orgs", "ann"]
-    made = await sender.made(
+    message = await sender.made(
         "/messages", MESSAGE | {"to": [BOB], "tags": [*tags, "to=ann@example.org"]}
     )
     await sender("DELETE", "/recipients/ann@example.org")
-    assert (await sender.read(f"/messages/{made['id']}"))["tags"] == sorted(tags)
+    assert (await sender.read(f"/messages/{message['id']}"))["tags"] == sorted(tags)
 
 
 @pytest.mark.parametrize("written", FORMS)
@@ -268,16 +268,16 @@ async def test_letters_of_any_script_have_no_case(sender: Caller, written: str) 
     page = await sender.read(f"/messages?recipient={quote(written)}")
     assert [item["id"] for item in page["items"]] == [message["id"]]
     await sender("POST", f"/messages/{message['id']}/cancel")
-    again = await sender.made(f"/messages/{message['id']}/retry", {"recipients": [written]})
-    assert [recipient["address"].casefold() for recipient in again["recipients"]] == [
+    second = await sender.made(f"/messages/{message['id']}/retry", {"recipients": [written]})
+    assert [recipient["address"].casefold() for recipient in second["recipients"]] == [
         "jörg.lee@xn--mller-kva.example"
     ]
-    made = await sender.made("/suppressions", {"address": written})
-    assert made["address"] == "jörg.lee@xn--mller-kva.example"
+    suppression = await sender.made("/suppressions", {"address": written})
+    assert suppression["address"] == "jörg.lee@xn--mller-kva.example"
     twice = await sender("POST", "/suppressions", {"address": JORG})
     assert (twice.status_code, twice.json()["type"]) == (409, "/problems/suppression-exists")
-    listed = await sender.read(f"/suppressions?address={quote(JORG)}")
-    assert [item["id"] for item in listed["items"]] == [made["id"]]
+    list_page = await sender.read(f"/suppressions?address={quote(JORG)}")
+    assert [item["id"] for item in list_page["items"]] == [suppression["id"]]
     late = await sender.made("/messages", MESSAGE | {"to": [JORG]})
     [recipient] = (await sender.read(f"/messages/{late['id']}"))["recipients"]
     assert recipient["status"] == "suppressed"
@@ -292,8 +292,8 @@ async def test_an_address_in_two_cases_is_one_recipient(sender: Caller) -> None:
         "ΝΙΚΟΣ@example.gr",
         "νικος@example.gr",
     ]
-    made = await sender.made("/messages", MESSAGE | {"to": to})
-    assert [recipient["address"] for recipient in made["recipients"]] == [
+    message = await sender.made("/messages", MESSAGE | {"to": to})
+    assert [recipient["address"] for recipient in message["recipients"]] == [
         "jörg.lee@xn--mller-kva.example",
         "straße@example.org",
         "strasse@example.org",

@@ -47,7 +47,7 @@ async def sender(acme: Caller) -> Caller:
     return acme
 
 
-def _shown(answer: httpx.Response) -> Any:
+def _comparable(answer: httpx.Response) -> Any:
     body = answer.json()
     body = {key: value for key, value in body.items() if key not in OWN}
     header_names = {"location", "x-request-id", "content-type", "cache-control"}
@@ -60,7 +60,7 @@ async def test_both_ways_answer_the_same(sender: Caller, body: Any) -> None:
     """What is stored, and every error: its status, its type and each field that it names."""
     short = await sender("POST", "/messages", body)
     long = await sender("POST", "/messages", body, headers=LONG_WAY)
-    assert _shown(short) == _shown(long)
+    assert _comparable(short) == _comparable(long)
 
 
 @pytest.mark.one_database
@@ -84,7 +84,7 @@ async def test_what_is_no_json_is_answered_the_same(
         await sender.http.post("/messages", content=content, headers=sender.headers | headers)
         for headers in ({"Content-Type": "application/json"}, LONG_WAY)
     ]
-    assert _shown(answers[0]) == _shown(answers[1])
+    assert _comparable(answers[0]) == _comparable(answers[1])
     assert answers[0].status_code == status
 
 
@@ -95,17 +95,17 @@ async def test_a_key_is_one_key_whichever_way_it_came(
     """What was done is not done again, with its JSON in whatever order; another body is refused."""
     key = {"Idempotency-Key": "order-42"}
     turned = dict(reversed(MESSAGE.items()))
-    first, again = [
+    first, second = [
         await sender("POST", "/messages", body, headers=key | way)
         for body, way in zip((MESSAGE, turned), ways, strict=True)
     ]
-    assert (first.status_code, again.status_code) == (202, 202)
-    assert (again.json(), again.headers["Idempotent-Replayed"]) == (first.json(), "true")
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert (second.json(), second.headers["Idempotent-Replayed"]) == (first.json(), "true")
     others = [
         await sender("POST", "/messages", MESSAGE | {"subject": "Another"}, headers=key | way)
         for way in ways
     ]
-    assert _shown(others[0]) == _shown(others[1])
+    assert _comparable(others[0]) == _comparable(others[1])
     assert others[0].json()["type"] == "/problems/idempotency-key-reused"
 
 
@@ -115,7 +115,7 @@ async def test_both_ways_answer_the_same_to_a_new_key(sender: Caller, body: Any)
     """Keys change nothing of what is accepted."""
     short = await sender("POST", "/messages", body, headers={"Idempotency-Key": "a"})
     long = await sender("POST", "/messages", body, headers={"Idempotency-Key": "b"} | LONG_WAY)
-    assert _shown(short) == _shown(long)
+    assert _comparable(short) == _comparable(long)
 
 
 @pytest.mark.one_database
@@ -126,7 +126,7 @@ async def test_both_ways_refuse_what_is_no_key(sender: Caller, key: str) -> None
         await sender("POST", "/messages", MESSAGE, headers={"Idempotency-Key": key.encode()} | way)
         for way in ({}, LONG_WAY)
     ]
-    assert _shown(short) == _shown(long)
+    assert _comparable(short) == _comparable(long)
     assert short.status_code == 422
 
 

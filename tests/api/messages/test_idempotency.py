@@ -25,12 +25,12 @@ async def count(caller: Caller) -> int:
 async def test_the_first_answer_is_given_again(sender: Caller) -> None:
     """Byte for byte, and says that it is; nothing else is made."""
     first = await sent(sender, "order-42")
-    again = await sent(sender, "order-42")
-    assert [first.status_code, again.status_code] == [202, 202]
-    assert again.content == first.content
-    assert again.headers["Location"] == first.headers["Location"]
+    second = await sent(sender, "order-42")
+    assert [first.status_code, second.status_code] == [202, 202]
+    assert second.content == first.content
+    assert second.headers["Location"] == first.headers["Location"]
     assert "Idempotent-Replayed" not in first.headers
-    assert again.headers["Idempotent-Replayed"] == "true"
+    assert second.headers["Idempotent-Replayed"] == "true"
     assert await count(sender) == 1
 
 
@@ -38,13 +38,13 @@ async def test_the_same_body_may_be_written_otherwise(sender: Caller) -> None:
     """In another order, and with other blanks: as JSON it is the same."""
     first = await sent(sender, "k", {"to": ["ann@example.org"], "text": "x", "subject": "é"})
     text = '{ "subject":"\\u00e9",\n "text":"x", "to":["ann@example.org"]}'
-    again = await sender(
+    second = await sender(
         "POST",
         "/messages",
         content=text,
         headers={"Idempotency-Key": "k", "Content-Type": "application/json"},
     )
-    assert again.json()["id"] == first.json()["id"]
+    assert second.json()["id"] == first.json()["id"]
 
 
 async def test_a_key_with_another_body_is_refused(sender: Caller) -> None:
@@ -90,26 +90,26 @@ async def test_the_answer_stands_when_its_profile_is_gone(sender: Caller) -> Non
     """It is looked for before anything else is."""
     first = await sent(sender, "k")
     await sender("DELETE", "/profiles/main?cancel_pending=true")
-    again = await sent(sender, "k")
-    assert (again.status_code, again.content) == (202, first.content)
+    second = await sent(sender, "k")
+    assert (second.status_code, second.content) == (202, first.content)
 
 
 async def test_no_replay_names_an_erased_recipient(sender: Caller) -> None:
     """The message is told as it stands instead, and not sent again."""
     first = await sent(sender, "k")
     await sender("DELETE", f"/recipients/{MESSAGE['to'][0]}")
-    again = await sent(sender, "k")
-    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
-    assert again.json()["recipients"][0]["address"] is None
+    second = await sent(sender, "k")
+    assert (second.status_code, second.json()["id"]) == (202, first.json()["id"])
+    assert second.json()["recipients"][0]["address"] is None
     assert await count(sender) == 1
 
 
 async def test_of_many_at_once_one_is_done(sender: Caller) -> None:
     """The others are told that it is being worked on, or get its answer."""
     answers = await asyncio.gather(*(sent(sender, "k") for _ in range(20)))
-    done = [answer for answer in answers if answer.status_code == 202]
-    assert len({answer.json()["id"] for answer in done}) == 1
-    assert sum("Idempotent-Replayed" not in answer.headers for answer in done) == 1
+    successes = [answer for answer in answers if answer.status_code == 202]
+    assert len({answer.json()["id"] for answer in successes}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in successes) == 1
     waiting = [answer for answer in answers if answer.status_code != 202]
     assert {answer.json()["type"] for answer in waiting} <= {"/problems/idempotency-key-in-flight"}
     assert {answer.status_code for answer in waiting} <= {409}

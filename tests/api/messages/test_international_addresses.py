@@ -21,26 +21,31 @@ async def sender(acme: Caller) -> Caller:
 async def test_an_address_in_another_script_reads_back(sender: Caller) -> None:
     """Composed, its domain as A-label; in to, cc, bcc, reply_to and from."""
     ways = {field: [WRITTEN[0]] for field in ("to", "reply_to")} | {"bcc": ["用户@example.org"]}
-    made = await sender.made("/messages", MESSAGE | ways | {"from": "Änne <a\u0308@example.com>"})
-    assert [recipient["address"] for recipient in made["recipients"]] == [KEPT, "用户@example.org"]
-    assert made["from"] == "Änne <ä@example.com>"
-    assert without_waiting(await sender.read(f"/messages/{made['id']}")) == made
+    message = await sender.made(
+        "/messages", MESSAGE | ways | {"from": "Änne <a\u0308@example.com>"}
+    )
+    assert [recipient["address"] for recipient in message["recipients"]] == [
+        KEPT,
+        "用户@example.org",
+    ]
+    assert message["from"] == "Änne <ä@example.com>"
+    assert without_waiting(await sender.read(f"/messages/{message['id']}")) == message
 
 
 async def test_the_bytes_hold_it_as_it_is(sender: Caller) -> None:
     """In UTF-8 (RFC 6532)."""
-    made = await sender.made("/messages", MESSAGE | {"to": [KEPT]})
-    raw = await sender("GET", f"/messages/{made['id']}/raw")
+    message = await sender.made("/messages", MESSAGE | {"to": [KEPT]})
+    raw = await sender("GET", f"/messages/{message['id']}/raw")
     assert f"\r\nTo: {KEPT}\r\n".encode() in raw.content
 
 
 @pytest.mark.parametrize("written", WRITTEN)
 async def test_a_recipient_is_found_however_written(sender: Caller, written: str) -> None:
     """With the domain in its own script or as A-label, composed or not."""
-    made = await sender.made("/messages", MESSAGE | {"to": [KEPT]})
+    message = await sender.made("/messages", MESSAGE | {"to": [KEPT]})
     await sender.made("/messages", MESSAGE)
     page = await sender.read(f"/messages?recipient={quote(written)}")
-    assert [item["id"] for item in page["items"]] == [made["id"]]
+    assert [item["id"] for item in page["items"]] == [message["id"]]
 
 
 async def test_an_uncertain_recipient_is_resolved_however_written(api: Api, sender: Caller) -> None:
@@ -61,5 +66,5 @@ async def test_a_profile_may_send_as_an_address_in_another_script(sender: Caller
         "ä@example.com",
     )
     await sender.made("/messages", MESSAGE | {"from": "a\u0308@example.com"})
-    refused = await sender("POST", "/messages", MESSAGE | {"from": "a@example.com"})
-    assert refused.status_code == 403
+    refusal = await sender("POST", "/messages", MESSAGE | {"from": "a@example.com"})
+    assert refusal.status_code == 403

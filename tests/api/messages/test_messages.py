@@ -35,33 +35,33 @@ async def sender(acme: Caller) -> Caller:
 async def test_a_message_is_accepted(sender: Caller) -> None:
     """202, Location, and the message, which reads back the same."""
     answer = await sender("POST", "/messages", MESSAGE)
-    made = answer.json()
+    message = answer.json()
     assert answer.status_code == 202
-    assert answer.headers["Location"] == f"/messages/{made['id']}"
-    assert made["status"] == "queued"
-    assert made["from"] == "Billing <billing@example.com>"
-    assert made["profile"] == "transactional"
-    assert without_waiting(await sender.read(answer.headers["Location"])) == made
+    assert answer.headers["Location"] == f"/messages/{message['id']}"
+    assert message["status"] == "queued"
+    assert message["from"] == "Billing <billing@example.com>"
+    assert message["profile"] == "transactional"
+    assert without_waiting(await sender.read(answer.headers["Location"])) == message
 
 
 async def test_everything_given_is_read_back(sender: Caller) -> None:
     """Names in any script, tags once, recipients in the order to, cc, bcc."""
-    made = await sender.made("/messages", FULL)
-    assert without_waiting(await sender.read(f"/messages/{made['id']}")) == made
-    assert made["from"] == '"Ärzte, GmbH" <office@example.com>'
-    assert made["subject"] == FULL["subject"]
-    assert made["tags"] == ["receipt", "spring"]
-    assert made["metadata"] == {"order": "42"}
+    message = await sender.made("/messages", FULL)
+    assert without_waiting(await sender.read(f"/messages/{message['id']}")) == message
+    assert message["from"] == '"Ärzte, GmbH" <office@example.com>'
+    assert message["subject"] == FULL["subject"]
+    assert message["tags"] == ["receipt", "spring"]
+    assert message["metadata"] == {"order": "42"}
     assert [
         (recipient["kind"], recipient["address"], recipient["name"])
-        for recipient in made["recipients"]
+        for recipient in message["recipients"]
     ] == [
         ("to", "ann@example.org", ""),
         ("to", "bob@example.org", "Bob"),
         ("cc", "carol@example.org", "Carol"),
         ("bcc", "dave@example.org", ""),
     ]
-    assert made["recipients"][0] | {"address": ""} == {
+    assert message["recipients"][0] | {"address": ""} == {
         "address": "",
         "name": "",
         "kind": "to",
@@ -77,13 +77,13 @@ async def test_everything_given_is_read_back(sender: Caller) -> None:
 
 async def test_the_raw_message_is_what_goes_over_the_wire(sender: Caller) -> None:
     """RFC 5322, CRLF, and nobody sees the bcc."""
-    made = await sender.made("/messages", FULL)
-    answer = await sender("GET", f"/messages/{made['id']}/raw")
+    message = await sender.made("/messages", FULL)
+    answer = await sender("GET", f"/messages/{message['id']}/raw")
     parsed = message_from_bytes(answer.content, policy=SMTP)
     assert answer.headers["Content-Type"] == "message/rfc822"
-    assert len(answer.content) == made["size_bytes"]
+    assert len(answer.content) == message["size_bytes"]
     assert parsed["Subject"] == FULL["subject"]
-    assert parsed["Message-ID"] == made["message_id_header"]
+    assert parsed["Message-ID"] == message["message_id_header"]
     assert parsed["X-Campaign"] == "spring"
     assert parsed["From"].addresses[0].display_name == "Ärzte, GmbH"
     assert b"dave@example.org" not in answer.content
@@ -92,9 +92,9 @@ async def test_the_raw_message_is_what_goes_over_the_wire(sender: Caller) -> Non
 
 async def test_attempts_are_listed(sender: Caller) -> None:
     """None yet: nothing delivers here."""
-    made = await sender.made("/messages", MESSAGE)
-    listed = await sender.read(f"/messages/{made['id']}/attempts")
-    assert listed == {"items": [], "next_cursor": None}
+    message = await sender.made("/messages", MESSAGE)
+    page = await sender.read(f"/messages/{message['id']}/attempts")
+    assert page == {"items": [], "next_cursor": None}
 
 
 @pytest.mark.one_database
@@ -119,8 +119,8 @@ async def test_an_address_that_was_answered_can_be_sent_back(sender: Caller, nam
     first = await sender.made("/messages", MESSAGE | {"from": sender_address})
     second = await sender.made("/messages", MESSAGE | {"from": first["from"]})
     assert second["from"] == first["from"]
-    again = await sender.made("/messages", MESSAGE | {"to": [first["from"]]})
-    assert again["recipients"][0]["name"] == name
+    repeated = await sender.made("/messages", MESSAGE | {"to": [first["from"]]})
+    assert repeated["recipients"][0]["name"] == name
 
 
 @pytest.mark.one_database
@@ -232,8 +232,8 @@ async def test_an_unknown_profile_is_404(sender: Caller) -> None:
 async def test_a_profile_is_named_by_id_too(sender: Caller) -> None:
     """Id or name."""
     profile = await sender.read("/profiles/transactional")
-    made = await sender.made("/messages", MESSAGE | {"profile": profile["id"]})
-    assert made["profile_id"] == profile["id"]
+    message = await sender.made("/messages", MESSAGE | {"profile": profile["id"]})
+    assert message["profile_id"] == profile["id"]
 
 
 async def test_a_changed_default_counts_at_once(sender: Caller) -> None:
@@ -242,8 +242,8 @@ async def test_a_changed_default_counts_at_once(sender: Caller) -> None:
     await sender.made("/profiles", PROFILE | {"name": "marketing", "is_default": True})
     assert (await sender.made("/messages", MESSAGE))["profile"] == "marketing"
     await sender("PATCH", "/profiles/marketing", {"allowed_from": ["billing@example.com"]})
-    refused = await sender("POST", "/messages", MESSAGE | {"from": "x@example.com"})
-    assert refused.status_code == 403
+    refusal = await sender("POST", "/messages", MESSAGE | {"from": "x@example.com"})
+    assert refusal.status_code == 403
 
 
 async def test_a_deleted_profile_takes_no_message(sender: Caller) -> None:
@@ -286,13 +286,13 @@ async def test_messages_are_found_by_what_they_have(sender: Caller) -> None:
 
 async def test_messages_are_listed_newest_first_in_pages(sender: Caller) -> None:
     """A message that arrives meanwhile neither repeats nor hides another."""
-    made = [(await sender.made("/messages", MESSAGE))["id"] for _ in range(5)]
+    created_ids = [(await sender.made("/messages", MESSAGE))["id"] for _ in range(5)]
     first = await sender.read("/messages?limit=2")
     await sender.made("/messages", MESSAGE)
     second = await sender.read(f"/messages?limit=2&cursor={first['next_cursor']}")
     third = await sender.read(f"/messages?limit=2&cursor={second['next_cursor']}")
     ids = [item["id"] for page in (first, second, third) for item in page["items"]]
-    assert ids == made[::-1]
+    assert ids == created_ids[::-1]
     assert third["next_cursor"] is None
 
 
@@ -303,9 +303,11 @@ async def test_filtering_by_an_unknown_profile_name_is_404(sender: Caller) -> No
 
 async def test_times_are_utc(sender: Caller) -> None:
     """RFC 3339 with Z; it expires an hour on, as this API is set."""
-    made = await sender.made("/messages", MESSAGE)
-    assert made["created_at"].endswith("Z")
-    lasts = datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])
+    message = await sender.made("/messages", MESSAGE)
+    assert message["created_at"].endswith("Z")
+    lasts = datetime.fromisoformat(message["expires_at"]) - datetime.fromisoformat(
+        message["created_at"]
+    )
     assert lasts.total_seconds() == 3600
 
 

@@ -65,9 +65,9 @@ async def test_a_form_is_repeated_once(acme: Caller) -> None:
     await acme.made("/profiles", PROFILE)
     files = [("attachments", ("a.txt", b"a", "text/plain"))]
     key = {"Idempotency-Key": "order-42"}
-    first, again = await posted(acme, files, **key), await posted(acme, files, **key)
-    assert again.headers["Idempotent-Replayed"] == "true"
-    assert again.json() == first.json()
+    first, second = await posted(acme, files, **key), await posted(acme, files, **key)
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert second.json() == first.json()
     other = await posted(acme, [("attachments", ("a.txt", b"b", "text/plain"))], **key)
     assert other.json()["type"] == "/problems/idempotency-key-reused"
 

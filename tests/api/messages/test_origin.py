@@ -47,15 +47,17 @@ async def test_each_way_of_the_api_records_the_key(api: Api, sender: Caller) -> 
     answers = [alone, raw.json(), templated, *(line["message"] for line in batch["results"])]
     expected = ("api", sender.key_id)
     assert [origin(answer) for answer in answers] == [expected] * 5
-    listed = (await sender.read("/messages"))["items"]
-    assert [origin(message) for message in listed] == [expected] * 6
+    items = (await sender.read("/messages"))["items"]
+    assert [origin(message) for message in items] == [expected] * 6
     await sender("POST", f"/messages/{alone['id']}/cancel")
     other = await api.key(sender.tenant_id, EVERY_SCOPE)
-    again = await other.made(f"/messages/{alone['id']}/retry", {})
-    assert origin(again) == ("api", other.key_id)
+    second = await other.made(f"/messages/{alone['id']}/retry", {})
+    assert origin(second) == ("api", other.key_id)
     body = {"action": "retry", "filter": {"key": sender.key_id, "status": "cancelled"}}
-    done = await api.admin_for("acme")("POST", "/messages/actions", body | {"dry_run": False})
-    assert done.json()["done"] == 1
+    actions_answer = await api.admin_for("acme")(
+        "POST", "/messages/actions", body | {"dry_run": False}
+    )
+    assert actions_answer.json()["done"] == 1
     assert len(await find_ids(sender, "key=admin:admin&source=api")) == 1
 
 
@@ -98,9 +100,9 @@ async def test_a_replay_shows_the_key_of_the_first_request(api: Api, sender: Cal
     headers = {"Idempotency-Key": "order-42"}
     first = await sender("POST", "/messages", MESSAGE, headers=headers)
     other = await api.key(sender.tenant_id, EVERY_SCOPE)
-    again = await other("POST", "/messages", MESSAGE, headers=headers)
-    assert (again.headers["Idempotent-Replayed"], again.json()) == ("true", first.json())
-    assert origin(again.json()) == ("api", sender.key_id)
+    second = await other("POST", "/messages", MESSAGE, headers=headers)
+    assert (second.headers["Idempotent-Replayed"], second.json()) == ("true", first.json())
+    assert origin(second.json()) == ("api", sender.key_id)
 
 
 async def test_events_show_the_key_of_the_message(sender: Caller) -> None:

@@ -144,10 +144,10 @@ PLAIN = [
 async def test_one_plain_mailbox_is_read(acme: Caller) -> None:
     """In the forms that mailers write; two encoded words have no blank between them."""
     await acme.made("/profiles", PROFILE | {"is_default": True, "allowed_from": []})
-    for value, shown in PLAIN:
+    for value, expected in PLAIN:
         answer = await post(acme, f"From: {value}\r\n".encode())
         assert answer.status_code == 202, answer.text
-        assert answer.json()["from"] == shown
+        assert answer.json()["from"] == expected
 
 
 NOT_WRITTEN = [
@@ -194,8 +194,8 @@ HARMLESS = [
 async def test_a_field_that_deceives_nobody_stays(sender: Caller) -> None:
     """The hops before Heloise, and signatures of From's own domain."""
     for field in HARMLESS:
-        made = (await post(sender, FROM + f"{field}\r\n".encode())).json()
-        content = (await sender("GET", f"/messages/{made['id']}/raw")).content
+        message = (await post(sender, FROM + f"{field}\r\n".encode())).json()
+        content = (await sender("GET", f"/messages/{message['id']}/raw")).content
         assert f"{field}\r\n".encode() in content
 
 

@@ -118,9 +118,9 @@ async def test_a_replay_shows_the_first_request(sender: Caller) -> None:
     """The message keeps the id of its first request."""
     key = {"Idempotency-Key": "order-42"}
     await sender("POST", "/messages", MESSAGE, headers=of_request("first") | key)
-    again = await sender("POST", "/messages", MESSAGE, headers=of_request("second") | key)
-    assert again.headers["X-Request-ID"] == "second"
-    assert again.json()["request_id"] == "first"
+    second = await sender("POST", "/messages", MESSAGE, headers=of_request("second") | key)
+    assert second.headers["X-Request-ID"] == "second"
+    assert second.json()["request_id"] == "first"
     assert await find(sender, "request_id=second") == []
 
 

@@ -79,7 +79,7 @@ async def test_a_wrong_resolution_is_refused(
     sender: Caller, body: dict[str, Any], loc: list[str | int]
 ) -> None:
     """422 names the field."""
-    made = await sender.made("/messages", MESSAGE)
-    answer = await sender("POST", f"/messages/{made['id']}/resolve", body)
+    message = await sender.made("/messages", MESSAGE)
+    answer = await sender("POST", f"/messages/{message['id']}/resolve", body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["loc"] == loc

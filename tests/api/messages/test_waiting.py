@@ -11,7 +11,7 @@ from app.store.delivery import lanes, workers
 from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
-from tests.support.database.statements import noted
+from tests.support.database.statements import record_statements
 from tests.support.uncertain_message import held_message
 
 MINUTE = timedelta(minutes=1)
@@ -74,13 +74,13 @@ async def reason_of(sender: Caller, message: Any) -> str:
 
 async def test_a_message_of_a_failing_profile_says_why_it_waits(api: Api, sender: Caller) -> None:
     """So does each recipient, in the list as alone; the answer to the request does not."""
-    made = await sender.made("/messages", MESSAGE)
-    assert made["waiting"] is None
-    assert await reason_of(sender, made) == "in_turn"
+    message = await sender.made("/messages", MESSAGE)
+    assert message["waiting"] is None
+    assert await reason_of(sender, message) == "in_turn"
     async with api.services.database.transaction() as connection:
         await lanes.record_fault(
             connection,
-            profile_id=made["profile_id"],
+            profile_id=message["profile_id"],
             revision=1,
             code="ehlo_rejected",
             reason="504 5.5.2 need fully-qualified hostname",
@@ -88,7 +88,7 @@ async def test_a_message_of_a_failing_profile_says_why_it_waits(api: Api, sender
             wait=lambda _: MINUTE,
             is_probe=False,
         )
-    read = await sender.read(f"/messages/{made['id']}")
+    read = await sender.read(f"/messages/{message['id']}")
     waiting = read["waiting"]
     assert waiting | {"until": None} == {
         "reason": "profile_failing",
@@ -108,9 +108,9 @@ async def test_a_message_waits_for_the_recipient_that_is_due_first(
     api: Api, sender: Caller
 ) -> None:
     """A recipient that was deferred waits longer, and shows the server's reply."""
-    made = await sender.made("/messages", TWO)
-    await defer_first(api, made)
-    read = await sender.read(f"/messages/{made['id']}")
+    message = await sender.made("/messages", TWO)
+    await defer_first(api, message)
+    read = await sender.read(f"/messages/{message['id']}")
     deferred, due = (recipient["waiting"] for recipient in read["recipients"])
     assert deferred | {"until": None} == {
         "reason": "backoff",
@@ -124,10 +124,10 @@ async def test_a_message_waits_for_the_recipient_that_is_due_first(
 
 async def test_a_message_in_hand_does_not_wait(api: Api, sender: Caller) -> None:
     """Its recipient that is not due does."""
-    made = await sender.made("/messages", TWO)
-    await defer_first(api, made)
-    await claim(api, made, MINUTE)
-    read = await sender.read(f"/messages/{made['id']}")
+    message = await sender.made("/messages", TWO)
+    await defer_first(api, message)
+    await claim(api, message, MINUTE)
+    read = await sender.read(f"/messages/{message['id']}")
     assert (read["status"], read["waiting"]) == ("sending", None)
     deferred, due = (recipient["waiting"] for recipient in read["recipients"])
     assert (deferred["reason"], due) == ("backoff", None)
@@ -135,11 +135,11 @@ async def test_a_message_in_hand_does_not_wait(api: Api, sender: Caller) -> None
 
 async def test_a_message_of_a_dead_worker_waits_for_another(api: Api, sender: Caller) -> None:
     """Its lease has ended, and no worker is alive."""
-    made = await sender.made("/messages", MESSAGE)
-    await claim(api, made, timedelta(0))
+    message = await sender.made("/messages", MESSAGE)
+    await claim(api, message, timedelta(0))
     async with api.services.database.transaction() as connection:
         await workers.deregister(connection, worker_id=WORKER)
-    read = await sender.read(f"/messages/{made['id']}")
+    read = await sender.read(f"/messages/{message['id']}")
     assert read["status"] == "sending"
     assert read["waiting"]["reason"] == "no_worker"
     assert read["recipients"][0]["waiting"] == read["waiting"]
@@ -147,8 +147,8 @@ async def test_a_message_of_a_dead_worker_waits_for_another(api: Api, sender: Ca
 
 async def test_what_does_not_wait_says_nothing(api: Api, sender: Caller) -> None:
     """A final message, and one that a caller has to resolve."""
-    made = await sender.made("/messages", MESSAGE)
-    cancelled = (await sender("POST", f"/messages/{made['id']}/cancel")).json()
+    created_message = await sender.made("/messages", MESSAGE)
+    cancelled = (await sender("POST", f"/messages/{created_message['id']}/cancel")).json()
     held = await sender.read(f"/messages/{await held_message(api, sender)}")
     assert (cancelled["status"], held["status"]) == ("cancelled", MessageStatus.HELD)
     for message in (cancelled, held):
@@ -159,9 +159,9 @@ async def test_what_does_not_wait_says_nothing(api: Api, sender: Caller) -> None
 async def test_a_scheduled_message_waits_for_its_time(api: Api, sender: Caller) -> None:
     """Which the answer to a change shows too."""
     send_at = (api.services.now() + MINUTE).isoformat()
-    made = await sender.made("/messages", MESSAGE | {"send_at": send_at})
-    assert await reason_of(sender, made) == "scheduled"
-    changed = (await sender("PATCH", f"/messages/{made['id']}", {"priority": "low"})).json()
+    message = await sender.made("/messages", MESSAGE | {"send_at": send_at})
+    assert await reason_of(sender, message) == "scheduled"
+    changed = (await sender("PATCH", f"/messages/{message['id']}", {"priority": "low"})).json()
     assert changed["waiting"]["reason"] == "scheduled"
     assert changed["waiting"]["until"] == changed["send_at"]
 
@@ -170,7 +170,7 @@ async def test_a_page_costs_as_many_statements_as_one_message(sender: Caller) ->
     """However many messages and profiles it has."""
 
     async def count() -> int:
-        with noted() as executed:
+        with record_statements() as executed:
             await sender.read("/messages?limit=200")
         return len(executed)
 

@@ -144,8 +144,8 @@ async def test_a_change_keeps_what_it_does_not_name(acme: Caller) -> None:
     """RFC 7396: the secret stays, a new preset fills in anew, null takes away."""
     await made(acme, APP | {"preset": "microsoft", "token_url": MICROSOFT.format("one")})
     change = {"auth": {"preset": "microsoft", "tenant": "two"}}
-    refused = await acme("PATCH", "/profiles/transactional", change)
-    assert "set auth.client_secret again" in refused.json()["detail"]
+    refusal = await acme("PATCH", "/profiles/transactional", change)
+    assert "set auth.client_secret again" in refusal.json()["detail"]
     change = {"auth": {"preset": "microsoft", "tenant": "one", "client_id": "app-2"}}
     after = (await acme("PATCH", "/profiles/transactional", change)).json()["auth"]
     assert (after["client_id"], after["scope"]) == ("app-2", SCOPE)

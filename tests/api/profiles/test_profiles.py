@@ -38,12 +38,12 @@ async def sealed(api: Api, profile_id: str) -> Mapping[str, Any]:
 async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> None:
     """201, Location, and the same thing at both paths, its defaults filled in."""
     answer = await acme("POST", "/profiles", PROFILE)
-    made = answer.json()
+    profile = answer.json()
     assert answer.status_code == 201
-    assert answer.headers["Location"] == f"/profiles/{made['id']}"
-    assert await acme.read("/profiles/transactional") == made
-    assert await acme.read(f"/profiles/{made['id']}") == made
-    shown = {
+    assert answer.headers["Location"] == f"/profiles/{profile['id']}"
+    assert await acme.read("/profiles/transactional") == profile
+    assert await acme.read(f"/profiles/{profile['id']}") == profile
+    expected = {
         "name": "transactional",
         "transport": "smtp",
         "host": "smtp.example.com",
@@ -95,8 +95,8 @@ async def test_a_profile_is_created_and_read_by_id_and_name(acme: Caller) -> Non
         "next_probe_at": None,
         "recommended_ehlo_name": None,
     }
-    assert {name: made[name] for name in shown} == shown
-    assert set(made) - set(shown) == {"id", "created_at", "updated_at"}
+    assert {name: profile[name] for name in expected} == expected
+    assert set(profile) - set(expected) == {"id", "created_at", "updated_at"}
 
 
 async def test_a_password_is_sealed_and_never_read_back(api: Api, acme: Caller) -> None:
@@ -114,10 +114,10 @@ async def test_a_client_certificate_keeps_its_key_sealed(api: Api, acme: Caller)
     """`has_client_key` is all that is read."""
     certificate, key = pair()
     body = PROFILE | {"client_certificate": certificate, "client_key": key, "tls_ca": certificate}
-    made = await acme.made("/profiles", body)
-    assert made["has_client_key"] is True
+    profile = await acme.made("/profiles", body)
+    assert profile["has_client_key"] is True
     assert "PRIVATE KEY" not in str(await acme.read("/profiles/transactional"))
-    assert await api.open_secret(made["id"], "client_key") == key
+    assert await api.open_secret(profile["id"], "client_key") == key
 
 
 @pytest.mark.one_database
@@ -237,8 +237,8 @@ async def test_private_hosts_where_the_operator_allows_them(api: Api, acme: Call
 async def test_a_name_is_taken_once_in_a_tenant(api: Api, acme: Caller) -> None:
     """409 at creation and at renaming; another tenant may have the same."""
     await acme.made("/profiles", PROFILE)
-    again = await acme("POST", "/profiles", PROFILE)
-    assert (again.status_code, again.json()["type"]) == (409, "/problems/profile-exists")
+    second = await acme("POST", "/profiles", PROFILE)
+    assert (second.status_code, second.json()["type"]) == (409, "/problems/profile-exists")
     await acme.made("/profiles", SANDBOX)
     renamed = await acme("PATCH", "/profiles/sandbox", {"name": "transactional"})
     assert (renamed.status_code, renamed.json()["type"]) == (409, "/problems/profile-exists")
@@ -251,8 +251,8 @@ async def test_the_first_profile_is_the_default_until_another_is(acme: Caller) -
     second = await acme.made("/profiles", SANDBOX)
     assert (first["is_default"], second["is_default"]) == (True, False)
     await acme("PATCH", "/profiles/sandbox", {"is_default": True})
-    listed = (await acme.read("/profiles"))["items"]
-    assert [(profile["name"], profile["is_default"]) for profile in listed] == [
+    items = (await acme.read("/profiles"))["items"]
+    assert [(profile["name"], profile["is_default"]) for profile in items] == [
         ("transactional", False),
         ("sandbox", True),
     ]
@@ -284,7 +284,7 @@ async def test_the_effective_ehlo_follows_the_ladder(
     )
     caller = await api.tenant("acme")
     await api.admin("PATCH", "/tenants/acme", {"ehlo_name": tenant})
-    made = await caller.made("/profiles", PROFILE | {"ehlo_name": profile})
+    created_profile = await caller.made("/profiles", PROFILE | {"ehlo_name": profile})
     names = {
         "profile": profile,
         "tenant": tenant,
@@ -292,9 +292,9 @@ async def test_the_effective_ehlo_follows_the_ladder(
         "hostname": hostname,
         "address_literal": "[127.0.0.1]",
     }
-    assert made["effective_ehlo"]["source"] == expected
-    assert made["effective_ehlo"]["name"] == names[expected]
-    assert await caller.read("/profiles/transactional") == made
+    assert created_profile["effective_ehlo"]["source"] == expected
+    assert created_profile["effective_ehlo"]["name"] == names[expected]
+    assert await caller.read("/profiles/transactional") == created_profile
 
 
 async def test_a_change_leaves_alone_what_it_does_not_name(api: Api, acme: Caller) -> None:
@@ -346,21 +346,21 @@ async def test_null_takes_a_value_away(acme: Caller) -> None:
 
 async def test_what_is_asked_of_tls_is_kept_and_taken_away(acme: Caller) -> None:
     """Null goes back to TLS 1.2, the host's own name and any key; so does an empty list."""
-    asked = {
+    tls_fields = {
         "tls_min_version": "1.3",
         "tls_server_name": "MX.Example.Org.",
         "tls_pins": [f"sha256/{DIGEST}"],
     }
-    made = await acme.made("/profiles", PROFILE | {"auth": {}} | asked)
-    expected = asked | {"tls_server_name": "mx.example.org"}
-    assert {name: made[name] for name in asked} == expected
-    nulls = dict.fromkeys(asked)
+    profile = await acme.made("/profiles", PROFILE | {"auth": {}} | tls_fields)
+    expected = tls_fields | {"tls_server_name": "mx.example.org"}
+    assert {name: profile[name] for name in tls_fields} == expected
+    nulls = dict.fromkeys(tls_fields)
     after = (await acme("PATCH", "/profiles/transactional", nulls)).json()
-    gone = {"tls_min_version": "1.2", "tls_server_name": None, "tls_pins": []}
-    assert {name: after[name] for name in asked} == gone
-    await acme("PATCH", "/profiles/transactional", asked)
+    cleared = {"tls_min_version": "1.2", "tls_server_name": None, "tls_pins": []}
+    assert {name: after[name] for name in tls_fields} == cleared
+    await acme("PATCH", "/profiles/transactional", tls_fields)
     empty = (await acme("PATCH", "/profiles/transactional", {"tls_pins": []})).json()
-    assert {name: empty[name] for name in asked} == expected | {"tls_pins": []}
+    assert {name: empty[name] for name in tls_fields} == expected | {"tls_pins": []}
 
 
 @pytest.mark.one_database
@@ -379,26 +379,26 @@ async def test_a_pin_has_one_form(acme: Caller, pins: list[str], expected: list[
 
 async def test_a_password_is_replaced_and_erased(api: Api, acme: Caller) -> None:
     """A new one is sealed anew, null leaves nothing behind."""
-    made = await acme.made("/profiles", PROFILE)
+    profile = await acme.made("/profiles", PROFILE)
     await acme("PATCH", "/profiles/transactional", {"auth": {"password": "new-one"}})
-    assert await api.open_secret(made["id"], "password") == "new-one"
-    gone = {"auth": {"username": None, "password": None}}
-    after = (await acme("PATCH", "/profiles/transactional", gone)).json()
+    assert await api.open_secret(profile["id"], "password") == "new-one"
+    erasure = {"auth": {"username": None, "password": None}}
+    after = (await acme("PATCH", "/profiles/transactional", erasure)).json()
     assert after["auth"]["has_password"] is False
-    assert (await sealed(api, made["id"]))["sealed_password"] is None
+    assert (await sealed(api, profile["id"]))["sealed_password"] is None
 
 
 async def test_a_client_key_is_erased_with_its_certificate(api: Api, acme: Caller) -> None:
     """One without the other is refused."""
     certificate, key = pair()
     body = PROFILE | {"client_certificate": certificate, "client_key": key}
-    made = await acme.made("/profiles", body)
+    profile = await acme.made("/profiles", body)
     half = await acme("PATCH", "/profiles/transactional", {"client_key": None})
     assert half.json()["errors"][0]["loc"] == ["body", "client_key"]
     both = {"client_key": None, "client_certificate": None}
     after = (await acme("PATCH", "/profiles/transactional", both)).json()
     assert after["has_client_key"] is False
-    assert (await sealed(api, made["id"]))["sealed_client_key"] is None
+    assert (await sealed(api, profile["id"]))["sealed_client_key"] is None
 
 
 @pytest.mark.one_database
@@ -470,10 +470,10 @@ async def test_deleting_with_pending_messages_is_409(acme: Caller) -> None:
     """Until they are done, or with cancel_pending; what was accepted stays readable."""
     await acme.made("/profiles", PROFILE)
     message = await acme.made("/messages", MESSAGE)
-    refused = await acme("DELETE", "/profiles/transactional")
-    assert refused.status_code == 409
-    assert refused.json()["type"] == "/problems/profile-has-pending-messages"
-    assert "cancel_pending=true" in refused.json()["detail"]
+    refusal = await acme("DELETE", "/profiles/transactional")
+    assert refusal.status_code == 409
+    assert refusal.json()["type"] == "/problems/profile-has-pending-messages"
+    assert "cancel_pending=true" in refusal.json()["detail"]
     deleted = await acme("DELETE", "/profiles/transactional?cancel_pending=true")
     assert deleted.status_code == 204
     assert (await acme("GET", "/profiles/transactional")).status_code == 404
@@ -485,12 +485,12 @@ async def test_a_deleted_profiles_name_is_free_and_its_secrets_are_gone(
     api: Api, acme: Caller
 ) -> None:
     """Nothing sealed stays behind."""
-    made = await acme.made("/profiles", PROFILE)
-    assert (await acme("DELETE", f"/profiles/{made['id']}")).status_code == 204
-    assert await sealed(api, made["id"]) == {"sealed_password": None, "sealed_client_key": None}
-    again = await acme.made("/profiles", PROFILE)
-    assert again["id"] != made["id"]
-    assert [item["id"] for item in (await acme.read("/profiles"))["items"]] == [again["id"]]
+    profile = await acme.made("/profiles", PROFILE)
+    assert (await acme("DELETE", f"/profiles/{profile['id']}")).status_code == 204
+    assert await sealed(api, profile["id"]) == {"sealed_password": None, "sealed_client_key": None}
+    second = await acme.made("/profiles", PROFILE)
+    assert second["id"] != profile["id"]
+    assert [item["id"] for item in (await acme.read("/profiles"))["items"]] == [second["id"]]
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
@@ -512,9 +512,11 @@ async def test_profiles_are_listed_in_pages(acme: Caller) -> None:
 
 async def test_a_failing_profile_says_why(api: Api, acme: Caller) -> None:
     """With the server's words, and when it is tried again."""
-    made = await acme.made("/profiles", PROFILE)
+    created_profile = await acme.made("/profiles", PROFILE)
     async with api.services.database.reading() as connection:
-        profile = await store.get(connection, tenant_id=acme.tenant_id, profile=made["id"])
+        profile = await store.get(
+            connection, tenant_id=acme.tenant_id, profile=created_profile["id"]
+        )
     health = LaneHealth(
         failing_since=profile.created_at,
         code="ehlo_refused",

@@ -96,14 +96,14 @@ async def test_profiles_come_in_pages(api: Api, sender: Caller) -> None:
     """Those with a fault first; a cursor of another list is refused."""
     for name in ("bulk", "news"):
         await fail(api, (await sender.made("/profiles", PROFILE | {"name": name}))["id"])
-    listed, path = list[Any](), "/queue?limit=1"
+    rows, path = list[Any](), "/queue?limit=1"
     while True:
         page = await sender.read(path)
-        listed += page["items"]
+        rows += page["items"]
         if page["next_cursor"] is None:
             break
         path = f"/queue?limit=1&cursor={page['next_cursor']}"
-    assert [row["profile"] for row in listed] == ["bulk", "news", "transactional"]
+    assert [row["profile"] for row in rows] == ["bulk", "news", "transactional"]
     foreign = (await sender.read("/profiles?limit=1"))["next_cursor"]
     assert (await sender("GET", f"/queue?cursor={foreign}")).status_code == 422
 

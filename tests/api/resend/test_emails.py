@@ -158,7 +158,7 @@ async def test_a_file_is_downloaded(api: Api, resend: ResendCaller, acme: Caller
 async def test_which_profile_sends(api: Api, acme: Caller) -> None:
     """The key's only one; else the one that names the sender most closely; else the default."""
     plain = PROFILE | {"default_from": None}
-    made = {
+    profiles = {
         name: await acme.made("/profiles", plain | {"name": name, "allowed_from": list(patterns)})
         for name, patterns in {
             "default": ("*@example.com", "*@example.net"),
@@ -167,7 +167,7 @@ async def test_which_profile_sends(api: Api, acme: Caller) -> None:
             "subdomains": ("*@*.example.com",),
         }.items()
     }
-    await acme("PATCH", f"/profiles/{made['default']['id']}", {"is_default": True})
+    await acme("PATCH", f"/profiles/{profiles['default']['id']}", {"is_default": True})
     resend = resend_of(acme)
     chosen = {
         "any@example.com": "default",
@@ -181,10 +181,12 @@ async def test_which_profile_sends(api: Api, acme: Caller) -> None:
         assert (await acme.read(f"/messages/{email_id}"))["profile"] == profile
     await resend.refused(403, "validation_error", **{"from": "eve@elsewhere.example"})
     scopes = ["messages:send"]
-    bound = resend_of(await api.key(acme.tenant_id, scopes, profiles=[made["subdomains"]["id"]]))
+    bound = resend_of(
+        await api.key(acme.tenant_id, scopes, profiles=[profiles["subdomains"]["id"]])
+    )
     email_id = await bound.sent(**{"from": "ann@shop.example.com"})
     assert (await acme.read(f"/messages/{email_id}"))["profile"] == "subdomains"
-    ids = [made["domain"]["id"], made["address"]["id"]]
+    ids = [profiles["domain"]["id"], profiles["address"]["id"]]
     several = resend_of(await api.key(acme.tenant_id, scopes, profiles=ids))
     email_id = await several.sent(**{"from": "eve@shop.example.com"})
     assert (await acme.read(f"/messages/{email_id}"))["profile"] == "domain"
@@ -276,9 +278,9 @@ async def test_a_quota_admits_a_whole_batch_or_none(api: Api, resend: ResendCall
 async def test_a_repeated_request_sends_once(resend: ResendCaller, acme: Caller) -> None:
     """With the same key and body the same ids; with another body an error of its own."""
     key = {"Idempotency-Key": "k" * 256}
-    first, again = [await resend("POST", "/emails", EMAIL, headers=key) for _ in range(2)]
-    assert first.json() == again.json()
-    assert again.headers["Idempotent-Replayed"] == "true"
+    first, second = [await resend("POST", "/emails", EMAIL, headers=key) for _ in range(2)]
+    assert first.json() == second.json()
+    assert second.headers["Idempotent-Replayed"] == "true"
     other = EMAIL | {"subject": "Another"}
     answer = await resend("POST", "/emails", other, headers=key)
     check_error(answer, 409, "invalid_idempotent_request")
@@ -300,8 +302,8 @@ async def test_a_repeated_request_sends_once(resend: ResendCaller, acme: Caller)
 async def test_a_template_makes_the_content(resend: ResendCaller, acme: Caller) -> None:
     """The published one, with the sender of the profile if the email names none."""
     template = {"name": "receipt", "subject": "Hi {{ name }}", "text": "Hello"}
-    made = await acme.made("/templates", template)
-    await acme("POST", f"/templates/{made['id']}/publish")
+    created_template = await acme.made("/templates", template)
+    await acme("POST", f"/templates/{created_template['id']}/publish")
     body = {"to": "ann@example.org", "template": {"id": "receipt", "variables": {"name": "Ann"}}}
     answer = await resend("POST", "/emails", body)
     email = (await resend("GET", f"/emails/{answer.json()['id']}")).json()

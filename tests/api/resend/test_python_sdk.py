@@ -52,14 +52,14 @@ async def test_emails(python: ModuleType, acme: Caller) -> None:
         {"filename": "b.txt", "content": "Yg==", "inline_content_id": "b"},
     ]
     sent = await call(python.Emails.send, EMAIL | {"attachments": attachments})
-    got = await call(python.Emails.get, sent["id"])
-    assert (got["subject"], got["last_event"], got["tags"]) == (
+    email = await call(python.Emails.get, sent["id"])
+    assert (email["subject"], email["last_event"], email["tags"]) == (
         "Your receipt",
         "queued",
         EMAIL["tags"],
     )
-    listed = await call(python.Emails.list, {"limit": 1})
-    assert [email["id"] for email in listed["data"]] == [sent["id"]]
+    page = await call(python.Emails.list, {"limit": 1})
+    assert [email["id"] for email in page["data"]] == [sent["id"]]
     batch = await call(python.Batch.send, [EMAIL, EMAIL])
     assert len(batch["data"]) == 2
     mixed = [EMAIL, EMAIL | {"to": "nobody"}]
@@ -71,8 +71,8 @@ async def test_emails(python: ModuleType, acme: Caller) -> None:
     canceled = await call(python.Emails.cancel, scheduled["id"])
     assert moved["id"] == canceled["id"] == scheduled["id"]
     key = {"idempotency_key": "order-42"}
-    first, again = [await call(python.Emails.send, EMAIL, key) for _ in range(2)]
-    assert first["id"] == again["id"]
+    first, second = [await call(python.Emails.send, EMAIL, key) for _ in range(2)]
+    assert first["id"] == second["id"]
     with pytest.raises(ResendError) as conflict:
         await call(python.Emails.send, EMAIL | {"subject": "Another"}, key)
     error = conflict.value
@@ -118,9 +118,9 @@ async def test_errors(api: Api, python: ModuleType, resend: ResendCaller) -> Non
     for kind, email in raised.items():
         with pytest.raises(kind):
             await call(python.Emails.send, email)
-    with pytest.raises(ResendError) as refused:
+    with pytest.raises(ResendError) as excinfo:
         await call(python.Emails.send, EMAIL | {"from": "eve@elsewhere.example"})
-    assert (refused.value.code, refused.value.error_type) == (403, "validation_error")
+    assert (excinfo.value.code, excinfo.value.error_type) == (403, "validation_error")
     with pytest.raises(ResendError) as missing:
         await call(python.Emails.get, "msg_1")
     assert (missing.value.code, missing.value.error_type) == (404, "not_found")

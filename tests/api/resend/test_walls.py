@@ -134,7 +134,7 @@ async def test_what_a_key_does_not_reach_is_not_there(api: Api, acme: Caller, wh
         caller = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=[PROFILE["name"]])
         # Domains belong to the whole tenant, and a bound key may read them.
         hidden = {name: hidden[name] for name in ("message", "key")}
-    before = {name: await shown(acme, name, object_id) for name, object_id in hidden.items()}
+    before = {name: await show(acme, name, object_id) for name, object_id in hidden.items()}
     for method, path, operation in operations(DOCUMENT):
         for name in parameters(path) & hidden.keys():
             answer = await ask(caller, method, path, operation, **{name: hidden[name]})
@@ -156,7 +156,7 @@ async def test_what_a_key_does_not_reach_is_not_there(api: Api, acme: Caller, wh
     if who == "another tenant":
         body = {"name": "new", "permission": "sending_access", "domain_id": hidden["domain"]}
         check_error(await caller("POST", "/resend/api-keys", body), 404, "not_found")
-    after = {name: await shown(acme, name, object_id) for name, object_id in hidden.items()}
+    after = {name: await show(acme, name, object_id) for name, object_id in hidden.items()}
     assert after == before
 
 
@@ -175,7 +175,7 @@ PATHS: Final = {
 }
 
 
-async def shown(owner: Caller, name: str, object_id: str) -> Any:
+async def show(owner: Caller, name: str, object_id: str) -> Any:
     """An object as its owner reads it."""
     if name == "key":
         keys = (await owner.read("/keys"))["items"]

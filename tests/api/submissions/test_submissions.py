@@ -86,10 +86,10 @@ async def test_a_filter_that_means_nothing_is_refused(
 
 async def test_the_list_is_read_in_pages(api: Api, acme: Caller) -> None:
     """Newest first, each session once."""
-    made = [(await api.session(acme.tenant_id)).id for _ in range(5)]
+    ids = [(await api.session(acme.tenant_id)).id for _ in range(5)]
     first = await acme.read("/submissions?limit=3")
     rest = await acme.read(f"/submissions?limit=3&cursor={first['next_cursor']}")
-    assert [session["id"] for session in first["items"] + rest["items"]] == made[::-1]
+    assert [session["id"] for session in first["items"] + rest["items"]] == ids[::-1]
     assert rest["next_cursor"] is None
 
 
@@ -119,17 +119,17 @@ async def test_an_admin_of_all_filters_by_the_id_of_a_profile(api: Api, acme: Ca
 
 async def test_a_bound_key_sees_the_sessions_of_its_profiles(api: Api, acme: Caller) -> None:
     """Not those of others, nor those that got to no profile."""
-    made = {
+    profiles = {
         name: await acme.made("/profiles", PROFILE | {"name": name}) for name in ("news", "bills")
     }
     sessions = {
         name: await api.session(acme.tenant_id, profile_id=profile["id"])
-        for name, profile in made.items()
+        for name, profile in profiles.items()
     }
     nowhere = await api.session(acme.tenant_id)
     bound = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=["news"])
     assert await ids(bound) == [sessions["news"].id]
-    assert await ids(bound, f"?profile={made['bills']['id']}") == []
+    assert await ids(bound, f"?profile={profiles['bills']['id']}") == []
     assert (await bound("GET", "/submissions?profile=bills")).status_code == 404
     for session in (sessions["bills"], nowhere):
         assert (await bound("GET", f"/submissions/{session.id}")).status_code == 404

@@ -91,11 +91,11 @@ async def test_the_document_is_written_once(api: Api) -> None:
     made = list[threading.Thread]()
     write = api.app.openapi
 
-    def noted() -> dict[str, Any]:
+    def count_calls() -> dict[str, Any]:
         made.append(threading.current_thread())
         return write()
 
-    api.app.openapi = noted  # type: ignore[method-assign]
+    api.app.openapi = count_calls  # type: ignore[method-assign]
     answers = await asyncio.gather(*(api.nobody("GET", "/openapi.json") for _ in range(5)))
     assert len({answer.content for answer in answers}) == 1
     assert answers[0].json()["info"]["title"] == "Heloise"

@@ -84,8 +84,8 @@ async def test_the_type_of_a_problem_can_be_read(api: Api) -> None:
     explained = await api.nobody.read(problem["type"])
     assert explained["status"] == 401
     assert "Authorization: Bearer" in explained["remedy"]
-    listed = await api.nobody.read("/problems")
-    assert explained in listed["items"]
+    page = await api.nobody.read("/problems")
+    assert explained in page["items"]
 
 
 @pytest.mark.one_database

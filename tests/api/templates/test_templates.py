@@ -38,12 +38,12 @@ async def raw(caller: Caller, message: Any) -> str:
 
 async def test_a_draft_becomes_a_version(acme: Caller) -> None:
     """Which is unchangeable from then on: another change makes another draft."""
-    made = await acme.made("/templates", RECEIPT)
-    assert made["published"] is None
+    template = await acme.made("/templates", RECEIPT)
+    assert template["published"] is None
     assert (await preview(acme))["subject"] == "Receipt 42"
     assert (await publish(acme))["published"] == 1
     await acme("PATCH", "/templates/receipt", {"subject": "New {{ number }}"})
-    await acme("PATCH", f"/templates/{made['id']}", {"subject": "Newer {{ number }}"})
+    await acme("PATCH", f"/templates/{template['id']}", {"subject": "Newer {{ number }}"})
     versions = (await acme.read("/templates/receipt/versions"))["items"]
     assert [(v["number"], v["subject"], v["published_at"] is None) for v in versions] == [
         (2, "Newer {{ number }}", True),
@@ -75,9 +75,9 @@ async def test_a_message_is_made_from_what_is_published(acme: Caller) -> None:
     """At acceptance: what is published later changes nothing of it."""
     await acme.made("/profiles", PROFILE)
     await acme.made("/templates", RECEIPT)
-    refused = await acme("POST", "/messages", MESSAGE)
-    assert refused.status_code == 422
-    assert "'receipt' has no published version" in refused.json()["detail"]
+    refusal = await acme("POST", "/messages", MESSAGE)
+    assert refusal.status_code == 422
+    assert "'receipt' has no published version" in refusal.json()["detail"]
     await publish(acme)
     message = await acme.made("/messages", MESSAGE)
     assert message["subject"] == "Receipt 42"
@@ -124,9 +124,9 @@ async def test_an_error_names_missing_variables(acme: Caller) -> None:
     await acme.made("/profiles", PROFILE)
     await acme.made("/templates", RECEIPT)
     await publish(acme)
-    refused = await acme("POST", "/messages", MESSAGE | {"variables": {"number": 1}})
-    assert refused.status_code == 422
-    problem = refused.json()
+    refusal = await acme("POST", "/messages", MESSAGE | {"variables": {"number": 1}})
+    assert refusal.status_code == 422
+    problem = refusal.json()
     assert problem["type"] == "/problems/template-failed"
     assert problem["detail"] == "'receipt', html: line 1: 'name' is undefined; set it in variables"
     schema = {"type": "object", "properties": {"number": {"type": "integer"}}}
@@ -163,9 +163,9 @@ async def test_wrong_templates_are_refused(acme: Caller) -> None:
         "name": ({"name": "a b", "text": "x"}, "letters, digits"),
     }
     for place, (body, detail) in cases.items():
-        refused = await acme("POST", "/templates", body)
-        assert refused.status_code == 422, refused.text
-        [error] = refused.json()["errors"]
+        refusal = await acme("POST", "/templates", body)
+        assert refusal.status_code == 422, refusal.text
+        [error] = refusal.json()["errors"]
         assert (error["loc"][-1], detail in error["msg"]) == (place, True), error
     both = await acme("POST", "/templates", {"name": "a", "html": "x", "mjml": "<mjml></mjml>"})
     assert both.status_code == 422
@@ -199,16 +199,16 @@ async def test_a_test_is_sent_from_the_draft(api: Api, acme: Caller) -> None:
     message = await acme.made("/templates/receipt/test", body)
     assert (message["subject"], message["tags"]) == ("Receipt 42", ["template-test"])
     manager = await api.key(acme.tenant_id, ["templates:manage"])
-    refused = await manager("POST", "/templates/receipt/test", body)
-    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/scope-missing")
+    refusal = await manager("POST", "/templates/receipt/test", body)
+    assert (refusal.status_code, refusal.json()["type"]) == (403, "/problems/scope-missing")
 
 
 async def test_one_that_is_deleted_or_renamed(acme: Caller) -> None:
     """Is not found by its former name."""
-    made = await acme.made("/templates", RECEIPT)
+    template = await acme.made("/templates", RECEIPT)
     await acme("PATCH", "/templates/receipt", {"name": "bill"})
     assert (await acme("GET", "/templates/receipt")).status_code == 404
-    assert (await acme.read("/templates/bill"))["id"] == made["id"]
+    assert (await acme.read("/templates/bill"))["id"] == template["id"]
     assert (await acme("DELETE", "/templates/bill")).status_code == 204
     assert (await acme.read("/templates"))["items"] == []
 

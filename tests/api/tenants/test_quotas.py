@@ -26,12 +26,12 @@ def kind(answer: Any) -> tuple[int, str]:
 
 async def test_a_quota_is_read_back(api: Api) -> None:
     """A change puts it in place as a whole; other changes leave it."""
-    made = await api.admin.made(
+    tenant_body = await api.admin.made(
         "/tenants", {"slug": "acme", "quota": {"profiles": 3}, "allowed_from": ["*@Example.com"]}
     )
-    assert made["quota"]["profiles"] == 3
-    assert made["quota"]["messages_per_day"] is None
-    assert made["allowed_from"] == ["*@example.com"]
+    assert tenant_body["quota"]["profiles"] == 3
+    assert tenant_body["quota"]["messages_per_day"] is None
+    assert tenant_body["allowed_from"] == ["*@example.com"]
     await api.admin("PATCH", "/tenants/acme", {"name": "Acme"})
     await api.admin("PATCH", "/tenants/acme", {"quota": {"message_bytes": 2048}})
     read = await api.admin.read("/tenants/acme")

@@ -20,8 +20,8 @@ async def test_a_tenant_is_created_and_read_by_id_and_slug(api: Api) -> None:
 
 async def test_the_name_is_the_slug_where_it_is_left_out(api: Api) -> None:
     """The least there is to say."""
-    made = await api.admin.made("/tenants", {"slug": "acme"})
-    assert (made["name"], made["ehlo_name"]) == ("acme", None)
+    tenant_body = await api.admin.made("/tenants", {"slug": "acme"})
+    assert (tenant_body["name"], tenant_body["ehlo_name"]) == ("acme", None)
 
 
 @pytest.mark.one_database
@@ -50,8 +50,8 @@ async def test_a_wrong_tenant_is_refused(api: Api, body: object, loc: list[str])
 async def test_a_slug_is_taken_once(api: Api, acme: Caller) -> None:
     """409, at creation and at a change."""
     assert acme.tenant_id
-    again = await api.admin("POST", "/tenants", {"slug": "acme"})
-    assert (again.status_code, again.json()["type"]) == (409, "/problems/tenant-exists")
+    second = await api.admin("POST", "/tenants", {"slug": "acme"})
+    assert (second.status_code, second.json()["type"]) == (409, "/problems/tenant-exists")
     await api.tenant("other")
     changed = await api.admin("PATCH", "/tenants/other", {"slug": "acme"})
     assert (changed.status_code, changed.json()["type"]) == (409, "/problems/tenant-exists")
@@ -109,11 +109,11 @@ async def test_the_limit_has_bounds(api: Api, limit: str) -> None:
 async def test_a_tenant_with_profiles_is_not_deleted(api: Api, acme: Caller) -> None:
     """409 until its profiles are gone; then 204, and 404."""
     await acme.made("/profiles", PROFILE)
-    refused = await api.admin("DELETE", "/tenants/acme")
-    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/tenant-not-empty")
+    refusal = await api.admin("DELETE", "/tenants/acme")
+    assert (refusal.status_code, refusal.json()["type"]) == (409, "/problems/tenant-not-empty")
     await acme("DELETE", "/profiles/transactional")
     assert (await api.admin("DELETE", "/tenants/acme")).status_code == 204
     for method in ("GET", "PATCH", "DELETE"):
         body = {} if method == "PATCH" else None
-        gone = await api.admin(method, "/tenants/acme", body)
-        assert (gone.status_code, gone.json()["type"]) == (404, "/problems/tenant-not-found")
+        answer = await api.admin(method, "/tenants/acme", body)
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/tenant-not-found")

@@ -93,6 +93,6 @@ async def test_a_worker_whose_time_is_wrong_takes_nothing_before_its_time(
     ahead = now + 3 * HOUR
     messages = await leased_messages(database, profile, owner="wrk_2", now=ahead, is_checked=True)
     async with database.transaction() as connection:
-        ended = await outcomes.expire(connection, now=ahead, limit=10, is_clock_checked=True)
+        expired_ids = await outcomes.expire(connection, now=ahead, limit=10, is_clock_checked=True)
     expected = set() if database.is_postgresql else {held.id, later.id}
-    assert ({message.id for message in messages}, ended) == (expected, 0)
+    assert ({message.id for message in messages}, expired_ids) == (expected, 0)

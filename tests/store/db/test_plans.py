@@ -33,7 +33,7 @@ from app.store.outbox import results as outcomes
 from app.store.profiles.destinations import change_destinations
 from app.store.suppressions import Addressee
 from app.store.tables import core as tables
-from tests.support.database.statements import Statement, noted
+from tests.support.database.statements import Statement, record_statements
 from tests.support.rows import (
     MINUTE,
     NOW,
@@ -116,7 +116,7 @@ async def test_a_claim_goes_by_the_index_over_what_is_due(
 ) -> None:
     """In its order, so that as much is read as is claimed, whoever's time it goes by."""
     async with database.transaction() as connection:
-        with noted() as statements:
+        with record_statements() as statements:
             claimed = await outbox.claim(
                 connection,
                 profile_id=profile.id,
@@ -137,7 +137,7 @@ async def test_a_claim_for_several_profiles_goes_by_the_same_index(
 ) -> None:
     """For each of them; what belongs to the messages is found by their ids."""
     async with database.transaction() as connection:
-        with noted() as statements:
+        with record_statements() as statements:
             claimed = await outbox.claim_many(
                 connection,
                 [outbox.ClaimRequest(profile.id, 10, PLENTY)],
@@ -164,7 +164,7 @@ async def test_a_claim_by_destination_goes_by_the_same_index(
     async with database.transaction() as connection:
         after = replace(profile, destinations=(gmail,))
         await change_destinations(connection, before=profile, after=after)
-        with noted() as statements:
+        with record_statements() as statements:
             due = await destination_queues.find_due(
                 connection, profile_id=profile.id, numbers=[0, 1], limit=10, now=NOW
             )
@@ -203,7 +203,7 @@ async def test_a_group_is_checked_by_its_recipients(database: Database, profile:
         if database.is_postgresql:
             await connection.execute(text("ANALYZE suppressions"))
         sent = [a_message(profile, f"{n}@Example.org") for n in range(OWN)]
-        with noted() as statements:
+        with record_statements() as statements:
             admitted = await admission.check(connection, sent, profile_ids=[profile.id])
         assert admitted.ready == {(profile.id, profile.revision)}
         assert not admitted.may_suppress
@@ -217,7 +217,7 @@ async def test_a_group_is_checked_by_its_recipients(database: Database, profile:
         deep = a_message(profile, "ann@eu.mail.example.org")
         assert (await admission.check(connection, [deep], profile_ids=[])).may_suppress
         addressees = [Addressee(profile.tenant_id, "msg_0", 0, "ann@example.org")] * OWN
-        with noted() as statements:
+        with record_statements() as statements:
             assert await suppressions.apply(connection, addressees=addressees, now=NOW) == []
         at_claim = await plan(connection, statements[0])
     for found_plan in (how, at_claim):
@@ -232,7 +232,7 @@ async def test_profiles_with_work_are_found_by_the_same_index(
     """From one profile that has any to the next: neither history nor idle profiles are read."""
     await made_profile(database, await made_tenant(database, "idle"))
     async with database.transaction() as connection:
-        with noted() as statements:
+        with record_statements() as statements:
             waiting = await lanes.load_waiting(connection, now=NOW)
         assert profile.id in {lane.profile_id for lane in waiting}
         assert len(waiting) == 2
@@ -248,7 +248,7 @@ async def test_the_queue_is_read_without_history(
     """Each statement goes by an index over what is unfinished, or the end of the attempts."""
     scope = QueueScope(tenant_id=None if is_of_all else profile.tenant_id)
     async with database.transaction() as connection:
-        with noted() as statements:
+        with record_statements() as statements:
             depth = await queue.load_depth(connection, scope, NOW)
             await queue.load_moments(connection, scope, now=NOW, alive_since=NOW)
             await queue.load_throughput(connection, scope, since=NOW)
@@ -282,7 +282,7 @@ async def test_a_sweep_reads_no_history(database: Database, profile: Profile) ->
     )
     for sweep in sweeps:
         async with database.transaction() as connection:
-            with noted() as statements:
+            with record_statements() as statements:
                 assert not await sweep(connection, now=NOW)
             query_plan = await plan(connection, search(statements))
         assert_by_index(query_plan, "ix_messages_due", "ix_messages_expiring")
@@ -311,7 +311,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
     ]
     for filters, indexes in cases:
         async with database.transaction() as connection:
-            with noted() as statements:
+            with record_statements() as statements:
                 after = filters.pop("after", None)
                 await messages.page(
                     connection,
@@ -335,7 +335,7 @@ async def test_entries_of_an_object_or_actor_are_found_by_its_index(database: Da
     ]
     for audit_filter, index in cases:
         async with database.transaction() as connection:
-            with noted() as statements:
+            with record_statements() as statements:
                 await audit.page(
                     connection, tenant_id=tenant.id, limit=51, audit_filter=audit_filter
                 )
@@ -356,7 +356,7 @@ async def test_events_are_read_in_their_order_by_its_index(
     place, owner = Position(0, 7), profile.tenant_id
     for filters, index in cases:
         async with database.transaction() as connection:
-            with noted() as statements:
+            with record_statements() as statements:
                 await events.page(connection, tenant_id=owner, limit=51, start=place, **filters)
                 await events.page_newest_first(
                     connection, tenant_id=owner, limit=51, before=place, **filters
@@ -377,7 +377,7 @@ async def test_what_is_read_of_a_page_goes_by_its_messages(
 ) -> None:
     """Recipients and tags are found by the ids of the page, not among all of the tenant's."""
     async with database.transaction() as connection:
-        with noted() as statements:
+        with record_statements() as statements:
             await messages.page(connection, tenant_id=profile.tenant_id, limit=51, now=NOW)
         for table in ("recipients", "message_tags"):
             reads = next(statement for statement in statements if f"FROM {table}" in statement[0])
@@ -397,7 +397,7 @@ async def test_what_belongs_to_a_message_goes_by_its_id(
         [message_id, *_] = await messages.list_ids(
             connection, tenant_id=profile.tenant_id, limit=1, now=NOW
         )
-        with noted() as statements:
+        with record_statements() as statements:
             await messages.list_attempts(
                 connection,
                 tenant_id=profile.tenant_id,
@@ -426,7 +426,7 @@ async def test_a_renewal_goes_by_the_ids_of_messages(database: Database, profile
     """However many others there are."""
     claimed = await leased_messages(database, profile, owner="wrk_1")
     async with database.transaction() as connection:
-        with noted() as statements:
+        with record_statements() as statements:
             await outbox.renew(
                 connection,
                 owner="wrk_1",
@@ -443,7 +443,7 @@ async def test_a_providers_id_goes_by_the_index_over_such_ids(
     """Most attempts have none."""
     report = Report(recipients=(), provider_message_ids=("0102018f-1", "0102018f-2"))
     async with database.transaction() as connection:
-        with noted() as statements:
+        with record_statements() as statements:
             await reports.receive(connection, tenant_id=profile.tenant_id, report=report, now=NOW)
         [statement] = [
             statement for statement in statements if "provider_message_id" in statement[0]

@@ -135,22 +135,22 @@ async def test_profiles_with_a_fault_come_first(database: Database, profile: Pro
     await queued_message(database, paused)
     async with database.transaction() as connection:
         await profiles.pause(connection, tenant_id=tenant.id, profile_id=paused.id, now=NOW)
-    listed, after = [], None
+    queue_rows, after = [], None
     async with database.reading() as connection:
         while rows := await queue.page_profiles(
             connection, EVERYBODY, now=NOW, limit=1, after=after
         ):
-            listed += rows
+            queue_rows += rows
             after = rows[-1].place
         own = await queue.page_profiles(
             connection, QueueScope(tenant_id=tenant.id), now=NOW, limit=9
         )
-    assert [row.id for row in listed] == [failing.id, profile.id, paused.id]
+    assert [row.id for row in queue_rows] == [failing.id, profile.id, paused.id]
     assert [row.id for row in own] == [failing.id, paused.id]
     states = [ProfileState.FAILING, ProfileState.ACTIVE, ProfileState.PAUSED]
-    assert [row.state for row in listed] == states
-    assert listed[0].health.reason == "504 5.5.2 need fully-qualified hostname"
-    busy = listed[1]
+    assert [row.state for row in queue_rows] == states
+    assert queue_rows[0].health.reason == "504 5.5.2 need fully-qualified hostname"
+    busy = queue_rows[1]
     assert (busy.name, busy.tenant, busy.messages, busy.due) == ("main", "acme", 3, 1)
     assert busy.due_since == NOW - MINUTE  # the head start of a normal message
     assert busy.next_attempt_at == NOW + 5 * MINUTE

@@ -11,7 +11,7 @@ from app.store.db.engine import Database
 from app.store.delivery import shared_limits, workers
 from app.store.delivery.waiting import load_lane_facts
 from app.store.profiles import queries as profiles
-from tests.support.database.statements import noted
+from tests.support.database.statements import record_statements
 from tests.support.rows import HOUR, MINUTE, NOW, failing_profile, made_profile, made_tenant
 
 SECOND = timedelta(seconds=1)
@@ -120,7 +120,7 @@ async def test_many_profiles_cost_one_statement(
     """A page of messages without a waiting one costs none."""
     tenant = await made_tenant(database)
     many = [await made_profile(database, tenant, f"p{number}") for number in range(count)]
-    with noted() as executed:
+    with record_statements() as executed:
         facts = await facts_of(database, *many, tenant_id=tenant.id)
     assert facts.keys() == {profile.id for profile in many}
     assert len([sql for sql, _ in executed if "lanes" in sql]) == statements

@@ -25,7 +25,7 @@ async def beat(database: Database, worker_id: str, minutes: int) -> None:
         )
 
 
-async def known(database: Database) -> list[tuple[object, ...]]:
+async def list_workers(database: Database) -> list[tuple[object, ...]]:
     """Each worker, when it started, and when it was last heard of."""
     columns = tables.workers.c
     query = select(columns.id, columns.pid, columns.started_at, columns.seen_at)
@@ -37,7 +37,7 @@ async def test_a_worker_is_known_once(database: Database) -> None:
     """Each beat moves its moment, and nothing else."""
     for minutes in (0, 1, 2):
         await beat(database, "wrk_1", minutes)
-    assert await known(database) == [("wrk_1", 7, NOW, NOW + MINUTE * 2)]
+    assert await list_workers(database) == [("wrk_1", 7, NOW, NOW + MINUTE * 2)]
 
 
 async def test_a_worker_that_leaves_or_falls_silent_is_forgotten(database: Database) -> None:
@@ -47,7 +47,7 @@ async def test_a_worker_that_leaves_or_falls_silent_is_forgotten(database: Datab
     async with database.transaction() as connection:
         await workers.deregister(connection, worker_id="wrk_left")
         await workers.delete_stale(connection, before=NOW + HOUR)
-    assert [row[0] for row in await known(database)] == ["wrk_live"]
+    assert [row[0] for row in await list_workers(database)] == ["wrk_live"]
 
 
 LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:id, 0))")
@@ -89,10 +89,10 @@ async def test_only_a_worker_whose_lock_is_free_is_gone(database: Database) -> N
         await session.execute(LOCK, {"id": "wrk_live"})
         async with database.reading() as connection:
             count = (await connection.execute(workers.build_count(since=NOW))).scalar_one()
-        gone = [row[0] for row in await known(database) if await remove(database, str(row[0]))]
+        removed_ids = [row[0] for row in await list_workers(database) if await remove(database, str(row[0]))]
     assert count == 3
-    assert gone == ["wrk_dead"]
-    assert [row[0] for row in await known(database)] == ["wrk_elsewhere", "wrk_live", "wrk_pooled"]
+    assert removed_ids == ["wrk_dead"]
+    assert [row[0] for row in await list_workers(database)] == ["wrk_elsewhere", "wrk_live", "wrk_pooled"]
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -100,4 +100,4 @@ async def test_on_sqlite_nobody_is_gone_before_time(database: Database) -> None:
     """The lock of the file tells a new worker, and there is no other."""
     await record_sessions(database, {"wrk_1": NOW})
     assert not await remove(database, "wrk_1")
-    assert len(await known(database)) == 1
+    assert len(await list_workers(database)) == 1

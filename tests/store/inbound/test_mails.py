@@ -18,10 +18,10 @@ from tests.support.rows import MINUTE, NOW, a_mailbox, made_tenant
 async def mailbox(database: Database) -> Mailbox:
     """One that was read up to UID 7."""
     tenant = await made_tenant(database)
-    made = a_mailbox(tenant.id, uid_validity=1, last_uid=7)
+    row = a_mailbox(tenant.id, uid_validity=1, last_uid=7)
     async with database.transaction() as connection:
-        await mailboxes.insert(connection, mailbox=made, sealed_password=b"sealed")
-    return made
+        await mailboxes.insert(connection, mailbox=row, sealed_password=b"sealed")
+    return row
 
 
 async def begin(database: Database, mailbox: Mailbox, uid: int) -> int:

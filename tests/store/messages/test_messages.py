@@ -25,7 +25,7 @@ from app.store.messages import queries as messages
 from app.store.outbox import queries as outbox
 from app.store.tables import core as tables
 from app.store.tenants import queries as tenants
-from tests.support.database.statements import noted
+from tests.support.database.statements import record_statements
 from tests.support.rows import (
     HOUR,
     MINUTE,
@@ -45,7 +45,7 @@ async def profile(database: Database) -> Profile:
     return await made_profile(database, await made_tenant(database))
 
 
-async def listed(database: Database, profile: Profile, **filters: Any) -> list[str]:
+async def list_ids(database: Database, profile: Profile, **filters: Any) -> list[str]:
     """The ids of the tenant's messages that match."""
     async with database.reading() as connection:
         options = {"limit": 100, "now": NOW}
@@ -166,7 +166,7 @@ async def test_each_filter_narrows(database: Database, profile: Profile) -> None
         ({"created_after": datetime.min.replace(tzinfo=UTC)}, [two.id, one.id]),
         ({"created_before": datetime.max.replace(tzinfo=UTC)}, [two.id, one.id]),
     ]
-    assert [await listed(database, profile, **filters) for filters, _ in cases] == [
+    assert [await list_ids(database, profile, **filters) for filters, _ in cases] == [
         expected for _, expected in cases
     ]
 
@@ -190,10 +190,10 @@ async def test_all_filters_go_together(database: Database, profile: Profile) -> 
     for count in (*range(4), len(fitting)):
         for chosen in combinations(fitting, count):
             filters = {name: fitting[name] for name in chosen}
-            assert await listed(database, profile, **filters) == [message.id], chosen
+            assert await list_ids(database, profile, **filters) == [message.id], chosen
             if "statuses" in filters:
                 other = filters | {"statuses": [MessageStatus.FAILED]}
-                assert await listed(database, profile, **other) == [], chosen
+                assert await list_ids(database, profile, **other) == [], chosen
 
 
 @pytest.mark.parametrize("offset", [-timedelta(hours=20), timedelta(hours=20)])
@@ -203,7 +203,7 @@ async def test_a_message_is_found_by_its_time_though_the_clock_was_set(
     """Its id was made under another time than its row."""
     message = await queued_message(database, profile, created_at=NOW + offset)
     around = {"created_after": NOW + offset, "created_before": NOW + offset + MINUTE}
-    assert await listed(database, profile, **around) == [message.id]
+    assert await list_ids(database, profile, **around) == [message.id]
 
 
 @pytest.mark.parametrize("filters", [{}, {"tag": "a"}, {"recipient": "ann@example.org"}])
@@ -211,19 +211,19 @@ async def test_pages_follow_each_other_under_inserts(
     database: Database, profile: Profile, filters: dict[str, str]
 ) -> None:
     """Keyset: nothing repeats, nothing is hidden."""
-    made = [(await queued_message(database, profile, tags=("a",))).id for _ in range(5)]
-    first = await listed(database, profile, limit=2, **filters)
+    message_ids = [(await queued_message(database, profile, tags=("a",))).id for _ in range(5)]
+    first = await list_ids(database, profile, limit=2, **filters)
     await queued_message(database, profile, tags=("a",))
-    rest = await listed(database, profile, after=first[-1], **filters)
-    assert first + rest == made[::-1]
+    rest = await list_ids(database, profile, after=first[-1], **filters)
+    assert first + rest == message_ids[::-1]
 
 
 async def test_a_list_never_reads_the_bytes(database: Database, profile: Profile) -> None:
     """A page of two hundred large messages is no gigabyte."""
     message = await queued_message(database, profile, tags=("a",))
-    with noted() as statements:
+    with record_statements() as statements:
         for filters in ({}, {"tag": "a"}, {"recipient": "ann@example.org"}):
-            assert await listed(database, profile, **filters) == [message.id]
+            assert await list_ids(database, profile, **filters) == [message.id]
         await view_of(database, message)
     assert any("message_contents" in statement for statement, _ in statements)
     assert not any("mime" in statement for statement, _ in statements)

@@ -99,13 +99,15 @@ async def test_what_is_due_is_claimed_oldest_first(database: Database, profile: 
     """Up to the limit, of this profile alone, and not before its time."""
     other = await made_profile(database, await made_tenant(database, "other"))
     ages = [2, 3, 1]
-    made = [await queued_message(database, profile, created_at=NOW - MINUTE * age) for age in ages]
+    messages = [
+        await queued_message(database, profile, created_at=NOW - MINUTE * age) for age in ages
+    ]
     await queued_message(database, profile, created_at=NOW + HOUR)
     await queued_message(database, other, created_at=NOW - HOUR)
     claimed = await leased_messages(database, profile, owner="wrk_1", limit=2)
-    assert [message.id for message in claimed] == [made[1].id, made[0].id]
+    assert [message.id for message in claimed] == [messages[1].id, messages[0].id]
     claimed = await leased_messages(database, profile, owner="wrk_1")
-    assert [message.id for message in claimed] == [made[2].id]
+    assert [message.id for message in claimed] == [messages[2].id]
 
 
 async def test_a_claim_brings_all_that_delivery_needs(database: Database, profile: Profile) -> None:
@@ -229,8 +231,8 @@ async def test_what_is_given_back_is_due_at_once(database: Database, profile: Pr
         async with database.transaction() as connection:
             await outbox.release(connection, owner=owner, message_ids=[message.id], now=NOW)
         assert await status_of(database, profile, message.id) is status
-    [again] = await leased_messages(database, profile, owner="wrk_2")
-    assert [recipient.attempts for recipient in again.recipients] == [0]
+    [reclaimed] = await leased_messages(database, profile, owner="wrk_2")
+    assert [recipient.attempts for recipient in reclaimed.recipients] == [0]
 
 
 async def test_a_sole_worker_frees_what_the_dead_one_held(
@@ -280,7 +282,7 @@ async def test_what_is_due_of_several_profiles_is_claimed_together(
     second, third = [
         await made_profile(database, await made_tenant(database, name)) for name in ("b", "c")
     ]
-    made = {
+    ids_by_profile = {
         owner.id: [(await queued_message(database, owner)).id for _ in range(3)]
         for owner in (profile, second, third)
     }
@@ -294,11 +296,14 @@ async def test_what_is_due_of_several_profiles_is_claimed_together(
         claimed = await outbox.claim_many(
             connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
         )
-    assert [message.id for message in claimed] == [made[profile.id][1], *made[second.id]]
+    assert [message.id for message in claimed] == [
+        ids_by_profile[profile.id][1],
+        *ids_by_profile[second.id],
+    ]
     assert [message.recipients[0].address for message in claimed] == ["ann@example.org"] * 4
-    assert {await status_of(database, third, message_id) for message_id in made[third.id]} == {
-        MessageStatus.QUEUED
-    }
+    assert {
+        await status_of(database, third, message_id) for message_id in ids_by_profile[third.id]
+    } == {MessageStatus.QUEUED}
     assert await leased_messages(database, second, owner="wrk_2") == []
 
 
@@ -355,7 +360,7 @@ async def test_claimers_at_the_same_time_share_and_do_not_wait(
     """On PostgreSQL one skips what another is just claiming; SQLite has one writer."""
     if not database.is_postgresql:
         return
-    made = {(await queued_message(database, profile)).id for _ in range(4)}
+    message_ids = {(await queued_message(database, profile)).id for _ in range(4)}
     first_has_claimed, second_is_done = asyncio.Event(), asyncio.Event()
 
     async def claim(owner: str, **options: Any) -> set[str]:
@@ -383,4 +388,4 @@ async def test_claimers_at_the_same_time_share_and_do_not_wait(
     async with asyncio.timeout(30):
         one, two = await asyncio.gather(claim("wrk_1", is_first=True), second())
     assert (len(one), len(two)) == (2, 2)
-    assert one | two == made
+    assert one | two == message_ids

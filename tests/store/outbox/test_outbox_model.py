@@ -181,8 +181,8 @@ class Outbox(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        ended = self.write(outcomes.expire, now=self.model.now, limit=99)
-        assert ended == self.model.expire()
+        expired_ids = self.write(outcomes.expire, now=self.model.now, limit=99)
+        assert expired_ids == self.model.expire()
 
     @precondition(lambda self: self.model.free())
     @rule(number=st.integers(0, 9))

@@ -112,8 +112,8 @@ async def test_a_deferred_message_is_due_again(database: Database, profile: Prof
     )
     await settle(database, "wrk_1", ended)
     assert await leased_messages(database, profile, owner="wrk_2") == []
-    [again] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
-    assert [(recipient.status.value, recipient.attempts) for recipient in again.recipients] == [
+    [reclaimed] = await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
+    assert [(recipient.status.value, recipient.attempts) for recipient in reclaimed.recipients] == [
         ("sent", 1),
         ("deferred", 1),
     ]

@@ -92,8 +92,8 @@ async def test_the_least_profile_is_read_back(database: Database) -> None:
 async def test_of_many_first_profiles_one_is_the_default(database: Database) -> None:
     """However many are made at the same time; all of them are made."""
     tenant = await made_tenant(database)
-    made = await asyncio.gather(*(made_profile(database, tenant, f"p{n}") for n in range(6)))
-    stored = [await read(database, profile) for profile in made]
+    created = await asyncio.gather(*(made_profile(database, tenant, f"p{n}") for n in range(6)))
+    stored = [await read(database, profile) for profile in created]
     assert sorted(profile.is_default for profile in stored) == [False] * 5 + [True]
 
 
@@ -241,13 +241,13 @@ async def test_resuming_probes_at_once(database: Database) -> None:
 async def test_profiles_are_paged_by_id_within_their_tenant(database: Database) -> None:
     """Oldest first."""
     tenant, other = await made_tenant(database), await made_tenant(database, "other")
-    made = [await made_profile(database, tenant, name) for name in "abc"]
+    created = [await made_profile(database, tenant, name) for name in "abc"]
     await made_profile(database, other)
     async with database.reading() as connection:
         first = await profiles.page(connection, tenant_id=tenant.id, limit=2, after=None)
         rest = await profiles.page(connection, tenant_id=tenant.id, limit=2, after=first[-1].id)
         assert await profiles.load_health(connection, tenant_id=tenant.id, profile_ids=[]) == {}
-    assert [*first, *rest] == made
+    assert [*first, *rest] == created
 
 
 async def test_delivery_reads_what_it_needs_in_one_go(database: Database) -> None:

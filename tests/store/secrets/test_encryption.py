@@ -39,10 +39,10 @@ def test_a_copy_to_another_row_or_field_does_not_open(row: str, field: str) -> N
     """Whoever can write the database cannot make one profile use another's password."""
     vault = Vault([KEY])
     sealed = vault.seal(SECRET, HERE)
-    with pytest.raises(SealError) as caught:
+    with pytest.raises(SealError) as excinfo:
         vault.open(sealed, replace(HERE, row=row, field=field))
-    assert SECRET not in str(caught.value)
-    assert caught.value.__cause__ is None
+    assert SECRET not in str(excinfo.value)
+    assert excinfo.value.__cause__ is None
 
 
 def test_what_is_sent_elsewhere_does_not_open() -> None:
@@ -86,9 +86,9 @@ def test_an_old_key_opens_and_the_newest_seals() -> None:
     rotated = Vault([KEY, OLD])
     assert rotated.open(sealed, HERE) == SECRET
     assert not rotated.is_current(sealed, HERE)
-    again = rotated.seal(SECRET, HERE)
-    assert rotated.is_current(again, HERE)
-    assert Vault([KEY]).open(again, HERE) == SECRET
+    second = rotated.seal(SECRET, HERE)
+    assert rotated.is_current(second, HERE)
+    assert Vault([KEY]).open(second, HERE) == SECRET
 
 
 def test_without_its_key_nothing_opens() -> None:

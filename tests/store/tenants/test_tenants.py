@@ -55,10 +55,12 @@ async def test_a_slug_is_taken_once_however_many_ask(database: Database) -> None
 
 async def test_tenants_are_paged_by_id(database: Database) -> None:
     """Oldest first."""
-    made = [await made_tenant(database, slug) for slug in "abc"]
+    tenants_by_id = [await made_tenant(database, slug) for slug in "abc"]
     async with database.reading() as connection:
-        assert await tenants.page(connection, limit=2, after=None) == made[:2]
-        assert await tenants.page(connection, limit=2, after=made[1].id) == made[2:]
+        assert await tenants.page(connection, limit=2, after=None) == tenants_by_id[:2]
+        assert (
+            await tenants.page(connection, limit=2, after=tenants_by_id[1].id) == tenants_by_id[2:]
+        )
 
 
 async def test_a_change_leaves_the_rest(database: Database) -> None:

@@ -25,7 +25,7 @@ from app.store.webhooks import deliveries as webhook_deliveries
 from app.store.webhooks import queries as webhooks
 from app.store.webhooks.deliveries import ENQUEUE_BATCH, MAX_DUE, ClaimedDelivery, DeliveryResult
 from tests.store.db.test_plans import plan
-from tests.support.database.statements import noted
+from tests.support.database.statements import record_statements
 from tests.support.rows import MINUTE, NOW, a_webhook, made_tenant
 
 OLD, NEW = parse_key(generate_key()), parse_key(generate_key())
@@ -180,7 +180,7 @@ async def test_an_earlier_deferral_is_found_by_its_message(database: Database) -
     async with database.transaction() as connection:
         await events.append(connection, [event, event])
     async with database.transaction() as connection:
-        with noted() as statements:
+        with record_statements() as statements:
             await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
         read = next(statement for statement in statements if "earlier" in statement[0])
         query_plan = await plan(connection, read)
@@ -274,7 +274,7 @@ async def test_what_is_posted_next_is_found_by_an_index(database: Database) -> N
     ]
     for step in steps:
         async with database.transaction() as connection:
-            with noted() as statements:
+            with record_statements() as statements:
                 await step(connection)
             reads = [
                 statement for statement in statements if "FROM webhook_deliveries" in statement[0]
@@ -290,8 +290,10 @@ async def test_one_is_taken_away_once(database: Database) -> None:
     """Then there is none of that id any more."""
     webhook = await made_webhook(database)
     async with database.transaction() as connection:
-        gone = await webhooks.delete(connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id)
-        assert gone.id == webhook.id
+        answer = await webhooks.delete(
+            connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id
+        )
+        assert answer.id == webhook.id
         with pytest.raises(NotFound):
             await webhooks.delete(connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id)
 

@@ -337,8 +337,10 @@ def _running(
     account.own(secret)
     locale = ("--locale=C", "--encoding=UTF8")  # the one that every build and machine has
     access = ("-U", USER, "--auth=password", f"--pwfile={secret}")
-    made = account.start(programs / "initdb", "-D", data, "--no-sync", *access, *locale, output=log)
-    assert made.wait(START_SECONDS) == 0, log.read_text()
+    process = account.start(
+        programs / "initdb", "-D", data, "--no-sync", *access, *locale, output=log
+    )
+    assert process.wait(START_SECONDS) == 0, log.read_text()
     port = unused_port()
     words = [f"--{name}={value}" for name, value in options.items()]
     command = (programs / "postgres", "-D", data, "-p", str(port), *words)

@@ -12,7 +12,7 @@ from app.api.http.server_protocol import BoundedProtocol
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def serve(app: FastAPI) -> Iterator[str]:
     """Serve it until the block ends; answers its URL."""
     config = uvicorn.Config(
         app,

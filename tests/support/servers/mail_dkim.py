@@ -37,8 +37,8 @@ def mail_dkim() -> None:
 def verified_by_perl(mime: bytes, dns: DnsServer) -> set[tuple[str, ...]]:
     """Algorithm, domain and verdict of each signature, by the records of this DNS."""
     host, port = dns.address
-    done = _run(SCRIPT, mime, RES_NAMESERVERS=host, RES_OPTIONS=f"port:{port}")
-    return {tuple(line.split()) for line in done.decode().splitlines()}
+    result = _run(SCRIPT, mime, RES_NAMESERVERS=host, RES_OPTIONS=f"port:{port}")
+    return {tuple(line.split()) for line in result.decode().splitlines()}
 
 
 def _run(script: str, stdin: bytes = b"", **environment: str) -> bytes:

@@ -174,11 +174,11 @@ def missing() -> str | None:
 def run_command(*words: str, stdin: str = "") -> None:
     """Run a command to its end; raises RuntimeError with what it said if it fails."""
     with tempfile.TemporaryFile("w+") as output:  # a pipe would be kept open by the master
-        done = subprocess.run(  # noqa: S603 - our own words
+        result = subprocess.run(  # noqa: S603 - our own words
             words, input=stdin, stdout=output, stderr=subprocess.STDOUT, text=True, check=False
         )
         output.seek(0)
-        if done.returncode != 0:
+        if result.returncode != 0:
             raise RuntimeError(f"{' '.join(words)}: {output.read()}")
 
 

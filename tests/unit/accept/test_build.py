@@ -69,9 +69,9 @@ def prepared(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields:
 
 def errors_of(profile: Profile = PROFILE, **fields: Any) -> list[tuple[tuple[str | int, ...], str]]:
     """Where such a draft is wrong, and how."""
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as excinfo:
         prepared(profile, **fields)
-    return [(error.loc[1:], error.type) for error in refused.value.errors]
+    return [(error.loc[1:], error.type) for error in excinfo.value.errors]
 
 
 def test_a_message_belongs_to_its_profile_and_its_tenant() -> None:
@@ -214,9 +214,9 @@ def test_the_summary_counts_what_is_wrong_and_tells_the_first() -> None:
 
 def test_a_sender_must_be_allowed() -> None:
     """And is told which would be."""
-    with pytest.raises(Forbidden, match=r"\*@example\.com") as refused:
+    with pytest.raises(Forbidden, match=r"\*@example\.com") as excinfo:
         prepared(sender=NamedAddress("eve@evil.example"))
-    assert refused.value.slug == "sender-not-allowed"
+    assert excinfo.value.slug == "sender-not-allowed"
 
 
 def test_a_message_may_be_as_large_as_the_limit_and_no_larger() -> None:

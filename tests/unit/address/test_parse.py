@@ -130,9 +130,9 @@ REFUSED: Final = [
 @pytest.mark.parametrize(("text", "reason"), REFUSED)
 def test_what_is_no_address_is_refused_with_what_to_write_instead(text: str, reason: str) -> None:
     """Two addresses in one item too, and whatever could not stand in a header."""
-    with pytest.raises(ValueError, match=re.escape(reason)) as refused:
+    with pytest.raises(ValueError, match=re.escape(reason)) as excinfo:
         parse_named_address(text)
-    assert re.search(r"a@b|a@b.example|leave|may be|item|quote|write at most", str(refused.value))
+    assert re.search(r"a@b|a@b.example|leave|may be|item|quote|write at most", str(excinfo.value))
 
 
 @pytest.mark.parametrize("email", ["ann", "Ann <ann@example.org>", "ann@example.org\n", ""])

@@ -303,9 +303,9 @@ def test_header_lines_are_short_where_they_can_be(subject: str) -> None:
 )
 def test_a_reserved_header_is_refused_with_what_to_use(name: str, instead: str) -> None:
     """In any letter case."""
-    with pytest.raises(ValueError, match=r".") as refused:
+    with pytest.raises(ValueError, match=r".") as excinfo:
         check_header(name, "x")
-    assert instead in str(refused.value)
+    assert instead in str(excinfo.value)
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,10 @@ def test_times_are_kept_for_the_connection() -> None:
 )
 def test_what_cannot_be_kept_is_refused(url: str, words: str) -> None:
     """In a line that says what to write, and holds no value of the URL."""
-    with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as excinfo:
         parse_database_url(url)
-    assert words in str(caught.value)
-    assert SECRET not in str(caught.value)
+    assert words in str(excinfo.value)
+    assert SECRET not in str(excinfo.value)
 
 
 def test_a_file_of_sqlite_has_a_patience() -> None:

@@ -39,24 +39,24 @@ async def test_replies_wait_for_the_client() -> None:
     transport = FullTransport(stream)
     stream.connection_made(transport)
     stream.data_received(b"HELP\r\n" * 50_000)
-    asked = 0
+    read_count = 0
 
     async def serve() -> None:
-        nonlocal asked
+        nonlocal read_count
         while True:
             await stream.read_line(2048, 300)
-            asked += 1
+            read_count += 1
             stream.write(b"214 HELP\r\n")
 
     serving = asyncio.create_task(serve())
     for _ in range(10):
         await asyncio.sleep(0)
-    assert asked == MAX_PENDING_REPLIES
+    assert read_count == MAX_PENDING_REPLIES
     assert transport.written == MAX_PENDING_REPLIES * b"214 HELP\r\n"
     stream.resume_writing()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert asked == 2 * MAX_PENDING_REPLIES
+    assert read_count == 2 * MAX_PENDING_REPLIES
     serving.cancel()
 
 

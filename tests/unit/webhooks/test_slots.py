@@ -15,13 +15,13 @@ NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 
 def due(tenant: str, webhook: str, *, seconds: float = 0, is_failing: bool = False) -> DueWebhook:
     """A webhook of the tenant to which events were due so many seconds after NOW."""
-    made = a_webhook(
+    webhook_row = a_webhook(
         tenant,
         id=f"{tenant}.{webhook}",
         name=webhook,
         failing_since=NOW if is_failing else None,
     )
-    return DueWebhook(made, NOW + timedelta(seconds=seconds), ())
+    return DueWebhook(webhook_row, NOW + timedelta(seconds=seconds), ())
 
 
 def hang(waiting: Sequence[DueWebhook]) -> list[Slot]:
