@@ -17,7 +17,7 @@ from benchmarks import machine, markdown, measures
 from benchmarks.chart import chart
 from benchmarks.databases import new_databases
 from benchmarks.results import Results, Row
-from benchmarks.rounds import FAILED, Absent, Measure, measured
+from benchmarks.rounds import FAILED, Absent, Measure, measure_rows
 from benchmarks.setting import FULL, QUICK, Setting, Size
 
 VARIABLE: Final = "HELOISE_BENCH_POSTGRESQL_URL"
@@ -55,7 +55,9 @@ def _run(chosen: Sequence[Measure], size: Size, postgresql: str | None) -> Resul
         for measure in chosen:
             folder = Path(name) / measure.name  # what one leaves behind is of no use to the next
             folder.mkdir()
-            for result in measured(measure, Setting(folder=folder, size=size, new_postgresql=new)):
+            for result in measure_rows(
+                measure, Setting(folder=folder, size=size, new_postgresql=new)
+            ):
                 if isinstance(result, Absent):
                     absent[f"{measure.name}, {result.name}"] = result.reason
                 else:

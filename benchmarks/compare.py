@@ -22,10 +22,10 @@ def main() -> None:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     arguments = parser.parse_args()
-    print("\n".join(compared(read(arguments.before), read(arguments.after))))
+    print("\n".join(compare_results(read(arguments.before), read(arguments.after))))
 
 
-def compared(before: Results, after: Results) -> Iterator[str]:
+def compare_results(before: Results, after: Results) -> Iterator[str]:
     """A line for each contestant that both runs have."""
     yield f"| | {before.machine['commit']} | {after.machine['commit']} | change | |"
     yield "|---|---:|---:|---:|---|"

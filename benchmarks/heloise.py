@@ -36,7 +36,7 @@ def database_urls(setting: Setting) -> Iterator[tuple[str, str] | Absent]:
         yield POSTGRESQL, setting.new_postgresql()
 
 
-def entered(
+def enter_heloise(
     setting: Setting, stack: ExitStack, smtp_port: int, *words: str
 ) -> Iterator[Entry | Absent]:
     """Heloise served on each database, with these words after `heloise serve`."""
@@ -73,7 +73,7 @@ def enter(
     return Entry(name, service, stack.enter_context(service.serving(*words)))
 
 
-def warmed(entry: Entry, *, content: bytes = CONTENT) -> Entry:
+def warm_up(entry: Entry, *, content: bytes = CONTENT) -> Entry:
     """The same, once it has accepted its first messages."""
     entry.served.accept(WARM_UP, connections=CONNECTIONS, content=content)
     return entry

@@ -7,7 +7,7 @@ from typing import Final
 from benchmarks import measures
 from benchmarks.machine import ROOT, WARNING
 from benchmarks.results import Results, Row
-from benchmarks.targets import Target, judged
+from benchmarks.targets import Target, judge_results
 
 PAGE: Final = ROOT / "docs" / "operations" / "performance.md"
 BEGIN: Final = "<!-- begin: written by {} -->"
@@ -36,7 +36,7 @@ def _lines(results: Results) -> Iterator[str]:
 
 
 def _verdicts(results: Results) -> Iterator[tuple[str, ...]]:
-    for verdict in judged(results):
+    for verdict in judge_results(results):
         target, met = verdict.target, "met" if verdict.is_met else "**not met**"
         yield target.sentence, f"{format_number(verdict.value)} {target.unit}", _bound(target), met
 

@@ -122,11 +122,11 @@ def _page(messages: int) -> Iterator[str]:
                 yield f"{database_url.name}: {database_url.reason}"
             else:
                 name, url = database_url
-                profile, load = uvloop.run(_profiled(setting, url, messages))
+                profile, load = uvloop.run(_profile_load(setting, url, messages))
                 yield from _lines(name, profile, load, messages)
 
 
-async def _profiled(setting: Setting, url: str, messages: int) -> tuple[Profile, Load]:
+async def _profile_load(setting: Setting, url: str, messages: int) -> tuple[Profile, Load]:
     service = TrialService(setting.folder, url)
     await asyncio.to_thread(service.prepare, smtp_port=unused_port())
     os.environ.update(service.environment | {"HELOISE_DELIVERY": "false"})

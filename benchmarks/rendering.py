@@ -91,7 +91,7 @@ def _address(message: EmailMessage | MIMEMultipart, draft: Content) -> None:
     message["Message-ID"] = draft.message_id
 
 
-def accepted(content: Content) -> bytes:
+def accept(content: Content) -> bytes:
     """All that is done with a request's message before it is written: checks, ids, rendering."""
     message_draft = Draft(
         sender=content.sender,
@@ -124,7 +124,7 @@ RENDERERS: Final[Mapping[str, Renderer]] = {
     "MIMEText": by_mime_text,
 }
 CASES: Final[Mapping[str, tuple[Content, Mapping[str, Renderer]]]] = {
-    "2 KB of text and HTML": (content(), {**RENDERERS, "Heloise, accept's checks too": accepted}),
+    "2 KB of text and HTML": (content(), {**RENDERERS, "Heloise, accept's checks too": accept}),
     "200 KB of text and HTML": (content(times=100), RENDERERS),
     "2 KB and a file of 1 MB": (content(attachments=(FILE,)), RENDERERS),
 }

@@ -61,15 +61,15 @@ class Measure:
     messages: Callable[[Size], int] | None = None
 
 
-def measured(measure: Measure, setting: Setting) -> Iterator[Row | Absent]:
+def measure_rows(measure: Measure, setting: Setting) -> Iterator[Row | Absent]:
     """A row for every contestant; one that fails is absent, and the others go on."""
     with ExitStack() as stack:
-        entered = list(_entered(measure, setting, stack))
+        entered = list(_enter_all(measure, setting, stack))
         yield from (entrant for entrant in entered if isinstance(entrant, Absent))
         contestants = [entrant for entrant in entered if isinstance(entrant, Contestant)]
         readings: dict[str, list[Reading]] = {contestant.name: [] for contestant in contestants}
         for number in range(1 if measure.is_once else setting.rounds):
-            for contestant in _rotated(contestants, number):
+            for contestant in _rotate(contestants, number):
                 _say(f"{measure.title}, round {number + 1}: {contestant.name}")
                 try:
                     readings[contestant.name].append(_read(measure, contestant, setting))
@@ -93,7 +93,7 @@ def _read(measure: Measure, contestant: Contestant, setting: Setting) -> Reading
     return replace(reading, details={**reading.details, CPU: used_us})
 
 
-def _entered(measure: Measure, setting: Setting, stack: ExitStack) -> Entrants:
+def _enter_all(measure: Measure, setting: Setting, stack: ExitStack) -> Entrants:
     """Those that the measure enters, up to the first that cannot be started."""
     try:
         yield from measure.enter(setting, stack)
@@ -101,7 +101,7 @@ def _entered(measure: Measure, setting: Setting, stack: ExitStack) -> Entrants:
         yield Absent("those that could not be started", f"{FAILED} {error!r}")
 
 
-def _rotated(contestants: Sequence[Contestant], by: int) -> list[Contestant]:
+def _rotate(contestants: Sequence[Contestant], by: int) -> list[Contestant]:
     """Nobody is always the first, or always after the same one."""
     start = by % len(contestants) if contestants else 0
     return [*contestants[start:], *contestants[:start]]

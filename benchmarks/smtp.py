@@ -69,7 +69,7 @@ async def _aiosmtplib(port: int, content: bytes, messages: int, connections: int
 
     await asyncio.gather(*(session.connect() for session in sessions))
     await asyncio.gather(*(session.ehlo() for session in sessions))
-    took_seconds = await _timed([partial(send_all, session) for session in sessions])
+    took_seconds = await _measure_time([partial(send_all, session) for session in sessions])
     for session in sessions:
         await session.quit()
     return took_seconds
@@ -94,7 +94,7 @@ async def _heloise(port: int, content: bytes, messages: int, connections: int) -
                 raise RuntimeError(f"not sent: {transaction}")
 
     sessions = await asyncio.gather(*(_open_session(port) for _ in range(connections)))
-    took_seconds = await _timed([partial(send_all, session) for session in sessions])
+    took_seconds = await _measure_time([partial(send_all, session) for session in sessions])
     for session in sessions:
         await session.quit()
     return took_seconds
@@ -131,7 +131,7 @@ def by_hand(
     )
 
 
-async def _timed(work: Sequence[SendAll]) -> float:
+async def _measure_time(work: Sequence[SendAll]) -> float:
     started_at = time.monotonic()
     await asyncio.gather(*(worker() for worker in work))
     return time.monotonic() - started_at

@@ -66,7 +66,7 @@ class Verdict:
         return (low is None or self.value >= low) and (high is None or self.value <= high)
 
 
-def judged(results: Results) -> Iterator[Verdict]:
+def judge_results(results: Results) -> Iterator[Verdict]:
     """Every target of which both figures were measured."""
     for target in TARGETS:
         value = target.figure.read(results)

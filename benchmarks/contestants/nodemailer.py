@@ -31,7 +31,7 @@ def _missing() -> str | None:
     return None
 
 
-def entered(
+def enter_nodemailer(
     setting: Setting, *, port: int, messages: int, content: bytes, **details: float
 ) -> Contestant | Absent:
     """Nodemailer, sending to a server on this port."""

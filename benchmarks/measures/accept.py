@@ -5,7 +5,14 @@ from contextlib import ExitStack
 from typing import Final
 
 from benchmarks.contestants import naive_api
-from benchmarks.heloise import CONNECTIONS, NO_POSTGRESQL, Entry, entered, two_processes, warmed
+from benchmarks.heloise import (
+    CONNECTIONS,
+    NO_POSTGRESQL,
+    Entry,
+    enter_heloise,
+    two_processes,
+    warm_up,
+)
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.serving import serve_app
 from benchmarks.setting import Setting
@@ -25,7 +32,7 @@ def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     messages = setting.size.accepted
     yield _app(FLOOR, serve_app(setting, stack, PLAIN_API), messages)
     nobody = unused_port()  # nothing is delivered
-    for entry in entered(setting, stack, nobody, "--no-delivery"):
+    for entry in enter_heloise(setting, stack, nobody, "--no-delivery"):
         yield entry if isinstance(entry, Absent) else _heloise(entry, messages)
     yield _naive(NAIVE_SQLITE, setting, stack, setting.new_sqlite())
     two = two_processes(setting, stack, nobody, "--no-delivery")
@@ -37,7 +44,7 @@ def _enter(setting: Setting, stack: ExitStack) -> Entrants:
 
 
 def _heloise(entry: Entry, messages: int) -> Contestant:
-    warmed(entry)
+    warm_up(entry)
     return Contestant(
         entry.name,
         lambda: _reading(entry.served.accept(messages, connections=CONNECTIONS)),

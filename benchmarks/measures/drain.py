@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from benchmarks.cloning import clone_messages
-from benchmarks.heloise import CONNECTIONS, Entry, entered
+from benchmarks.heloise import CONNECTIONS, Entry, enter_heloise
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
 from benchmarks.trial.sink import Counts, running_sink
@@ -16,7 +16,7 @@ BACKLOG: Final = "backlog"
 
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     port, counts = stack.enter_context(running_sink())
-    for entry in entered(setting, stack, port, "--no-delivery"):
+    for entry in enter_heloise(setting, stack, port, "--no-delivery"):
         if isinstance(entry, Absent):
             yield entry
         else:
@@ -32,7 +32,7 @@ def accepted_and_drained(entry: Entry, counts: Counts, messages: int) -> Reading
 
 def _enter_backlog(setting: Setting, stack: ExitStack) -> Entrants:
     port, counts = stack.enter_context(running_sink())
-    for entry in entered(setting, stack, port, "--no-delivery"):
+    for entry in enter_heloise(setting, stack, port, "--no-delivery"):
         if isinstance(entry, Absent):
             yield entry
         else:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from benchmarks.contestants import post_office, postfix
-from benchmarks.heloise import CONNECTIONS, NO_POSTGRESQL, Entry, entered, two_processes
+from benchmarks.heloise import CONNECTIONS, NO_POSTGRESQL, Entry, enter_heloise, two_processes
 from benchmarks.measures.smtp_engine import content
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
@@ -20,7 +20,7 @@ POST_OFFICE_POSTGRESQL: Final = post_office.NAME.format("PostgreSQL")
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     messages = setting.size.ended
     port, counts = stack.enter_context(running_sink())
-    for entry in (*entered(setting, stack, port), two_processes(setting, stack, port)):
+    for entry in (*enter_heloise(setting, stack, port), two_processes(setting, stack, port)):
         yield entry if isinstance(entry, Absent) else _heloise(entry, counts, messages)
     if reason := missing():
         yield Absent(postfix.NAME, reason)

@@ -17,7 +17,7 @@ from benchmarks.heloise import (
     WARM_UP,
     Entry,
     enter,
-    warmed,
+    warm_up,
 )
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
@@ -69,7 +69,7 @@ def _on(
     entry.service.drain(entry.served, counts, 1)
     clone_messages(url, copies=old - 1)
     tidy(url)
-    warmed(entry)
+    warm_up(entry)
     entry.service.drain(entry.served, counts, WARM_UP)
     return Contestant(name, partial(_run, entry, counts, setting.size.accepted))
 

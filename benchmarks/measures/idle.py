@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 from app.store.db.url import sqlite_path
 from benchmarks.databases import execute
-from benchmarks.heloise import Entry, entered, warmed
+from benchmarks.heloise import Entry, enter_heloise, warm_up
 from benchmarks.machine import cpu_seconds, memory_mb
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
@@ -22,11 +22,11 @@ COMMITS: Final = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE
 
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     port, _ = stack.enter_context(running_sink())
-    for entry in entered(setting, stack, port):
+    for entry in enter_heloise(setting, stack, port):
         if isinstance(entry, Absent):
             yield entry
         else:
-            warmed(entry)
+            warm_up(entry)
             yield Contestant(entry.name, partial(_run, entry, setting.size.idle_seconds))
 
 

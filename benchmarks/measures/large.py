@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from benchmarks.heloise import Entry, entered, warmed
+from benchmarks.heloise import Entry, enter_heloise, warm_up
 from benchmarks.machine import clear_peak, memory_mb
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
@@ -33,11 +33,11 @@ def large_content() -> bytes:
 
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     content = large_content()
-    for entry in entered(setting, stack, unused_port(), "--no-delivery"):
+    for entry in enter_heloise(setting, stack, unused_port(), "--no-delivery"):
         if isinstance(entry, Absent):
             yield entry
         else:
-            run = partial(_run, warmed(entry), content, setting.size.large)
+            run = partial(_run, warm_up(entry), content, setting.size.large)
             yield Contestant(entry.name, run)
 
 

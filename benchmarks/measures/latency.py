@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from benchmarks.heloise import Entry, entered, warmed
+from benchmarks.heloise import Entry, enter_heloise, warm_up
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
 from benchmarks.trial.sink import Counts, running_sink
@@ -19,12 +19,12 @@ REST_SECONDS: Final = 0.05  # until the outcome is settled: the service is idle 
 
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     port, counts = stack.enter_context(running_sink())
-    for entry in entered(setting, stack, port):
+    for entry in enter_heloise(setting, stack, port):
         if isinstance(entry, Absent):
             yield entry
             continue
         counts.reset()
-        warmed(entry)
+        warm_up(entry)
         yield Contestant(entry.name, partial(_run, entry, counts, setting.size.idle_latencies))
 
 

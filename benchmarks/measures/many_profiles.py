@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from benchmarks.cloning import clone_profiles, tidy
-from benchmarks.heloise import Entry, entered
+from benchmarks.heloise import Entry, enter_heloise
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.setting import Setting
 from benchmarks.trial.sink import Counts, running_sink
@@ -15,7 +15,7 @@ NAME: Final = "many_profiles"
 
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     port, counts = stack.enter_context(running_sink())
-    for entry in entered(setting, stack, port, "--no-delivery"):
+    for entry in enter_heloise(setting, stack, port, "--no-delivery"):
         if isinstance(entry, Absent):
             yield entry
             continue

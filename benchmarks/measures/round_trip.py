@@ -24,7 +24,7 @@ def _enter(milliseconds: int, setting: Setting, stack: ExitStack) -> Entrants:
         yield contestant(
             name, CLIENTS[name], port=far_port, messages=messages, round_trip_ms=measured
         )
-    yield nodemailer.entered(
+    yield nodemailer.enter_nodemailer(
         setting, port=far_port, messages=messages, content=content(), round_trip_ms=measured
     )
 

@@ -57,7 +57,7 @@ def _to_sink(setting: Setting, stack: ExitStack) -> Entrants:
         messages=messages,
         connections=MANY_CONNECTIONS,
     )
-    yield nodemailer.entered(setting, port=port, messages=messages, content=content())
+    yield nodemailer.enter_nodemailer(setting, port=port, messages=messages, content=content())
 
 
 def _to_plain_sink(setting: Setting, stack: ExitStack) -> Entrants:

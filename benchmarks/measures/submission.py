@@ -54,7 +54,7 @@ class _Entry:
 
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
     messages, small = setting.size.accepted, content()
-    for entry in _entered(setting, stack):
+    for entry in _enter_each(setting, stack):
         if isinstance(entry, Absent):
             yield entry
             continue
@@ -76,7 +76,7 @@ def _enter(setting: Setting, stack: ExitStack) -> Entrants:
         yield _contestant(postfix.NAME, partial(_submit, server, small), messages, pid)
 
 
-def _entered(setting: Setting, stack: ExitStack) -> Iterator[_Entry | Absent]:
+def _enter_each(setting: Setting, stack: ExitStack) -> Iterator[_Entry | Absent]:
     """On SQLite `heloise serve` runs the submission server, on PostgreSQL `heloise submission`."""
     for database_url in database_urls(setting):
         if isinstance(database_url, Absent):
@@ -136,7 +136,7 @@ def _contestant(
 
 def _enter_large(setting: Setting, stack: ExitStack) -> Entrants:
     message = large_message()
-    for entry in _entered(setting, stack):
+    for entry in _enter_each(setting, stack):
         if isinstance(entry, Absent):
             yield entry
         else:

@@ -49,7 +49,7 @@ async def tenant(database: Database) -> Tenant:
     return await made_tenant(database)
 
 
-async def stored_secret(database: Database, tenant: Tenant, **fields: Any) -> str:
+async def store_key(database: Database, tenant: Tenant, **fields: Any) -> str:
     """The secret of a new key."""
     key, secret = a_key(tenant, **fields), generate_secret()
     async with database.transaction() as connection:
@@ -61,7 +61,7 @@ async def test_a_key_that_may_send_is_the_tenants_caller(
     auth: Authenticator, tenant: Tenant
 ) -> None:
     """Its use is remembered for `last_used_at`."""
-    secret = await stored_secret(auth.database, tenant)
+    secret = await store_key(auth.database, tenant)
     caller = await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
     assert caller.tenant_id == tenant.id
     assert (caller.actor.kind, caller.actor.source) == (ActorKind.KEY, SOURCE)
@@ -106,7 +106,7 @@ async def test_a_callers_messages_come_from_its_key_and_way_in(
     auth: Authenticator, tenant: Tenant, source: MessageSource
 ) -> None:
     """Each protocol says which way in it is."""
-    secret = await stored_secret(auth.database, tenant)
+    secret = await store_key(auth.database, tenant)
     visitor = Visitor(auth, secret, SOURCE, message_source=source)
     caller = await visitor.authorize(Scope.MESSAGES_SEND)
     assert caller.key is not None
@@ -126,7 +126,7 @@ async def test_a_refusal_is_written_to_the_audit_log(
     auth: Authenticator, tenant: Tenant, fields: dict[str, Any], slug: str
 ) -> None:
     """With the key's tenant if the key is valid, and without a use of the key otherwise."""
-    visitor = Visitor(auth, await stored_secret(auth.database, tenant, **fields), SOURCE)
+    visitor = Visitor(auth, await store_key(auth.database, tenant, **fields), SOURCE)
     with pytest.raises((Unauthenticated, Forbidden)) as excinfo:
         await visitor.authorize(Scope.MESSAGES_SEND)
     assert await refusals(auth, visitor, excinfo.value) == [("smtp.auth", slug, SOURCE)]
@@ -149,7 +149,7 @@ async def test_a_refused_network_is_named(
     auth: Authenticator, tenant: Tenant, source: str | None, detail: str
 ) -> None:
     """If the proxy is the reason, the error says what to change."""
-    secret = await stored_secret(auth.database, tenant, networks=("198.51.100.0/24",))
+    secret = await store_key(auth.database, tenant, networks=("198.51.100.0/24",))
     with pytest.raises(Forbidden) as excinfo:
         await Visitor(auth, secret, source).identify()
     assert excinfo.value.detail == f"This key works only from 198.51.100.0/24, and {detail}"
@@ -172,7 +172,7 @@ async def test_guesses_of_a_source_are_throttled(auth: Authenticator, tenant: Te
         with pytest.raises(error) as excinfo:
             await visitor.authorize(Scope.MESSAGES_SEND)
     assert await refusals(auth, visitor, excinfo.value) == []
-    secret = await stored_secret(auth.database, tenant)
+    secret = await store_key(auth.database, tenant)
     assert await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
 
 
@@ -191,7 +191,7 @@ async def test_a_bound_key_reaches_its_profiles_alone(auth: Authenticator, tenan
     """By name and by id; another profile is missing, and so is a default that it does not reach."""
     own = await made_profile(auth.database, tenant, "own")
     await made_profile(auth.database, tenant, "other", is_default=True)
-    secret = await stored_secret(auth.database, tenant, profiles=(own.id,))
+    secret = await store_key(auth.database, tenant, profiles=(own.id,))
     caller = await Visitor(auth, secret, SOURCE).authorize(Scope.MESSAGES_SEND)
     for name in (own.name, own.id):
         assert (await find_sending_profile(auth, caller, name)).id == own.id

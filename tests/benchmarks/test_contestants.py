@@ -12,7 +12,7 @@ import pytest
 from benchmarks.delay import measured_round_trip_ms, round_trip_to
 from benchmarks.heloise import SQLITE
 from benchmarks.results import Row
-from benchmarks.rounds import FAILED, Absent, Contestant, Entrants, Measure, Reading, measured
+from benchmarks.rounds import FAILED, Absent, Contestant, Entrants, Measure, Reading, measure_rows
 from benchmarks.setting import QUICK, Setting
 from benchmarks.smtp import CLIENTS, SMTPLIB
 from benchmarks.trial.sink import Counts, running_sink
@@ -101,7 +101,9 @@ def test_contestants_take_turns(tmp_path_factory: pytest.TempPathFactory) -> Non
         yield contestant("c", fails=True)
         yield Absent(SQLITE, "not here")
 
-    results = list(measured(Measure(name="m", title="M", enter=enter), setting(tmp_path_factory)))
+    results = list(
+        measure_rows(Measure(name="m", title="M", enter=enter), setting(tmp_path_factory))
+    )
     absent = {result.name: result.reason for result in results if isinstance(result, Absent)}
     assert absent == {SQLITE: "not here", "c": f"{FAILED} ConnectionError('gone')"}
     assert order == ["a", "b", "c", "b", "a", "a", "b"]

@@ -11,7 +11,7 @@ import pytest
 import benchmarks.__main__ as benchmark
 from benchmarks import measures, profile_accept, targets
 from benchmarks.chart import chart
-from benchmarks.compare import compared
+from benchmarks.compare import compare_results
 from benchmarks.heloise import SQLITE
 from benchmarks.machine import WARNING, Noise, describe_noise, watch_noise
 from benchmarks.markdown import BEGIN, END, PAGE, page, write_between_marks
@@ -44,7 +44,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_a_target_is_a_ratio_of_medians(heloise: float, *, is_met: bool) -> None:
     """Those of which both sides were measured are judged, and no others."""
     run = results(heloise=[1.0, heloise, 900.0], floor=[1.0, 1000.0, 2000.0])
-    verdicts = {judgement.target.sentence: judgement for judgement in targets.judged(run)}
+    verdicts = {judgement.target.sentence: judgement for judgement in targets.judge_results(run)}
     floor = verdicts["Heloise, SQLite: accept, over the floor without a database"]
     tail = verdicts["Heloise, SQLite: accept's p99 over its p50"]
     assert (len(verdicts), floor.is_met, floor.value) == (2, is_met, heloise / 1000)
@@ -153,7 +153,7 @@ def test_a_chart_is_svg_with_a_bar_for_each() -> None:
 )
 def test_a_change_counts_where_the_rounds_do_not_overlap(after: list[float], verdict: str) -> None:
     """More a second is better."""
-    lines = list(compared(results(heloise=[90.0, 110.0]), results(heloise=after)))
+    lines = list(compare_results(results(heloise=[90.0, 110.0]), results(heloise=after)))
     assert lines[-1].endswith(verdict)
 
 
@@ -161,7 +161,7 @@ def test_of_memory_and_time_less_is_better() -> None:
     """As of all that is not counted a second."""
     before = Results(MACHINE, {}, [Row("latency", SQLITE, "ms", [10.0], {})])
     after = Results(MACHINE, {}, [Row("latency", SQLITE, "ms", [5.0], {})])
-    assert list(compared(before, after))[-1].endswith("| -50% | better |")
+    assert list(compare_results(before, after))[-1].endswith("| -50% | better |")
 
 
 def test_the_page_of_the_project_can_be_written_anew() -> None:

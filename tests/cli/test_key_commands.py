@@ -14,7 +14,7 @@ from app.store.db.engine import Database
 from tests.support.terminal import Terminal
 
 
-def stored(operator: Terminal, secret: str) -> ApiKey | None:
+def load_key(operator: Terminal, secret: str) -> ApiKey | None:
     """The key as a serving process looks it up."""
 
     async def find() -> ApiKey | None:
@@ -40,7 +40,7 @@ def test_a_key_is_shown_once(operator: Terminal, acme: str) -> None:
     key = operator.done("key", "create", "-t", acme, "--name", "billing", "--json").json
     secret = key["key"]
     assert secret.startswith("hel_")
-    stored_key = stored(operator, secret)
+    stored_key = load_key(operator, secret)
     assert stored_key is not None
     assert (stored_key.id, stored_key.name) == (key["id"], "billing")
     assert stored_key.scopes == frozenset(Scope)
@@ -62,7 +62,7 @@ def test_scopes_and_expiry_are_kept(operator: Terminal, acme: str) -> None:
     words = ("--scope", "messages:send", "--scope", "messages:read", "--expires-in-days", "30")
     key = operator.done("key", "create", "-t", acme, *words, "--json").json
     assert key["scopes"] == ["messages:read", "messages:send"]
-    stored_key = stored(operator, key["key"])
+    stored_key = load_key(operator, key["key"])
     assert stored_key is not None
     assert stored_key.expires_at is not None
     assert (stored_key.expires_at - stored_key.created_at).days == 30
@@ -83,7 +83,7 @@ def test_a_revoked_key_stays_listed(operator: Terminal, acme: str) -> None:
     operator.done("key", "revoke", key["id"], "--yes", "-t", acme)
     (row,) = operator.done("key", "list", "-t", acme, "--json").json
     assert row["revoked_at"] is not None
-    stored_key = stored(operator, key["key"])
+    stored_key = load_key(operator, key["key"])
     assert stored_key is not None
     assert not stored_key.is_valid(stored_key.created_at)
 
@@ -102,7 +102,7 @@ def test_a_key_is_bound_by_options(operator: Terminal, acme: str) -> None:
     """Each may be repeated; a wrong one is told by its name."""
     words = ("--allowed-from", "*@example.com", "--network", "192.0.2.1", "--network", "10.0.0.0/8")
     key = operator.done("key", "create", "-t", acme, *words, "--json").json
-    stored_key = stored(operator, key["key"])
+    stored_key = load_key(operator, key["key"])
     assert stored_key is not None
     assert stored_key.allowed_from == ("*@example.com",)
     assert stored_key.networks == ("192.0.2.1/32", "10.0.0.0/8")
@@ -117,8 +117,8 @@ def test_a_key_is_rotated(operator: Terminal, acme: str) -> None:
     words = ("--overlap-seconds", "3600", "--json")
     new = operator.done("key", "rotate", old["id"], "-t", acme, *words).json
     assert new["scopes"] == ["messages:send"]
-    assert stored(operator, new["key"]) is not None
-    stored_key = stored(operator, old["key"])
+    assert load_key(operator, new["key"]) is not None
+    stored_key = load_key(operator, old["key"])
     assert stored_key is not None
     assert stored_key.expires_at is not None
     gone = operator.run("key", "rotate", "key_none", "-t", acme)

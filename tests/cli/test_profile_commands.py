@@ -55,12 +55,12 @@ def with_database(operator: Terminal, work: Callable[[Database], Any]) -> Any:
     return asyncio.run(run())
 
 
-def opened_password(operator: Terminal, profile: dict[str, Any]) -> str:
+def open_password(operator: Terminal, profile: dict[str, Any]) -> str:
     """The stored password, as delivery opens it."""
-    return opened_secret(operator, profile, "password")
+    return open_secret(operator, profile, "password")
 
 
-def opened_secret(operator: Terminal, profile: dict[str, Any], field: str) -> str:
+def open_secret(operator: Terminal, profile: dict[str, Any], field: str) -> str:
     """A stored secret, as delivery opens it."""
     keys = operator.environment["HELOISE_SECRET_KEYS"].split(",")
 
@@ -89,7 +89,7 @@ def test_a_profile_is_created_from_a_file(acme: Terminal, profile_file: ProfileF
     assert profile["max_connections"] == 3
     assert profile["auth"]["has_password"] is True
     assert profile["effective_ehlo"]["name"] == "mail.example.com"
-    assert opened_password(acme, profile) == CANARY
+    assert open_password(acme, profile) == CANARY
     assert acme.done("profile", "show", "transactional", "-t", "acme", "--json").json == profile
     acme.done("profile", "show", profile["id"], "-t", "acme")
     acme.done("profile", "list", "-t", "acme")
@@ -118,7 +118,7 @@ def test_a_profile_is_created_from_options(acme: Terminal) -> None:
     assert (profile["port"], profile["tls"]) == (465, "implicit")
     assert profile["auth"]["username"] == "billing"
     assert profile["default_from"] == "Billing <billing@example.com>"
-    assert opened_password(acme, profile) == CANARY
+    assert open_password(acme, profile) == CANARY
     assert CANARY not in acme.printed
 
 
@@ -177,7 +177,7 @@ def test_options_come_on_top_of_the_file(acme: Terminal, profile_file: ProfileFi
     profile = acme.done("profile", "create", path, "-t", "acme", *words, "--json").json
     assert profile["host"] == "other.example.com"
     assert profile["auth"]["username"] == "news"
-    assert opened_password(acme, profile) == CANARY
+    assert open_password(acme, profile) == CANARY
 
 
 @pytest.mark.one_database
@@ -269,7 +269,7 @@ def test_a_profile_is_changed_where_it_is_asked_for(
     assert {name: changed["auth"][name] for name in expected} == expected
     words = ("transactional", "-t", "acme", "--password-file", "-", "--json")
     second = acme.done("profile", "update", *words, stdin="another\n").json
-    assert opened_password(acme, second) == "another"
+    assert open_password(acme, second) == "another"
 
 
 @pytest.mark.one_database
@@ -317,7 +317,7 @@ def test_a_failing_profile_says_why(acme: Terminal, profile_file: ProfileFile) -
     assert (row["state"], row["reason"]) == ("failing", reason)
 
 
-def queued_message(operator: Terminal, profile: dict[str, Any]) -> None:
+def queue_message(operator: Terminal, profile: dict[str, Any]) -> None:
     """Write down a message for the profile."""
     now = datetime.now(UTC)
 
@@ -360,7 +360,7 @@ def test_a_profile_with_unfinished_messages_is_deleted_on_request(
     """The refusal names the option."""
     path = profile_file(auth={"username": "billing", "password": CANARY})
     profile = acme.done("profile", "create", path, "-t", "acme", "--json").json
-    queued_message(acme, profile)
+    queue_message(acme, profile)
     result = acme.run("profile", "delete", "transactional", "--yes", "-t", "acme")
     assert result.code == 1
     assert "--cancel-pending" in result.err

@@ -26,7 +26,7 @@ from app.store.secrets.contexts import (
 )
 from app.store.secrets.encryption import Vault
 from app.store.tables.core import message_contents
-from tests.cli.test_profile_commands import opened_password, opened_secret, with_database
+from tests.cli.test_profile_commands import open_password, open_secret, with_database
 from tests.support.rows import a_mailbox, a_message, a_provider_webhook, made_profile, made_tenant
 from tests.support.terminal import Terminal
 
@@ -34,7 +34,7 @@ CANARY = "canary-3f9c-in-the-coal-mine"
 
 
 @pytest.fixture
-def sealed(operator: Terminal, profile_file: Callable[..., str]) -> dict[str, object]:
+def sealed_profile(operator: Terminal, profile_file: Callable[..., str]) -> dict[str, object]:
     """A profile whose password is sealed under the operator's key."""
     operator.done("tenant", "create", "acme")
     path = profile_file(auth={"username": "billing", "password": CANARY})
@@ -45,22 +45,22 @@ def sealed(operator: Terminal, profile_file: Callable[..., str]) -> dict[str, ob
 
 
 def test_an_old_key_can_be_dropped_once_all_is_resealed(
-    operator: Terminal, sealed: dict[str, object]
+    operator: Terminal, sealed_profile: dict[str, object]
 ) -> None:
     """Old and new key together first; then the new one alone opens what the old one sealed."""
     old = operator.environment["HELOISE_SECRET_KEYS"]
     new = operator.done("secret-key").out.strip()
     operator.environment["HELOISE_SECRET_KEYS"] = f"{new},{old}"
-    assert opened_password(operator, sealed) == CANARY
+    assert open_password(operator, sealed_profile) == CANARY
     assert operator.done("reseal").out.startswith("Encrypted 1 profiles, ")
     assert operator.done("reseal").out.startswith("Encrypted 0 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
-    assert opened_password(operator, sealed) == CANARY
+    assert open_password(operator, sealed_profile) == CANARY
     assert CANARY not in operator.printed
 
 
 def test_what_is_not_bound_to_its_destination_is_bound(
-    operator: Terminal, sealed: dict[str, object]
+    operator: Terminal, sealed_profile: dict[str, object]
 ) -> None:
     """As it was stored before secrets were."""
     vault = Vault([parse_key(operator.environment["HELOISE_SECRET_KEYS"])])
@@ -78,23 +78,23 @@ def test_what_is_not_bound_to_its_destination_is_bound(
 
     with_database(operator, unbind)
     with pytest.raises(SealError):
-        opened_password(operator, sealed)
+        open_password(operator, sealed_profile)
     assert operator.done("reseal").out.startswith("Encrypted 1 profiles, ")
-    assert opened_password(operator, sealed) == CANARY
+    assert open_password(operator, sealed_profile) == CANARY
 
 
 @pytest.mark.one_database
 def test_a_key_that_is_dropped_too_early_is_told(
-    operator: Terminal, sealed: dict[str, object]
+    operator: Terminal, sealed_profile: dict[str, object]
 ) -> None:
     """Whose credential it is; nothing is changed, and with the key it opens again."""
     old = operator.environment["HELOISE_SECRET_KEYS"]
     operator.environment["HELOISE_SECRET_KEYS"] = operator.done("secret-key").out.strip()
     result = operator.run("reseal")
     assert result.code == 1
-    assert str(sealed["id"]) in result.err
+    assert str(sealed_profile["id"]) in result.err
     operator.environment["HELOISE_SECRET_KEYS"] = old
-    assert opened_password(operator, sealed) == CANARY
+    assert open_password(operator, sealed_profile) == CANARY
 
 
 def test_what_tokens_are_asked_for_with_is_resealed_too(
@@ -120,7 +120,7 @@ def test_what_tokens_are_asked_for_with_is_resealed_too(
     assert operator.done("reseal").out.startswith("Encrypted 1 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
     for name in ("client_secret", "refresh_token"):
-        assert opened_secret(operator, profile, f"oauth_{name}") == auth[name]
+        assert open_secret(operator, profile, f"oauth_{name}") == auth[name]
     assert CANARY not in operator.printed
 
 
@@ -207,13 +207,15 @@ def printing(folder: Path, *lines: str) -> str:
 
 
 @pytest.mark.one_database
-def test_keys_may_come_from_a_command(operator: Terminal, sealed: dict[str, object]) -> None:
+def test_keys_may_come_from_a_command(
+    operator: Terminal, sealed_profile: dict[str, object]
+) -> None:
     """As a KMS gives them; they come before those of the setting, which so can be left."""
     new = operator.done("secret-key").out.strip()
     operator.environment["HELOISE_SECRET_KEYS_COMMAND"] = printing(operator.folder, new)
     assert operator.done("reseal").out.startswith("Encrypted 1 profiles, ")
     operator.environment["HELOISE_SECRET_KEYS"] = new
-    assert opened_password(operator, sealed) == CANARY
+    assert open_password(operator, sealed_profile) == CANARY
     del operator.environment["HELOISE_SECRET_KEYS"]
     assert operator.done("reseal").out.startswith("Encrypted 0 profiles, ")
 

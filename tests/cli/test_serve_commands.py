@@ -35,11 +35,11 @@ def serving(terminal: Terminal, *words: str, **variables: str) -> Iterator[tuple
                     break
             yield f"http://127.0.0.1:{port}", lines
         finally:
-            lines += stopped(process).splitlines(keepends=True)
+            lines += stop(process).splitlines(keepends=True)
         assert process.returncode == 0, lines
 
 
-def stopped(process: subprocess.Popen[str]) -> str:
+def stop(process: subprocess.Popen[str]) -> str:
     """What a process writes after it is told to stop."""
     process.send_signal(signal.SIGTERM)
     return process.communicate()[1]
@@ -246,7 +246,7 @@ def test_a_workers_lines_have_no_colours(operator: Terminal) -> None:
     process = operator.start("worker", LOG_LEVEL="debug", LOG_FORMAT="json")
     assert process.stderr is not None
     lines = [process.stderr.readline()]
-    lines += stopped(process).splitlines()
+    lines += stop(process).splitlines()
     assert all(json.loads(line) for line in lines)
     assert not has_ansi(lines)
 
@@ -257,7 +257,7 @@ def test_a_worker_stops_on_sigterm(operator: Terminal) -> None:
     process = operator.start("worker", LOG_LEVEL="debug")
     assert process.stderr is not None
     json.loads(process.stderr.readline())
-    stopped(process)
+    stop(process)
     assert process.returncode == 0
 
 

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.one_database, pytest.mark.slow]
 
 
 @asynccontextmanager
-async def filled(acme: Tenant, origin: str) -> AsyncIterator[HostileTenant]:
+async def fill_tenant(acme: Tenant, origin: str) -> AsyncIterator[HostileTenant]:
     """The tenant with one of everything, while the servers run that it knows."""
     async with SmtpServer() as server, Receiver() as receiver:
         yield await fill(acme, server, receiver, origin=origin)
@@ -41,7 +41,7 @@ async def test_hostile_text_is_shown_and_does_nothing(
     url = str(heloise.http.base_url).rstrip("/")
     async with (
         trap() as (origin, requests),
-        filled(acme, origin),
+        fill_tenant(acme, origin),
         window(browser) as browser_window,
     ):
         console = Console(url, browser_window)
@@ -63,7 +63,7 @@ async def test_every_page_is_accessible(heloise: Heloise, acme: Tenant, browser:
     url = str(heloise.http.base_url).rstrip("/")
     source = await asyncio.to_thread(AXE.read_text)
     broken = dict[str, Any]()
-    async with filled(acme, url), window(browser) as browser_window:
+    async with fill_tenant(acme, url), window(browser) as browser_window:
         await Console(url, browser_window).sign_in(acme)
         async for path in crawl(browser_window.page, url, STARTS["tenant"]):
             if path.endswith("/document"):

@@ -9,7 +9,7 @@ import pytest
 
 from app.console.site import MODULES
 from app.domain.types import Scope
-from tests.console.test_every_page import filled
+from tests.console.test_every_page import fill_tenant
 from tests.support.api_client import Caller
 from tests.support.console import Session, sign_in, with_scopes
 from tests.support.harness import ADMIN_KEY, Heloise, Tenant
@@ -61,7 +61,7 @@ async def visit(session: Session, method: str, path: str) -> httpx.Response:
 
 async def test_no_page_opens_for_who_may_not(heloise: Heloise, acme: Tenant) -> None:
     """Nobody, another tenant, a key without scopes to read, and a key of another profile."""
-    async with filled(acme, "http://127.0.0.1:1") as hostile:
+    async with fill_tenant(acme, "http://127.0.0.1:1") as hostile:
         await acme.profile("spare", 1)
         await acme.settled()
         other = await heloise.tenant("other")
@@ -91,7 +91,7 @@ async def test_no_page_opens_for_who_may_not(heloise: Heloise, acme: Tenant) -> 
 
 async def test_an_id_of_another_tenant_is_not_found(heloise: Heloise, acme: Tenant) -> None:
     """Nor does a form with it change anything, on the pages of the tenant that is signed in."""
-    async with filled(acme, "http://127.0.0.1:1") as hostile:
+    async with fill_tenant(acme, "http://127.0.0.1:1") as hostile:
         await acme.settled()
         session = await sign_in(await heloise.tenant("other"), tenant="other")
         places = {**hostile.places, "tenant": "other"}
@@ -109,7 +109,7 @@ async def test_an_id_of_another_tenant_is_not_found(heloise: Heloise, acme: Tena
 
 async def test_each_scope_opens_its_pages(heloise: Heloise, acme: Tenant) -> None:
     """Its tab opens, the others do not, and no page breaks; an admin opens all of them."""
-    async with filled(acme, "http://127.0.0.1:1") as hostile:
+    async with fill_tenant(acme, "http://127.0.0.1:1") as hostile:
         tabs = [tab for module in MODULES for tab in module.TABS]
         for scope in Scope:
             session = await sign_in(await with_scopes(acme, scope))

@@ -53,11 +53,11 @@ def recipient(
     )
 
 
-def refused(stage: Stage, code: int, text: str, enhanced_code: str | None = None) -> Failure:
+def refusal(stage: Stage, code: int, text: str, enhanced_code: str | None = None) -> Failure:
     """A failure by the server's reply."""
     return Failure(stage, reply=Reply(code, text, enhanced_code))
 
 
-def lost(stage: Stage) -> Failure:
+def lost_connection(stage: Stage) -> Failure:
     """A connection that ended at this stage."""
     return Failure(stage, fault=Fault.DISCONNECTED, detail="the server closed the connection")

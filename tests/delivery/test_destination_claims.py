@@ -127,17 +127,19 @@ def worker_of(database: Database, profile: Profile) -> Worker:
     return Worker(database, profile, Resolver())
 
 
-def allowed_of(message: ClaimedMessage) -> set[str]:
+def allowed_addresses(message: ClaimedMessage) -> set[str]:
     """The addresses that a claimed message may go to now."""
     return {to.address for to in message.recipients if message.may_send_to(to)}
 
 
 def domains_of(claimed: Sequence[ClaimedMessage]) -> list[str]:
     """The domains that claimed messages may go to now, in order."""
-    return sorted(find_domain(address) for message in claimed for address in allowed_of(message))
+    return sorted(
+        find_domain(address) for message in claimed for address in allowed_addresses(message)
+    )
 
 
-async def queued(database: Database, profile: Profile, *domains: str) -> list[NewMessage]:
+async def queue_messages(database: Database, profile: Profile, *domains: str) -> list[NewMessage]:
     """A message to each of these domains, in the order of time."""
     return [
         await queued_message(
@@ -162,7 +164,7 @@ async def test_an_exhausted_destination_waits_and_the_others_leave(
 ) -> None:
     """Its messages are claimed as its permits come, in their order (invariant 7)."""
     worker = worker_of(database, profile)
-    sent = await queued(database, profile, *["gmail.com"] * 3, "outlook.com", "example.org")
+    sent = await queue_messages(database, profile, *["gmail.com"] * 3, "outlook.com", "example.org")
     claimed = await worker.claim_all()
     assert domains_of(claimed) == ["example.org", "gmail.com", "outlook.com"]
     waiting = await worker.waiting()
@@ -182,7 +184,7 @@ async def test_a_long_queue_of_one_destination_holds_up_no_other(
     await fill(database, profile, count)
     assert len(await worker.claim_all()) == 1
     assert list((await queues_of(database)).values()).count(GMAIL.number) == count - 1
-    [late] = await queued(database, profile, "outlook.com")
+    [late] = await queue_messages(database, profile, "outlook.com")
     assert [message.id for message in await worker.claim()] == [late.id]
     assert await worker.claim() == []
     await worker.clock.advance(minutes=1)
@@ -215,7 +217,7 @@ async def test_workers_share_the_limit_of_a_destination(
             await record_heartbeat(
                 connection, worker_id=f"wrk_{number}", hostname="", pid=1, started_at=NOW, now=NOW
             )
-    await queued(database, profile, *["gmail.com"] * 5)
+    await queue_messages(database, profile, *["gmail.com"] * 5)
     claimed = [message for worker in workers for message in await worker.claim_all()]
     assert len(claimed) == 1
 
@@ -225,12 +227,12 @@ async def test_a_message_to_several_destinations_goes_where_it_may(
 ) -> None:
     """The other recipients stay as they are, and have it when their permit comes."""
     worker = worker_of(database, profile)
-    await queued(database, profile, "gmail.com")
+    await queue_messages(database, profile, "gmail.com")
     await worker.claim_all()
     to = ("ann@gmail.com", "bob@outlook.com", "eve@example.org")
     await queued_message(database, profile, *to)
     [message] = await worker.claim_all()
-    assert allowed_of(message) == {"bob@outlook.com", "eve@example.org"}
+    assert allowed_addresses(message) == {"bob@outlook.com", "eve@example.org"}
 
 
 async def test_a_message_that_no_destination_takes_waits_for_the_first_permit(
@@ -241,7 +243,7 @@ async def test_a_message_that_no_destination_takes_waits_for_the_first_permit(
     changed = tuple(replace(destination, rate_limit=limit) for destination in (GMAIL, OUTLOOK))
     profile = await sandbox(database, destinations=changed)
     worker = worker_of(database, profile)
-    await queued(database, profile, "gmail.com", "outlook.com")
+    await queue_messages(database, profile, "gmail.com", "outlook.com")
     await worker.claim_all()
     both = [
         await queued_message(database, profile, "ann@gmail.com", "bob@outlook.com")
@@ -261,7 +263,7 @@ async def test_a_limit_on_recipients_divides_a_message(database: Database) -> No
     worker = worker_of(database, profile)
     await queued_message(database, profile, *[f"{n}@gmail.com" for n in range(5)])
     [message] = await worker.claim_all()
-    assert len(allowed_of(message)) == 2
+    assert len(allowed_addresses(message)) == 2
 
 
 @pytest.mark.parametrize("is_of_profile", [True, False])
@@ -300,7 +302,7 @@ async def test_a_change_of_the_destinations_finds_them_anew(
 ) -> None:
     """A worker that knows the former ones claims nothing until it has read them again."""
     worker = worker_of(database, profile)
-    await queued(database, profile, *["gmail.com"] * 3)
+    await queue_messages(database, profile, *["gmail.com"] * 3)
     assert len(await worker.claim_all()) == 1
     after = replace(profile, destinations=(replace(GMAIL, number=3, match=("example.org",)),))
     async with database.transaction() as connection:
@@ -319,7 +321,7 @@ async def test_a_change_of_the_destinations_finds_them_anew(
 async def test_without_destinations_nothing_waits(database: Database, profile: Profile) -> None:
     """Their messages are as those of any profile."""
     worker = worker_of(database, profile)
-    await queued(database, profile, *["gmail.com"] * 3)
+    await queue_messages(database, profile, *["gmail.com"] * 3)
     assert len(await worker.claim_all()) == 1
     async with database.transaction() as connection:
         after = replace(profile, destinations=())
@@ -334,9 +336,9 @@ async def test_a_fallback_keeps_to_its_own_destinations(
     """The messages of the other profile wait in their own queues."""
     limit = Destination(number=7, match=("example.org",), rate_limit=A_MINUTE)
     fallback = await sandbox(database, "fallback", destinations=(limit,))
-    await queued(database, profile, *["gmail.com"] * 3)
+    await queue_messages(database, profile, *["gmail.com"] * 3)
     assert len(await worker_of(database, profile).claim_all()) == 1
-    await queued(database, profile, *["example.org"] * 2)
+    await queue_messages(database, profile, *["example.org"] * 2)
     claimed = await worker_of(database, fallback).claim(profile)
     assert domains_of(claimed) == ["example.org", "gmail.com", "gmail.com"]
 
@@ -348,7 +350,7 @@ async def test_a_destination_that_limits_connections_goes_alone(database: Databa
     worker = worker_of(database, profile)
     await queued_message(database, profile, "ann@gmail.com", "eve@example.org")
     await queued_message(database, profile, "ann@gmail.com")
-    claimed = {frozenset(allowed_of(message)): message for message in await worker.claim()}
+    claimed = {frozenset(allowed_addresses(message)): message for message in await worker.claim()}
     assert claimed.keys() == {frozenset({"eve@example.org"}), frozenset({"ann@gmail.com"})}
     assert claimed[frozenset({"ann@gmail.com"})].limited_destination == 1
 
@@ -358,11 +360,11 @@ async def test_a_slow_destination_takes_only_its_part_of_the_lane(database: Data
     slow = Destination(number=1, match=("gmail.com",), max_connections=1)
     profile = await sandbox(database, destinations=(slow,), max_connections=2)
     worker = worker_of(database, profile)
-    await queued(database, profile, *["gmail.com"] * 30)
+    await queue_messages(database, profile, *["gmail.com"] * 30)
     claimed = await worker.claim()
     assert len(claimed) == 20
     worker.lane._queue.extend(claimed)  # noqa: SLF001 - as `take` does, but starts nothing
-    [late] = await queued(database, profile, "example.org")
+    [late] = await queue_messages(database, profile, "example.org")
     assert [message.id for message in await worker.claim()] == [late.id]
 
 
@@ -371,7 +373,7 @@ async def test_a_waiting_message_says_what_it_waits_for(
 ) -> None:
     """The patterns of the destination, and when it has a permit."""
     worker = worker_of(database, profile)
-    sent = await queued(database, profile, *["gmail.com"] * 2)
+    sent = await queue_messages(database, profile, *["gmail.com"] * 2)
     await worker.claim_all()
     assert (await queues_of(database))[sent[1].id] == GMAIL.number
 

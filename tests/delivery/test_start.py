@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_database
 
 
 @pytest.fixture
-async def restored(database: Database) -> Database:
+async def restored_database(database: Database) -> Database:
     """A backup that nobody has held."""
     async with database.transaction() as connection:
         await connection.execute(text(f"PRAGMA user_version = {backup.BACKUP}"))
@@ -39,18 +39,18 @@ def starting(
 
 
 async def test_a_backup_is_refused_if_its_schema_is_current(
-    restored: Database, migrated_url: str
+    restored_database: Database, migrated_url: str
 ) -> None:
     """The process ends, with the reason."""
-    readiness = Readiness(restored)
+    readiness = Readiness(restored_database)
     await readiness.check()
     with pytest.raises(SettingsError, match="run `heloise hold`"):
-        async with starting(restored, migrated_url, readiness, HandClock()):
+        async with starting(restored_database, migrated_url, readiness, HandClock()):
             pass
 
 
 async def test_a_backup_that_was_migrated_meanwhile_waits_for_hold(
-    restored: Database, migrated_url: str, caplog: pytest.LogCaptureFixture
+    restored_database: Database, migrated_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The process serves already, so it logs the reason and tries again."""
     caplog.set_level(logging.INFO)
@@ -63,9 +63,9 @@ async def test_a_backup_that_was_migrated_meanwhile_waits_for_hold(
 
         await until(fact)
 
-    async with starting(restored, migrated_url, Readiness(restored), clock):
+    async with starting(restored_database, migrated_url, Readiness(restored_database), clock):
         await has_logged("cannot deliver yet")
         await has_logged("run `heloise hold`", times=2)
-        async with restored.transaction() as connection:
+        async with restored_database.transaction() as connection:
             await backup.remove_mark(connection)
         await has_logged("delivery started")

@@ -82,7 +82,7 @@ class Lived:
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+def dev_runs(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     """It ran, ran off loopback, was changed, ran again, lost its keys, and was started."""
     terminal = Terminal(tmp_path_factory.mktemp("lived"))
     other = terminal.folder / "real.db"
@@ -211,18 +211,18 @@ def test_each_profile_is_itself(dev: Dev) -> None:
     }
 
 
-def test_a_restart_finds_keys_and_mails_again(lived: Lived) -> None:
+def test_a_restart_finds_keys_and_mails_again(dev_runs: Lived) -> None:
     """On other ports too: the profiles follow the inbox."""
-    first, second = lived.first, lived.second
+    first, second = dev_runs.first, dev_runs.second
     assert second.smtp_port != first.smtp_port
     assert second.printed("key") == first.printed("key")
     assert second.printed("admin key") == first.printed("admin key")
-    assert lived.mails == [["Hello"], ["Hello", "Hello"]]
+    assert dev_runs.mails == [["Hello"], ["Hello", "Hello"]]
 
 
-def test_the_start_tells_what_was_changed_since(lived: Lived) -> None:
+def test_the_start_tells_what_was_changed_since(dev_runs: Lived) -> None:
     """Profiles, tenant and key as they are now, not as the first start made them."""
-    changed = lived.changed
+    changed = dev_runs.changed
     profile_lines = [line.strip() for line in changed.lines if line.strip().startswith("profile ")]
     assert profile_lines == [
         f"profile      transactional (EHLO {NEW_NAME}) → the inbox",
@@ -230,10 +230,10 @@ def test_the_start_tells_what_was_changed_since(lived: Lived) -> None:
         "profile      practice (EHLO practice.dev.example) → the inbox",
     ]
     assert changed.printed("tenant") == "acme"
-    assert changed.printed("key") != lived.second.printed("key")
+    assert changed.printed("key") != dev_runs.second.printed("key")
     assert changed.printed("password") == changed.printed("key")
     assert changed.sourced()["KEY"] == changed.printed("key")
-    assert lived.new_key_status == 200
+    assert dev_runs.new_key_status == 200
 
 
 def test_without_a_profile_nothing_is_offered_to_paste(
@@ -306,9 +306,9 @@ def test_the_keys_are_for_the_users_eyes_alone(dev: Dev, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_when_it_is_told(lived: Lived, number: signal.Signals) -> None:
+def test_it_stops_when_it_is_told(dev_runs: Lived, number: signal.Signals) -> None:
     """That is no failure, and leaves nothing to complain about."""
-    assert lived.codes[number] == 0
+    assert dev_runs.codes[number] == 0
 
 
 def test_the_inbox_is_in_the_documents(dev: Dev) -> None:
@@ -339,25 +339,25 @@ def test_a_site_whose_name_points_here_reads_nothing(dev: Dev, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", INBOX)
-def test_off_loopback_the_inbox_asks_for_the_key(lived: Lived, path: str) -> None:
+def test_off_loopback_the_inbox_asks_for_the_key(dev_runs: Lived, path: str) -> None:
     """Whoever reaches the port reads no mail without it."""
-    refused = lived.refused[path]
+    refused = dev_runs.refused[path]
     assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthenticated")
-    assert "(with the key)" in "".join(lived.second.lines)
+    assert "(with the key)" in "".join(dev_runs.second.lines)
 
 
-def test_it_never_touches_the_database_of_the_settings(lived: Lived) -> None:
+def test_it_never_touches_the_database_of_the_settings(dev_runs: Lived) -> None:
     """What is tried out goes nowhere else; other settings hold."""
-    assert lived.too_long.status_code == 413
-    assert not lived.settings_database.exists()
+    assert dev_runs.too_long.status_code == 413
+    assert not dev_runs.settings_database.exists()
 
 
-def test_submission_is_in_clear_and_on_loopback_alone(lived: Lived) -> None:
+def test_submission_is_in_clear_and_on_loopback_alone(dev_runs: Lived) -> None:
     """Whatever the environment and `--host` say."""
-    assert "AUTH" in lived.extensions
-    assert "STARTTLS" not in lived.extensions
-    assert lived.second.printed("host") == "127.0.0.1"
-    assert lived.submission_elsewhere == errno.ECONNREFUSED
+    assert "AUTH" in dev_runs.extensions
+    assert "STARTTLS" not in dev_runs.extensions
+    assert dev_runs.second.printed("host") == "127.0.0.1"
+    assert dev_runs.submission_elsewhere == errno.ECONNREFUSED
 
 
 @pytest.mark.parametrize("option", ["--port", "--smtp-port", "--submission-port"])
@@ -383,7 +383,7 @@ def test_a_folder_has_one_process(folder: Path) -> None:
     assert "heloise-data" in result.err
 
 
-def test_keys_that_are_gone_are_told(lived: Lived) -> None:
+def test_keys_that_are_gone_are_told(dev_runs: Lived) -> None:
     """The credentials in the database would open no more."""
-    assert lived.without_keys.code == 2
-    assert "keys.json" in lived.without_keys.err
+    assert dev_runs.without_keys.code == 2
+    assert "keys.json" in dev_runs.without_keys.err

@@ -37,7 +37,7 @@ MICROSOFT: Final = (
 )
 
 
-def recommended(report: Report) -> str:
+def recommended_name(report: Report) -> str:
     """The name that the doctor says to set."""
     assert report.diagnosis is not None
     assert report.diagnosis.recommendation is not None
@@ -52,7 +52,7 @@ async def name_refused(net: SmallInternet) -> Attempts:
 
     async with SmtpServer({"ehlo": only_ours}) as server:
         report = yield net.subject(server, ehlo_names=EhloNames())
-        yield net.subject(server, ehlo_names=EhloNames(recommended(report)))
+        yield net.subject(server, ehlo_names=EhloNames(recommended_name(report)))
 
 
 @misconfiguration("The server refuses the EHLO name at RCPT")
@@ -63,7 +63,7 @@ async def name_refused_late(net: SmallInternet) -> Attempts:
             "rcpt": lambda _: None if server.sessions[-1].name == PTR_NAME else refusal
         }
         report = yield net.subject(server, ehlo_names=EhloNames("pod-7.example.net"), check=CHECK)
-        yield net.subject(server, ehlo_names=EhloNames(recommended(report)), check=CHECK)
+        yield net.subject(server, ehlo_names=EhloNames(recommended_name(report)), check=CHECK)
 
 
 @misconfiguration("The server does not relay for unknown clients")

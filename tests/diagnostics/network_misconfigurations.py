@@ -9,7 +9,7 @@ from tests.diagnostics.small_internet import HOST, SHORT_OF_PATIENCE, SmallInter
 from tests.support.servers.dns_server import Behaviour, DnsServer, servfail, silent
 from tests.support.servers.mute import mute
 from tests.support.servers.smtp_server import SILENCE, SmtpServer
-from tests.support.smtp_identities import looked_up
+from tests.support.smtp_identities import look_up_by
 
 
 @misconfiguration("The host name has a typo")
@@ -25,7 +25,7 @@ async def _with_another_dns(net: SmallInternet, behaviour: Behaviour) -> Attempt
         yield net.subject(server)
         with DnsServer() as other:
             other.add(HOST, "A", "127.0.0.1")
-            net.network = looked_up(other)
+            net.network = look_up_by(other)
             yield net.subject(server)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.diagnostics.ehlo_advice import Advice, AdviceStatus, Lookup, NameFacts, advise, look_up
 from app.smtp.dns import Resolver
-from tests.support.servers.dns_server import Behaviour, DnsServer, lying, refused, servfail, silent
+from tests.support.servers.dns_server import Behaviour, DnsServer, lying, refuse, servfail, silent
 
 NAME: Final = "mail.example.com"
 PUBLIC: Final = "93.184.215.14"
@@ -76,7 +76,7 @@ async def test_a_name_without_an_address_fails(dns: DnsServer) -> None:
     assert "name_matches_address" not in findings
 
 
-@pytest.mark.parametrize("behaviour", [servfail, refused, silent, lying])
+@pytest.mark.parametrize("behaviour", [servfail, refuse, silent, lying])
 async def test_a_dns_that_does_not_tell_is_warned_of(dns: DnsServer, behaviour: Behaviour) -> None:
     """What is not known is neither good nor bad; that the DNS lies is found out."""
     dns.behave(NAME, behaviour)

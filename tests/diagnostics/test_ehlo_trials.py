@@ -36,7 +36,7 @@ def taking(*names: str, otherwise: str | None = REFUSED) -> Callable[[str], str 
     return lambda argument: None if argument in names else otherwise
 
 
-async def examined(
+async def examine(
     net: SmallInternet,
     server: SmtpServer,
     names: Sequence[Candidate] = NAMES,
@@ -67,7 +67,7 @@ def ehlo_names(server: SmtpServer) -> list[list[str]]:
 async def test_names_are_tried_on_one_connection_while_the_server_stays(net: SmallInternet) -> None:
     """And on a new one only after a name was taken."""
     async with SmtpServer({"ehlo": taking("c.example.com")}) as server:
-        report = await examined(net, server)
+        report = await examine(net, server)
     [first, second] = ehlo_names(server)
     assert [trial[0] for trial in first] == ["a", "b", "c"]
     assert [trial[0] for trial in second] == ["d", "e", "f", "g", "h", "i"]
@@ -107,7 +107,7 @@ async def test_a_server_that_hangs_up_on_a_name_did_not_take_it(net: SmallIntern
     """Without a word, as strict ones do; others are tried, each on a connection of its own."""
     script = {"ehlo": taking("c.example.com", otherwise=DISCONNECT)}
     async with SmtpServer(script) as server:
-        report = await examined(net, server)
+        report = await examine(net, server)
     assert len(server.sessions) == len(NAMES)
     assert table(report) == {
         candidate.name: candidate.name == "c.example.com" for candidate in NAMES
@@ -118,7 +118,7 @@ async def test_a_server_that_hangs_up_on_a_name_did_not_take_it(net: SmallIntern
 async def test_goodbyes_for_the_name_are_heard_three_times(net: SmallInternet) -> None:
     """Gmail's is one of them; after that nobody is asked any further, and that is told."""
     async with SmtpServer({"ehlo": "421 4.7.0 Try again later, closing. (EHLO)"}) as server:
-        report = await examined(net, server)
+        report = await examine(net, server)
     assert len(server.sessions) == 3
     assert list(table(report).values()) == [False] * 3 + [None] * 6
     assert "421" in report.detail
@@ -128,7 +128,7 @@ async def test_goodbyes_for_the_name_are_heard_three_times(net: SmallInternet) -
 async def test_a_goodbye_for_another_reason_ends_it_at_once(net: SmallInternet) -> None:
     """No name is blamed for it."""
     async with SmtpServer({"ehlo": GOODBYE}) as server:
-        report = await examined(net, server)
+        report = await examine(net, server)
     assert len(server.sessions) == 1
     assert set(table(report).values()) == {None}
     assert "Too many errors" in report.detail
@@ -138,7 +138,7 @@ async def test_a_goodbye_for_another_reason_ends_it_at_once(net: SmallInternet) 
 async def test_an_answer_that_is_none_blames_no_name(net: SmallInternet, reply: str) -> None:
     """Such a reply refuses no name: the trials end, and the result says why."""
     async with SmtpServer({"ehlo": reply}) as server:
-        report = await examined(net, server)
+        report = await examine(net, server)
     assert set(table(report).values()) == {None}
     assert f"unexpected reply: {reply}" in report.detail
 
@@ -146,7 +146,7 @@ async def test_an_answer_that_is_none_blames_no_name(net: SmallInternet, reply: 
 async def test_a_refused_name_is_not_said_again_by_helo(net: SmallInternet) -> None:
     """RFC 5321 section 4.1.1.1 has HELO for servers without EHLO, not for a second try."""
     async with SmtpServer({"ehlo": REFUSED}) as server:
-        await examined(net, server)
+        await examine(net, server)
     assert [session.helo for session in server.sessions] == [[]] * len(server.sessions)
     greeted = [name for names in ehlo_names(server) for name in names]
     assert sorted(greeted) == sorted(set(greeted))
@@ -156,7 +156,7 @@ async def test_nobody_logs_in_without_need(net: SmallInternet) -> None:
     """Nor says more than its name and goodbye."""
     async with SmtpServer({"ehlo": taking("a.example.com")}, users={USER: PASSWORD}) as server:
         login = {"username": USER, "password": PASSWORD, "allow_plaintext_auth": True}
-        await examined(net, server, **login)
+        await examine(net, server, **login)
     verbs = {line.split(" ")[0] for session in server.sessions for line in session.commands}
     assert verbs == {"EHLO", "QUIT"}
 
@@ -175,7 +175,7 @@ async def test_a_verdict_that_is_delayed_is_waited_for(net: SmallInternet, stage
     script = {"ehlo": greet, stage: judge}
     async with SmtpServer(script, users={USER: PASSWORD}) as server:
         login = {"username": USER, "password": PASSWORD, "allow_plaintext_auth": True}
-        report = await examined(net, server, NAMES[:3], check=CHECK, **login)
+        report = await examine(net, server, NAMES[:3], check=CHECK, **login)
     assert table(report) == {"a.example.com": False, "b.example.com": True, "c.example.com": False}
     assert [name.at for name in report.names] == [stage, "rcpt", stage]
     commands = [line for session in server.sessions for line in session.commands]
@@ -186,17 +186,17 @@ async def test_a_verdict_that_is_delayed_is_waited_for(net: SmallInternet, stage
 async def test_a_name_is_taken_where_the_recipient_alone_is_refused(net: SmallInternet) -> None:
     """That it is for another reason is told."""
     async with SmtpServer({"rcpt": "550 5.1.1 No such user here"}) as server:
-        report = await examined(net, server, NAMES[:1], check=CHECK)
-    [tried] = report.names
-    assert tried.is_accepted
-    assert "another reason" in tried.detail
-    assert "No such user here" in tried.detail
+        report = await examine(net, server, NAMES[:1], check=CHECK)
+    [trial] = report.names
+    assert trial.is_accepted
+    assert "another reason" in trial.detail
+    assert "No such user here" in trial.detail
 
 
 async def test_it_pauses_between_connections(net: SmallInternet) -> None:
     """Where the time is over before the pause is, those that are left are untried, and why."""
     async with SmtpServer({"ehlo": taking("a.example.com")}) as server:
-        report = await examined(net, server, pause_seconds=3600, seconds=2)
+        report = await examine(net, server, pause_seconds=3600, seconds=2)
     assert ehlo_names(server) == [["a.example.com"]]
     assert table(report) == {
         candidate.name: (True if candidate is NAMES[0] else None) for candidate in NAMES
@@ -220,7 +220,7 @@ async def test_over_tls_a_name_is_refused_after_it_too(net: SmallInternet) -> No
     answers = iter([None, REFUSED])
     script = {"ehlo": lambda name: next(answers, None) if name[0] == "a" else None}
     async with SmtpServer(script, tls=net.server_tls()) as server:
-        report = await examined(net, server, NAMES[:2], tls=TlsMode.STARTTLS)
+        report = await examine(net, server, NAMES[:2], tls=TlsMode.STARTTLS)
     assert table(report) == {"a.example.com": False, "b.example.com": True}
 
 
@@ -232,7 +232,7 @@ async def test_the_one_name_that_is_taken_is_recommended(
     names = [*NAMES[:-1], Candidate("[127.0.0.1]", NameSource.ADDRESS_LITERAL)]
     candidate = next(name for name in names if name.source is source)
     async with SmtpServer({"ehlo": taking(candidate.name)}) as server:
-        report = await examined(net, server, names)
+        report = await examine(net, server, names)
     assert report.recommendation is not None
     assert report.recommendation.name == candidate.name
     assert report.recommendation.reason
@@ -242,7 +242,7 @@ async def test_a_name_with_an_address_goes_before_one_without(net: SmallInternet
     """Though the other one comes first; and says so."""
     known = Candidate(PTR_NAME, NameSource.POINTER)
     async with SmtpServer() as server:
-        report = await examined(net, server, [NAMES[0], known])
+        report = await examine(net, server, [NAMES[0], known])
     assert report.recommendation is not None
     assert report.recommendation.name == PTR_NAME
     assert "address in the DNS" in report.recommendation.reason
@@ -283,7 +283,7 @@ async def test_a_name_goes_before_an_address(net: SmallInternet) -> None:
     """Even one that the DNS knows nothing of."""
     literal = Candidate("[127.0.0.1]", NameSource.ADDRESS_LITERAL)
     async with SmtpServer() as server:
-        report = await examined(net, server, [literal, NAMES[0]])
+        report = await examine(net, server, [literal, NAMES[0]])
     assert report.recommendation is not None
     assert report.recommendation.name == "a.example.com"
 
@@ -293,7 +293,7 @@ async def test_a_private_name_that_is_taken_is_not_the_first_choice(net: SmallIn
     private = Candidate("mail.corp.internal", NameSource.HOSTNAME)
     own = Candidate(OUR_NAME, NameSource.PROFILE)
     async with SmtpServer() as server:
-        report = await examined(net, server, [private, replace(own, source=NameSource.POINTER)])
+        report = await examine(net, server, [private, replace(own, source=NameSource.POINTER)])
     assert report.recommendation is not None
     assert report.recommendation.name == OUR_NAME
 
@@ -342,7 +342,7 @@ async def test_each_kind_of_refusal_is_explained(
 ) -> None:
     """In the words of Postfix, Exim and Gmail, or without a word."""
     async with SmtpServer({"ehlo": reply}) as server:
-        report = await examined(net, server, NAMES[:1])
+        report = await examine(net, server, NAMES[:1])
     assert words in report.detail
     assert "Ask the operator of smtp.example.org" in report.detail
 
@@ -350,7 +350,7 @@ async def test_each_kind_of_refusal_is_explained(
 async def test_where_no_name_is_taken_none_is_recommended(net: SmallInternet) -> None:
     """The table has what was said to each."""
     async with SmtpServer({"ehlo": REFUSED}) as server:
-        report = await examined(net, server)
+        report = await examine(net, server)
     assert set(table(report).values()) == {False}
     assert report.recommendation is None
     assert {name.reply.code for name in report.names if name.reply} == {504}

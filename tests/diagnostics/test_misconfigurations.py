@@ -55,7 +55,7 @@ def rows() -> Iterator[Row]:
             yield Row(*match.groups())
 
 
-def changed(before: Subject, after: Subject) -> set[str]:
+def changed_settings(before: Subject, after: Subject) -> set[str]:
     """The profile's settings that differ."""
     names = [field.name for field in fields(before.identity)]
     return {
@@ -72,7 +72,7 @@ def test_the_page_and_the_tests_know_the_same_misconfigurations() -> None:
     assert len(mistakes) >= AT_LEAST
 
 
-async def tried(subject: Subject, net: SmallInternet) -> Report:
+async def run_verify(subject: Subject, net: SmallInternet) -> Report:
     """What verify says of it."""
     return await verify(subject, net.network, now=datetime.now(UTC))
 
@@ -82,11 +82,11 @@ async def test_the_code_names_the_cause_and_the_hint_mends_it(row: Row, net: Sma
     """Nothing is changed in the profile but what the hint names, and then all is well."""
     async with aclosing(MISCONFIGURATIONS[row.mistake](net)) as attempts:
         before = await anext(attempts)
-        report = await tried(before, net)
+        report = await run_verify(before, net)
         assert report.failed_stage is not None
         assert (report.failed_stage.stage, report.failed_stage.code) == (Step(row.stage), row.code)
         hint = report.failed_stage.hint or ""
         after = await attempts.asend(report)
-        assert {name for name in changed(before, after) if f"`{name}" not in hint} == set()
-        mended = await tried(after, net)
-        assert mended.is_ok, mended.failed_stage
+        assert {name for name in changed_settings(before, after) if f"`{name}" not in hint} == set()
+        report_after = await run_verify(after, net)
+        assert report_after.is_ok, report_after.failed_stage

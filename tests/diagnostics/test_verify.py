@@ -42,7 +42,7 @@ def of(report: Report, step: Step) -> StageReport:
     return next(stage for stage in report.stages if stage.stage is step)
 
 
-def begun(report: Report) -> list[str]:
+def begun_stages(report: Report) -> list[str]:
     """The stages that were not skipped, in their order."""
     return [stage.stage.value for stage in report.stages if stage.status is not Status.SKIPPED]
 
@@ -83,7 +83,7 @@ async def test_the_stages_are_those_of_a_delivery(
         report = await verify_subject(net, net.subject(server, tls=mode, check=check, **login))
         await server.wait_until(lambda server: server.open_connections == 0)
     assert report.is_ok, report.failed_stage
-    assert begun(report) == [*BEFORE, *after_tcp]
+    assert begun_stages(report) == [*BEFORE, *after_tcp]
     assert {step.stage for step in report.stages} == set(Step)
     assert all(stage.detail for stage in report.stages)
 

@@ -86,7 +86,7 @@ def connections_to(port: int) -> int:
     return sum(row[2].endswith(f":{port:04X}") and row[3] in OPEN_STATES for row in rows)
 
 
-def left_behind(before: set[asyncio.Task[Any]]) -> list[str]:
+def list_left_tasks(before: set[asyncio.Task[Any]]) -> list[str]:
     """The tasks that were begun since and go on, the server's too: its client is still there."""
     return [str(task) for task in asyncio.all_tasks() - before - {asyncio.current_task()}]
 
@@ -136,7 +136,7 @@ async def test_it_ends_where_a_line_or_a_reply_never_does(net: SmallInternet, se
         async with asyncio.timeout(CLEARLY_TOO_LONG):
             report = await verify_subject(net, server_subject, seconds=SECONDS)
         await come_true(lambda: connections_to(port) == 0)
-        await come_true(lambda: left_behind(before) == [])
+        await come_true(lambda: list_left_tasks(before) == [])
     assert report.failed_stage is not None
     assert report.failed_stage.stage in {Step.BANNER, Step.EHLO}
     assert len(str(report)) < MAX_REPORT_CHARACTERS

@@ -89,7 +89,7 @@ def ask(server: str, service: str, name: str, port: int) -> Said:
     return Said(server, service, name, "taken")
 
 
-def recorded() -> tuple[Said, ...]:
+def load_recorded() -> tuple[Said, ...]:
     """What is in the file."""
     return tuple(_read(FILE.read_text()))
 

@@ -44,13 +44,13 @@ async def test_a_server_that_never_answers_gets_a_message_so_many_times(
         await acme.profile("main", server.port, retry={"first_seconds": 1} | retry)
         message = await acme.send()
 
-        async def tried(count: int) -> bool | None:
+        async def has_attempts(count: int) -> bool | None:
             await acme.settled()
             body = await acme.read(f"/messages/{message}")
             return body["recipients"][0]["attempts"] == count or None
 
         for count in range(1, times):
-            await until(partial(tried, count))
+            await until(partial(has_attempts, count))
             await clock.advance(seconds=61)
         held = await acme.message(message, status="held")
         [recipient] = held["recipients"]

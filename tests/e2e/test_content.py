@@ -28,7 +28,7 @@ RAW: Final = (
 )
 
 
-async def received(tenant: Tenant, server: SmtpServer, **fields: Any) -> tuple[Received, Any]:
+async def receive(tenant: Tenant, server: SmtpServer, **fields: Any) -> tuple[Received, Any]:
     """What the server got of a message, and as another parser reads it."""
     await tenant.message(await tenant.send(**fields), status="sent")
     last = server.messages[-1]
@@ -52,7 +52,7 @@ async def test_header_fields_that_are_asked_for(heloise: Heloise, server: SmtpSe
     """Who sends for whom, how one leaves a list, that no person wrote it, and how urgent it is."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    _, message = await received(
+    _, message = await receive(
         acme,
         server,
         sender="Robot <robot@example.com>",
@@ -79,7 +79,7 @@ async def test_an_invitation_stands_beside_the_text(heloise: Heloise, server: Sm
     """As the last of the alternatives, with its method."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    _, message = await received(acme, server, html="<p>Come</p>", calendar=CALENDAR)
+    _, message = await receive(acme, server, html="<p>Come</p>", calendar=CALENDAR)
     assert message.get_content_type() == "multipart/alternative"
     parts = list(message.iter_parts())
     assert [p.get_content_type() for p in parts] == ["text/plain", "text/html", "text/calendar"]
@@ -98,7 +98,7 @@ async def test_failures_are_reported_where_it_is_asked_for(
     """Or to nobody; From stays as it is."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    got, message = await received(acme, server, return_path=path)
+    got, message = await receive(acme, server, return_path=path)
     assert got.mail_from == path
     assert message["From"] == "main@example.com"
 
@@ -156,7 +156,7 @@ async def test_a_local_part_in_quotes_is_reached(heloise: Heloise) -> None:
     addresses = ['"abc."@docomo.example', '"a b"@example.org', r'"\"x"@example.org']
     async with SmtpServer(extensions=("PIPELINING", "DSN")) as server:
         await acme.profile("main", server.port)
-        last, parsed = await received(acme, server, to=to, dsn={"notify": ["failure"]})
+        last, parsed = await receive(acme, server, to=to, dsn={"notify": ["failure"]})
         assert last.recipients == addresses
         assert [address.username for address in parsed["To"].addresses] == ["abc.", "a b", '"x']
         assert (

@@ -47,7 +47,7 @@ async def crash(point: str, server: SmtpServer, launch: Any) -> None:
     launch("worker")
 
 
-async def sent_across(
+async def send_across_crash(
     point: str, guarantee: str, server: SmtpServer, start: Start, launch: Any
 ) -> tuple[Tenant, str]:
     """A message that a worker died over; the one behind it has been sent meanwhile."""
@@ -61,7 +61,7 @@ async def sent_across(
     return acme, message
 
 
-def scripted(point: str) -> SmtpServer:
+def script_server(point: str) -> SmtpServer:
     """A server that is silent at the point, where it is one that a server can see."""
     return SmtpServer({SILENT_AT[point]: [SILENCE]} if point in SILENT_AT else None)
 
@@ -74,8 +74,8 @@ def across(server: SmtpServer) -> list[Received]:
 @pytest.mark.parametrize("point", POINTS)
 async def test_at_least_once_is_never_lost(point: str, start: Start, launch: Any) -> None:
     """It comes twice only where the server had it and no commit said so, and then that is told."""
-    async with scripted(point) as server:
-        acme, message = await sent_across(point, "at_least_once", server, start, launch)
+    async with script_server(point) as server:
+        acme, message = await send_across_crash(point, "at_least_once", server, start, launch)
         body = await acme.message(message, status="sent")
         attempts = await acme.attempts(message)
         copies = across(server)
@@ -93,8 +93,8 @@ async def test_at_least_once_is_never_lost(point: str, start: Start, launch: Any
 @pytest.mark.parametrize("point", POINTS)
 async def test_at_most_once_is_never_seen_twice(point: str, start: Start, launch: Any) -> None:
     """Whose body had gone out is uncertain and held; what never left is sent."""
-    async with scripted(point) as server:
-        acme, message = await sent_across(point, "at_most_once", server, start, launch)
+    async with script_server(point) as server:
+        acme, message = await send_across_crash(point, "at_most_once", server, start, launch)
         is_marked = point in MARKED
         body = await acme.message(message, status="held" if is_marked else "sent")
         attempts = await acme.attempts(message)

@@ -139,10 +139,10 @@ async def test_after_a_failover_writes_go_to_the_new_primary(
     await load.send()
     async with postgresql.demoted(migrated_url):
 
-        async def accepted() -> bool | None:
+        async def is_accepted() -> bool | None:
             return (await load.send()).status_code == 202 or None
 
-        await until(accepted)
+        await until(is_accepted)
         assert (await heloise.http.get("/readyz")).status_code == 200
         await load.assert_delivered(server)
 
@@ -189,7 +189,7 @@ async def test_outcomes_are_kept_while_the_database_is_locked(
         for _ in range(4):
             await load.send()
         await server.wait_for_messages(1)
-        async with _locked(migrated_url):
+        async with _lock_writes(migrated_url):
             gate.set()
             await clock.advance(minutes=1)
             assert (await load.send()).json()["type"] == NOT_WRITTEN
@@ -245,7 +245,7 @@ async def test_what_is_in_transmission_is_not_claimed_again_by_its_own_worker(
 
 
 @asynccontextmanager
-async def _locked(url: str) -> AsyncIterator[None]:
+async def _lock_writes(url: str) -> AsyncIterator[None]:
     """While the block runs, another connection may write and nobody else."""
     path = url.removeprefix("sqlite:///").partition("?")[0]
     other = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
@@ -274,19 +274,19 @@ async def test_a_full_disk_refuses_messages_and_loses_none(
         _, unlimited = resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE, (largest, unlimited))
 
-        async def refused() -> bool | None:
+        async def is_refused() -> bool | None:
             answer = await load.send(text="x" * 100_000)
             return answer.status_code == 503 or None
 
-        await until(refused)
+        await until(is_refused)
         assert len(load.accepted) < 20
         assert await heloise.http.get("/readyz")
         resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
 
-        async def accepted() -> bool | None:
+        async def is_accepted() -> bool | None:
             return (await load.send()).status_code == 202 or None
 
-        await until(accepted)
+        await until(is_accepted)
         await load.assert_delivered(server)
 
 

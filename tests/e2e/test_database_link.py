@@ -61,11 +61,11 @@ async def test_a_database_that_goes_mute_counts_as_away(
     assert (ready.status_code, ready.json()["type"]) == (503, "/problems/not-ready")
     proxy.flows.set()
 
-    async def accepted() -> bool | None:
+    async def is_accepted() -> bool | None:
         second = await acme("POST", "/messages", json=BODY)
         return second.status_code == 202 or None
 
-    await until(accepted)
+    await until(is_accepted)
     await server.wait_for_messages(2)
     assert len(await _subjects(acme)) == len(server.messages) == 2
 

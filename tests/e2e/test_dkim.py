@@ -6,7 +6,7 @@ import pytest
 from tests.e2e.conftest import Start
 from tests.support.harness import Tenant, until
 from tests.support.servers.dns_server import DnsServer
-from tests.support.servers.mail_dkim import mail_dkim, verified_by_perl
+from tests.support.servers.mail_dkim import mail_dkim, verify_by_perl
 from tests.support.servers.postfix import CAPTURE, Postfix
 from tests.support.servers.smtp_server import SmtpServer
 
@@ -48,7 +48,7 @@ def verdicts(mime: bytes, dns: DnsServer) -> list[bool]:
         is_valid = bool(dkim.DKIM(mime).verify(idx=1, dnsfunc=record))
     except dkim.ValidationError:
         is_valid = False
-    by_perl = verified_by_perl(mime, dns)
+    by_perl = verify_by_perl(mime, dns)
     return [("rsa-sha256", "example.com", "pass") in by_perl, is_valid]
 
 
@@ -77,12 +77,12 @@ async def test_every_signature_holds_after_a_postfix(start: Start, postfix: Post
             await signing(acme, dns)
             for fields in MESSAGES:
                 await acme.send(**fields)
-            for mail in await arrived(behind, len(MESSAGES)):
+            for mail in await wait_mails(behind, len(MESSAGES)):
                 assert mail.startswith(b"Received: ")
                 assert verdicts(mail, dns) == GOOD
 
 
-async def arrived(server: SmtpServer, count: int) -> list[bytes]:
+async def wait_mails(server: SmtpServer, count: int) -> list[bytes]:
     """What a server got, once it is so many."""
 
     async def fact() -> list[bytes] | None:

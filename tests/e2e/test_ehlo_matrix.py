@@ -29,7 +29,7 @@ from tests.e2e.ehlo_replies import (
     Said,
     Server,
     ask,
-    recorded,
+    load_recorded,
 )
 from tests.support.servers.dns_server import DnsServer
 from tests.support.servers.exim import Exim
@@ -42,7 +42,7 @@ CHECK: Final = Check(SENDER, RECIPIENT)
 POD: Final = "pod-1.ns.svc.cluster.local"
 SERVICE_NAME: Final = "host.example.net"
 SAID: Final[Mapping[tuple[str, str, str], Said]] = {
-    (reply.server, reply.service, reply.name): reply for reply in recorded()
+    (reply.server, reply.service, reply.name): reply for reply in load_recorded()
 }
 
 
@@ -92,7 +92,7 @@ def identity(port: int, name: str) -> Identity:
     )
 
 
-def said_of(tried: NameTrial) -> tuple[str, str, str]:
+def table_row(tried: NameTrial) -> tuple[str, str, str]:
     """A row of the doctor's table, as the file has it."""
     if tried.is_accepted:
         return tried.candidate.name, "taken", ""
@@ -117,12 +117,12 @@ async def test_a_refused_name_is_told_and_a_good_one_found(
 ) -> None:
     """From each name that the service refuses, the doctor comes to one that it takes."""
 
-    async def verified(name: str, check: Check | None) -> Report:
+    async def run_verify(name: str, check: Check | None) -> Report:
         subject = Subject(identity=identity(port, name), check=check)
         return await verify(subject, network, now=datetime.now(UTC))
 
-    async def examined(start: Said) -> None:
-        report = await verified(start.name, CHECK if "delayed" in start.service else None)
+    async def examine(start: Said) -> None:
+        report = await run_verify(start.name, CHECK if "delayed" in start.service else None)
         assert report.failed_stage is not None, start
         assert (report.failed_stage.stage, report.failed_stage.code) == (
             Step(start.at),
@@ -130,19 +130,19 @@ async def test_a_refused_name_is_told_and_a_good_one_found(
         )
         assert start.reply in report.failed_stage.detail
         assert report.diagnosis is not None
-        table = [said_of(name) for name in report.diagnosis.names]
+        table = [table_row(name) for name in report.diagnosis.names]
         expected = [SAID[*place, name] for name, _, _ in table]
         assert table == [(name.name, name.at, name.reply) for name in expected]
         assert any(name.is_taken for name in expected)
         recommendation = report.diagnosis.recommendation
         assert recommendation is not None
-        assert (await verified(recommendation.name, CHECK)).is_ok
+        assert (await run_verify(recommendation.name, CHECK)).is_ok
 
     starts = [SAID[*place, name] for name in NAMES if not SAID[*place, name].is_taken]
     assert starts
     async with asyncio.TaskGroup() as tasks:
         for start in starts:
-            tasks.create_task(examined(start))
+            tasks.create_task(examine(start))
 
 
 async def postfix_got(postfix: Postfix) -> tuple[str, str]:

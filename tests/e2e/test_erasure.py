@@ -12,7 +12,7 @@ ANN: Final = "ann@example.org"
 BOB: Final = "bob@example.org"
 
 
-async def erased(tenant: Tenant, address: str = ANN) -> Any:
+async def erase(tenant: Tenant, address: str = ANN) -> Any:
     """What is answered to the wish."""
     answer = await tenant("DELETE", f"/recipients/{address}")
     assert answer.status_code == 200, answer.text
@@ -40,7 +40,7 @@ async def test_nothing_that_is_stored_names_them_any_more(
         theirs = await acme.message(await acme.send(BOB), status="sent")
         await acme.settled()
         assert "nn@" in await texts(migrated_url)
-        assert await erased(acme, "ANN@example.org") == {
+        assert await erase(acme, "ANN@example.org") == {
             "erased": 2,
             "sending": 0,
             "uncertain": 0,
@@ -53,7 +53,7 @@ async def test_nothing_that_is_stored_names_them_any_more(
         assert await acme.read(f"/messages/{theirs['id']}") == theirs
         assert (await acme("GET", f"/messages/{theirs['id']}/raw")).status_code == 200
         assert (await acme.read(f"/messages?recipient={ANN}"))["items"] == []
-        assert await erased(acme) == {"erased": 0, "sending": 0, "uncertain": 0}
+        assert await erase(acme) == {"erased": 0, "sending": 0, "uncertain": 0}
 
 
 async def test_nothing_more_is_sent_to_them(start: Start, server: SmtpServer) -> None:
@@ -62,7 +62,7 @@ async def test_nothing_more_is_sent_to_them(start: Start, server: SmtpServer) ->
     await acme.profile("main", server.port)
     await acme("POST", "/profiles/main/pause")
     alone, both = await acme.send(ANN), await acme.send([ANN, BOB])
-    assert (await erased(acme))["erased"] == 2
+    assert (await erase(acme))["erased"] == 2
     assert await statuses(acme, alone) == [(None, "cancelled")]
     assert await statuses(acme, both) == [(None, "cancelled"), (BOB, "queued")]
     message = await acme.read(f"/messages/{both}")
@@ -80,9 +80,9 @@ async def test_who_may_have_a_message_is_first_to_be_decided_on(heloise: Heloise
         await acme.profile("main", server.port)
         message = await acme.send(ANN, guarantee="at_most_once")
         await acme.message(message, status="held")
-        assert await erased(acme) == {"erased": 0, "sending": 0, "uncertain": 1}
+        assert await erase(acme) == {"erased": 0, "sending": 0, "uncertain": 1}
         await acme("POST", f"/messages/{message}/resolve", {"as": "sent"})
-        assert await erased(acme) == {"erased": 1, "sending": 0, "uncertain": 0}
+        assert await erase(acme) == {"erased": 1, "sending": 0, "uncertain": 0}
 
 
 async def test_what_is_being_sent_is_left(heloise: Heloise) -> None:
@@ -93,10 +93,10 @@ async def test_what_is_being_sent_is_left(heloise: Heloise) -> None:
         await acme.profile("main", server.port)
         message = await acme.send(ANN)
         await acme.message(message, status="sending")
-        assert await erased(acme) == {"erased": 0, "sending": 1, "uncertain": 0}
+        assert await erase(acme) == {"erased": 0, "sending": 1, "uncertain": 0}
         gate.set()
         await acme.message(message, status="sent")
-        assert (await erased(acme))["erased"] == 1
+        assert (await erase(acme))["erased"] == 1
 
 
 async def test_it_is_the_tenants_own_alone(heloise: Heloise, server: SmtpServer) -> None:
@@ -105,7 +105,7 @@ async def test_it_is_the_tenants_own_alone(heloise: Heloise, server: SmtpServer)
     profile = await acme.profile("main", server.port)
     await other.profile("main", server.port)
     theirs = await other.message(await other.send(ANN), status="sent")
-    await erased(acme)
+    await erase(acme)
     assert await other.read(f"/messages/{theirs['id']}") == theirs
     body = {"name": "bound", "scopes": ["messages:manage"], "profiles": [profile["id"]]}
     key = await heloise.admin.made(f"/tenants/{acme.tenant_id}/keys", body)
@@ -118,7 +118,7 @@ async def test_it_is_the_tenants_own_alone(heloise: Heloise, server: SmtpServer)
 async def test_it_is_written_down_without_the_address(heloise: Heloise) -> None:
     """Who asked for it and how many it was about, not whom."""
     acme = await heloise.tenant()
-    await erased(acme)
+    await erase(acme)
     entry = (await acme.read("/audit-log?action=recipient.erase"))["items"][0]
     assert entry["object_id"] == "a***@example.org"
     assert entry["changes"]["erased"] == {"before": None, "after": 0}

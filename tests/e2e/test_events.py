@@ -237,11 +237,11 @@ async def test_they_are_kept_for_some_days(start: Start, server: SmtpServer) -> 
     events = await all_events(patient)
     await clock.advance(days=3)
 
-    async def gone() -> bool | None:
+    async def is_deleted() -> bool | None:
         await clock.advance(minutes=1)
         return not (await acme.read("/events"))["items"] or None
 
-    await until(gone)
+    await until(is_deleted)
     assert (await acme.read(f"/events?cursor={cursor}"))["items"] == []
     assert await all_events(patient) == events
 

@@ -17,7 +17,7 @@ ACCEPTED: Final = HTTPStatus.ACCEPTED
 BODY: Final = {"to": ["ann@example.org"], "subject": "beyond", "text": "It works."}
 
 
-async def _handed_over(heloise: Heloise) -> int:
+async def _count_handed_over(heloise: Heloise) -> int:
     """How many groups of messages went from acceptance to their lane, without being read."""
     text = (await heloise.http.get("/metrics")).text
     match = re.search(r'_count\{.*"handover".*\} ([0-9.]+)', text)
@@ -43,9 +43,9 @@ async def _send_directly(heloise: Heloise, acme: Tenant, **fields: Any) -> str:
     """A message that was handed over; answers its id."""
 
     async def fact() -> str | None:
-        before = await _handed_over(heloise)
+        before = await _count_handed_over(heloise)
         message = await acme.send(**fields)
-        if await _handed_over(heloise) > before:
+        if await _count_handed_over(heloise) > before:
             return message
         await acme.message(message, status="sent")
         return None
@@ -154,7 +154,7 @@ async def test_a_profile_with_a_rate_is_asked_for_its_permits(
     await _warm(acme, server.port, rate_limit={"messages": 100, "per_seconds": 1})
     for _ in range(5):
         await acme.message(await acme.send(), status="sent")
-    assert await _handed_over(heloise) == 0
+    assert await _count_handed_over(heloise) == 0
 
 
 async def test_what_was_refused_is_not_handed_over(start: Start, server: SmtpServer) -> None:
@@ -208,7 +208,7 @@ async def test_what_was_handed_over_survives_the_end_of_the_process(
             await _warm(acme, server.port, max_connections=1)
             gate = server.gates["mail"] = asyncio.Event()
             messages = [await acme.send(subject=f"n{number}") for number in range(5)]
-            assert await _handed_over(heloise) > 0
+            assert await _count_handed_over(heloise) > 0
             await asyncio.to_thread(first.kill if end == "kill" else first.stop)
             server.gates.clear()
             gate.set()

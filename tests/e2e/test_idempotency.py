@@ -17,7 +17,7 @@ from tests.support.servers.smtp_server import SmtpServer
 BODY = {"to": ["ann@example.org"], "subject": "Hello", "text": "It works."}
 
 
-async def keyed(tenant: Tenant, key: str) -> httpx.Response:
+async def send_keyed(tenant: Tenant, key: str) -> httpx.Response:
     """The answer to a message with a key."""
     return await tenant("POST", "/messages", BODY, headers={"Idempotency-Key": key})
 
@@ -29,7 +29,7 @@ async def test_a_hundred_at_once_on_several_replicas_are_one(start: Start) -> No
     await acme.profile("main", 25)
     everywhere = [Tenant(replica.http, acme.headers, acme.tenant_id) for replica in replicas]
     for key in ("a", "b", "c"):
-        answers = await asyncio.gather(*(keyed(everywhere[n % 3], key) for n in range(100)))
+        answers = await asyncio.gather(*(send_keyed(everywhere[n % 3], key) for n in range(100)))
         assert Counter(answer.status_code for answer in answers).keys() <= {202, 409}
         successes = [answer for answer in answers if answer.status_code == 202]
         assert len({response.content for response in successes}) == 1
@@ -49,14 +49,14 @@ async def test_a_crash_between_does_not_send_twice(
     acme = await heloise.tenant()
     await acme.profile("main", 25)
 
-    async def tried(key: str) -> httpx.Response | None:
+    async def try_send(key: str) -> httpx.Response | None:
         try:
-            return await keyed(acme, key)
+            return await send_keyed(acme, key)
         except httpx.TransportError:
             return None
 
     keys = [f"key-{number}" for number in range(200)]
-    tasks = [asyncio.create_task(tried(key)) for key in keys]
+    tasks = [asyncio.create_task(try_send(key)) for key in keys]
     await until(lambda: _any_done(tasks))
     first.kill()
     before = dict(zip(keys, await asyncio.gather(*tasks), strict=True))
@@ -66,12 +66,12 @@ async def test_a_crash_between_does_not_send_twice(
     await second.wait_ready()
     async with Heloise(second.url, watched).http as http:
         second_tenant = Tenant(http, acme.headers, acme.tenant_id)
-        after = {key: await keyed(second_tenant, key) for key in keys}
+        after = {key: await send_keyed(second_tenant, key) for key in keys}
     for key, answer in after.items():
         assert answer.status_code == 202
-        known = before[key]
-        if known is not None and known.status_code == 202:
-            assert answer.content == known.content
+        answer_before = before[key]
+        if answer_before is not None and answer_before.status_code == 202:
+            assert answer.content == answer_before.content
     database = Database(migrated_url)
     async with database.reading() as connection:
         stored = (await connection.exec_driver_sql("SELECT id FROM messages")).scalars().all()
@@ -88,13 +88,13 @@ async def test_a_key_is_kept_for_a_day(start: Start, server: SmtpServer) -> None
     clock = HandClock()
     acme = await (await start(clock=clock)).tenant()
     await acme.profile("main", server.port)
-    first = (await keyed(acme, "k")).json()["id"]
+    first = (await send_keyed(acme, "k")).json()["id"]
     await clock.advance(hours=23, minutes=59)
-    assert (await keyed(acme, "k")).json()["id"] == first
+    assert (await send_keyed(acme, "k")).json()["id"] == first
     await clock.advance(minutes=2)
 
     async def fact() -> str | None:
-        message_id = str((await keyed(acme, "k")).json()["id"])
+        message_id = str((await send_keyed(acme, "k")).json()["id"])
         return message_id if message_id != first else None
 
     await until(fact)

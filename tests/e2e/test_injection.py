@@ -80,7 +80,7 @@ KEPT: Final = ("subject", "from's name", "to", "to's name", "reply_to", "tag", "
 TEMPLATE: Final = {"name": "all", "subject": "{{ x }}", "text": "{{ x }}", "html": "<p>{{ x }}</p>"}
 
 
-def parsed(received: Received) -> EmailMessage:
+def parse(received: Received) -> EmailMessage:
     """The message as a reader has it."""
     message = message_from_bytes(received.data, policy=policy.default)
     return cast("EmailMessage", message)
@@ -91,7 +91,7 @@ def lines(text: str) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
 
 
-async def accepted(acme: Tenant, field: str) -> dict[str, tuple[str, dict[str, Any]]]:
+async def send_corpus(acme: Tenant, field: str) -> dict[str, tuple[str, dict[str, Any]]]:
     """What the API took of the corpus in a field: by Message-ID the string and the message."""
 
     async def send(text: str) -> httpx.Response:
@@ -112,7 +112,7 @@ async def accepted(acme: Tenant, field: str) -> dict[str, tuple[str, dict[str, A
 
 def check(received: Received, field: str, text: str, body: dict[str, Any]) -> None:
     """It is what was written, and no more."""
-    message = parsed(received)
+    message = parse(received)
     written = {name for name in message.keys() if name != "Received"}  # noqa: SIM118 - it has no other
     allowed = OURS | ({text} if field == "header name" else set())
     assert written <= allowed, (field, text, written)
@@ -158,14 +158,14 @@ async def test_what_a_caller_writes_stays_where_it_was_written(
         await acme.profile("main", postfix.port(service), max_connections=4)
         await acme.made("/templates", TEMPLATE)
         await acme("POST", "/templates/all/publish")
-        accepted_bodies = await accepted(acme, field)
+        accepted_bodies = await send_corpus(acme, field)
         last = await acme.made("/messages", PLAIN | {"subject": "the last one"})
         accepted_bodies[last["message_id_header"]] = ("", last)
         await acme.all_sent(body["id"] for _, body in accepted_bodies.values())
         received = await server.wait_for_messages(len(accepted_bodies))
         await asyncio.sleep(0)
         assert len(received) == len(accepted_bodies)
-        arrived = {str(parsed(mail)["Message-ID"]): mail for mail in received}
+        arrived = {str(parse(mail)["Message-ID"]): mail for mail in received}
         assert arrived.keys() == accepted_bodies.keys()
         for header, (text, body) in accepted_bodies.items():
             if text:

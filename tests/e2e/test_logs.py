@@ -136,10 +136,10 @@ async def test_no_library_logs_a_secret_of_ours(launch: Any, watched: Watched) -
             await acme.send()
             await until(imap.is_tried.wait)
 
-            async def used() -> bool | None:
+            async def is_used() -> bool | None:
                 return bool(receiver.posts and tokens.requests) or None
 
-            await until(used)
+            await until(is_used)
             await heloise.http.aclose()
     process.stop()
     assert '"debug"' in process.log.read_text()

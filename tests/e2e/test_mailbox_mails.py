@@ -40,7 +40,7 @@ async def watch(acme: Tenant, imap: ScriptedImap, clock: HandClock, **fields: An
     return mailbox
 
 
-async def once(acme: Tenant, mailbox: str, **expected: Any) -> Any:
+async def wait_mailbox(acme: Tenant, mailbox: str, **expected: Any) -> Any:
     """The mailbox, once it says all of this."""
 
     async def fact() -> Any:
@@ -50,7 +50,7 @@ async def once(acme: Tenant, mailbox: str, **expected: Any) -> Any:
     return await until(fact)
 
 
-async def given_up(acme: Tenant) -> list[dict[str, Any]]:
+async def list_given_up(acme: Tenant) -> list[dict[str, Any]]:
     """What was told of mails that were given up."""
     events = (await acme.read("/events?type=mailbox.*"))["items"]
     assert {event["type"] for event in events} <= {"mailbox.mail_skipped"}
@@ -67,11 +67,11 @@ async def test_a_mail_that_breaks_its_reading_is_given_up(
         mailbox = await watch(acme, imap, clock)
         for number in range(MAX_TRIES):
             await until_fetched(imap, 7, number + 1)
-            assert await given_up(acme) == []
+            assert await list_given_up(acme) == []
             await look_again(acme, mailbox, clock)
-        await once(acme, mailbox, reports=2, others=1)
+        await wait_mailbox(acme, mailbox, reports=2, others=1)
         assert imap.fetched == [7, 8, 9, 7, 7]
-    [event] = await given_up(acme)
+    [event] = await list_given_up(acme)
     assert event["mailbox"] == mailbox
     assert event["reason"] == "UID 7: could not be read in 3 attempts"
 
@@ -106,9 +106,9 @@ async def test_a_mail_that_is_too_complex_or_says_nothing_is_given_up_at_once(
     }
     async with scripted_imap(mails) as imap:
         mailbox = await watch(acme, imap, clock, delete_reports=True)
-        await once(acme, mailbox, reports=1, others=4, failing_since=None)
+        await wait_mailbox(acme, mailbox, reports=1, others=4, failing_since=None)
         assert imap.fetched == [1, 3, 4, 5]
-    reasons = [mail["reason"] for mail in await given_up(acme)]
+    reasons = [mail["reason"] for mail in await list_given_up(acme)]
     assert reasons[0] == "UID 1: its header has 70,005 bytes; at most 65,536 are allowed"
     assert reasons[1] == "UID 2: it has 5,000,001 bytes; at most 5,000,000 are allowed"
     assert reasons[2].startswith("UID 3: a delivery status notification without")
@@ -122,15 +122,15 @@ async def test_another_folder_is_read_from_its_first_mail(
     acme = await heloise.tenant()
     async with scripted_imap({7: NO_REPORT}, 7) as imap:
         mailbox = await watch(acme, imap, clock)
-        await once(acme, mailbox, reason="could not read a mail, or the connection broke")
+        await wait_mailbox(acme, mailbox, reason="could not read a mail, or the connection broke")
         imap.breaks_at.clear()
         assert (await acme("PATCH", f"/mailboxes/{mailbox}", {"folder": "b"})).status_code == 200
         await clock.advance(seconds=POLL_INTERVAL.total_seconds())
-        await once(acme, mailbox, others=1, failing_since=None)
+        await wait_mailbox(acme, mailbox, others=1, failing_since=None)
         assert imap.fetched == [7, 7]
         imap.uid_validity = 2
         await clock.advance(seconds=60)
-        await once(acme, mailbox, others=2)
+        await wait_mailbox(acme, mailbox, others=2)
     assert imap.fetched == [7, 7, 7]
 
 
@@ -143,4 +143,4 @@ async def test_a_server_that_breaks_the_protocol_is_told_as_such(
     async with scripted_imap({7: NO_REPORT}) as imap:
         imap.uid_validity = None
         mailbox = await watch(acme, imap, clock)
-        await once(acme, mailbox, reason="the server sent no UIDVALIDITY")
+        await wait_mailbox(acme, mailbox, reason="the server sent no UIDVALIDITY")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.inbound.poller import POLL_INTERVAL
-from tests.api.inbound.test_bounces import happened, mail, reports
+from tests.api.inbound.test_bounces import list_outcomes, mail, reports
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
 from tests.support.harness import Heloise, Tenant, until
@@ -53,7 +53,7 @@ async def read_from(acme: Tenant, server: ImapServer, clock: HandClock, **fields
     return mailbox
 
 
-async def once(acme: Tenant, mailbox: str, **expected: Any) -> Any:
+async def wait_mailbox(acme: Tenant, mailbox: str, **expected: Any) -> Any:
     """The mailbox, once it says all of this."""
 
     async def fact() -> Any:
@@ -63,7 +63,7 @@ async def once(acme: Tenant, mailbox: str, **expected: Any) -> Any:
     return await until(fact)
 
 
-async def polled(acme: Tenant, mailbox: str) -> None:
+async def wait_polled(acme: Tenant, mailbox: str) -> None:
     """Wait for the end of the first look: the next one is planned then, from the clock."""
 
     async def fact() -> Any:
@@ -72,7 +72,7 @@ async def polled(acme: Tenant, mailbox: str) -> None:
     await until(fact)
 
 
-async def sent(acme: Tenant, server: SmtpServer) -> Any:
+async def send(acme: Tenant, server: SmtpServer) -> Any:
     """A message that its server took."""
     await acme.profile("main", server.port)
     return await acme.message(await acme.send(), status="sent")
@@ -85,12 +85,12 @@ async def test_what_comes_is_read_and_stays_unread(
 ) -> None:
     """However the connection is protected; what is no report is counted, and left alone."""
     acme = await heloise.tenant()
-    message = await sent(acme, server)
+    message = await send(acme, server)
     imap_server.deliver(NO_REPORT)
     imap_server.deliver(mail("gmail", message))
     port = imap_server.tls_port if tls == "implicit" else imap_server.port
     mailbox = await read_from(acme, imap_server, clock, tls=tls, port=port)
-    await once(acme, mailbox, reports=1, others=1, reason=None)
+    await wait_mailbox(acme, mailbox, reports=1, others=1, reason=None)
     assert await reports(acme, message) == ["bounced_later"]
     assert imap_server.unread() == 2
 
@@ -100,18 +100,18 @@ async def test_each_is_read_once(
 ) -> None:
     """At the next look what came since; from the beginning where the server numbers anew."""
     acme = await heloise.tenant()
-    message = await sent(acme, server)
+    message = await send(acme, server)
     imap_server.deliver(mail("gmail", message))
     mailbox = await read_from(acme, imap_server, clock, poll_seconds=3600)
-    await once(acme, mailbox, reports=1)
-    await polled(acme, mailbox)
+    await wait_mailbox(acme, mailbox, reports=1)
+    await wait_polled(acme, mailbox)
     imap_server.deliver(mail("complaint", message))
     await clock.advance(seconds=3600)
-    await once(acme, mailbox, reports=2)
+    await wait_mailbox(acme, mailbox, reports=2)
     await acme("PATCH", f"/mailboxes/{mailbox}", {"folder": "inbox"})
     await look(clock)
-    await once(acme, mailbox, reports=4)
-    types = [kind for kind, _ in await happened(acme, message)]
+    await wait_mailbox(acme, mailbox, reports=4)
+    types = [kind for kind, _ in await list_outcomes(acme, message)]
     assert types == ["recipient.sent", "recipient.bounced_later", "recipient.complained"]
 
 
@@ -120,11 +120,11 @@ async def test_reports_are_deleted_where_that_is_wanted(
 ) -> None:
     """And nothing else is."""
     acme = await heloise.tenant()
-    message = await sent(acme, server)
+    message = await send(acme, server)
     imap_server.deliver(mail("gmail", message))
     imap_server.deliver(NO_REPORT)
     mailbox = await read_from(acme, imap_server, clock, delete_reports=True)
-    await once(acme, mailbox, reports=1, others=1)
+    await wait_mailbox(acme, mailbox, reports=1, others=1)
     assert imap_server.unread() == 1
 
 
@@ -173,7 +173,7 @@ async def test_it_is_read_again_once_it_is_mended(
     answer = await acme("PATCH", f"/mailboxes/{mailbox}", {"password": imap_server.password})
     assert answer.status_code == 200
     await look(clock)
-    await once(acme, mailbox, others=1, failing_since=None, reason=None)
+    await wait_mailbox(acme, mailbox, others=1, failing_since=None, reason=None)
 
 
 @asynccontextmanager

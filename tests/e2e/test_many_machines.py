@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.support.harness import Process, until
-from tests.support.machine import machine_named
+from tests.support.machine import name_machine
 from tests.support.servers.smtp_server import SmtpServer
 
 MACHINES: Final = ("worker-1.example.com", "worker-2.example.com", "worker-3.example.com")
@@ -21,9 +21,9 @@ pytestmark = [
 ]
 
 
-def launched(launch: Any, machine: str) -> Process:
+def launch_worker(launch: Any, machine: str) -> Process:
     """A worker on a machine of this name."""
-    with machine_named(machine) as is_named:
+    with name_machine(machine) as is_named:
         pass
     if is_named:
         process: Process = launch("worker", machine=machine)
@@ -46,7 +46,7 @@ async def test_a_name_that_was_set_is_said_by_every_machine(
     acme = await (await start(delivery=False)).tenant()
     await acme.profile("main", server.port, ehlo_name=ehlo_name)
     for machine in MACHINES:
-        worker = launched(launch, machine)
+        worker = launch_worker(launch, machine)
         await until(worker.delivers)
         await acme.message(await acme.send(), status="sent")
         await asyncio.to_thread(worker.stop)

@@ -22,7 +22,7 @@ async def line(caller: Any, action: str) -> dict[str, Any]:
     return {name: change["after"] for name, change in entry["changes"].items()}
 
 
-async def scheduled(acme: Tenant, count: int) -> list[str]:
+async def schedule_messages(acme: Tenant, count: int) -> list[str]:
     """Messages that wait till tomorrow, newest first."""
     at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     return [await acme.send(ANN, send_at=at, tags=["x"]) for _ in range(count)][::-1]
@@ -47,7 +47,7 @@ async def test_who_acted_on_many_is_known_though_the_process_died(
     """What was asked, and at which message it was; the next request goes on from there."""
     acme = await (await start(delivery=False)).tenant()
     await acme.profile("main", server.port)
-    messages = await scheduled(acme, 4)
+    messages = await schedule_messages(acme, 4)
     if action == "retry":
         for message in messages:
             await acme("POST", f"/messages/{message}/cancel")
@@ -74,7 +74,7 @@ async def test_who_erased_is_known_though_the_process_died(
     """In how many messages it was done; asked once more, it is finished."""
     acme = await (await start(delivery=False)).tenant()
     await acme.profile("main", server.port)
-    await scheduled(acme, 2)
+    await schedule_messages(acme, 2)
     await dies(launch, "erase", acme, "DELETE", f"/recipients/{ANN}", None)
     counts = {"erased": 2, "sending": 0, "uncertain": 0}
     assert await line(acme, "recipient.erase") == counts | {"finished": False}

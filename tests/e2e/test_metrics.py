@@ -162,9 +162,9 @@ async def test_all_processes_of_a_service_answer_with_the_same_counts(
             text = (await http.get("/metrics")).text
             return samples(text, "heloise_messages_accepted_total").get('{source="api"}', 0)
 
-        async def all_counted() -> bool | None:
+        async def have_all_counted() -> bool | None:
             return await read() == 20 or None
 
-        await until(all_counted)
+        await until(have_all_counted)
         assert {await read() for _ in range(10)} == {20}
     assert process.stop() == 0

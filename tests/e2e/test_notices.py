@@ -20,7 +20,7 @@ WORKS: Final = "Heloise: the profile main works again"
 HEARD: Final = ["profile.failing", "profile.recovered"]
 
 
-async def noticed(heloise: Heloise, alerts_port: int, **fields: Any) -> Tenant:
+async def make_tenant(heloise: Heloise, alerts_port: int, **fields: Any) -> Tenant:
     """A tenant whose profile `alerts` sends notices."""
     acme = await heloise.tenant()
     await acme.profile("alerts", alerts_port, **fields)
@@ -52,7 +52,7 @@ async def test_a_mail_and_a_post_for_each_change(start: Start, server: SmtpServe
     """With the server's words, where it was, and what to do; then nothing more."""
     async with Receiver() as receiver:
         heloise = await start()
-        acme = await noticed(heloise, server.port)
+        acme = await make_tenant(heloise, server.port)
         await acme.made("/webhooks", {"name": "log", "url": receiver.url, "events": HEARD})
         port = unused_port()
         await acme.profile("main", port)
@@ -86,7 +86,7 @@ async def test_notices_that_cannot_go_cause_no_more_notices(start: Start) -> Non
     """Both profiles share the server that went: each is told of once, when it is back."""
     heloise = await start()
     port = unused_port()
-    acme = await noticed(heloise, port)
+    acme = await make_tenant(heloise, port)
     await acme.profile("main", port, is_default=True)
     await acme.send(profile="main")
     await acme.state("main", "failing")
@@ -111,7 +111,7 @@ async def test_a_worker_that_dies_between_noticing_and_telling_loses_no_notice(
     start: Start, server: SmtpServer, launch: Any, point: str
 ) -> None:
     """Nor does another one repeat what it has told (invariants 1 and 3)."""
-    acme = await noticed(await start(delivery=False), server.port)
+    acme = await make_tenant(await start(delivery=False), server.port)
     await acme.profile("main", unused_port())
     await acme.send(profile="main")
     dead = launch(point, module=dying_worker.__name__, lease_seconds=1)
@@ -128,7 +128,7 @@ async def test_a_worker_that_dies_between_noticing_and_telling_loses_no_notice(
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 async def test_of_several_workers_one_tells(start: Start, server: SmtpServer, launch: Any) -> None:
     """All of them look for notices; the tenant gets one of each."""
-    acme = await noticed(await start(delivery=False), server.port)
+    acme = await make_tenant(await start(delivery=False), server.port)
     port = unused_port()
     await acme.profile("main", port)
     for worker in [launch("worker") for _ in range(2)]:

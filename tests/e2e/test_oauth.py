@@ -155,8 +155,8 @@ async def test_a_changed_profile_uses_no_token_of_the_old_one(heloise: Heloise) 
             await acme("PATCH", "/profiles/main", {"auth": changes})
             await acme.message(await acme.send(), status="sent")
 
-            async def asked() -> bool | None:
+            async def has_asked() -> bool | None:
                 return len(tokens.requests) == 2 or None
 
-            await until(asked)
+            await until(has_asked)
         assert len(server.sessions) == 2

@@ -24,13 +24,13 @@ Connect = Callable[[str, str], smtplib.SMTP]
 def connect(postfix: Postfix) -> Connect:
     """Connects to a service under an EHLO name."""
 
-    def connected(service: str, name: str) -> smtplib.SMTP:
+    def open_client(service: str, name: str) -> smtplib.SMTP:
         return smtplib.SMTP("127.0.0.1", postfix.port(service), name, timeout=10)
 
-    return connected
+    return open_client
 
 
-def sent(session: smtplib.SMTP, identity: str, *recipients: str) -> None:
+def send(session: smtplib.SMTP, identity: str, *recipients: str) -> None:
     """Send a message through a session, and end it."""
     with session:
         session.sendmail(SENDER, recipients or ["ann@example.org"], MESSAGE.format(identity))
@@ -82,7 +82,7 @@ async def test_the_literal_is_qualified_enough_for_plain_postfix(
     service: str, postfix: Postfix, connect: Connect
 ) -> None:
     """Which is why the services that ask for a name refuse it themselves."""
-    sent(connect(service, LITERAL), service)
+    send(connect(service, LITERAL), service)
     (accepted,) = await postfix.wait_accepted(1)
     assert (accepted.service, accepted.helo) == (service, LITERAL)
     assert (accepted.sasl_username, accepted.sasl_method) == (None, None)
@@ -116,7 +116,7 @@ async def test_who_logs_in_after_starttls_is_in_the_log(
     session = connect("starttls", "mail.example.com")
     session.starttls(context=ssl.create_default_context(cadata=postfix.ca_pem))
     session.login(user, postfix.users[user])
-    sent(session, "secured")
+    send(session, "secured")
     (accepted,) = await postfix.wait_accepted(1)
     assert (accepted.helo, accepted.sasl_username) == ("mail.example.com", user)
     assert accepted.sasl_method in {"PLAIN", "CRAM-MD5"}
@@ -128,7 +128,7 @@ async def test_implicit_tls_speaks_tls_from_the_first_byte(postfix: Postfix) -> 
     port, (user, password) = postfix.port("implicit"), next(iter(postfix.users.items()))
     session = smtplib.SMTP_SSL("localhost", port, "mail.example.com", timeout=10, context=context)
     session.login(user, password)
-    sent(session, "wrapped")
+    send(session, "wrapped")
     (accepted,) = await postfix.wait_accepted(1)
     assert (accepted.service, accepted.sasl_username) == ("implicit", user)
 

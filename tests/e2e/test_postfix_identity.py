@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.support.harness import CANARY, Heloise, Tenant
-from tests.support.machine import machine_named
+from tests.support.machine import name_machine
 from tests.support.servers.postfix import Postfix
 
 pytestmark = pytest.mark.postfix
@@ -26,7 +26,7 @@ MESSAGES_EACH: Final = 25
 @pytest.fixture
 async def heloise(start: Start) -> Heloise:
     """The service on a machine with a container's name."""
-    with machine_named(CONTAINER) as is_named:
+    with name_machine(CONTAINER) as is_named:
         assert not is_named or socket.gethostname() == CONTAINER
         return await start(hostname=None if is_named else CONTAINER)
 

@@ -24,7 +24,7 @@ async def test_what_is_used_comes_under_the_newest_key(start: Start, migrated_ur
         await acme.message(message, status="sent")
         database = Database(migrated_url)
 
-        async def sealed(profile_id: str) -> tuple[bytes, SealContext]:
+        async def load_sealed(profile_id: str) -> tuple[bytes, SealContext]:
             async with database.reading() as connection:
                 rows = await profiles.load_sealed_page(connection, limit=10, after=None)
             row = next(row for row in rows if row.profile.id == profile_id)
@@ -35,11 +35,11 @@ async def test_what_is_used_comes_under_the_newest_key(start: Start, migrated_ur
         newest, older = Vault([parse_key(new)]), Vault([parse_key(old)])
 
         async def fact() -> tuple[bytes, SealContext] | None:
-            sealed_password = await sealed(used["id"])
+            sealed_password = await load_sealed(used["id"])
             return sealed_password if newest.is_current(*sealed_password) else None
 
         now = await until(fact)
         assert newest.open(*now) == CANARY
-        assert older.open(*await sealed(idle["id"])) == CANARY
+        assert older.open(*await load_sealed(idle["id"])) == CANARY
         await acme.message(await acme.send(profile="used"), status="sent")
         await database.close()

@@ -125,7 +125,7 @@ async def test_the_examples_of_nodes_readme(acme: Tenant, number: int, mark: str
     await acme.message(email_id[0], status="sent")
 
 
-async def posted(receiver: Receiver, count: int) -> list[Post]:
+async def wait_posts(receiver: Receiver, count: int) -> list[Post]:
     """What was posted, once there is so much."""
 
     async def fact() -> list[Post] | None:
@@ -157,7 +157,7 @@ async def test_webhooks_are_those_of_resend(
         "tags": [{"name": "category", "value": "receipt"}],
     }
     sent = await asyncio.to_thread(sdk.Emails.send, email)
-    posts = await posted(receiver, 3)
+    posts = await wait_posts(receiver, 3)
     bodies = dict[str, Any]()
     for post in posts:
         verified = sdk.Webhooks.verify(
@@ -209,7 +209,7 @@ async def test_nodes_sdk_verifies_a_webhook(acme: Tenant, receiver: Receiver, ma
     webhook = {"name": "log", "url": receiver.url, "format": "resend"}
     secret = (await acme.made("/webhooks", webhook))["secret"]
     await acme.send()
-    [post, *_] = await posted(receiver, 2)
+    [post, *_] = await wait_posts(receiver, 2)
     order = {
         "payload": post.body.decode(),
         "headers": svix_headers(post),

@@ -23,12 +23,12 @@ BODY: Final = {"subject": "Your receipt", "text": "Thanks.", "metadata": {"order
 ANN: Final = "ann@example.org"
 
 
-async def sent(tenant: Tenant, *to: str) -> Any:
+async def send(tenant: Tenant, *to: str) -> Any:
     """A message that was sent."""
     return await tenant.message(await tenant.send(list(to) or [ANN], **BODY), status="sent")
 
 
-async def once(tenant: Tenant, message: Any, is_so: Callable[[Any], object]) -> Any:
+async def wait_message(tenant: Tenant, message: Any, is_so: Callable[[Any], object]) -> Any:
     """The message, once something is so of it."""
 
     async def fact() -> Any:
@@ -56,9 +56,9 @@ async def test_content_goes_after_its_days(start: Start, server: SmtpServer) -> 
     other = await heloise.tenant("other", retention={"content_days": 20})
     for tenant in (acme, other):
         await tenant.profile("main", server.port)
-    mine, theirs = await sent(acme), await sent(other)
+    mine, theirs = await send(acme), await send(other)
     await clock.advance(days=10, hours=2)
-    body = await once(acme, mine, lambda read: read["content_wiped_at"])
+    body = await wait_message(acme, mine, lambda read: read["content_wiped_at"])
     assert (body["status"], body["subject"], body["metadata"]) == ("sent", None, {"order": "42"})
     assert body["recipients"][0]["address"] == ANN
     assert len(await acme.attempts(mine["id"])) == 1
@@ -66,7 +66,7 @@ async def test_content_goes_after_its_days(start: Start, server: SmtpServer) -> 
     assert (answer.status_code, answer.json()["type"]) == (410, "/problems/content-wiped")
     assert await raw(other, theirs) == 200
     await clock.advance(days=10)
-    await once(other, theirs, lambda read: read["content_wiped_at"])
+    await wait_message(other, theirs, lambda read: read["content_wiped_at"])
 
 
 async def test_recipients_go_with_all_that_names_them(
@@ -80,7 +80,7 @@ async def test_recipients_go_with_all_that_names_them(
     message = await acme.message(await acme.send(to, **BODY, tags=tags), status="sent")
     assert "ann@example.org" in await texts(migrated_url)
     await clock.advance(days=3, hours=2)
-    body = await once(acme, message, lambda read: read["content_wiped_at"])
+    body = await wait_message(acme, message, lambda read: read["content_wiped_at"])
     assert [
         (recipient["address"], recipient["name"], recipient["status"])
         for recipient in body["recipients"]
@@ -101,7 +101,7 @@ async def test_attempts_go_by_themselves(start: Start, server: SmtpServer) -> No
     clock = HandClock()
     acme = await (await start(clock=clock)).tenant(retention={"attempt_days": 2})
     await acme.profile("main", server.port)
-    message = await sent(acme)
+    message = await send(acme)
     await clock.advance(days=2, hours=2)
 
     async def fact() -> bool | None:
@@ -121,7 +121,7 @@ async def test_a_message_goes_as_a_whole(
         retention={"message_days": 5}, quota={"stored_bytes": 1_000_000}
     )
     await acme.profile("main", server.port)
-    message = await sent(acme)
+    message = await send(acme)
     await clock.advance(days=5, hours=2)
 
     async def fact() -> bool | None:
@@ -149,13 +149,13 @@ async def test_what_is_not_finished_is_taken_once_it_is(
     # Another tenant's goes in the same round, and tells that it was.
     other = await heloise.tenant("other", retention={"content_days": 1})
     await other.profile("main", server.port)
-    witness = await sent(other)
+    witness = await send(other)
     await clock.advance(days=2)
-    await once(other, witness, lambda read: read["content_wiped_at"])
+    await wait_message(other, witness, lambda read: read["content_wiped_at"])
     body = await acme.read(f"/messages/{waiting['id']}")
     assert (body["status"], body["content_wiped_at"]) == ("queued", None)
     await acme("POST", "/profiles/main/resume")
-    final = await once(acme, waiting, lambda read: read["content_wiped_at"])
+    final = await wait_message(acme, waiting, lambda read: read["content_wiped_at"])
     assert final["status"] == "sent"
     is_named = final["recipients"][0]["address"] is not None
     assert is_named == (days == "content_days")
@@ -175,7 +175,7 @@ async def test_many_go_in_batches(
     await acme.all_sent(ids)
     await clock.advance(days=1, hours=2)
     for message_id in ids:
-        await once(acme, {"id": message_id}, lambda body: body["content_wiped_at"])
+        await wait_message(acme, {"id": message_id}, lambda body: body["content_wiped_at"])
 
 
 async def test_smtp_sessions_go_after_the_days_of_their_log(

@@ -22,7 +22,7 @@ def later(clock: HandClock, **units: float) -> str:
     return (clock.now() + timedelta(**units)).isoformat()
 
 
-async def refused(answer: Any, status: int, slug: str) -> str:
+async def assert_refused(answer: Any, status: int, slug: str) -> str:
     """The detail of a problem of this type."""
     assert (answer.status_code, answer.json()["type"]) == (status, f"/problems/{slug}")
     return str(answer.json()["detail"])
@@ -60,16 +60,16 @@ async def test_lists_tell_what_is_scheduled_from_what_waits(start: Start) -> Non
     waiting = await acme.send(ANN)
     scheduled = await acme.send(ANN, send_at=later(clock, hours=1))
 
-    async def listed(status: str) -> list[str]:
+    async def list_ids(status: str) -> list[str]:
         page = await acme.read(f"/messages?status={status}&recipient={ANN}")
         assert {item["status"] for item in page["items"]} <= {status}
         alone = await acme.read(f"/messages?status={status}")
         assert alone == page
         return [item["id"] for item in page["items"]]
 
-    assert (await listed("queued"), await listed("scheduled")) == ([waiting], [scheduled])
+    assert (await list_ids("queued"), await list_ids("scheduled")) == ([waiting], [scheduled])
     await clock.advance(hours=2)
-    assert (await listed("queued"), await listed("scheduled")) == ([scheduled, waiting], [])
+    assert (await list_ids("queued"), await list_ids("scheduled")) == ([scheduled, waiting], [])
 
 
 async def test_a_time_that_is_past_is_now(start: Start, server: SmtpServer) -> None:
@@ -102,7 +102,7 @@ async def test_a_wrong_time_is_refused(
     await acme.profile("main", 25)
     times = {name: later(clock, **units) for name, units in fields.items()}
     answer = await acme("POST", "/messages", {"to": [ANN], "text": "x"} | times)
-    await refused(answer, 422, "invalid-request")
+    await assert_refused(answer, 422, "invalid-request")
     assert answer.json()["errors"][0]["loc"] == ["body", loc]
 
 
@@ -119,7 +119,7 @@ async def test_what_is_cancelled_is_not_sent(start: Start, server: SmtpServer) -
     await acme.message(await acme.send(BOB), status="sent")
     assert [message.recipients for message in server.messages] == [[BOB]]
     second = await acme("POST", f"/messages/{scheduled}/cancel")
-    await refused(second, 409, "nothing-to-cancel")
+    await assert_refused(second, 409, "nothing-to-cancel")
     entry = (await acme.read("/audit-log?action=message.cancel"))["items"][0]
     assert entry["object_id"] == scheduled
     assert entry["changes"]["status"] == {"before": "scheduled", "after": "cancelled"}
@@ -148,14 +148,14 @@ async def test_what_is_being_sent_cannot_be_cancelled(heloise: Heloise) -> None:
         message = await acme.send(ANN)
         await acme.message(message, status="sending")
         answer = await acme("POST", f"/messages/{message}/cancel")
-        await refused(answer, 409, "message-in-transmission")
+        await assert_refused(answer, 409, "message-in-transmission")
         gate.set()
         await acme.message(message, status="sent")
         answer = await acme("POST", f"/messages/{message}/cancel")
-        await refused(answer, 409, "nothing-to-cancel")
+        await assert_refused(answer, 409, "nothing-to-cancel")
 
 
-async def failed(acme: Tenant, server: SmtpServer, **fields: Any) -> str:
+async def fail_message(acme: Tenant, server: SmtpServer, **fields: Any) -> str:
     """A message that one of two recipients has not got."""
     server.script["rcpt"] = [None, "550 5.1.1 No such user"]
     await acme.profile("main", server.port)
@@ -168,7 +168,7 @@ async def failed(acme: Tenant, server: SmtpServer, **fields: Any) -> str:
 async def test_who_did_not_get_it_gets_it_once_more(heloise: Heloise, server: SmtpServer) -> None:
     """The same bytes, as a message of its own; the first one stays as it was."""
     acme = await heloise.tenant()
-    message = await failed(acme, server)
+    message = await fail_message(acme, server)
     before = await acme.read(f"/messages/{message}")
     answer = await acme("POST", f"/messages/{message}/retry", {})
     assert answer.status_code == 202
@@ -187,47 +187,49 @@ async def test_who_did_not_get_it_gets_it_once_more(heloise: Heloise, server: Sm
 async def test_a_retry_with_a_key_is_one(heloise: Heloise, server: SmtpServer) -> None:
     """However often it comes; the same key for a message is another request."""
     acme = await heloise.tenant()
-    message = await failed(acme, server)
+    message = await fail_message(acme, server)
     headers = {"Idempotency-Key": "again"}
     answers = [
         await acme("POST", f"/messages/{message}/retry", {}, headers=headers) for _ in range(3)
     ]
     assert len({answer.json()["id"] for answer in answers}) == 1
     other = await acme("POST", "/messages", {"to": [ANN], "text": "x"}, headers=headers)
-    await refused(other, 422, "idempotency-key-reused")
+    await assert_refused(other, 422, "idempotency-key-reused")
 
 
 async def test_what_cannot_be_retried_is_told(heloise: Heloise, server: SmtpServer) -> None:
     """Nobody failed, somebody else did, the content is gone, or the profile is."""
     acme = await heloise.tenant()
-    message = await failed(acme, server)
+    message = await fail_message(acme, server)
     path = f"/messages/{message}/retry"
     whole = await acme.message(await acme.send(ANN), status="sent")
     answer = await acme("POST", f"/messages/{whole['id']}/retry", {})
-    await refused(answer, 409, "nothing-to-retry")
-    detail = await refused(await acme("POST", path, {"recipients": [ANN]}), 409, "nothing-to-retry")
+    await assert_refused(answer, 409, "nothing-to-retry")
+    detail = await assert_refused(
+        await acme("POST", path, {"recipients": [ANN]}), 409, "nothing-to-retry"
+    )
     assert ANN in detail
     other = await heloise.tenant("other")
-    await refused(await other("POST", path, {}), 404, "message-not-found")
+    await assert_refused(await other("POST", path, {}), 404, "message-not-found")
     await acme("DELETE", f"/recipients/{BOB}")
-    await refused(await acme("POST", path, {}), 410, "content-wiped")
+    await assert_refused(await acme("POST", path, {}), 410, "content-wiped")
 
 
 async def test_a_retry_keeps_to_the_rules_of_today(heloise: Heloise, server: SmtpServer) -> None:
     """Whom the tenant may send as, and to, may have changed."""
     acme = await heloise.tenant()
-    message = await failed(acme, server)
+    message = await fail_message(acme, server)
     rule = {"allowed_recipient_domains": ["example.com"]}
     await heloise.admin("PATCH", f"/tenants/{acme.tenant_id}", rule)
     answer = await acme("POST", f"/messages/{message}/retry", {})
-    await refused(answer, 403, "recipient-not-allowed")
+    await assert_refused(answer, 403, "recipient-not-allowed")
     rule = {"allowed_recipient_domains": [], "allowed_from": ["*@example.net"]}
     await heloise.admin("PATCH", f"/tenants/{acme.tenant_id}", rule)
     answer = await acme("POST", f"/messages/{message}/retry", {})
-    await refused(answer, 403, "sender-not-allowed")
+    await assert_refused(answer, 403, "sender-not-allowed")
     await acme("DELETE", "/profiles/main?cancel_pending=true")
     answer = await acme("POST", f"/messages/{message}/retry", {})
-    await refused(answer, 404, "profile-not-found")
+    await assert_refused(answer, 404, "profile-not-found")
 
 
 async def test_a_sensitive_message_is_sent_once(heloise: Heloise) -> None:
@@ -238,10 +240,10 @@ async def test_a_sensitive_message_is_sent_once(heloise: Heloise) -> None:
         message = await acme.send(ANN, sensitive=True)
         await acme.message(message, status="failed")
         answer = await acme("POST", f"/messages/{message}/retry", {})
-        await refused(answer, 410, "content-sensitive")
+        await assert_refused(answer, 410, "content-sensitive")
 
 
-async def rescheduled(tenant: Tenant, message: str, **fields: Any) -> Any:
+async def reschedule(tenant: Tenant, message: str, **fields: Any) -> Any:
     """The answer to a change of what is scheduled."""
     return await tenant("PATCH", f"/messages/{message}", fields)
 
@@ -253,7 +255,7 @@ async def test_another_time(start: Start, server: SmtpServer) -> None:
     await acme.profile("main", server.port)
     message = await acme.send(ANN, send_at=later(clock, days=2))
     before = await acme.read(f"/messages/{message}")
-    answer = await rescheduled(acme, message, send_at=later(clock, days=1), priority="high")
+    answer = await reschedule(acme, message, send_at=later(clock, days=1), priority="high")
     assert answer.status_code == 200, answer.text
     after = await acme.read(f"/messages/{message}")
     assert (after["status"], after["priority"]) == ("scheduled", "high")
@@ -263,8 +265,8 @@ async def test_another_time(start: Start, server: SmtpServer) -> None:
     assert (await acme.read(f"/messages/{message}"))["status"] == "scheduled"
     await clock.advance(hours=1)
     await acme.message(message, status="sent")
-    late = await rescheduled(acme, message, send_at=later(clock, days=1))
-    await refused(late, 409, "message-not-scheduled")
+    late = await reschedule(acme, message, send_at=later(clock, days=1))
+    await assert_refused(late, 409, "message-not-scheduled")
 
 
 async def test_at_once_after_all(start: Start, server: SmtpServer) -> None:
@@ -273,7 +275,7 @@ async def test_at_once_after_all(start: Start, server: SmtpServer) -> None:
     acme = await (await start(clock=clock)).tenant()
     await acme.profile("main", server.port)
     message = await acme.send(ANN, send_at=later(clock, days=2))
-    assert (await rescheduled(acme, message, send_at=None)).status_code == 200
+    assert (await reschedule(acme, message, send_at=None)).status_code == 200
     await acme.message(message, status="sent")
     story = (await acme.read(f"/events?message={message}"))["items"]
     assert [event["type"] for event in story] == [
@@ -281,10 +283,10 @@ async def test_at_once_after_all(start: Start, server: SmtpServer) -> None:
     ]
     for fields in ({"send_at": later(clock, days=400)}, {"expires_at": later(clock, days=90)}):
         other = await acme.send(ANN, send_at=later(clock, days=2))
-        assert (await rescheduled(acme, other, **fields)).status_code == 422
+        assert (await reschedule(acme, other, **fields)).status_code == 422
 
 
-async def acted(tenant: Tenant, action: str, **fields: Any) -> Any:
+async def act(tenant: Tenant, action: str, **fields: Any) -> Any:
     """What was done to many."""
     answer = await tenant("POST", "/messages/actions", {"action": action, **fields})
     assert answer.status_code == 200, answer.text
@@ -304,7 +306,7 @@ async def test_many_are_counted_first_and_then_cancelled(start: Start, server: S
         await other.send(ANN, send_at=later(clock, days=1), tags=["x"]),
     ]
     message_filter = {"status": "scheduled", "tag": "x"}
-    counted = await acted(acme, "cancel", filter=message_filter)
+    counted = await act(acme, "cancel", filter=message_filter)
     assert counted == {
         "dry_run": True,
         "matched": 3,
@@ -313,13 +315,13 @@ async def test_many_are_counted_first_and_then_cancelled(start: Start, server: S
         "next_cursor": None,
     }
     assert (await acme.read(f"/messages/{meant[0]}"))["status"] == "scheduled"
-    counts = await acted(acme, "cancel", filter=message_filter, dry_run=False)
+    counts = await act(acme, "cancel", filter=message_filter, dry_run=False)
     assert (counts["matched"], counts["done"], counts["skipped"]) == (3, 3, {})
     for message in meant:
         assert (await acme.read(f"/messages/{message}"))["status"] == "cancelled"
     assert (await acme.read(f"/messages/{other_ids[0]}"))["status"] == "scheduled"
     assert (await other.read(f"/messages/{other_ids[1]}"))["status"] == "scheduled"
-    second = await acted(acme, "cancel", filter={"tag": "x"}, dry_run=False)
+    second = await act(acme, "cancel", filter={"tag": "x"}, dry_run=False)
     assert second["skipped"] == {"nothing-to-cancel": 3}
     for body in (
         {"filter": {}},
@@ -337,7 +339,7 @@ async def test_many_are_retried_or_resolved(heloise: Heloise, server: SmtpServer
     server.script["rcpt"] = ["550 5.1.1 No such user"] * 2
     for _ in range(2):
         await acme.message(await acme.send(ANN), status="failed")
-    counts = await acted(acme, "retry", filter={"status": "failed"}, dry_run=False)
+    counts = await act(acme, "retry", filter={"status": "failed"}, dry_run=False)
     assert counts["done"] == 2
     retried = [item for item in (await acme.read("/messages"))["items"] if item["retry_of"]]
     assert len(retried) == 2
@@ -347,8 +349,6 @@ async def test_many_are_retried_or_resolved(heloise: Heloise, server: SmtpServer
     held = [await acme.send(ANN, guarantee="at_most_once") for _ in range(2)]
     for message in held:
         await acme.message(message, status="held")
-    counts = await acted(
-        acme, "resolve", filter={"status": "held"}, dry_run=False, **{"as": "sent"}
-    )
+    counts = await act(acme, "resolve", filter={"status": "held"}, dry_run=False, **{"as": "sent"})
     assert counts["done"] == 2
     await acme.all_sent(held)

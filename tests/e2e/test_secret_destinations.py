@@ -95,11 +95,11 @@ async def test_a_webhook_signs_nothing_for_another_url(
         await point(database, webhooks, url=f"{receiver.url}/another")
         await acme("POST", "/profiles/main/pause")
 
-        async def failed() -> str | None:
+        async def last_error() -> str | None:
             deliveries = (await acme.read(f"/webhooks/{webhook['id']}/deliveries"))["items"]
             return deliveries[0]["log"][0]["error"] if deliveries and deliveries[0]["log"] else None
 
-        assert "encrypted for another destination" in await until(failed)
+        assert "encrypted for another destination" in await until(last_error)
         assert receiver.posts == []
 
 

@@ -26,12 +26,12 @@ async def acme_of(heloise: Heloise, server: SmtpServer, **fields: Any) -> Tenant
     return acme
 
 
-def everything(database: Path) -> bytes:
+def read_database(database: Path) -> bytes:
     """What stands in an SQLite database, and in the files beside it."""
     return b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
 
 
-async def stored(settings: Settings) -> dict[str, object]:
+async def load_content(settings: Settings) -> dict[str, object]:
     """The one row of `message_contents`."""
     return {
         name: value
@@ -50,7 +50,7 @@ async def test_its_content_is_nowhere_but_at_its_server(
     assert CANARY.encode() in server.messages[0].data
     assert (body["sensitive"], body["subject"]) == (True, None)
     assert body["content_wiped_at"] == body["finished_at"]
-    row = await stored(settings(migrated_url))
+    row = await load_content(settings(migrated_url))
     assert row["message_contents.mime"] == b""
     assert row["message_contents.sealed_key"] is None
 
@@ -67,7 +67,7 @@ async def test_while_it_waits_nobody_reads_it(start: Start, migrated_url: str) -
     for name, value in await cells(migrated_url):
         assert CANARY not in str(value), name
     if (file := sqlite_path(migrated_url)) is not None:
-        assert CANARY.encode() not in await asyncio.to_thread(everything, file)
+        assert CANARY.encode() not in await asyncio.to_thread(read_database, file)
 
 
 async def test_another_process_sends_it_as_it_was_written(start: Start, server: SmtpServer) -> None:
@@ -129,11 +129,11 @@ async def test_what_is_wiped_is_not_counted_as_stored(heloise: Heloise, server: 
     """A quota of bytes is for what is kept."""
     acme = await acme_of(heloise, server, quota={"stored_bytes": 1_000_000})
 
-    async def used() -> int:
+    async def load_used() -> int:
         [limit] = (await acme.read("/usage"))["limits"]
         return int(limit["used"])
 
     body = await acme.message(await acme.send(), status="sent")
-    assert await used() == body["size_bytes"]
+    assert await load_used() == body["size_bytes"]
     await acme.message(await acme.send(**SECRET), status="sent")
-    assert await used() == body["size_bytes"]
+    assert await load_used() == body["size_bytes"]

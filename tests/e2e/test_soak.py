@@ -125,7 +125,7 @@ class Soak:
         assert not twice & self.backlog.once
 
 
-async def nothing(soak: Soak) -> None:
+async def do_nothing(soak: Soak) -> None:
     """A round without a fault."""
 
 
@@ -136,20 +136,20 @@ async def connections_lost(soak: Soak) -> None:
         await asyncio.sleep(0.02)
 
 
-async def refused_for_now(soak: Soak) -> None:
+async def refuse_for_now(soak: Soak) -> None:
     """The server takes no message for a while."""
     soak.server.fault = b"451 4.3.0 Later\r\n"
     await asyncio.sleep(0.3)
 
 
-async def profile_changed(soak: Soak) -> None:
+async def change_profile(soak: Soak) -> None:
     """Under another name from now on; connections of the old one are retired."""
     name = f"n{soak.server.message_count}.example.com"
     answer = await soak.acme("PATCH", "/profiles/main", {"ehlo_name": name})
     assert answer.status_code == 200
 
 
-async def paused(soak: Soak) -> None:
+async def pause(soak: Soak) -> None:
     """Stopped by hand, and resumed."""
     await soak.acme("POST", "/profiles/main/pause")
     await soak.acme("POST", "/profiles/main/resume")
@@ -164,7 +164,7 @@ async def profile_comes_and_goes(soak: Soak) -> None:
     assert answer.status_code == 204
 
 
-async def database_connections_killed(soak: Soak) -> None:
+async def kill_database_connections(soak: Soak) -> None:
     """Every connection to PostgreSQL is cut; SQLite has none."""
     if soak.url.startswith("sqlite"):
         return
@@ -177,13 +177,13 @@ async def database_connections_killed(soak: Soak) -> None:
 
 
 FAULTS: Final[tuple[Fault, ...]] = (
-    nothing,
+    do_nothing,
     connections_lost,
-    refused_for_now,
-    profile_changed,
-    paused,
+    refuse_for_now,
+    change_profile,
+    pause,
     profile_comes_and_goes,
-    database_connections_killed,
+    kill_database_connections,
 )
 
 
@@ -227,12 +227,12 @@ async def test_faults_leave_nothing_lost_and_nothing_behind(
         if cycle >= CYCLES and clock() > end:
             break
 
-    async def rested() -> Held | None:
+    async def load_rest() -> Held | None:
         """What it holds once no connection is kept warm and no task is left."""
         held = await service.held()
         return None if soak.server.connections or held.tasks > before.tasks else held
 
-    after = await until(rested)
+    after = await until(load_rest)
     assert after.files <= before.files + SLACK[backend]
     assert after.resident_bytes <= before.resident_bytes + GROWTH_BYTES
     assert service.faults() == []

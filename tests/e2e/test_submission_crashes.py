@@ -38,7 +38,7 @@ async def submit_again(client: SmtpClient, name: str) -> str:
         return ""
 
 
-async def stored(acme: Tenant) -> dict[str, str]:
+async def load_ids(acme: Tenant) -> dict[str, str]:
     """The ids of the messages that are stored, by their names; each name is there once."""
     cursor, messages = "", []
     while True:
@@ -56,7 +56,7 @@ async def assert_sent_once(
     acme: Tenant, launch: Any, backend: str, replies: Mapping[str, str], server: SmtpServer
 ) -> None:
     """All who got no 250 submit again, and others too; then each message arrives once."""
-    before = await stored(acme)
+    before = await load_ids(acme)
     for name, reply in replies.items():
         if reply:
             assert reply == f"250 2.0.0 Queued as {before[name]}"
@@ -65,7 +65,7 @@ async def assert_sent_once(
     async with connecting(second.port) as client:
         await client.log_in("main", key_of(acme))
         repeated = {name: await submit_again(client, name) for name in replies}
-    after = await stored(acme)
+    after = await load_ids(acme)
     assert repeated == {name: f"250 2.0.0 Queued as {after[name]}" for name in replies}
     assert before.items() <= after.items()
     assert after.keys() == replies.keys()
@@ -99,7 +99,9 @@ async def test_a_kill_at_each_point(
     assert replies["answered"][:3] == "250"
     assert not replies["after-content"]
     is_stored = point == "before_reply"
-    assert (await stored(acme)).keys() == {"answered"} | ({"after-content"} if is_stored else set())
+    assert (await load_ids(acme)).keys() == {"answered"} | (
+        {"after-content"} if is_stored else set()
+    )
     await assert_sent_once(acme, launch, backend, replies, server)
 
 

@@ -22,7 +22,7 @@ async def statuses(tenant: Tenant, message: str, status: str) -> list[str]:
     return [recipient["status"] for recipient in body["recipients"]]
 
 
-async def suppressed(tenant: Tenant, address: str = ANN, **fields: Any) -> Any:
+async def suppress(tenant: Tenant, address: str = ANN, **fields: Any) -> Any:
     """Suppress an address."""
     return await tenant.made("/suppressions", {"address": address, **fields})
 
@@ -32,7 +32,7 @@ async def test_at_acceptance(heloise: Heloise, server: SmtpServer) -> None:
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
     await acme.message(await acme.send(BOB), status="sent")  # its lane is warm
-    await suppressed(acme, "Ann@Example.org")
+    await suppress(acme, "Ann@Example.org")
     both, alone = await acme.send(["ANN@example.org", BOB]), await acme.send(ANN)
     assert await statuses(acme, both, "partially_sent") == ["suppressed", "sent"]
     assert await statuses(acme, alone, "failed") == ["suppressed"]
@@ -54,7 +54,7 @@ async def test_at_delivery(start: Start, server: SmtpServer) -> None:
     await acme.settled()
     await acme("POST", "/profiles/main/pause")
     waiting = await acme.send([ANN, BOB])
-    await suppressed(acme)
+    await suppress(acme)
     await acme("POST", "/profiles/main/resume")
     await clock.advance(hours=1)
     assert await statuses(acme, waiting, "partially_sent") == ["suppressed", "sent"]
@@ -66,7 +66,7 @@ async def test_for_a_tag_alone(heloise: Heloise, server: SmtpServer) -> None:
     """No newsletter, but receipts."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    await suppressed(acme, tag="newsletter", reason="unsubscribe")
+    await suppress(acme, tag="newsletter", reason="unsubscribe")
     newsletter = await acme.send(ANN, tags=["january", "newsletter"])
     receipt = await acme.send(ANN, tags=["receipt"])
     plain = await acme.send(ANN)
@@ -79,7 +79,7 @@ async def test_a_pattern_at_acceptance(heloise: Heloise, server: SmtpServer, pat
     """By every way a message comes in; addresses that it does not cover get their message."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    await suppressed(acme, pattern)
+    await suppress(acme, pattern)
     other = "ann@example.org.uk"
     single = await acme.send([ANN, other])
     body = {"to": [ANN, other], "subject": "Hi", "text": "Hi"}
@@ -108,8 +108,8 @@ async def test_a_pattern_at_delivery(start: Start, server: SmtpServer) -> None:
     deep, apex = "ann@mail.eu.example.net", "ann@example.net"
     waiting = await acme.send([deep, apex, ANN], tags=["news"])
     receipt = await acme.send(ANN)
-    await suppressed(acme, "*.example.net")
-    await suppressed(acme, "*@example.org", tag="news")
+    await suppress(acme, "*.example.net")
+    await suppress(acme, "*@example.org", tag="news")
     await acme("POST", "/profiles/main/resume")
     assert await statuses(acme, waiting, "partially_sent") == ["suppressed", "sent", "suppressed"]
     await acme.message(receipt, status="sent")
@@ -126,29 +126,29 @@ async def test_a_pattern_at_delivery(start: Start, server: SmtpServer) -> None:
 async def test_what_covers_an_address_is_listed(heloise: Heloise) -> None:
     """Its own suppression and patterns, with their tags; another tenant's are not."""
     acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
-    await suppressed(other, "*.com")
-    address = await suppressed(acme, "user@a.b.example.com")
-    domain = await suppressed(acme, "*@a.b.example.com", tag="news")
-    above = await suppressed(acme, "*.example.com")
+    await suppress(other, "*.com")
+    address = await suppress(acme, "user@a.b.example.com")
+    domain = await suppress(acme, "*@a.b.example.com", tag="news")
+    above = await suppress(acme, "*.example.com")
     for elsewhere in ("*@b.example.com", "*.a.b.example.com", "*@example.com"):
-        await suppressed(acme, elsewhere)
+        await suppress(acme, elsewhere)
 
-    async def listed(query: str) -> list[Any]:
+    async def list_items(query: str) -> list[Any]:
         items: list[Any] = (await acme.read(f"/suppressions?{query}"))["items"]
         return items
 
-    assert await listed("recipient=USER@A.B.example.com") == [above, domain, address]
-    assert await listed("recipient=user@a.b.example.com&tag=news") == [domain]
-    assert await listed("recipient=bob@example.com&reason=manual") == await listed(
+    assert await list_items("recipient=USER@A.B.example.com") == [above, domain, address]
+    assert await list_items("recipient=user@a.b.example.com&tag=news") == [domain]
+    assert await list_items("recipient=bob@example.com&reason=manual") == await list_items(
         "address=*@EXAMPLE.com"
     )
-    assert await listed("address=*.example.com") == [above]
-    assert await listed("address=user@a.b.example.com") == [address]
-    assert await listed("recipient=user@example.org") == []
+    assert await list_items("address=*.example.com") == [above]
+    assert await list_items("address=user@a.b.example.com") == [address]
+    assert await list_items("recipient=user@example.org") == []
     second = await acme("POST", "/suppressions", {"address": "*.EXAMPLE.com"})
     assert (second.status_code, second.json()["type"]) == (409, "/problems/suppression-exists")
     created = await acme("POST", "/suppressions", {"address": "ann+x@example.org"})
-    assert await listed(created.headers["Location"].partition("?")[2]) == [created.json()]
+    assert await list_items(created.headers["Location"].partition("?")[2]) == [created.json()]
 
 
 async def test_a_bounce_never_suppresses_a_domain(heloise: Heloise, server: SmtpServer) -> None:
@@ -209,7 +209,7 @@ async def test_an_erased_recipient_stays_suppressed_by_a_pattern(
     """A pattern names nobody, so nothing of it is erased, nor of the audit log's entry."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    pattern = await suppressed(acme, "*@example.org", detail="left, with ann@example.org")
+    pattern = await suppress(acme, "*@example.org", detail="left, with ann@example.org")
     message = await acme.send([ANN, "bob@example.net"])
     await acme.message(message, status="partially_sent")
     assert (await acme("DELETE", f"/recipients/{ANN}")).status_code in {200, 202, 204}
@@ -224,7 +224,7 @@ async def test_an_erased_recipient_stays_suppressed_by_a_pattern(
 async def test_it_is_the_tenants_own(heloise: Heloise, server: SmtpServer) -> None:
     """Another sends to the same address, and neither sees nor takes away what is not its own."""
     acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
-    suppression = await suppressed(acme)
+    suppression = await suppress(acme)
     await other.profile("main", server.port)
     await other.message(await other.send(ANN), status="sent")
     assert (await other.read("/suppressions"))["items"] == []
@@ -236,7 +236,7 @@ async def test_taken_away_it_is_sent_to_again(heloise: Heloise, server: SmtpServ
     """From the next message on; that is written down, by whom and why it had been."""
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
-    suppression = await suppressed(acme, reason="complaint", detail="by phone")
+    suppression = await suppress(acme, reason="complaint", detail="by phone")
     second = await acme("POST", "/suppressions", {"address": ANN})
     assert (second.status_code, second.json()["type"]) == (409, "/problems/suppression-exists")
     assert (await acme("DELETE", f"/suppressions/{suppression['id']}")).status_code == 204
@@ -249,21 +249,21 @@ async def test_taken_away_it_is_sent_to_again(heloise: Heloise, server: SmtpServ
 async def test_they_are_listed(heloise: Heloise) -> None:
     """By address, reason and tag; page by page."""
     acme = await heloise.tenant()
-    one = await suppressed(acme)
-    two = await suppressed(acme, tag="newsletter", reason="unsubscribe")
-    three = await suppressed(acme, BOB, reason="complaint")
+    one = await suppress(acme)
+    two = await suppress(acme, tag="newsletter", reason="unsubscribe")
+    three = await suppress(acme, BOB, reason="complaint")
 
-    async def listed(query: str) -> list[Any]:
+    async def list_items(query: str) -> list[Any]:
         items: list[Any] = (await acme.read(f"/suppressions?{query}"))["items"]
         return items
 
-    assert await listed("") == [three, two, one]
-    assert await listed("address=ANN@example.org") == [two, one]
-    assert await listed("reason=complaint") == [three]
-    assert await listed("tag=newsletter") == [two]
+    assert await list_items("") == [three, two, one]
+    assert await list_items("address=ANN@example.org") == [two, one]
+    assert await list_items("reason=complaint") == [three]
+    assert await list_items("tag=newsletter") == [two]
     first = await acme.read("/suppressions?limit=2")
     assert first["items"] == [three, two]
-    assert await listed(f"limit=2&cursor={first['next_cursor']}") == [one]
+    assert await list_items(f"limit=2&cursor={first['next_cursor']}") == [one]
 
 
 @pytest.mark.one_database
@@ -345,7 +345,7 @@ async def test_by_a_hard_bounce_where_nobody_wants_that(
         assert (await tenant.read("/suppressions"))["items"] == []
 
 
-async def imported(tenant: Tenant, content: str | bytes) -> Any:
+async def import_file(tenant: Tenant, content: str | bytes) -> Any:
     """The answer to a file of suppressions."""
     return await tenant(
         "POST", "/suppressions/import", content=content, headers={"Content-Type": "text/csv"}
@@ -355,7 +355,7 @@ async def imported(tenant: Tenant, content: str | bytes) -> Any:
 async def test_in_files(heloise: Heloise) -> None:
     """What is exported can be imported elsewhere; what is wrong is told by its line."""
     acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
-    await suppressed(acme, "bob@example.org", reason="complaint")
+    await suppress(acme, "bob@example.org", reason="complaint")
     lines = [
         "\ufeffDetail,Address,Tag",
         '"said, ""no""",Ann@Example.org,newsletter',
@@ -365,7 +365,7 @@ async def test_in_files(heloise: Heloise) -> None:
         ",*@Bücher.example,",
         'the mailbox,"""*""@example.net",',
     ]
-    answer = await imported(acme, "\r\n".join(lines))
+    answer = await import_file(acme, "\r\n".join(lines))
     assert answer.status_code == 200, answer.text
     [error] = answer.json().pop("errors")
     assert (error["line"], error["msg"].startswith("address: ")) == (3, True)
@@ -374,7 +374,7 @@ async def test_in_files(heloise: Heloise) -> None:
     exported = await acme("GET", "/suppressions/export")
     assert exported.headers["content-type"].startswith("text/csv")
     assert "'+eve@example.org" in exported.text  # or a spreadsheet would reckon
-    assert (await imported(other, exported.content)).json()["created"] == 5
+    assert (await import_file(other, exported.content)).json()["created"] == 5
     field_names = ("address", "tag", "reason", "detail")
     lists = [
         {
@@ -387,8 +387,8 @@ async def test_in_files(heloise: Heloise) -> None:
     assert ("ann@example.org", "newsletter", "manual", 'said, "no"') in lists[0]
     addresses = {address for address, *_ in lists[0]}
     assert addresses >= {"*@xn--bcher-kva.example", '"*"@example.net'}
-    assert (await imported(acme, "name\r\nx")).status_code == 422
-    assert (await imported(acme, b"address\r\n\xff")).status_code == 422
+    assert (await import_file(acme, "name\r\nx")).status_code == 422
+    assert (await import_file(acme, b"address\r\n\xff")).status_code == 422
     assert (await acme("POST", "/suppressions/import", {"address": ANN})).status_code == 415
 
 

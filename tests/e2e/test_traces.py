@@ -58,7 +58,7 @@ class Recorded:
 
 
 @pytest.fixture
-def recorded() -> Iterator[Recorded]:
+def recorded_spans() -> Iterator[Recorded]:
     """What the service in this process traces; begins before the service."""
     recorded = Recorded()
     before = tracing.replace_spans(build_spans("serve", SimpleSpanProcessor(recorded.exporter)))
@@ -84,17 +84,17 @@ async def send(tenant: Tenant, path: str = "/messages", json: Any = BODY) -> Any
 
 
 async def test_a_trace_tells_of_a_message_from_request_to_reply(
-    recorded: Recorded, start: Start, server: SmtpServer
+    recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
     """Each span has its kind and names of the semantic conventions, and no address."""
     acme = await (await start()).tenant()
     profile = await acme.profile("main", server.port)
     message = await send(acme)
     assert message["trace_id"] == TRACE_ID
-    [attempt] = await recorded.wait("attempt outbox")
-    [settle] = await recorded.wait("settle outbox")
+    [attempt] = await recorded_spans.wait("attempt outbox")
+    [settle] = await recorded_spans.wait("settle outbox")
     [request], [accept], [commit] = map(
-        recorded.named, ("POST /messages", "accept outbox", "commit outbox")
+        recorded_spans.named, ("POST /messages", "accept outbox", "commit outbox")
     )
     assert request.parent is not None
     assert format_span_id(request.parent.span_id) == CALLER
@@ -134,37 +134,39 @@ async def test_a_trace_tells_of_a_message_from_request_to_reply(
     }
     assert {name: facts.get(name) for name in expected} == expected
     assert attempt.status.status_code is StatusCode.UNSET
-    for span in recorded.all():
+    for span in recorded_spans.all():
         assert "example.org" not in span.to_json()
 
 
 async def test_statements_belong_to_what_runs_them(
-    recorded: Recorded, start: Start, server: SmtpServer
+    recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
     """By SQLAlchemy's instrumentation, with SQL but no values; polls make no traces."""
     heloise = await start()
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
     message = await send(acme)
-    [commit], _ = recorded.named("commit outbox"), await recorded.wait("settle outbox")
-    statements = [span for span in recorded.all() if "db.query.text" in (span.attributes or {})]
+    [commit], _ = recorded_spans.named("commit outbox"), await recorded_spans.wait("settle outbox")
+    statements = [
+        span for span in recorded_spans.all() if "db.query.text" in (span.attributes or {})
+    ]
     texts = [(span.attributes or {})["db.query.text"] for span in statements]
     assert any(is_child(span, commit) for span in statements)
     assert any("message_contents" in str(text) for text in texts)
     assert not any(message["id"] in str(text) for text in texts)
-    roots = [span for span in recorded.exporter.get_finished_spans() if span.parent is None]
+    roots = [span for span in recorded_spans.exporter.get_finished_spans() if span.parent is None]
     assert {span.kind for span in roots} <= {SpanKind.SERVER}
 
 
 async def test_a_failed_attempt_and_its_retry_are_both_in_the_trace(
-    recorded: Recorded, start: Start, server: SmtpServer
+    recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
     """The first with its codes and as an error; replies' texts may name people."""
     server.script["rcpt"] = ["450 4.2.1 Ann is away"]
     acme = await (await start()).tenant()
     await acme.profile("main", server.port, retry={"first_seconds": 1, "cap_seconds": 1})
     await send(acme)
-    failed, _ = await recorded.wait("attempt outbox", 2)
+    failed, _ = await recorded_spans.wait("attempt outbox", 2)
     facts = dict(failed.attributes or {})
     names = ("stage", "reply_code", "enhanced_code")
     assert [facts[f"heloise.smtp.{name}"] for name in names] == ["rcpt", 450, "4.2.1"]
@@ -177,14 +179,14 @@ async def test_a_failed_attempt_and_its_retry_are_both_in_the_trace(
 
 
 async def test_a_batch_has_a_span_for_each_message_and_one_for_their_group(
-    recorded: Recorded, start: Start, server: SmtpServer
+    recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
     """The group links to all, and belongs to the trace of the first."""
     acme = await (await start()).tenant()
     await acme.profile("main", server.port)
     await send(acme, "/messages/batch", {"messages": [BODY] * 3})
-    attempts = await recorded.wait("attempt outbox", 3)
-    accepts, [commit] = recorded.named("accept outbox"), recorded.named("commit outbox")
+    attempts = await recorded_spans.wait("attempt outbox", 3)
+    accepts, [commit] = recorded_spans.named("accept outbox"), recorded_spans.named("commit outbox")
     assert links(commit) == {span.context.span_id for span in accepts}
     assert len(accepts) == 3
     assert (commit.attributes or {})["messaging.batch.message_count"] == 3
@@ -192,7 +194,7 @@ async def test_a_batch_has_a_span_for_each_message_and_one_for_their_group(
 
 
 async def test_a_webhook_gets_the_trace(
-    recorded: Recorded, start: Start, server: SmtpServer
+    recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
     """As a child of the message's span, without the path of its URL; it gets the request, too."""
     async with Receiver() as receiver:
@@ -200,8 +202,8 @@ async def test_a_webhook_gets_the_trace(
         await acme.made("/webhooks", {"name": "log", "url": f"{receiver.url}/token-x"})
         await acme.profile("main", server.port)
         message = await send(acme)
-        posts = await recorded.wait("POST", 3)
-    [accept] = recorded.named("accept outbox")
+        posts = await recorded_spans.wait("POST", 3)
+    [accept] = recorded_spans.named("accept outbox")
     sent = [post.headers["traceparent"].split("-") for post in receiver.posts]
     assert {trace_id for _, trace_id, *_ in sent} == {TRACE_ID}
     spans = {format_span_id(span.context.span_id) for span in posts}
@@ -219,7 +221,7 @@ async def test_a_webhook_gets_the_trace(
 
 @pytest.mark.one_database
 async def test_what_the_caller_does_not_sample_is_not_recorded(
-    recorded: Recorded, start: Start, server: SmtpServer
+    recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
     """Its trace goes on all the same."""
     acme = await (await start()).tenant()
@@ -228,24 +230,24 @@ async def test_what_the_caller_does_not_sample_is_not_recorded(
     answer = await acme("POST", "/messages", BODY, headers=headers)
     await acme.message(answer.json()["id"], status="sent")
     assert answer.json()["trace_id"] == TRACE_ID
-    assert recorded.all() == []
+    assert recorded_spans.all() == []
 
 
 @pytest.mark.one_database
 async def test_a_request_without_a_trace_begins_one(
-    recorded: Recorded, start: Start, server: SmtpServer
+    recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
     """The answer names it. Probes begin none, and a refused message is an error."""
     heloise = await start()
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
     message = (await acme("POST", "/messages", BODY)).json()
-    spans = recorded.all(message["trace_id"])
+    spans = recorded_spans.all(message["trace_id"])
     assert {"POST /messages", "accept outbox"} <= {span.name for span in spans}
-    recorded.exporter.clear()
+    recorded_spans.exporter.clear()
     await heloise.http.get("/healthz")
     await acme("GET", "/messages/msg_x?recipient=ann@example.org")
-    [span] = [span for span in recorded.exporter.get_finished_spans() if span.parent is None]
+    [span] = [span for span in recorded_spans.exporter.get_finished_spans() if span.parent is None]
     assert span.name == "GET /messages/{message}"
     assert "ann" not in span.to_json()
 

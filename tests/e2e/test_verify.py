@@ -24,7 +24,7 @@ def stages(report: Any) -> dict[str, str]:
     return {stage["stage"]: stage["status"] for stage in report["stages"]}
 
 
-async def verified(caller: Any, path: str, body: Any = None) -> Any:
+async def verify(caller: Any, path: str, body: Any = None) -> Any:
     """What verify answers."""
     answer = await caller("POST", path, body)
     assert answer.status_code == 200, answer.text
@@ -40,7 +40,7 @@ async def test_a_profile_that_works_passes_every_stage(start: Start) -> None:
         auth = {"username": "ann", "password": CANARY, "allow_plaintext_auth": True}
         await acme.profile("main", server.port, auth=auth)
         body = {"recipient": "bob@example.org"}
-        report = await verified(acme, "/profiles/main/verify", body)
+        report = await verify(acme, "/profiles/main/verify", body)
     assert report["ok"], report
     assert (report["code"], report["hint"], report["ehlo_diagnosis"]) == (None, None, None)
     assert list(stages(report)) == [
@@ -70,11 +70,11 @@ async def test_a_false_announcement_of_chunking_is_a_warning(start: Start) -> No
     acme = await (await start()).tenant()
     async with SmtpServer(extensions=["PIPELINING", "CHUNKING"]) as server:
         await acme.profile("main", server.port)
-        report = await verified(acme, "/profiles/main/verify", body)
+        report = await verify(acme, "/profiles/main/verify", body)
         assert stages(report)["rcpt"] == "ok"
         assert server.sessions[0].commands[-3:] == ["BDAT 1", "RSET", "QUIT"]
         server.script["bdat"] = "502 5.5.1 Not implemented"
-        report = await verified(acme, "/profiles/main/verify", body)
+        report = await verify(acme, "/profiles/main/verify", body)
     assert report["ok"], report
     stage = report["stages"][-1]
     assert (stage["status"], stage["code"]) == ("warning", "chunking_broken")
@@ -96,7 +96,7 @@ async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
             failing = await acme.state("main", "failing")
             assert failing["failing_code"] == "ehlo_rejected"
             assert failing["recommended_ehlo_name"] is None
-            report = await verified(acme, "/profiles/main/verify")
+            report = await verify(acme, "/profiles/main/verify")
             assert (report["ok"], report["code"]) == (False, "ehlo_rejected")
             tried = {name["name"]: name["accepted"] for name in report["ehlo_diagnosis"]["names"]}
             assert tried == {
@@ -111,7 +111,7 @@ async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
             assert f"set `ehlo_name` to {GOOD}" in read["reason"]
             await acme("PATCH", "/profiles/main", {"ehlo_name": GOOD})
             await acme.message(message, status="sent")
-            assert (await verified(acme, "/profiles/main/verify"))["ok"]
+            assert (await verify(acme, "/profiles/main/verify"))["ok"]
             assert (await acme.read("/profiles/main"))["recommended_ehlo_name"] is None
 
 
@@ -132,7 +132,7 @@ async def test_names_of_other_profiles_are_tried_as_far_as_the_key_reaches(start
             (acme, "/profiles/main/verify", {}, {"signing_domain", "other_profile"}),
             (bound, "/profiles/main/verify", {}, {"signing_domain"}),
         ):
-            diagnosis = (await verified(caller, path, body))["ehlo_diagnosis"]
+            diagnosis = (await verify(caller, path, body))["ehlo_diagnosis"]
             names = {name["source"]: name["name"] for name in diagnosis["names"]}
             assert names.keys() - {"sender_domain", "profile", "address_literal"} == expected
             assert "zeta.example.net" not in names.values()
@@ -152,9 +152,9 @@ async def test_a_profile_is_tried_before_it_is_stored(start: Start) -> None:
             "ehlo_name": "mail.example.com",
             "auth": {"username": "ann", "password": CANARY, "allow_plaintext_auth": True},
         }
-        assert (await verified(acme, "/profiles/verify", body))["ok"]
+        assert (await verify(acme, "/profiles/verify", body))["ok"]
         wrong_body = body | {"auth": {**body["auth"], "password": f"not {CANARY}"}}  # type: ignore[dict-item]
-        report = await verified(acme, "/profiles/verify", wrong_body)
+        report = await verify(acme, "/profiles/verify", wrong_body)
         assert (report["ok"], report["code"]) == (False, "auth_rejected")
         assert (await acme.read("/profiles"))["items"] == []
 
@@ -187,7 +187,7 @@ async def test_a_recipient_needs_a_sender(start: Start, server: SmtpServer) -> N
     answer = await acme("POST", "/profiles/main/verify", body)
     assert answer.status_code == 422
     assert "default_from" in answer.json()["detail"]
-    assert (await verified(acme, "/profiles/main/verify", body | {"sender": "a@example.com"}))["ok"]
+    assert (await verify(acme, "/profiles/main/verify", body | {"sender": "a@example.com"}))["ok"]
 
 
 @pytest.mark.one_database
@@ -234,10 +234,10 @@ async def test_verify_changes_nothing_of_delivery(start: Start) -> None:
         await acme.profile("main", server.port)
         await acme.send()
         before = await acme.state("main", "failing")
-        assert (await verified(acme, "/profiles/main/verify"))["ok"]
+        assert (await verify(acme, "/profiles/main/verify"))["ok"]
 
-        async def unchanged() -> Any:
+        async def load_state() -> Any:
             return await acme.read("/profiles/main")
 
-        after = await until(unchanged)
+        after = await until(load_state)
         assert after["failing_since"] in {before["failing_since"], None}

@@ -27,12 +27,12 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield receiver
 
 
-async def hooked(tenant: Tenant, receiver: Receiver, **fields: Any) -> Any:
+async def make_webhook(tenant: Tenant, receiver: Receiver, **fields: Any) -> Any:
     """A webhook for the receiver."""
     return await tenant.made("/webhooks", {"name": "log", "url": receiver.url, **fields})
 
 
-async def posted(receiver: Receiver, count: int, clock: HandClock | None = None) -> list[str]:
+async def wait_types(receiver: Receiver, count: int, clock: HandClock | None = None) -> list[str]:
     """The types of what was posted, once there are so many."""
 
     async def fact() -> list[str] | None:
@@ -70,9 +70,9 @@ async def test_it_is_told_and_can_verify_that(
     acme = await heloise.tenant()
     await acme.profile("main", server.port)
     await acme.message(await acme.send(), status="sent")  # before it was asked for
-    webhook = await hooked(acme, receiver)
+    webhook = await make_webhook(acme, receiver)
     message = await acme.send(ANN, metadata={"order": "42"})
-    assert sorted(await posted(receiver, 3)) == sorted(STORY)
+    assert sorted(await wait_types(receiver, 3)) == sorted(STORY)
     for post in receiver.posts:
         event = Webhook(webhook["secret"]).verify(post.body, post.headers)
         assert event == await acme.read(f"/events/{event['id']}")
@@ -94,16 +94,16 @@ async def test_it_is_told_what_it_asked_for(
     for tenant in (acme, other):
         await tenant.profile("main", server.port, is_default=True)
     await acme.profile("second", server.port)
-    await hooked(acme, receiver, events=["message.sent"], profiles=["main"], tags=["a", "b"])
+    await make_webhook(acme, receiver, events=["message.sent"], profiles=["main"], tags=["a", "b"])
     last = Receiver()
     async with last:
-        await hooked(acme, last, name="last", events=["message.sent"])
+        await make_webhook(acme, last, name="last", events=["message.sent"])
         await other.message(await other.send(tags=["a"]), status="sent")
         for fields in ({}, {"tags": ["c"]}, {"tags": ["a"], "profile": "second"}):
             await acme.message(await acme.send(**fields), status="sent")
         message = await acme.send(tags=["b", "c"])
-        await posted(last, 4)
-        await posted(receiver, 1)
+        await wait_types(last, 4)
+        await wait_types(receiver, 1)
     assert [post.event["ordering_key"] for post in receiver.posts] == [message]
     assert receiver.types == ["message.sent"]
 
@@ -116,10 +116,10 @@ async def test_it_is_told_of_the_first_deferral_alone(
     acme = await (await start(clock=clock)).tenant()
     await acme.profile("main", server.port)
     server.script["rcpt"] = ["451 4.3.0 Later"] * 3
-    webhook = await hooked(acme, receiver, events=["recipient.*"], first_deferral_only=True)
+    webhook = await make_webhook(acme, receiver, events=["recipient.*"], first_deferral_only=True)
     assert webhook["first_deferral_only"]
     async with Receiver() as all_events:
-        every = await hooked(acme, all_events, name="all", events=["recipient.*"])
+        every = await make_webhook(acme, all_events, name="all", events=["recipient.*"])
         assert not every["first_deferral_only"]
         message = await acme.send(ANN)
         for attempts in (1, 2, 3):
@@ -135,8 +135,13 @@ async def test_it_is_told_of_the_first_deferral_alone(
             await acme.settled()
             await clock.advance(hours=5)
         await acme.message(message, status="sent")
-        assert await posted(all_events, 4, clock) == ["recipient.deferred"] * 3 + ["recipient.sent"]
-        assert sorted(await posted(receiver, 2, clock)) == ["recipient.deferred", "recipient.sent"]
+        assert await wait_types(all_events, 4, clock) == ["recipient.deferred"] * 3 + [
+            "recipient.sent"
+        ]
+        assert sorted(await wait_types(receiver, 2, clock)) == [
+            "recipient.deferred",
+            "recipient.sent",
+        ]
     body = {"first_deferral_only": False}
     after = await acme("PATCH", f"/webhooks/{webhook['id']}", body)
     assert after.json()["first_deferral_only"] is False
@@ -164,10 +169,10 @@ async def test_it_is_told_again_where_it_failed(
     await acme.profile("main", server.port)
     answer, status, body, error = FAILURES[failure]
     receiver.answers = [answer]
-    webhook = await hooked(acme, receiver, events=["message.queued"])
+    webhook = await make_webhook(acme, receiver, events=["message.queued"])
     await acme.send()
-    await posted(receiver, 1, clock)
-    await posted(receiver, 2, clock)
+    await wait_types(receiver, 1, clock)
+    await wait_types(receiver, 2, clock)
     first, second = receiver.posts
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
@@ -186,11 +191,11 @@ async def test_one_that_is_slow_holds_up_nobody(
     await acme.profile("main", server.port)
     async with Receiver() as slow:
         slow.gate.clear()
-        await hooked(acme, slow, name="slow")
-        await hooked(acme, receiver)
+        await make_webhook(acme, slow, name="slow")
+        await make_webhook(acme, receiver)
         for _ in range(5):
             await acme.message(await acme.send(), status="sent")
-        await posted(receiver, 15)
+        await wait_types(receiver, 15)
         assert len(slow.posts) <= 8
 
 
@@ -203,13 +208,13 @@ async def test_hanging_webhooks_of_one_tenant_hold_up_no_other(
         await tenant.profile("main", server.port)
     async with Receiver() as dead:
         dead.gate.clear()
-        hooks = [await hooked(acme, dead, name=f"dead-{n}") for n in range(9)]
+        hooks = [await make_webhook(acme, dead, name=f"dead-{n}") for n in range(9)]
         for _ in range(3):
             await acme.send()
-        await posted(dead, len(hooks))
-        await hooked(other, receiver, events=["message.queued"])
+        await wait_types(dead, len(hooks))
+        await make_webhook(other, receiver, events=["message.queued"])
         await other.send()
-        assert await posted(receiver, 1) == ["message.queued"]
+        assert await wait_types(receiver, 1) == ["message.queued"]
         for hook in hooks:
             assert {post["attempts"] for post in await deliveries(acme, hook)} <= {0}
         dead.gate.set()
@@ -225,13 +230,13 @@ async def test_in_order_where_that_is_asked_for(
     acme = await (await start(clock=clock)).tenant()
     await acme.profile("main", server.port)
     receiver.answers = [answering("500 No"), answering("500 No")]
-    webhook = await hooked(acme, receiver, ordered=True)
+    webhook = await make_webhook(acme, receiver, ordered=True)
     one = await acme.send()
     await acme.message(one, status="sent")
-    await posted(receiver, 1, clock)
+    await wait_types(receiver, 1, clock)
     other = await acme.send()
     await acme.message(other, status="sent")
-    await posted(receiver, 4, clock)  # the first again, or those of the other
+    await wait_types(receiver, 4, clock)  # the first again, or those of the other
     await clock.advance(minutes=10)
     await all_are(acme, webhook, "delivered", clock)
     for message in (one, other):
@@ -252,8 +257,8 @@ async def test_after_days_of_failing_it_is_disabled_and_that_is_told(
     acme = await (await start(clock=clock)).tenant()
     await acme.profile("main", server.port)
     dead = Receiver(port=unused_port())
-    webhook = await hooked(acme, dead, events=["message.queued"])
-    await hooked(acme, receiver, name="watch", events=["webhook.*"])
+    webhook = await make_webhook(acme, dead, events=["message.queued"])
+    await make_webhook(acme, receiver, name="watch", events=["webhook.*"])
     await acme.send()
     [delivery] = await all_are_after_hours(acme, webhook, "failed", clock)
     assert (delivery["attempts"], len(delivery["log"])) == (10, 10)
@@ -263,7 +268,7 @@ async def test_after_days_of_failing_it_is_disabled_and_that_is_told(
     assert failing["waiting_since"] is None
     await clock.advance(days=3)
     late = await acme.send()
-    assert await posted(receiver, 1, clock) == ["webhook.disabled"]
+    assert await wait_types(receiver, 1, clock) == ["webhook.disabled"]
     assert receiver.posts[0].event["data"]["webhook"] == webhook["id"]
     body = await acme.read(f"/webhooks/{webhook['id']}")
     assert body["enabled"] is False
@@ -271,7 +276,7 @@ async def test_after_days_of_failing_it_is_disabled_and_that_is_told(
     async with dead:
         await acme("PATCH", f"/webhooks/{webhook['id']}", {"enabled": True})
         await clock.advance(hours=1)
-        await posted(dead, 1, clock)
+        await wait_types(dead, 1, clock)
         assert dead.posts[0].event["ordering_key"] == late
 
 
@@ -295,13 +300,13 @@ async def test_one_that_is_gone_is_disabled_at_once(
     acme = await (await start()).tenant()
     await acme.profile("main", server.port)
     receiver.answers = [answering("410 Gone")]
-    webhook = await hooked(acme, receiver, events=["message.queued"])
+    webhook = await make_webhook(acme, receiver, events=["message.queued"])
     await acme.send()
 
-    async def disabled() -> bool | None:
+    async def is_disabled() -> bool | None:
         return not (await acme.read(f"/webhooks/{webhook['id']}"))["enabled"] or None
 
-    await until(disabled)
+    await until(is_disabled)
     assert len(receiver.posts) == 1
 
 
@@ -312,16 +317,17 @@ async def test_a_message_lists_what_webhooks_were_told_of_it(
     acme, other = await heloise.tenant(), await heloise.tenant("other")
     await acme.profile("main", server.port)
     hooks = [
-        await hooked(acme, receiver, name=name, events=["message.sent"]) for name in ("one", "two")
+        await make_webhook(acme, receiver, name=name, events=["message.sent"])
+        for name in ("one", "two")
     ]
     message, _ = await acme.send(), await acme.send()
     path = f"/messages/{message}/webhook-deliveries"
 
-    async def delivered() -> list[Any] | None:
+    async def wait_delivered() -> list[Any] | None:
         items = (await acme.read(f"{path}?status=delivered"))["items"]
         return items if len(items) == len(hooks) else None
 
-    delivered_items = await until(delivered)
+    delivered_items = await until(wait_delivered)
     assert {delivery["webhook_id"] for delivery in delivered_items} == {
         hook["id"] for hook in hooks
     }
@@ -341,21 +347,21 @@ async def test_retry_after_is_waited_for(
     acme = await (await start(clock=clock)).tenant()
     await acme.profile("main", server.port)
     receiver.answers = [answering("429 Too Many Requests", f"Retry-After: {asked}")]
-    webhook = await hooked(acme, receiver, events=["message.queued"])
+    webhook = await make_webhook(acme, receiver, events=["message.queued"])
     await acme.send()
-    await posted(receiver, 1, clock)
+    await wait_types(receiver, 1, clock)
 
-    async def failed_once() -> str | None:
+    async def first_error() -> str | None:
         [delivery] = await deliveries(acme, webhook)
         return delivery["next_attempt_at"] if delivery["attempts"] == 1 else None
 
-    due = await until(failed_once)
+    due = await until(first_error)
     [delivery] = await deliveries(acme, webhook)
     started_at = datetime.fromisoformat(delivery["log"][0]["started_at"])
     assert datetime.fromisoformat(due) - started_at > timedelta(minutes=9)
     await clock.advance(seconds=300)
     await acme.send("other@example.org")
-    await posted(receiver, 2, clock)
+    await wait_types(receiver, 2, clock)
     assert {post.event["ordering_key"] for post in receiver.posts[:2]} != {
         receiver.posts[0].event["ordering_key"]
     }
@@ -369,25 +375,25 @@ async def test_replay(heloise: Heloise, server: SmtpServer, receiver: Receiver) 
     await acme.profile("main", server.port)
     await acme.message(await acme.send(), status="sent")
     before = (await acme.read("/events"))["items"]
-    webhook = await hooked(acme, receiver, events=["message.sent"])
+    webhook = await make_webhook(acme, receiver, events=["message.sent"])
     path = f"/webhooks/{webhook['id']}/replay"
 
-    async def replayed(**which: Any) -> int:
+    async def replay(**which: Any) -> int:
         answer = await acme("POST", path, which)
         assert answer.json()["next_cursor"] is None
         return int(answer.json()["replayed"])
 
-    assert await replayed(events=[before[0]["id"]]) == 1
-    assert await posted(receiver, 1) == ["message.queued"]
+    assert await replay(events=[before[0]["id"]]) == 1
+    assert await wait_types(receiver, 1) == ["message.queued"]
     await all_are(acme, webhook, "delivered")
     since = before[0]["timestamp"]
-    assert await replayed(created_after=since) == 1
-    assert await posted(receiver, 2) == ["message.queued", "message.sent"]
+    assert await replay(created_after=since) == 1
+    assert await wait_types(receiver, 2) == ["message.queued", "message.sent"]
     await all_are(acme, webhook, "delivered")
-    assert await replayed(status="delivered") == 1
-    assert await posted(receiver, 3) == ["message.queued", "message.sent", "message.sent"]
+    assert await replay(status="delivered") == 1
+    assert await wait_types(receiver, 3) == ["message.queued", "message.sent", "message.sent"]
     assert receiver.posts[1].headers["webhook-id"] == receiver.posts[2].headers["webhook-id"]
-    assert await replayed(status="failed") == 0
+    assert await replay(status="failed") == 0
     assert (await acme("POST", path, {})).status_code == 422
 
 
@@ -398,17 +404,17 @@ async def test_a_secret_is_replaced_with_an_overlap(
     clock = HandClock()
     acme = await (await start(clock=clock)).tenant()
     await acme.profile("main", server.port)
-    webhook = await hooked(acme, receiver, events=["message.queued"])
+    webhook = await make_webhook(acme, receiver, events=["message.queued"])
     answer = await acme("POST", f"/webhooks/{webhook['id']}/rotate", {"overlap_seconds": 3600})
     assert answer.status_code == 200
     former, new = webhook["secret"], answer.json()["secret"]
     await acme.send()
-    await posted(receiver, 1, clock)
+    await wait_types(receiver, 1, clock)
     signed = receiver.posts[0].headers["webhook-signature"].split()
     assert signed == [_signature(receiver.posts[0], secret) for secret in (new, former)]
     await clock.advance(hours=2)
     await acme.send()
-    await posted(receiver, 2, clock)
+    await wait_types(receiver, 2, clock)
     last = receiver.posts[-1]
     assert last.headers["webhook-signature"] == _signature(last, new)
 
@@ -448,11 +454,11 @@ async def test_a_name_that_leads_there_is_not_followed(start: Start) -> None:
         await acme.made("/profiles", {"name": "box", "transport": "sandbox", "default_from": ANN})
         await acme("POST", "/profiles/box/pause")
 
-        async def refused() -> Any:
+        async def first_refusal() -> Any:
             items = await deliveries(acme, webhook)
             return next((delivery["log"][0] for delivery in items if delivery["log"]), None)
 
-        assert "public address" in (await until(refused))["error"]
+        assert "public address" in (await until(first_refusal))["error"]
 
 
 async def test_what_was_in_hand_when_a_worker_died_is_told_by_another(
@@ -466,16 +472,16 @@ async def test_what_was_in_hand_when_a_worker_died_is_told_by_another(
         acme = await heloise.tenant()
         await acme.profile("main", server.port)
         receiver.gate.clear()
-        webhook = await hooked(acme, receiver, events=["message.sent"])
+        webhook = await make_webhook(acme, receiver, events=["message.sent"])
         await acme.send()
-        await posted(receiver, 1)
+        await wait_types(receiver, 1)
         process.kill()
     receiver.gate.set()
     clock = HandClock()
     repeated = await start(clock=clock)
     acme = Tenant(repeated.http, acme.headers)
     await clock.advance(minutes=5)
-    await posted(receiver, 2, clock)
+    await wait_types(receiver, 2, clock)
     await all_are(acme, webhook, "delivered", clock)
     first, second = receiver.posts
     assert first.headers["webhook-id"] == second.headers["webhook-id"]

@@ -44,7 +44,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
 
 
 @pytest.fixture(scope="module")
-def rendered(helm: Helm) -> dict[str, Objects]:
+def rendered_objects(helm: Helm) -> dict[str, Objects]:
     """The objects of each file of values."""
     return {values: helm.render(values) for values in VALUES}
 
@@ -87,7 +87,7 @@ def ports(container: dict[str, Any]) -> dict[str, int]:
     return {port["name"]: port["containerPort"] for port in container["ports"]}
 
 
-def selected(objects: Objects, selector: dict[str, str]) -> set[str]:
+def select_components(objects: Objects, selector: dict[str, str]) -> set[str]:
     """The components whose pods have these labels."""
     return {
         component
@@ -104,23 +104,23 @@ def test_helm_finds_no_fault(helm: Helm, values: str) -> None:
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_kubernetes_knows_each_field(rendered: dict[str, Objects], values: str) -> None:
+def test_kubernetes_knows_each_field(rendered_objects: dict[str, Objects], values: str) -> None:
     """In the oldest version that the chart says, and in the newest."""
     import kubernetes_validate
 
     oldest = METADATA["kubeVersion"].removeprefix(">=").removesuffix("-0")
-    for document in rendered[values]:
+    for document in rendered_objects[values]:
         if document["apiVersion"].startswith(NOT_KUBERNETES):
             continue
         for version in (oldest, kubernetes_validate.latest_version()):
             kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_operators_know_their_resources(rendered: dict[str, Objects]) -> None:
+def test_operators_know_their_resources(rendered_objects: dict[str, Objects]) -> None:
     """The Prometheus Operator's and the Gateway API's, by their own schemas."""
     documents = [
         document
-        for document in rendered["full"]
+        for document in rendered_objects["full"]
         if document["apiVersion"].startswith(NOT_KUBERNETES)
     ]
     kinds = {document["kind"] for document in documents}
@@ -138,15 +138,17 @@ def test_operators_know_their_resources(rendered: dict[str, Objects]) -> None:
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_a_pod_may_do_as_little_as_it_can(rendered: dict[str, Objects], values: str) -> None:
+def test_a_pod_may_do_as_little_as_it_can(
+    rendered_objects: dict[str, Objects], values: str
+) -> None:
     """As nobody, with no capability and no token, on a file system that it cannot write."""
-    for template in pods(rendered[values]).values():
+    for template in pods(rendered_objects[values]).values():
         assert template["spec"]["automountServiceAccountToken"] is False
         context = template["spec"]["securityContext"]
         assert context["runAsNonRoot"] is True
         assert {context["runAsUser"], context["runAsGroup"], context["fsGroup"]} == {10001}
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-    for container in containers(rendered[values]).values():
+    for container in containers(rendered_objects[values]).values():
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -157,11 +159,11 @@ def test_a_pod_may_do_as_little_as_it_can(rendered: dict[str, Objects], values: 
 
 @pytest.mark.parametrize("values", VALUES)
 def test_each_container_runs_a_command_that_there_is(
-    rendered: dict[str, Objects], values: str
+    rendered_objects: dict[str, Objects], values: str
 ) -> None:
     """After `heloise`, with options of its own. What delivers migrates before, and nothing else."""
     commands = dict[str, list[str]]()
-    for name, container in containers(rendered[values]).items():
+    for name, container in containers(rendered_objects[values]).items():
         command, *options = commands[name] = container["args"]
         known = {
             option
@@ -178,9 +180,11 @@ def test_each_container_runs_a_command_that_there_is(
     assert commands == expected | {f"{delivering}/migrate": ["migrate"]}
 
 
-def test_old_workers_end_before_new_ones_migrate(helm: Helm, rendered: dict[str, Objects]) -> None:
+def test_old_workers_end_before_new_ones_migrate(
+    helm: Helm, rendered_objects: dict[str, Objects]
+) -> None:
     """They do not know the new schema. The API waits for it, and its old pods for the new ones."""
-    deployments = select(rendered["full"], "Deployment")
+    deployments = select(rendered_objects["full"], "Deployment")
     assert deployments["heloise-worker"]["spec"]["strategy"] == {"type": "Recreate"}
     for name in ("heloise-api", "heloise-submission"):
         strategy = deployments[name]["spec"]["strategy"]
@@ -191,13 +195,13 @@ def test_old_workers_end_before_new_ones_migrate(helm: Helm, rendered: dict[str,
 
 @pytest.mark.parametrize("values", VALUES)
 def test_heloise_takes_each_variable(
-    rendered: dict[str, Objects], values: str, tmp_path: Path
+    rendered_objects: dict[str, Objects], values: str, tmp_path: Path
 ) -> None:
     """It is a setting, with a value that the setting takes; none of them is a secret."""
     for name in ("tls.crt", "tls.key"):
         (tmp_path / name).touch()
     terminal = NearTerminal(tmp_path)
-    for container in containers(rendered[values]).values():
+    for container in containers(rendered_objects[values]).values():
         environment = variables(container)
         assert environment.keys() <= SETTINGS.keys()
         assert environment.keys() & SECRETS <= {"HELOISE_DATABASE_URL"}
@@ -223,12 +227,14 @@ def test_every_process_gets_the_endpoint_of_traces(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_probes_ask_what_the_process_answers(rendered: dict[str, Objects], values: str) -> None:
+def test_probes_ask_what_the_process_answers(
+    rendered_objects: dict[str, Objects], values: str
+) -> None:
     """On the port of its setting. The API accepts messages while nobody delivers."""
     port_fields = {"api": "port", "heloise": "port", "worker": "worker_port"}
     port_fields["submission"] = "submission_http_port"
-    for component, template in pods(rendered[values]).items():
-        container = containers(rendered[values])[component]
+    for component, template in pods(rendered_objects[values]).items():
+        container = containers(rendered_objects[values])[component]
         probes = [container[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")]
         is_api = component in {"api", "heloise"}
         readiness = "/readyz?delivery=false" if is_api else "/readyz"
@@ -242,22 +248,25 @@ def test_probes_ask_what_the_process_answers(rendered: dict[str, Objects], value
 
 
 @pytest.mark.parametrize("values", ["full", "sqlite"])
-def test_submission_is_published_on_its_ports(rendered: dict[str, Objects], values: str) -> None:
+def test_submission_is_published_on_its_ports(
+    rendered_objects: dict[str, Objects], values: str
+) -> None:
     """The Service leads to the ports that the settings open, and the certificate is there."""
     component = "heloise" if values == "sqlite" else "submission"
-    container = containers(rendered[values])[component]
+    container = containers(rendered_objects[values])[component]
     environment = variables(container)
     listening = ports(container)
     assert str(listening["submission"]) == environment["HELOISE_SUBMISSION_PORTS"]
     assert str(listening["submissions"]) == environment["HELOISE_SUBMISSION_TLS_PORTS"]
-    service = select(rendered[values], "Service")["heloise-submission"]["spec"]
+    service = select(rendered_objects[values], "Service")["heloise-submission"]["spec"]
     published = {port["port"]: port["targetPort"] for port in service["ports"]}
     assert published == {587: "submission", 2525: "submission", 465: "submissions"}
-    assert selected(rendered[values], service["selector"]) == {component}
+    assert select_components(rendered_objects[values], service["selector"]) == {component}
     certificate = Path(environment["HELOISE_SUBMISSION_TLS_CERTIFICATE"])
     assert {mount["mountPath"] for mount in container["volumeMounts"]} >= {str(certificate.parent)}
     volumes = {
-        volume["name"]: volume for volume in pods(rendered[values])[component]["spec"]["volumes"]
+        volume["name"]: volume
+        for volume in pods(rendered_objects[values])[component]["spec"]["volumes"]
     }
     assert volumes["certificates"]["secret"]["secretName"] == "heloise-submission"
     if values == "sqlite":
@@ -266,13 +275,13 @@ def test_submission_is_published_on_its_ports(rendered: dict[str, Objects], valu
         assert environment["HELOISE_SUBMISSION_TRUSTED_PROXIES"] == "10.0.0.0/8,2001:db8::/32"
 
 
-def test_secrets_are_in_secrets_alone(helm: Helm, rendered: dict[str, Objects]) -> None:
+def test_secrets_are_in_secrets_alone(helm: Helm, rendered_objects: dict[str, Objects]) -> None:
     """As files with the names of settings; a changed one starts the pods again."""
-    secret = select(rendered["full"], "Secret")["heloise"]["stringData"]
+    secret = select(rendered_objects["full"], "Secret")["heloise"]["stringData"]
     assert {name.upper() for name in secret} <= SECRETS
-    others = [document for document in rendered["full"] if document["kind"] != "Secret"]
+    others = [document for document in rendered_objects["full"] if document["kind"] != "Secret"]
     assert not [value for value in secret.values() if value in json.dumps(others)]
-    volume = pods(rendered["full"])["api"]["spec"]["volumes"][0]["projected"]["sources"]
+    volume = pods(rendered_objects["full"])["api"]["spec"]["volumes"][0]["projected"]["sources"]
     assert volume == [
         {"secret": {"name": "heloise"}},
         {
@@ -282,91 +291,99 @@ def test_secrets_are_in_secrets_alone(helm: Helm, rendered: dict[str, Objects]) 
             }
         },
     ]
-    assert not select(rendered["default"], "Secret")
+    assert not select(rendered_objects["default"], "Secret")
     changed = helm.render("full", "--set", f"secrets.adminKey={'x' * 32}")
     checksums = [
         pods(objects)["api"]["metadata"]["annotations"]["checksum/secrets"]
-        for objects in (rendered["full"], changed)
+        for objects in (rendered_objects["full"], changed)
     ]
     assert checksums[0] != checksums[1]
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_each_selector_selects_its_own_pods(rendered: dict[str, Objects], values: str) -> None:
+def test_each_selector_selects_its_own_pods(
+    rendered_objects: dict[str, Objects], values: str
+) -> None:
     """Of Services, controllers and budgets; each drain leaves a pod of a kind."""
-    objects = rendered[values]
+    objects = rendered_objects[values]
     for document in objects:
         labels = document.get("spec", {}).get("selector")
         if document["kind"] in {*RUNS_PODS, "PodDisruptionBudget"}:
             own = document["metadata"]["labels"]["app.kubernetes.io/component"]
-            assert selected(objects, labels["matchLabels"]) == {own}
+            assert select_components(objects, labels["matchLabels"]) == {own}
         elif document["kind"] == "Service" and "metrics" not in document["metadata"]["name"]:
-            assert len(selected(objects, labels)) == 1
+            assert len(select_components(objects, labels)) == 1
     budgets = select(objects, "PodDisruptionBudget")
     assert len(budgets) == (0 if values == "sqlite" else len(pods(objects)))
     api = select(objects, "Service")["heloise"]["spec"]
     assert [port["targetPort"] for port in api["ports"]] == ["http"]
 
 
-def test_sqlite_is_one_process_with_a_volume(rendered: dict[str, Objects]) -> None:
+def test_sqlite_is_one_process_with_a_volume(rendered_objects: dict[str, Objects]) -> None:
     """Two would refuse to deliver from one file; the volume outlives the release."""
-    [controller] = [doc for doc in rendered["sqlite"] if doc["kind"] in RUNS_PODS]
+    [controller] = [doc for doc in rendered_objects["sqlite"] if doc["kind"] in RUNS_PODS]
     assert (controller["kind"], controller["spec"]["replicas"]) == ("StatefulSet", 1)
     retention = controller["spec"]["persistentVolumeClaimRetentionPolicy"]
     assert set(retention.values()) == {"Retain"}
     [claim] = controller["spec"]["volumeClaimTemplates"]
-    for container in containers(rendered["sqlite"]).values():
+    for container in containers(rendered_objects["sqlite"]).values():
         [mount] = [m for m in container["volumeMounts"] if m["name"] == claim["metadata"]["name"]]
         url = variables(container)["HELOISE_DATABASE_URL"]
         assert url == f"sqlite:///{mount['mountPath']}/heloise.db"
 
 
-def test_workers_scale_by_the_age_of_the_queue(rendered: dict[str, Objects]) -> None:
+def test_workers_scale_by_the_age_of_the_queue(rendered_objects: dict[str, Objects]) -> None:
     """By a gauge that there is; the Deployment leaves the number of pods to it."""
-    scaler = select(rendered["full"], "HorizontalPodAutoscaler")["heloise-worker"]["spec"]
+    scaler = select(rendered_objects["full"], "HorizontalPodAutoscaler")["heloise-worker"]["spec"]
     [metric] = scaler["metrics"]
     gauges = {gauge.name: gauge.labels for gauge in DATABASE_GAUGES}
     named = metric["external"]["metric"]
     assert set(named["selector"]["matchLabels"]) <= set(gauges[named["name"]])
-    workers = select(rendered["full"], "Deployment")[scaler["scaleTargetRef"]["name"]]
+    workers = select(rendered_objects["full"], "Deployment")[scaler["scaleTargetRef"]["name"]]
     assert "replicas" not in workers["spec"]
     adapter = (CHART / "README.md").read_text().partition("externalRules:")[2]
     assert f'"{named["name"]}"' in adapter.partition("```")[0]
 
 
 @pytest.mark.parametrize("values", ["full", "sqlite"])
-def test_prometheus_scrapes_each_pod_once(rendered: dict[str, Objects], values: str) -> None:
+def test_prometheus_scrapes_each_pod_once(
+    rendered_objects: dict[str, Objects], values: str
+) -> None:
     """By the ports of one Service, ready or not, as the job that the rules name."""
-    monitor = select(rendered[values], "ServiceMonitor")["heloise"]["spec"]
+    monitor = select(rendered_objects[values], "ServiceMonitor")["heloise"]["spec"]
     [service] = [
         document
-        for document in rendered[values]
+        for document in rendered_objects[values]
         if document["kind"] == "Service"
         and monitor["selector"]["matchLabels"].items() <= document["metadata"]["labels"].items()
     ]
     assert service["spec"]["publishNotReadyAddresses"] is True
     assert service["metadata"]["labels"][monitor["jobLabel"]] == "heloise"
     assert 'job="heloise"' in RULES.read_text()
-    assert selected(rendered[values], service["spec"]["selector"]) == set(pods(rendered[values]))
+    assert select_components(rendered_objects[values], service["spec"]["selector"]) == set(
+        pods(rendered_objects[values])
+    )
     targets = {port["name"]: port["targetPort"] for port in service["spec"]["ports"]}
     scraped = {targets[endpoint["port"]] for endpoint in monitor["endpoints"]}
-    for component in pods(rendered[values]):
-        assert len(scraped & ports(containers(rendered[values])[component]).keys()) == 1
+    for component in pods(rendered_objects[values]):
+        assert len(scraped & ports(containers(rendered_objects[values])[component]).keys()) == 1
     if values == "full":
         credentials = monitor["endpoints"][0]["authorization"]["credentials"]
-        secret = select(rendered["full"], "Secret")[credentials["name"]]["stringData"]
+        secret = select(rendered_objects["full"], "Secret")[credentials["name"]]["stringData"]
         assert credentials["key"] in secret
 
 
 def test_rules_and_dashboard_are_those_of_the_project(
-    helm: Helm, rendered: dict[str, Objects], tmp_path: Path
+    helm: Helm, rendered_objects: dict[str, Objects], tmp_path: Path
 ) -> None:
     """Also in a package of the chart, which has no folder beside it."""
-    [rule] = select(rendered["full"], "PrometheusRule").values()
+    [rule] = select(rendered_objects["full"], "PrometheusRule").values()
     url = "https://docs.example.com/operations/runbook/"
     text = RULES.read_text().replace("docs/operations/runbook.md", url)
     assert rule["spec"] == yaml.safe_load(text)
-    dashboard = select(rendered["full"], "ConfigMap")["heloise-dashboard"]["data"]["heloise.json"]
+    dashboard = select(rendered_objects["full"], "ConfigMap")["heloise-dashboard"]["data"][
+        "heloise.json"
+    ]
     assert dashboard == DASHBOARD.read_text()
     assert helm.run("package", ".", "--destination", str(tmp_path)).returncode == 0
     with tarfile.open(tmp_path / f"heloise-{__version__}.tgz") as package:
@@ -378,9 +395,11 @@ def test_rules_and_dashboard_are_those_of_the_project(
 
 
 @pytest.mark.parametrize("values", ["full", "sqlite"])
-def test_the_network_policy_lets_heloise_work(rendered: dict[str, Objects], values: str) -> None:
+def test_the_network_policy_lets_heloise_work(
+    rendered_objects: dict[str, Objects], values: str
+) -> None:
     """To mail servers on each port of profiles, to webhooks and the database, in pods too."""
-    [policy] = select(rendered[values], "NetworkPolicy").values()
+    [policy] = select(rendered_objects[values], "NetworkPolicy").values()
     dns, rest = policy["spec"]["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}
     allowed = {port["port"] for port in rest["ports"]}
@@ -394,8 +413,8 @@ def test_the_network_policy_lets_heloise_work(rendered: dict[str, Objects], valu
         assert excepted
         assert all(network.version == block.version for network in excepted)
     allowed_ports = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
-    for component in pods(rendered[values]):
-        assert ports(containers(rendered[values])[component]).keys() <= allowed_ports
+    for component in pods(rendered_objects[values]):
+        assert ports(containers(rendered_objects[values])[component]).keys() <= allowed_ports
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ TARGETS = (
 )
 
 
-def made(*words: str) -> str:
+def run_make(*words: str) -> str:
     """What make prints."""
     result = subprocess.run(  # noqa: S603 - our own Makefile
         ["make", "--no-print-directory", *words],  # noqa: S607 - whichever make there is
@@ -45,7 +45,7 @@ def made(*words: str) -> str:
 
 def test_make_prints_what_there_is() -> None:
     """Every target, with what it does."""
-    printed = made()
+    printed = run_make()
     for target in TARGETS:
         assert re.search(rf"^  make {target} +\w", printed, re.MULTILINE)
 
@@ -53,7 +53,7 @@ def test_make_prints_what_there_is() -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_knows_how(target: str) -> None:
     """Each can be asked for what it would do."""
-    assert made("--dry-run", target)
+    assert run_make("--dry-run", target)
 
 
 def test_the_environment_is_made_again_when_what_it_needs_changes() -> None:
@@ -68,7 +68,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pinned() -> dict[str, str]:
+def load_pins() -> dict[str, str]:
     """What constraints.txt says, by package."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
@@ -78,7 +78,7 @@ def pinned() -> dict[str, str]:
 
 def test_constraints_are_exact_versions_and_name_no_index() -> None:
     """Of everything that is needed, and they are what is installed here."""
-    pins = pinned()
+    pins = load_pins()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert extras.pop("dev") == [f"heloise[{','.join(extras)}]"]

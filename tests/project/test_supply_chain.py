@@ -15,7 +15,7 @@ from tests.support.terminal import ROOT
 LOCKS = ("requirements.txt", "requirements-build.txt")
 
 
-def locked(name: str) -> dict[str, tuple[Requirement, list[str]]]:
+def load_locked(name: str) -> dict[str, tuple[Requirement, list[str]]]:
     """What a file pins, by the package's name: how, and which files it may be."""
     text = re.sub(r"\\\n\s*", " ", (ROOT / name).read_text())
     hashes_by_name = {}
@@ -27,7 +27,7 @@ def locked(name: str) -> dict[str, tuple[Requirement, list[str]]]:
     return hashes_by_name
 
 
-def needed(name: str, packages: set[str]) -> Iterator[str]:
+def list_needed(name: str, packages: set[str]) -> Iterator[str]:
     """All packages that one needs here, by way of others too."""
     for text in distribution(name).requires or ():
         requirement = Requirement(text)
@@ -37,13 +37,13 @@ def needed(name: str, packages: set[str]) -> Iterator[str]:
         if is_meant and package not in packages:
             packages.add(package)
             yield package
-            yield from needed(package, packages)
+            yield from list_needed(package, packages)
 
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_package_is_pinned_with_its_files(name: str) -> None:
     """To one version, and at least one SHA-256."""
-    pins = locked(name)
+    pins = load_locked(name)
     assert len(pins) > 20
     for package, (requirement, hashes) in pins.items():
         assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), package
@@ -53,14 +53,14 @@ def test_every_package_is_pinned_with_its_files(name: str) -> None:
 
 def test_nothing_that_heloise_needs_is_missing() -> None:
     """And each is in the version that it is tested with."""
-    locked_hashes = locked("requirements.txt")
+    locked_hashes = load_locked("requirements.txt")
     pins = dict(
         line.lower().split("==")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     )
     tested = {canonicalize_name(name): version for name, version in pins.items()}
-    required = set(needed("heloise", set()))
+    required = set(list_needed("heloise", set()))
     assert required <= locked_hashes.keys()
     for package in required & tested.keys():
         assert str(locked_hashes[package][0].specifier) == f"=={tested[package]}", package

@@ -23,7 +23,7 @@ print(build.build_wheel(sys.argv[1]), build.build_sdist(sys.argv[1]))
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheel and the source archive, as the build backend makes them."""
     folder = tmp_path_factory.mktemp("dist")
     result = subprocess.run(  # noqa: S603 - our own interpreter and script
@@ -37,9 +37,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / wheel, folder / sdist
 
 
-def test_the_wheel_holds_code_and_migrations_and_nothing_else(built: tuple[Path, Path]) -> None:
+def test_the_wheel_holds_code_and_migrations_and_nothing_else(
+    distributions: tuple[Path, Path],
+) -> None:
     """Types are declared, and the licence is there."""
-    with zipfile.ZipFile(built[0]) as wheel:
+    with zipfile.ZipFile(distributions[0]) as wheel:
         names = set(wheel.namelist())
     assert {"app/py.typed", "app/main.py", "app/migrations/env.py"} <= names
     assert any(name.startswith("app/migrations/versions/0001") for name in names)
@@ -48,21 +50,23 @@ def test_the_wheel_holds_code_and_migrations_and_nothing_else(built: tuple[Path,
     assert not [name for name in names if "__pycache__" in name]
 
 
-def test_the_source_archive_can_be_built_and_tested(built: tuple[Path, Path]) -> None:
+def test_the_source_archive_can_be_built_and_tested(distributions: tuple[Path, Path]) -> None:
     """It holds what `make` needs, and no secret, database or cache of this folder."""
-    with tarfile.open(built[1]) as archive:
+    with tarfile.open(distributions[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "constraints.txt", "requirements.txt", "Makefile", "LICENSE"} <= names
     assert {"app/main.py", "migrations/env.py", "tests/conftest.py", ".env.example"} <= names
     assert not [name for name in names if ".venv" in name or name.endswith((".db", ".env"))]
 
 
-def test_the_wheel_migrates_outside_the_checkout(built: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_wheel_migrates_outside_the_checkout(
+    distributions: tuple[Path, Path], tmp_path: Path
+) -> None:
     """In a new environment, to which only the dependencies are lent."""
     home = tmp_path / "venv"
     venv.create(home, with_pip=False, symlinks=True)
     python = home / "bin" / "python"
-    install(built[0], python)
+    install(distributions[0], python)
     path = tmp_path / "made.db"
     environment = {"HELOISE_DATABASE_URL": f"sqlite:///{path}", "PATH": "/usr/bin:/bin"}
 

@@ -60,14 +60,14 @@ class Request:
 Make = Callable[[int], Request]
 
 
-def filled(start: bytes, unit: bytes, end: bytes, size: int) -> bytes:
+def fill(start: bytes, unit: bytes, end: bytes, size: int) -> bytes:
     """So many bytes of the same."""
     return start + unit * ((size - len(start) - len(end)) // len(unit)) + end
 
 
 def body(path: str, headers: Headers, start: bytes, unit: bytes, end: bytes = b"") -> Make:
     """Requests whose body is the same over and over."""
-    return lambda size: Request(path, headers, filled(start, unit, end, size))
+    return lambda size: Request(path, headers, fill(start, unit, end, size))
 
 
 def header(name: str, start: str, unit: str, path: str = "/messages", method: str = "POST") -> Make:
@@ -221,16 +221,16 @@ async def main(url: str) -> None:
     install(app, services, Budget(MAX_BUFFERED_BYTES, services.max_body_bytes))
     assert isinstance(services.committer, Committer)
 
-    async def made(path: str, what: dict[str, Any], key: str) -> Any:
+    async def post(path: str, what: dict[str, Any], key: str) -> Any:
         status, content = await ask(app, Request(path, JSON, json.dumps(what).encode()), key)
         assert status == 201, content
         return json.loads(content)
 
     async with services.committer.running():
-        await made("/tenants", {"slug": "acme"}, ADMIN_KEY)
+        await post("/tenants", {"slug": "acme"}, ADMIN_KEY)
         fields = {"name": "test", "scopes": EVERY_SCOPE}
-        key = (await made("/tenants/acme/keys", fields, ADMIN_KEY))["key"]
-        await made("/profiles", PROFILE, key)
+        key = (await post("/tenants/acme/keys", fields, ADMIN_KEY))["key"]
+        await post("/profiles", PROFILE, key)
         process.tune_gc()  # as the service does: a collection of all would be counted too
         for name, size, make in ways():
             await ask(app, make(size), key)  # what is made once for all is made here

@@ -38,30 +38,34 @@ FROM: Final = b"From: a@example.com\r\n"
 PARTS: Final = b"Content-Type: multipart/mixed; boundary=b\r\n"
 
 
-def repeated(unit: bytes, size: int, before: bytes = b"", after: bytes = b"\r\n\r\nx\r\n") -> bytes:
+def repeat(unit: bytes, size: int, before: bytes = b"", after: bytes = b"\r\n\r\nx\r\n") -> bytes:
     """Some bytes again and again, up to a size, within a mail."""
     return before + unit * (size // len(unit)) + after
 
 
-def folded(unit: bytes, size: int, before: bytes, after: bytes = b"\r\n\r\nx\r\n") -> bytes:
+def repeat_in_lines(
+    unit: bytes, size: int, before: bytes, after: bytes = b"\r\n\r\nx\r\n"
+) -> bytes:
     """The same in lines of a few hundred bytes."""
     line = unit * (400 // len(unit))
     return before + b"\r\n ".join([line] * (size // len(line))) + after
 
 
-def numbered(unit: str, size: int, before: bytes = b"", after: bytes = b"\r\n\r\nx\r\n") -> bytes:
+def repeat_numbered(
+    unit: str, size: int, before: bytes = b"", after: bytes = b"\r\n\r\nx\r\n"
+) -> bytes:
     """The same with the number of each in it."""
     count = size // len(unit)
     return before + "".join(unit.format(n) for n in range(count)).encode() + after
 
 
-def nested(size: int) -> bytes:
+def nest_parts(size: int) -> bytes:
     """Parts within parts."""
     unit = "Content-Type: multipart/mixed; boundary=b{0}\r\n\r\n--b{0}\r\n"
-    return numbered(unit, size, FROM)
+    return repeat_numbered(unit, size, FROM)
 
 
-def failed(size: int) -> bytes:
+def fail_recipients(size: int) -> bytes:
     """As many recipients that failed, as the header and as the text says."""
     count = size // 20
     named = b",\r\n ".join(b"a%d@b.example" % n for n in range(min(count, 2000)))
@@ -76,67 +80,71 @@ RETURNED: Final = STATUS + b"Status: 5.1.1\r\n\r\n--b\r\nContent-Type: message/r
 
 # Header fields up to the bounds and beyond; then bodies, which are read at any size.
 SHAPES: Final[dict[str, Callable[[int], bytes]]] = {
-    "encoded words": partial(folded, b"=?utf-8?q?a?= ", before=FROM + b"Subject: "),
-    "empty encoded words": partial(folded, b"=?u?q??=", before=FROM + b"Subject: "),
-    "starts of encoded words": partial(folded, b"=?u?b?", before=FROM + b"Subject: "),
-    "folds": partial(repeated, b"\r\n a", before=FROM + b"Subject:"),
-    "fields": partial(repeated, b"X: y\r\n", before=FROM, after=b"\r\nx\r\n"),
-    "quotes": partial(folded, b'"', before=b"From: "),
-    "comments": partial(folded, b"(", before=b"From: a@example.com "),
-    "angles": partial(folded, b"<a@example.com> ", before=b"From: "),
-    "at signs": partial(folded, b"a@", before=b"From: "),
-    "words": partial(folded, b"a ", before=b"From: ", after=b"<a@example.com>\r\n\r\nx\r\n"),
-    "escapes": partial(folded, b'"\\\\" ', before=b"From: ", after=b"\r\n\r\nx\r\n"),
+    "encoded words": partial(repeat_in_lines, b"=?utf-8?q?a?= ", before=FROM + b"Subject: "),
+    "empty encoded words": partial(repeat_in_lines, b"=?u?q??=", before=FROM + b"Subject: "),
+    "starts of encoded words": partial(repeat_in_lines, b"=?u?b?", before=FROM + b"Subject: "),
+    "folds": partial(repeat, b"\r\n a", before=FROM + b"Subject:"),
+    "fields": partial(repeat, b"X: y\r\n", before=FROM, after=b"\r\nx\r\n"),
+    "quotes": partial(repeat_in_lines, b'"', before=b"From: "),
+    "comments": partial(repeat_in_lines, b"(", before=b"From: a@example.com "),
+    "angles": partial(repeat_in_lines, b"<a@example.com> ", before=b"From: "),
+    "at signs": partial(repeat_in_lines, b"a@", before=b"From: "),
+    "words": partial(
+        repeat_in_lines, b"a ", before=b"From: ", after=b"<a@example.com>\r\n\r\nx\r\n"
+    ),
+    "escapes": partial(repeat_in_lines, b'"\\\\" ', before=b"From: ", after=b"\r\n\r\nx\r\n"),
     "references": partial(
-        folded, b"<a@b> <", before=FROM + b"Subject: unsubscribe\r\nReferences: "
+        repeat_in_lines, b"<a@b> <", before=FROM + b"Subject: unsubscribe\r\nReferences: "
     ),
-    "parameters": partial(numbered, ";\r\n a*{}=b", before=FROM + PARTS.strip()),
-    "quoted parameters": partial(folded, b';a="', before=FROM + PARTS.strip()),
-    "signing domains": partial(folded, b"; d=example.com", before=FROM + b"DKIM-Signature: v=1"),
+    "parameters": partial(repeat_numbered, ";\r\n a*{}=b", before=FROM + PARTS.strip()),
+    "quoted parameters": partial(repeat_in_lines, b';a="', before=FROM + PARTS.strip()),
+    "signing domains": partial(
+        repeat_in_lines, b"; d=example.com", before=FROM + b"DKIM-Signature: v=1"
+    ),
     "delivered to": partial(
-        folded, b'"a@b" (c@d) e@f, ', before=FROM + b"Subject: unsubscribe\r\nTo: "
+        repeat_in_lines, b'"a@b" (c@d) e@f, ', before=FROM + b"Subject: unsubscribe\r\nTo: "
     ),
-    "empty lines": partial(repeated, b"\r\n", before=FROM),
-    "lines of blanks": partial(repeated, b" " * 990 + b"x\r\n", before=FROM + b"\r\n"),
-    "parts": partial(repeated, b"--b\r\n\r\n", before=FROM + PARTS + b"\r\n"),
-    "parts that are none": partial(repeated, b"--bb\r\n", before=FROM + PARTS + b"\r\n"),
-    "boundaries in a line": partial(repeated, b"--b", before=FROM + PARTS + b"\r\n"),
-    "nested parts": nested,
-    "groups of status fields": partial(repeated, b"Status: 5.1.1\r\n\r\n", before=STATUS),
-    "empty lines of a status": partial(repeated, b"\r\n", before=STATUS),
-    "words of a status": partial(repeated, b".\n\n", before=STATUS),
-    "returned header": partial(repeated, b"message-id:\n", before=RETURNED),
-    "angles of a returned header": partial(repeated, b"message-id: <", before=RETURNED),
-    "qmail, a line of at signs": partial(repeated, b"@", before=QMAIL + b"<"),
-    "qmail, recipients": partial(numbered, "<a{}@b.example>:\r\nno\r\n\r\n", before=QMAIL),
-    "exim, recipients": failed,
-    "unsubscribe": partial(repeated, b": ", before=FROM + b"Subject: unsubscribe"),
+    "empty lines": partial(repeat, b"\r\n", before=FROM),
+    "lines of blanks": partial(repeat, b" " * 990 + b"x\r\n", before=FROM + b"\r\n"),
+    "parts": partial(repeat, b"--b\r\n\r\n", before=FROM + PARTS + b"\r\n"),
+    "parts that are none": partial(repeat, b"--bb\r\n", before=FROM + PARTS + b"\r\n"),
+    "boundaries in a line": partial(repeat, b"--b", before=FROM + PARTS + b"\r\n"),
+    "nested parts": nest_parts,
+    "groups of status fields": partial(repeat, b"Status: 5.1.1\r\n\r\n", before=STATUS),
+    "empty lines of a status": partial(repeat, b"\r\n", before=STATUS),
+    "words of a status": partial(repeat, b".\n\n", before=STATUS),
+    "returned header": partial(repeat, b"message-id:\n", before=RETURNED),
+    "angles of a returned header": partial(repeat, b"message-id: <", before=RETURNED),
+    "qmail, a line of at signs": partial(repeat, b"@", before=QMAIL + b"<"),
+    "qmail, recipients": partial(repeat_numbered, "<a{}@b.example>:\r\nno\r\n\r\n", before=QMAIL),
+    "exim, recipients": fail_recipients,
+    "unsubscribe": partial(repeat, b": ", before=FROM + b"Subject: unsubscribe"),
 }
 # What stands in the DNS is somebody else's as well.
 RECORDS: Final[dict[str, Callable[[int], bytes]]] = {
-    "blanks": partial(repeated, b" ", before=b"v=DKIM1; p=x", after=b"x"),
-    "blanks before a tag": partial(repeated, b" ", after=b"p"),
-    "tags": partial(repeated, b"a=b;", after=b""),
+    "blanks": partial(repeat, b" ", before=b"v=DKIM1; p=x", after=b"x"),
+    "blanks before a tag": partial(repeat, b" ", after=b"p"),
+    "tags": partial(repeat, b"a=b;", after=b""),
 }
 # As the path of a request, which is logged whoever sends it.
 PATHS: Final[dict[str, Callable[[int], bytes]]] = {
-    "a long word": partial(repeated, b"a", after=b" a@b"),
-    "at signs": partial(repeated, b"a@", after=b""),
-    "escaped at signs": partial(repeated, b"%40", after=b""),
-    "blanks": partial(repeated, b" ", after=b"[SQL"),
-    "origins": partial(repeated, b"://:", after=b""),
-    "secrets": partial(repeated, b"Bearer hel_", after=b""),
-    "URLs": partial(repeated, b"https://a/", after=b""),
+    "a long word": partial(repeat, b"a", after=b" a@b"),
+    "at signs": partial(repeat, b"a@", after=b""),
+    "escaped at signs": partial(repeat, b"%40", after=b""),
+    "blanks": partial(repeat, b" ", after=b"[SQL"),
+    "origins": partial(repeat, b"://:", after=b""),
+    "secrets": partial(repeat, b"Bearer hel_", after=b""),
+    "URLs": partial(repeat, b"https://a/", after=b""),
 }
 
 
-def logged(path: bytes) -> str:
+def log_request(path: bytes) -> str:
     """The line of a request for this path."""
     record = makeLogRecord({"msg": "request", "path": path.decode()})
     return FORMATTER.format(record)
 
 
-def signed(content: bytes, signing: Signing) -> None:
+def sign_mail(content: bytes, signing: Signing) -> None:
     """Read a message, and sign it, as accept does."""
     raw = raw_message.parse_raw(content)
     signing.sign(raw.mime, raw.sender.domain, datetime.now(UTC))
@@ -167,7 +175,7 @@ def main() -> None:
     secret, public = generate_key(DkimAlgorithm.ED25519_SHA256)
     signer = DkimSigner("example.com", "s", DkimAlgorithm.ED25519_SHA256, load_key(secret))
     signing = Signing({"example.com": (signer,)})
-    ways = {"raw": partial(signed, signing=signing), "inbound": bounce_parser.parse_report}
+    ways = {"raw": partial(sign_mail, signing=signing), "inbound": bounce_parser.parse_report}
     for shape, make in SHAPES.items():
         for way, read in ways.items():
             tell(way, shape, costs(read, make))
@@ -179,7 +187,7 @@ def main() -> None:
         created_at=datetime.now(UTC),
     )
     for shape, make in PATHS.items():
-        tell("log", shape, costs(logged, make))
+        tell("log", shape, costs(log_request, make))
     for shape, make in RECORDS.items():
         tell("record", shape, costs(lambda text: find_record_problem(key, [text.decode()]), make))
 

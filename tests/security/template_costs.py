@@ -39,19 +39,19 @@ def job(parts: Mapping[str, str], variables: Any = None, schema: Any = None) -> 
     }
 
 
-def repeated(unit: str, size: int) -> str:
+def repeat(unit: str, size: int) -> str:
     """So many characters of the same."""
     return unit * (size // len(unit))
 
 
 def source(start: str, unit: str, end: str = "", part: str = "text") -> Make:
     """Templates that say the same over and over."""
-    return lambda size: job({part: start + repeated(unit, size) + end})
+    return lambda size: job({part: start + repeat(unit, size) + end})
 
 
 def text(expression: str, unit: str, part: str = "text") -> Make:
     """An expression of a long text `x`."""
-    return lambda size: job({part: f"{{{{ {expression} }}}}"}, {"x": repeated(unit, size)})
+    return lambda size: job({part: f"{{{{ {expression} }}}}"}, {"x": repeat(unit, size)})
 
 
 def values(template: str, value: Any) -> Make:
@@ -61,7 +61,7 @@ def values(template: str, value: Any) -> Make:
 
 def page(start: str, unit: str, end: str = "") -> Make:
     """HTML to be read as text."""
-    return lambda size: {"do": "text", "html": start + repeated(unit, size) + end}
+    return lambda size: {"do": "text", "html": start + repeat(unit, size) + end}
 
 
 # What is nested in an expression is no way of its own: like a loop, it may take all the time that a
@@ -185,7 +185,7 @@ MJML: Final = {
 def schema(size: int) -> Job:
     """A pattern that takes other engines a time without end."""
     properties = {"x": {"type": "string", "pattern": "^(a+)+$"}}
-    variables = {"x": repeated("a", size) + "b"}
+    variables = {"x": repeat("a", size) + "b"}
     return job({"text": "x"}, variables, {"type": "object", "properties": properties})
 
 

@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from app.api.http.server_protocol import MAX_PIPELINED
 from app.api.requests.body_reader import DRAIN_PAUSE_SECONDS
 from app.domain.clock import monotonic_seconds
-from tests.api.requests.test_overload import connected
+from tests.api.requests.test_overload import connect
 from tests.support.api_client import Api
 
 pytestmark = pytest.mark.one_database
@@ -58,7 +58,7 @@ async def answer_to(
 ) -> tuple[int, int]:
     """The status that a request with a large body gets, and how much of it was taken."""
     length = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {BODY_BYTES}"
-    async with connected(str(api.http.base_url)) as (reader, writer):
+    async with connect(str(api.http.base_url)) as (reader, writer):
         head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{key}Content-Type: application/json\r\n"
         writer.write(f"{head}{length}\r\n\r\n".encode())
         sending = asyncio.create_task(send_body(writer, is_chunked=is_chunked))
@@ -96,7 +96,7 @@ async def test_no_route_reads_a_body_without_a_key(api: Api) -> None:
 
 async def test_a_client_that_sends_bodies_without_a_key_is_slowed(api: Api) -> None:
     """It has its answer at once; what it sends after that is read with pauses."""
-    async with connected(str(api.http.base_url)) as (reader, writer):
+    async with connect(str(api.http.base_url)) as (reader, writer):
         head = "POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         writer.write(f"{head}Content-Length: {BODY_BYTES}\r\n\r\n".encode())
         assert (await reader.readline()).startswith(b"HTTP/1.1 401")
@@ -116,7 +116,7 @@ async def test_a_body_of_no_told_length_is_not_read_either(api: Api, path: str, 
 
 async def test_a_client_that_asks_first_is_not_told_to_go_on(api: Api) -> None:
     """`Expect: 100-continue` is answered with what is wrong (RFC 9110 section 10.1.1)."""
-    async with connected(str(api.http.base_url)) as (reader, writer):
+    async with connect(str(api.http.base_url)) as (reader, writer):
         writer.write(
             b"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
@@ -128,7 +128,7 @@ async def test_a_client_that_asks_first_is_not_told_to_go_on(api: Api) -> None:
 
 async def test_a_small_body_is_read_away_so_that_the_answer_is_read(api: Api) -> None:
     """Other clients than ours would be reset while they still send."""
-    async with connected(str(api.http.base_url)) as (reader, writer):
+    async with connect(str(api.http.base_url)) as (reader, writer):
         writer.write(
             b"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: 100000\r\n\r\n"
@@ -141,7 +141,7 @@ async def test_a_small_body_is_read_away_so_that_the_answer_is_read(api: Api) ->
 
 async def test_requests_do_not_pile_up_on_a_connection(api: Api) -> None:
     """Each would take a hundred times its bytes until its turn comes."""
-    async with connected(str(api.http.base_url)) as (reader, writer):
+    async with connect(str(api.http.base_url)) as (reader, writer):
         writer.write(b"GET /healthz HTTP/1.1\r\n\r\n" * 20 * MAX_PIPELINED)
         answers = b""
         try:

@@ -41,7 +41,7 @@ def ca_pem(ca: trustme.CA) -> str:
 def server_tls(ca: trustme.CA) -> ServerTls:
     """A server's context with a certificate for the given name."""
 
-    def made(name: str = "127.0.0.1", *, wants_certificate: bool = False) -> ssl.SSLContext:
+    def make_context(name: str = "127.0.0.1", *, wants_certificate: bool = False) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         ca.issue_cert(name).configure_cert(context)
         if wants_certificate:
@@ -49,4 +49,4 @@ def server_tls(ca: trustme.CA) -> ServerTls:
             ca.configure_trust(context)
         return context
 
-    return made
+    return make_context

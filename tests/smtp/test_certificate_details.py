@@ -47,7 +47,7 @@ def leaf_tls(leaf: trustme.LeafCert) -> ssl.SSLContext:
     return context
 
 
-async def refused(
+async def fail_to_open(
     tls: ssl.SSLContext, mode: TlsMode, ca_pem: str | None
 ) -> tuple[str, Failure, Certificate]:
     """The word, why, and the certificate as the facts of the connection that failed have it."""
@@ -109,7 +109,9 @@ def test_what_cannot_be_read_is_no_certificate(shown: list[bytes]) -> None:
 async def test_an_expired_certificate_is_told_with_its_end(mode: TlsMode, ca: trustme.CA) -> None:
     """Whether days ago or years."""
     leaf = ca.issue_cert("127.0.0.1", not_after=datetime(2024, 5, 17, 8, 30, tzinfo=UTC))
-    word, failure, certificate = await refused(leaf_tls(leaf), mode, ca.cert_pem.bytes().decode())
+    word, failure, certificate = await fail_to_open(
+        leaf_tls(leaf), mode, ca.cert_pem.bytes().decode()
+    )
     assert word == "tls_certificate_expired"
     assert failure.detail.endswith("expired at 2024-05-17 08:30 UTC")
     assert certificate.names == ("127.0.0.1",)
@@ -122,7 +124,7 @@ async def test_a_certificate_that_is_not_valid_yet_is_told_with_its_start(
     """It is this machine's clock, most of the time."""
     start = datetime(2124, 5, 17, 8, 30, tzinfo=UTC)
     leaf = ca.issue_cert("127.0.0.1", not_before=start, not_after=start + timedelta(days=90))
-    word, failure, _ = await refused(leaf_tls(leaf), mode, ca.cert_pem.bytes().decode())
+    word, failure, _ = await fail_to_open(leaf_tls(leaf), mode, ca.cert_pem.bytes().decode())
     assert word == "tls_certificate_not_yet_valid"
     assert failure.detail.endswith("is valid only from 2124-05-17 08:30 UTC")
 
@@ -134,7 +136,9 @@ async def test_a_wrong_name_is_told_with_the_first_of_the_right_ones(
     """Some certificates have a hundred."""
     names = [f"mx{number}.example.org" for number in range(10)]
     leaf = ca.issue_cert(*names)
-    word, failure, certificate = await refused(leaf_tls(leaf), mode, ca.cert_pem.bytes().decode())
+    word, failure, certificate = await fail_to_open(
+        leaf_tls(leaf), mode, ca.cert_pem.bytes().decode()
+    )
     assert word == "tls_name_mismatch"
     assert "it is for mx" in failure.detail
     assert failure.detail.endswith("and 2 more")
@@ -146,7 +150,7 @@ async def test_a_certificate_that_signs_itself_is_told(mode: TlsMode, tmp_path: 
     """As mail servers make them at installation; trusted, it will do."""
     own = trustme.CA()
     tls = showing([own.cert_pem], own.private_key_pem, tmp_path)
-    word, failure, certificate = await refused(tls, mode, None)
+    word, failure, certificate = await fail_to_open(tls, mode, None)
     assert word == "tls_certificate_invalid"
     assert failure.detail.endswith(f"{certificate.subject} is self-signed")
     assert certificate.self_signed
@@ -159,7 +163,7 @@ async def test_an_authority_that_is_shown_and_not_trusted_is_told(
     """By its name."""
     leaf = ca.issue_cert("127.0.0.1")
     chain = [*leaf.cert_chain_pems, ca.cert_pem]
-    word, failure, certificate = await refused(
+    word, failure, certificate = await fail_to_open(
         showing(chain, leaf.private_key_pem, tmp_path), mode, None
     )
     assert word == "tls_certificate_invalid"
@@ -174,7 +178,7 @@ async def test_a_missing_intermediate_is_told_and_may_be_trusted_instead(
     inner = ca.create_child_ca()
     leaf = inner.issue_cert("127.0.0.1")
     tls = showing(leaf.cert_chain_pems[:1], leaf.private_key_pem, tmp_path)
-    word, failure, certificate = await refused(tls, mode, ca.cert_pem.bytes().decode())
+    word, failure, certificate = await fail_to_open(tls, mode, ca.cert_pem.bytes().decode())
     assert word == "tls_certificate_invalid"
     assert f"the server sends no certificate of {certificate.issuer}" in failure.detail
     intermediate = inner.cert_pem.bytes().decode()
@@ -211,7 +215,7 @@ def test_a_chain_is_there_once_the_server_has_shown_it(ca: trustme.CA) -> None:
     assert Certificate.from_chain(read_sent_chain(ours)) is not None
 
 
-async def dialled(server: SmtpServer) -> socket.socket:
+async def dial(server: SmtpServer) -> socket.socket:
     """A connection to it on which nothing was said."""
     sock = socket.socket()
     sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
@@ -222,7 +226,7 @@ async def dialled(server: SmtpServer) -> socket.socket:
 async def test_a_port_that_is_mute_until_tls_begins_is_found_out(server_tls: ServerTls) -> None:
     """465 for 587: the proof is that TLS is answered by TLS."""
     async with SmtpServer(tls=server_tls(), is_implicit=True) as server:
-        sock = await dialled(server)
+        sock = await dial(server)
         assert await answers_client_hello(sock, identity(server), seconds=5)
         assert sock.fileno() == -1
     judged = classify(TLS_FIRST, fresh=True, authenticated=False)
@@ -250,6 +254,6 @@ async def test_a_server_that_is_just_slow_is_called_so() -> None:
 async def test_a_port_that_does_not_answer_in_tls_is_not_taken_for_one(banner: str) -> None:
     """Whether it is mute, gone or polite; and it has no more time than is given."""
     async with SmtpServer({"banner": banner}) as server:
-        sock = await dialled(server)
+        sock = await dial(server)
         assert not await answers_client_hello(sock, identity(server), seconds=0.2)
         assert sock.fileno() == -1

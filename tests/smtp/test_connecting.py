@@ -15,13 +15,13 @@ from app.smtp.resolve import Network, dial_all
 from tests.support.servers.dns_server import DnsServer
 from tests.support.servers.mute import mute
 from tests.support.servers.smtp_server import SmtpServer
-from tests.support.smtp_identities import IMPATIENT, identity, looked_up, refusal, session_to
+from tests.support.smtp_identities import IMPATIENT, identity, look_up_by, refusal, session_to
 
 PUBLIC_ONLY: Final = AddressGuard(allow_private=False, is_port_allowed=lambda _: True)
 NO_PORT: Final = AddressGuard(allow_private=True, is_port_allowed=lambda port: port == 25)
 
 
-async def _guarded(server: SmtpServer, guard: AddressGuard, **fields: Any) -> Failure:
+async def _refuse_by_guard(server: SmtpServer, guard: AddressGuard, **fields: Any) -> Failure:
     return await refusal(server, network=Network(guard, Resolver()), **fields)
 
 
@@ -29,7 +29,7 @@ async def _guarded(server: SmtpServer, guard: AddressGuard, **fields: Any) -> Fa
 async def test_a_private_address_is_refused(host: str) -> None:
     """By the address, whatever the name; nothing is connected to."""
     async with SmtpServer() as server:
-        failure = await _guarded(server, PUBLIC_ONLY, host=host)
+        failure = await _refuse_by_guard(server, PUBLIC_ONLY, host=host)
         assert server.sessions == []
     assert (failure.stage, failure.fault) == (Stage.DNS, Fault.NOT_ALLOWED)
     assert "HELOISE_ALLOW_PRIVATE_HOSTS" in failure.detail
@@ -38,7 +38,7 @@ async def test_a_private_address_is_refused(host: str) -> None:
 async def test_a_port_that_is_not_allowed_is_refused() -> None:
     """And nothing is connected to."""
     async with SmtpServer() as server:
-        failure = await _guarded(server, NO_PORT)
+        failure = await _refuse_by_guard(server, NO_PORT)
         assert server.sessions == []
     assert failure.fault is Fault.PORT_NOT_ALLOWED
     assert f"port {server.port}" in failure.detail
@@ -146,7 +146,7 @@ async def test_the_address_connected_to_is_the_one_checked(dns: DnsServer) -> No
     dns.add("mx.example.com", "A", "127.0.0.1")
     async with (
         SmtpServer() as server,
-        session_to(server, host="mx.example.com", network=looked_up(dns)) as session,
+        session_to(server, host="mx.example.com", network=look_up_by(dns)) as session,
     ):
         assert session.facts.remote_address == "127.0.0.1"
     assert sorted(dns.asked) == [("mx.example.com", "A"), ("mx.example.com", "AAAA")]
@@ -166,7 +166,7 @@ async def test_the_next_address_is_tried_where_one_does_not_answer(dns: DnsServe
     dns.add("mx.example.com", "A", "127.0.0.77", "127.0.0.1")
     async with (
         SmtpServer() as server,
-        session_to(server, host="mx.example.com", network=looked_up(dns)) as session,
+        session_to(server, host="mx.example.com", network=look_up_by(dns)) as session,
     ):
         assert session.facts.remote_address == "127.0.0.1"
 
@@ -180,7 +180,7 @@ async def test_a_mute_address_holds_nothing_up(dns: DnsServer) -> None:
             async with (
                 asyncio.timeout(30),
                 session_to(
-                    server, host="mx.example.com", timeouts=waits, network=looked_up(dns)
+                    server, host="mx.example.com", timeouts=waits, network=look_up_by(dns)
                 ) as session,
             ):
                 assert session.facts.remote_address == "127.0.0.1"
@@ -193,7 +193,7 @@ async def test_addresses_of_which_none_answers_are_all_named(dns: DnsServer) -> 
         port = server.port
         with mute("127.0.0.78", port), mute("127.0.0.79", port):
             failure = await refusal(
-                server, host="mx.example.com", timeouts=IMPATIENT, network=looked_up(dns)
+                server, host="mx.example.com", timeouts=IMPATIENT, network=look_up_by(dns)
             )
     assert (failure.stage, failure.fault) == (Stage.TCP, Fault.TIMEOUT)
     assert "127.0.0.78" in failure.detail
@@ -205,7 +205,7 @@ async def test_each_address_is_dialled_for_verify(dns: DnsServer) -> None:
     dns.add("mx.example.com", "A", "127.0.0.77", "127.0.0.1")
     async with SmtpServer() as server:
         who = identity(server, host="mx.example.com")
-        addresses = await looked_up(dns).addresses(who)
+        addresses = await look_up_by(dns).addresses(who)
         sock, dialled = await dial_all(who, addresses)
         assert sock is not None
         assert sock.getpeername()[0] == "127.0.0.1"

@@ -16,13 +16,13 @@ from app.smtp.faults import StageFailedError
 from tests.support.servers.dns_server import (
     DnsServer,
     lying,
-    misnumbered,
-    refused,
+    misnumber,
+    refuse,
     servfail,
     silent,
 )
 from tests.support.servers.smtp_server import SmtpServer
-from tests.support.smtp_identities import IMPATIENT, looked_up, refusal
+from tests.support.smtp_identities import IMPATIENT, look_up_by, refusal
 
 
 async def _look_up(
@@ -66,13 +66,13 @@ async def test_why_a_name_has_no_address_is_told(host: str, dns: DnsServer) -> N
     """That it is not there, that its DNS is broken, and that nobody answers, are three things."""
     dns.add("mail-only.example.com", "TXT", '"v=spf1 -all"')
     dns.behave("broken.example.com", servfail)
-    dns.behave("closed.example.com", refused)
+    dns.behave("closed.example.com", refuse)
     dns.behave("mute.example.com", silent)
     dns.behave("lies.example.com", lying)
-    dns.behave("forged.example.com", misnumbered)
+    dns.behave("forged.example.com", misnumber)
     dns.behave("circle.example.com", circular)
     async with SmtpServer() as server:
-        failure = await refusal(server, host=host, timeouts=IMPATIENT, network=looked_up(dns))
+        failure = await refusal(server, host=host, timeouts=IMPATIENT, network=look_up_by(dns))
     fault, word = NO_ADDRESS[host]
     assert (failure.stage, failure.fault) == (Stage.DNS, fault)
     assert classify(failure, fresh=True, authenticated=False).classification == word

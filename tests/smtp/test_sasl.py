@@ -364,7 +364,7 @@ ECHOES: Final = (
 )
 
 
-def _everything(failure: Failure) -> str:
+def _all_records(failure: Failure) -> str:
     return f"{failure!r} {failure} {failure.detail!r}"
 
 
@@ -384,7 +384,7 @@ async def test_a_password_that_the_server_says_back_is_not_repeated(echo: str, f
     assert isinstance(failure, OpenFailure)
     assert failure.failure.stage is Stage.AUTH
     for form_of_it in ECHOES:
-        assert form_of_it.casefold() not in _everything(failure.failure).casefold()
+        assert form_of_it.casefold() not in _all_records(failure.failure).casefold()
         assert form_of_it not in repr(failure)
 
 
@@ -408,4 +408,4 @@ async def test_a_password_with_spaces_at_its_ends_is_not_repeated_without_them()
             username="ann@example.com",
             password=f"  {CANARY} ",
         )
-    assert CANARY not in _everything(failure)
+    assert CANARY not in _all_records(failure)

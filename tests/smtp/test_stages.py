@@ -51,7 +51,7 @@ def _rows(
     ]
 
 
-def _lost(stage: str, at: Stage, scope: FailureScope) -> list[Row]:
+def _list_losses(stage: str, at: Stage, scope: FailureScope) -> list[Row]:
     """What no reply means at a stage before the final dot."""
     return [
         (stage, DISCONNECT, at, scope, DEFER, "connection_lost"),
@@ -72,24 +72,24 @@ ROWS: Final[list[Row]] = [
         permanent="banner_rejected",
         verdict=DEFER,
     ),
-    *_lost("banner", Stage.BANNER, P),
+    *_list_losses("banner", Stage.BANNER, P),
     ("banner", GOODBYE, Stage.BANNER, P, DEFER, "service_unavailable"),
     *_rows(
         "ehlo", Stage.EHLO, P, temporary="ehlo_rejected", permanent="ehlo_rejected", verdict=DEFER
     ),
-    *_lost("ehlo", Stage.EHLO, P),
+    *_list_losses("ehlo", Stage.EHLO, P),
     ("ehlo", GOODBYE, Stage.EHLO, P, DEFER, "service_unavailable"),
     *_rows(
         "starttls", Stage.TLS, P, temporary="tls_rejected", permanent="tls_rejected", verdict=DEFER
     ),
-    *_lost("starttls", Stage.TLS, P),
+    *_list_losses("starttls", Stage.TLS, P),
     ("tls", BROKEN_TLS, Stage.TLS, P, DEFER, "starttls_stripped"),
     ("tls", SILENCE, Stage.TLS, P, DEFER, "timeout"),
     ("tls", DISCONNECT, Stage.TLS, P, DEFER, "connection_lost"),
     *_rows(
         "auth", Stage.AUTH, P, temporary="auth_deferred", permanent="auth_rejected", verdict=DEFER
     ),
-    *_lost("auth", Stage.AUTH, P),
+    *_list_losses("auth", Stage.AUTH, P),
     ("auth", GOODBYE, Stage.AUTH, P, DEFER, "auth_deferred"),
     *_rows(
         "mail",
@@ -99,7 +99,7 @@ ROWS: Final[list[Row]] = [
         permanent="sender_rejected",
         verdict=BOUNCE,
     ),
-    *_lost("mail", Stage.MAIL, M),
+    *_list_losses("mail", Stage.MAIL, M),
     ("mail", GOODBYE, Stage.MAIL, P, DEFER, "service_unavailable"),
     ("mail", "530 5.7.0 Authentication required", Stage.MAIL, P, DEFER, "authentication_required"),
     ("mail", "354 Go ahead", Stage.MAIL, M, DEFER, "protocol_error"),
@@ -111,7 +111,7 @@ ROWS: Final[list[Row]] = [
         permanent="recipient_rejected",
         verdict=BOUNCE,
     ),
-    *_lost("rcpt", Stage.RCPT, M),
+    *_list_losses("rcpt", Stage.RCPT, M),
     ("rcpt", GOODBYE, Stage.RCPT, M, DEFER, "service_unavailable"),
     ("rcpt", "354 Go ahead", Stage.RCPT, M, DEFER, "protocol_error"),
     *_rows(
@@ -122,7 +122,7 @@ ROWS: Final[list[Row]] = [
         permanent="content_rejected",
         verdict=BOUNCE,
     ),
-    *_lost("data", Stage.DATA, M),
+    *_list_losses("data", Stage.DATA, M),
     ("data", GOODBYE, Stage.DATA, M, DEFER, "service_unavailable"),
     ("data", "250 Ok", Stage.DATA, M, DEFER, "protocol_error"),
     *_rows(

@@ -14,7 +14,7 @@ from app.store.tables import core as tables
 from tests.support.rows import HOUR, MINUTE, NOW, a_key, a_tenant, made_tenant
 
 
-async def made_key(database: Database, tenant: Tenant) -> tuple[ApiKey, str]:
+async def make_key(database: Database, tenant: Tenant) -> tuple[ApiKey, str]:
     """A key, written, and its secret."""
     key, secret = (
         a_key(tenant, scopes=frozenset({Scope.MESSAGES_SEND}), expires_at=NOW + HOUR),
@@ -27,7 +27,7 @@ async def made_key(database: Database, tenant: Tenant) -> tuple[ApiKey, str]:
 
 async def test_a_key_is_found_by_its_hash_alone(database: Database) -> None:
     """As it was written, to the microsecond; no other hash finds anything."""
-    key, secret = await made_key(database, await made_tenant(database))
+    key, secret = await make_key(database, await made_tenant(database))
     async with database.reading() as connection:
         assert await api_keys.find_by_hash(connection, hash=hash_secret(secret)) == key
         assert await api_keys.find_by_hash(connection, hash=hash_secret(secret + "x")) is None
@@ -35,7 +35,7 @@ async def test_a_key_is_found_by_its_hash_alone(database: Database) -> None:
 
 async def test_the_secret_is_nowhere_in_the_database(database: Database) -> None:
     """Invariant 9."""
-    _, secret = await made_key(database, await made_tenant(database))
+    _, secret = await make_key(database, await made_tenant(database))
     async with database.reading() as connection:
         rows = (await connection.execute(select(tables.api_keys))).all()
     assert secret not in repr(rows)
@@ -44,8 +44,8 @@ async def test_the_secret_is_nowhere_in_the_database(database: Database) -> None
 async def test_keys_are_paged_by_id_within_their_tenant(database: Database) -> None:
     """Oldest first."""
     tenant, other = await made_tenant(database), await made_tenant(database, "other")
-    keys = [(await made_key(database, tenant))[0] for _ in range(3)]
-    await made_key(database, other)
+    keys = [(await make_key(database, tenant))[0] for _ in range(3)]
+    await make_key(database, other)
     async with database.reading() as connection:
         first = await api_keys.page(connection, tenant_id=tenant.id, limit=2, after=None)
         rest = await api_keys.page(connection, tenant_id=tenant.id, limit=2, after=first[-1].id)
@@ -55,7 +55,7 @@ async def test_keys_are_paged_by_id_within_their_tenant(database: Database) -> N
 async def test_a_key_is_revoked_once_by_its_tenant(database: Database) -> None:
     """A second time keeps the moment; under another tenant it is not there (invariant 10)."""
     tenant, other = await made_tenant(database), await made_tenant(database, "other")
-    key, secret = await made_key(database, tenant)
+    key, secret = await make_key(database, tenant)
     async with database.transaction() as connection:
         with pytest.raises(NotFound):
             await api_keys.revoke(connection, tenant_id=other.id, key_id=key.id, now=NOW)
@@ -70,7 +70,7 @@ async def test_a_key_is_revoked_once_by_its_tenant(database: Database) -> None:
 async def test_uses_are_written_together_and_never_backwards(database: Database) -> None:
     """Of two processes that write, the later moment stays; an unknown key is no fault."""
     tenant = await made_tenant(database)
-    one, two = [(await made_key(database, tenant))[0] for _ in range(2)]
+    one, two = [(await make_key(database, tenant))[0] for _ in range(2)]
     later, earlier = NOW + MINUTE + timedelta(microseconds=1), NOW + MINUTE
     async with database.transaction() as connection:
         await api_keys.record_use(connection, last_used_at={})
@@ -85,4 +85,4 @@ async def test_uses_are_written_together_and_never_backwards(database: Database)
 async def test_a_key_for_a_tenant_that_is_gone_is_refused(database: Database) -> None:
     """It was deleted just before."""
     with pytest.raises(NotFound):
-        await made_key(database, a_tenant())
+        await make_key(database, a_tenant())

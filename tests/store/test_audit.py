@@ -34,7 +34,7 @@ async def fill(database: Database, *entries: AuditEntry) -> None:
             await audit.record(connection, entry)
 
 
-async def left(database: Database, tenant_id: str | None = None) -> list[AuditEntry]:
+async def load_left(database: Database, tenant_id: str | None = None) -> list[AuditEntry]:
     """What there is."""
     async with database.reading() as connection:
         return await audit.page(connection, tenant_id=tenant_id, limit=200)
@@ -44,8 +44,8 @@ async def test_what_is_written_is_read_back(database: Database) -> None:
     """Whole, and newest first."""
     old, new = entry(timedelta(days=2)), entry(timedelta(days=1), tenant_id="ten_2")
     await fill(database, old, new)
-    assert await left(database) == [new, old]
-    assert await left(database, "ten_2") == [new]
+    assert await load_left(database) == [new, old]
+    assert await load_left(database, "ten_2") == [new]
 
 
 async def test_what_is_old_is_forgotten(database: Database) -> None:
@@ -59,7 +59,7 @@ async def test_what_is_old_is_forgotten(database: Database) -> None:
         async with database.transaction() as connection:
             counts.append(await audit.delete_old(connection, before=before, limit=3))
     assert counts == [3, 2, 0]
-    assert await left(database) == [young]
+    assert await load_left(database) == [young]
 
 
 @pytest.mark.parametrize("processes", [3])
@@ -75,4 +75,4 @@ async def test_several_processes_forget_at_once(database: Database, processes: i
                 await audit.delete_old(connection, before=NOW - timedelta(days=1), limit=5)
 
     await asyncio.gather(*(forget() for _ in range(processes)))
-    assert await left(database) == [young]
+    assert await load_left(database) == [young]

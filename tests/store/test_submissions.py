@@ -77,7 +77,7 @@ async def fill(database: Database, *sessions: SubmissionSession) -> None:
         await submissions.insert(connection, sessions)
 
 
-async def listed(
+async def list_sessions(
     database: Database, tenant_id: str | None = "ten_1", **filters: Any
 ) -> list[SubmissionSession]:
     """The sessions that match."""
@@ -100,7 +100,7 @@ async def test_what_is_written_is_read_back(database: Database) -> None:
     with record_statements() as statements:
         await fill(database, full, bare)
     assert len([statement for statement in statements if "INSERT" in statement[0]]) == 1
-    assert await listed(database, None) == [bare, full]
+    assert await list_sessions(database, None) == [bare, full]
     async with database.reading() as connection:
         for tenant_id, expected in (("ten_1", full), (None, full), ("ten_2", None)):
             assert expected == await submissions.find(
@@ -113,7 +113,7 @@ async def test_a_repeated_write_changes_nothing(database: Database) -> None:
     first, second = a_session(1, message_ids=("msg_1", "msg_2")), a_session(2)
     await fill(database, first)
     await fill(database, first, second)
-    assert await listed(database) == [second, first]
+    assert await list_sessions(database) == [second, first]
 
 
 async def test_nothing_to_write_is_no_statement(database: Database) -> None:
@@ -136,7 +136,7 @@ async def test_a_hostile_client_keeps_no_session_from_the_log(database: Database
         transactions=[transaction(f"{strange}@example.org", reply=reply)],
     )
     await fill(database, hostile, a_session(2))
-    neighbour, session = await listed(database, None)
+    neighbour, session = await list_sessions(database, None)
     assert neighbour == a_session(2)
     assert session.login == ("\ufffd\ufffd" + "x" * 300)[: submissions.MAX_CHARACTERS]
     assert session.outcome == reply.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
@@ -146,11 +146,11 @@ async def test_a_message_that_was_repeated_is_of_both_sessions(database: Databas
     """The reply to a repetition names the message that is stored already."""
     first, second = a_session(1), a_session(2, message_ids=("msg_1", "msg_1", "msg_2"))
     await fill(database, first, second)
-    assert [session.id for session in await listed(database, message_id="msg_1")] == [
+    assert [session.id for session in await list_sessions(database, message_id="msg_1")] == [
         second.id,
         first.id,
     ]
-    assert [session.message_ids for session in await listed(database)] == [
+    assert [session.message_ids for session in await list_sessions(database)] == [
         ("msg_1", "msg_2"),
         ("msg_1",),
     ]
@@ -186,9 +186,9 @@ async def test_each_filter_narrows(database: Database) -> None:
         ({"client_address": "192.0.2.8", "login": "transactional"}, []),
     ]
     for filters, expected in cases:
-        assert await listed(database, **filters) == expected, filters
-    assert await listed(database, None, client_address="192.0.2.7") == [stranger, other, old]
-    assert await listed(database, None, login="transactional") == [stranger, other, old]
+        assert await list_sessions(database, **filters) == expected, filters
+    assert await list_sessions(database, None, client_address="192.0.2.7") == [stranger, other, old]
+    assert await list_sessions(database, None, login="transactional") == [stranger, other, old]
 
 
 async def test_a_session_is_found_by_its_time_though_the_clock_was_set(database: Database) -> None:
@@ -196,16 +196,16 @@ async def test_a_session_is_found_by_its_time_though_the_clock_was_set(database:
     session = a_session(id=new_id("sub"), age=20 * HOUR)
     await fill(database, session)
     around = {"started_after": session.started_at, "started_before": session.ended_at}
-    assert await listed(database, **around) == [session]
+    assert await list_sessions(database, **around) == [session]
 
 
 async def test_pages_follow_each_other_under_inserts(database: Database) -> None:
     """Keyset: nothing repeats, nothing is hidden."""
     sessions = [a_session(number) for number in range(5)]
     await fill(database, *sessions)
-    first = await listed(database, limit=2)
+    first = await list_sessions(database, limit=2)
     await fill(database, a_session(9))
-    assert first + await listed(database, after=first[-1].id) == sessions[::-1]
+    assert first + await list_sessions(database, after=first[-1].id) == sessions[::-1]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ async def test_what_is_old_is_deleted(database: Database) -> None:
         async with database.transaction() as connection:
             counts.append(await submissions.delete_old(connection, before=NOW - DAY, limit=3))
     assert counts == [3, 2, 0]
-    assert await listed(database) == [young]
+    assert await list_sessions(database) == [young]
     async with database.reading() as connection:
         query = select(func.count()).select_from(submission_messages)
         assert (await connection.execute(query)).scalar_one() == 1
@@ -282,7 +282,7 @@ async def test_several_processes_delete_at_once(database: Database) -> None:
                 await submissions.delete_old(connection, before=NOW - DAY, limit=5)
 
     await asyncio.gather(*(forget() for _ in range(3)))
-    assert await listed(database) == [young]
+    assert await list_sessions(database) == [young]
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ async def test_sessions_that_name_an_erased_address_are_deleted(
         assert is_deleted == await submissions.delete_with_address(
             connection, tenant_id="ten_1", address=erased
         )
-    left = await listed(database, None)
+    left = await list_sessions(database, None)
     assert len(left) == (3 if is_deleted else 4)
     assert [session for session in left if session.id != a_session(1).id] == [
         others,
@@ -341,7 +341,7 @@ async def test_a_tenants_retention_of_recipients_counts(database: Database, peri
             )
         if purged is None:
             break
-    assert {session.id for session in await listed(database, None)} == {
+    assert {session.id for session in await list_sessions(database, None)} == {
         sessions[1].id,
         sessions[2].id,
     }
@@ -354,7 +354,7 @@ async def test_a_deleted_tenant_leaves_no_session(database: Database) -> None:
     await fill(database, mine, theirs)
     async with database.transaction() as connection:
         await tenants.delete(connection, tenant_id=goes.id)
-    assert await listed(database, None) == [theirs]
+    assert await list_sessions(database, None) == [theirs]
     late = a_session(3, tenant_id=goes.id)
     await fill(database, late)
-    assert await listed(database, None) == [late, theirs]
+    assert await list_sessions(database, None) == [late, theirs]

@@ -54,7 +54,7 @@ LARGE_BYTES: Final = 25_000_000
 LIMIT_BYTES: Final = 26_214_400  # of the settings
 
 
-def _unchanged(content: bytes) -> bytes:
+def _strip_added(content: bytes) -> bytes:
     """The content without the fields that a submission server changes."""
     header, separator, body = content.partition(b"\r\n\r\n")
     fields = re.split(rb"\r\n(?![ \t])", header)
@@ -91,7 +91,7 @@ def target(
     )
 
 
-async def _stored(sender: Caller, mail: Mail) -> list[bytes]:
+async def _wait_stored(sender: Caller, mail: Mail) -> list[bytes]:
     """The content that each recipient of a mail gets, once it is stored for all of them.
 
     Postfix submits a mail with more than 50 recipients in several messages.
@@ -128,11 +128,11 @@ async def test_what_is_stored_is_what_the_client_sent(
     """Byte for byte, except for Received, Bcc and the options."""
     for name, mail in CONTENTS.items():
         sent = await client(target, mail, tls=tls)
-        for stored in await _stored(sender, mail):
+        for stored in await _wait_stored(sender, mail):
             assert HIDDEN.encode() not in stored, name
             assert b"X-Heloise" not in stored, name
             assert stored.startswith(b"Received: "), name
-            assert _unchanged(stored) == _unchanged(sent), name
+            assert _strip_added(stored) == _strip_added(sent), name
 
 
 @pytest.mark.parametrize("client", SMTPUTF8_CLIENTS)
@@ -142,8 +142,8 @@ async def test_a_recipient_may_have_a_name_in_another_script(
     """RFC 6531; the other clients do not speak it."""
     mail = Mail("Text\n", ["用户@example.org"])
     sent = await client(target, mail, tls=False)
-    [stored] = await _stored(sender, mail)
-    assert _unchanged(stored) == _unchanged(sent)
+    [stored] = await _wait_stored(sender, mail)
+    assert _strip_added(stored) == _strip_added(sent)
 
 
 @pytest.mark.slow
@@ -153,6 +153,6 @@ async def test_a_large_message_is_stored_as_the_client_sent_it(
 ) -> None:
     """A message of 25 MB."""
     sent = await client(target, LARGE, tls=False)
-    [stored] = await _stored(sender, LARGE)
+    [stored] = await _wait_stored(sender, LARGE)
     assert len(stored) > LARGE_BYTES
-    assert _unchanged(stored) == _unchanged(sent)
+    assert _strip_added(stored) == _strip_added(sent)

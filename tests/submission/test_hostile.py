@@ -206,7 +206,7 @@ async def test_nothing_is_smuggled(
     assert (await sender.read("/messages"))["items"] == []
 
 
-def encoded(text: str) -> bytes:
+def encode(text: str) -> bytes:
     """The text in base64."""
     return b64encode(text.encode())
 
@@ -214,7 +214,7 @@ def encoded(text: str) -> bytes:
 def cut_points(key: str) -> tuple[bytes, list[int]]:
     """A session with a message, and where it may break: around each line, and within."""
     wire = (
-        b"EHLO a\r\nAUTH LOGIN\r\n" + encoded("transactional") + b"\r\n" + encoded(key) + b"\r\n"
+        b"EHLO a\r\nAUTH LOGIN\r\n" + encode("transactional") + b"\r\n" + encode(key) + b"\r\n"
         b"MAIL FROM:<billing@example.com>\r\nRCPT TO:<ann@example.org>\r\nBDAT 9\r\n" + FROM[:9]
     ) + (
         b"RSET\r\nMAIL FROM:<billing@example.com>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n"
@@ -311,8 +311,8 @@ async def test_a_name_that_no_database_stores(submission: SubmissionServer, send
     """A NUL in a response of LOGIN is refused before it is looked up."""
     async with submission.connect() as client:
         await client("AUTH LOGIN")
-        await client(encoded("a\0b"))
-        assert (await client(encoded(key_of(sender))))[:9] == "501 5.5.2"
+        await client(encode("a\0b"))
+        assert (await client(encode(key_of(sender))))[:9] == "501 5.5.2"
         assert (await client.log_in("transactional", key_of(sender)))[:3] == "235"
 
 

@@ -42,7 +42,7 @@ async def names(acme: Caller, api: Api) -> dict[str, str | None]:
     }
 
 
-def reached(bound: dict[str, Any], username: str, profile: str | None) -> str | None:
+def reached_profile(bound: dict[str, Any], username: str, profile: str | None) -> str | None:
     """The profile that a login opens with a key in good state."""
     profiles = bound.get("profiles", ["transactional", "news"])
     if username == "heloise" and len(bound.get("profiles", ())) == 1:
@@ -61,7 +61,7 @@ async def test_a_login_opens_what_its_key_does(
         key = key_of(await make_key(api, acme.tenant_id, state, **bound))
         for username, means in names.items():
             api.monotonic.seconds += 60  # or guesses would be limited
-            profile = None if problem else reached(bound, username, means)
+            profile = None if problem else reached_profile(bound, username, means)
             async with submission.connect() as client:
                 reply = await client.log_in(username, key)
                 case = what, username, reply

@@ -82,7 +82,7 @@ async def logging_sessions(
 
 
 @pytest.fixture
-async def logged(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[SubmissionServer]:
+async def logging_server(api: Api, server_tls: ssl.SSLContext) -> AsyncIterator[SubmissionServer]:
     """A submission server with usual settings that keeps its log."""
     async with logging_sessions(api, server_tls) as submission_server:
         yield submission_server
@@ -99,10 +99,10 @@ async def find_session(caller: Caller, query: str = "") -> dict[str, Any]:
 
 
 async def test_a_message_that_was_accepted_is_found(
-    logged: SubmissionServer, sender: Caller, client_tls: ssl.SSLContext
+    logging_server: SubmissionServer, sender: Caller, client_tls: ssl.SSLContext
 ) -> None:
     """With everything that was said, by the id that the program was told."""
-    async with logged.connect() as client:
+    async with logging_server.connect() as client:
         assert (await client("STARTTLS"))[:3] == "220"
         await client.writer.start_tls(client_tls, server_hostname=HOST)
         await client("EHLO app")
@@ -141,13 +141,13 @@ async def test_a_message_that_was_accepted_is_found(
         ],
     }
     assert session.items() >= expected.items()
-    received = await logged.content(sender, reply)
+    received = await logging_server.content(sender, reply)
     assert f"id {session['id']}".encode() in received
 
 
-async def test_a_refused_sender_is_found(logged: SubmissionServer, sender: Caller) -> None:
+async def test_a_refused_sender_is_found(logging_server: SubmissionServer, sender: Caller) -> None:
     """The commands that a client sent on in one go too."""
-    async with logged.login(sender) as client:
+    async with logging_server.login(sender) as client:
         client.send(b"MAIL FROM:<eve@example.net>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n")
         assert [(await client.reply())[:3] for _ in range(3)] == ["553", "503", "503"]
     session = await find_session(sender)
@@ -161,9 +161,11 @@ async def test_a_refused_sender_is_found(logged: SubmissionServer, sender: Calle
     assert session["message_ids"] == []
 
 
-async def test_a_refused_recipient_is_found(logged: SubmissionServer, sender: Caller) -> None:
+async def test_a_refused_recipient_is_found(
+    logging_server: SubmissionServer, sender: Caller
+) -> None:
     """What is no address as the client wrote it."""
-    async with logged.login(sender) as client:
+    async with logging_server.login(sender) as client:
         await client("MAIL FROM:<billing@example.com>")
         refusal = await client("RCPT TO:<ann@>")
         assert refusal[0] == "5"
@@ -178,9 +180,9 @@ async def test_a_refused_recipient_is_found(logged: SubmissionServer, sender: Ca
     assert transaction["reply"] is None
 
 
-async def test_a_refused_content_is_found(logged: SubmissionServer, sender: Caller) -> None:
+async def test_a_refused_content_is_found(logging_server: SubmissionServer, sender: Caller) -> None:
     """And a client that hung up is told from one that quit."""
-    async with logged.login(sender) as client:
+    async with logging_server.login(sender) as client:
         refusal = await client.submit(EVIL)
     session = await find_session(sender)
     [transaction] = session["transactions"]
@@ -191,10 +193,10 @@ async def test_a_refused_content_is_found(logged: SubmissionServer, sender: Call
 
 
 async def test_a_second_sender_does_not_replace_the_first(
-    logged: SubmissionServer, sender: Caller
+    logging_server: SubmissionServer, sender: Caller
 ) -> None:
     """The message is of the one that was accepted."""
-    async with logged.login(sender) as client:
+    async with logging_server.login(sender) as client:
         await client("MAIL FROM:<billing@example.com>")
         assert (await client("MAIL FROM:<news@example.com>"))[:3] == "503"
         await client("RCPT TO:<ann@example.org>")
@@ -205,22 +207,22 @@ async def test_a_second_sender_does_not_replace_the_first(
 
 
 async def test_a_message_too_large_by_its_size_is_found(
-    logged: SubmissionServer, sender: Caller
+    logging_server: SubmissionServer, sender: Caller
 ) -> None:
     """It is refused before anything is asked of the account."""
-    async with logged.login(sender) as client:
+    async with logging_server.login(sender) as client:
         await client("MAIL FROM:<billing@example.com> SIZE=99999999999")
     [transaction] = (await find_session(sender))["transactions"]
     assert transaction["mail_from"] == "billing@example.com"
     assert transaction["mail_reply"].startswith("552 5.3.4 ")
 
 
-async def test_a_wrong_password_is_found(logged: SubmissionServer, sender: Caller) -> None:
+async def test_a_wrong_password_is_found(logging_server: SubmissionServer, sender: Caller) -> None:
     """By admins: it is no tenant's. The password is nowhere in it."""
-    async with logged.connect() as client:
+    async with logging_server.connect() as client:
         await client.log_in("transactional", "hel_canary-wrong-password")
         await client("QUIT")
-    session = await find_session(logged.api.admin, "?login=transactional")
+    session = await find_session(logging_server.api.admin, "?login=transactional")
     assert session["login_reply"].startswith("535 5.7.8 This key is unknown")
     assert (session["tenant_id"], session["key_id"]) == (None, None)
     assert "canary" not in str(session)
@@ -238,20 +240,22 @@ async def test_a_wrong_password_is_found(logged: SubmissionServer, sender: Calle
     ],
 )
 async def test_no_secret_is_kept_as_user_name(
-    logged: SubmissionServer, username: str, password: str, shown: str
+    logging_server: SubmissionServer, username: str, password: str, shown: str
 ) -> None:
     """Other services want their key in both fields."""
-    async with logged.connect() as client:
+    async with logging_server.connect() as client:
         await client.log_in(username, password)
-    session = await find_session(logged.api.admin)
+    session = await find_session(logging_server.api.admin)
     assert session["login"] == shown
     assert "secret" not in str(session)
 
 
-async def test_a_key_as_user_name_is_not_kept(logged: SubmissionServer, sender: Caller) -> None:
+async def test_a_key_as_user_name_is_not_kept(
+    logging_server: SubmissionServer, sender: Caller
+) -> None:
     """A valid one: the reply says what to write instead."""
     key = key_of(sender)
-    async with logged.connect() as client:
+    async with logging_server.connect() as client:
         reply = await client.log_in(key, key)
     assert reply == (
         "535 5.7.8 The user name is an API key: write the name of a profile, or heloise."
@@ -260,13 +264,13 @@ async def test_a_key_as_user_name_is_not_kept(logged: SubmissionServer, sender: 
 
 
 async def test_a_bound_key_sees_no_session_with_messages_of_other_profiles(
-    logged: SubmissionServer, sender: Caller
+    logging_server: SubmissionServer, sender: Caller
 ) -> None:
     """They name their recipients."""
     await sender.made("/profiles", PROFILE | {"name": "other"})
-    bound = await logged.api.key(sender.tenant_id, EVERY_SCOPE, profiles=["transactional"])
+    bound = await logging_server.api.key(sender.tenant_id, EVERY_SCOPE, profiles=["transactional"])
     for option in (b"X-Heloise-Profile: transactional\r\n", b"X-Heloise-Profile: other\r\n"):
-        async with logged.login(sender) as client:
+        async with logging_server.login(sender) as client:
             assert (await client.submit(option + FROM))[:3] == "250"
             await client("QUIT")
 
@@ -280,10 +284,10 @@ async def test_a_bound_key_sees_no_session_with_messages_of_other_profiles(
     ]
 
 
-async def test_a_session_is_one_tenants(logged: SubmissionServer, sender: Caller) -> None:
+async def test_a_session_is_one_tenants(logging_server: SubmissionServer, sender: Caller) -> None:
     """It ends when its key is revoked, so no other tenant's login gets its log."""
-    mortal = await logged.api.key(sender.tenant_id, ["messages:send"])
-    async with logged.login(mortal) as client:
+    mortal = await logging_server.api.key(sender.tenant_id, ["messages:send"])
+    async with logging_server.login(mortal) as client:
         await client.submit(FROM)
         await sender("DELETE", f"/keys/{mortal.key_id}")
         assert (await client("MAIL FROM:<billing@example.com>"))[:3] == "535"
@@ -294,27 +298,27 @@ async def test_a_session_is_one_tenants(logged: SubmissionServer, sender: Caller
 
 
 async def test_a_key_that_may_not_send_is_found_by_its_tenant(
-    logged: SubmissionServer, sender: Caller
+    logging_server: SubmissionServer, sender: Caller
 ) -> None:
     """It is theirs to mend."""
-    reader = await logged.api.key(sender.tenant_id, ["messages:read"])
-    async with logged.connect() as client:
+    reader = await logging_server.api.key(sender.tenant_id, ["messages:read"])
+    async with logging_server.connect() as client:
         await client.log_in("transactional", key_of(reader))
     session = await find_session(reader)
     assert session["login_reply"].startswith("535 5.7.8 This key lacks the scope messages:send")
     assert session["key_id"] == reader.key_id
     assert session["tenant_id"] == sender.tenant_id
-    bound = await logged.api.key(sender.tenant_id, EVERY_SCOPE, profiles=["transactional"])
+    bound = await logging_server.api.key(sender.tenant_id, EVERY_SCOPE, profiles=["transactional"])
     assert (await bound.read("/submissions"))["items"] == []
 
 
-async def test_a_program_without_a_login_is_found(logged: SubmissionServer) -> None:
+async def test_a_program_without_a_login_is_found(logging_server: SubmissionServer) -> None:
     """With the message that it had for Heloise."""
-    async with logged.connect() as client:
+    async with logging_server.connect() as client:
         await client("MAIL FROM:<app@example.com>")
         await client("RCPT TO:<ann@example.org>")
         await client("QUIT")
-    session = await find_session(logged.api.admin)
+    session = await find_session(logging_server.api.admin)
     assert session["login"] is None
     [transaction] = session["transactions"]
     assert transaction["mail_from"] == "app@example.com"
@@ -322,91 +326,91 @@ async def test_a_program_without_a_login_is_found(logged: SubmissionServer) -> N
     assert [recipient["address"] for recipient in transaction["recipients"]] == ["ann@example.org"]
 
 
-async def test_a_probe_is_not_kept(logged: SubmissionServer) -> None:
+async def test_a_probe_is_not_kept(logging_server: SubmissionServer) -> None:
     """It connects and hangs up every few seconds; a client that says anything is kept."""
-    _, writer = await asyncio.open_connection(HOST, logged.tls_port)
+    _, writer = await asyncio.open_connection(HOST, logging_server.tls_port)
     writer.close()
     await writer.wait_closed()
     for request in (b"", b"", b"NOOP\r\n"):
-        reader, writer = await asyncio.open_connection(HOST, logged.port)
+        reader, writer = await asyncio.open_connection(HOST, logging_server.port)
         await reader.readline()
         writer.write(request)
         if request:
             await reader.readline()
         writer.close()
         await writer.wait_closed()
-    await find_session(logged.api.admin)
-    [session] = (await logged.api.admin.read("/submissions"))["items"]
+    await find_session(logging_server.api.admin)
+    [session] = (await logging_server.api.admin.read("/submissions"))["items"]
     assert (session["outcome"], session["ehlo_name"]) == ("the client closed the connection", None)
 
 
-async def test_a_login_without_tls_is_found(logged: SubmissionServer) -> None:
+async def test_a_login_without_tls_is_found(logging_server: SubmissionServer) -> None:
     """Whether it is one command or two, and with no part of a password."""
     async with logging_sessions(
-        logged.api, None, allows_plaintext_login=False
+        logging_server.api, None, allows_plaintext_login=False
     ) as submission_server:
         async with submission_server.connect() as client:
             await client(f"AUTH PLAIN {b64encode(b'canary').decode()}")
-        session = await find_session(logged.api.admin)
+        session = await find_session(logging_server.api.admin)
     assert session["login_reply"][:3] in {"530", "538"}
     assert b64encode(b"canary").decode() not in str(session)
 
 
-async def test_a_login_that_is_not_finished_is_found(logged: SubmissionServer) -> None:
+async def test_a_login_that_is_not_finished_is_found(logging_server: SubmissionServer) -> None:
     """A line of its exchange is no command, whatever it looks like."""
-    async with logged.connect() as client:
+    async with logging_server.connect() as client:
         assert (await client("AUTH PLAIN")) == "334 "
         await client("MAIL FROM:<canary@example.com>")
-    session = await find_session(logged.api.admin)
+    session = await find_session(logging_server.api.admin)
     assert session["login_reply"].startswith("501 5.5.2 ")
     assert "canary" not in str(session)
 
 
-async def test_a_failed_handshake_is_found(logged: SubmissionServer) -> None:
+async def test_a_failed_handshake_is_found(logging_server: SubmissionServer) -> None:
     """Of a program that speaks without TLS to the port of TLS."""
-    reader, writer = await asyncio.open_connection(HOST, logged.tls_port)
+    reader, writer = await asyncio.open_connection(HOST, logging_server.tls_port)
     writer.write(b"EHLO app\r\n")
     with suppress(ConnectionError):
         await reader.read()
     writer.close()
-    session = await find_session(logged.api.admin)
+    session = await find_session(logging_server.api.admin)
     assert session["outcome"].startswith("the TLS handshake failed: ")
     assert session["client_address"] == HOST
 
 
-async def test_a_failed_starttls_is_found(logged: SubmissionServer) -> None:
+async def test_a_failed_starttls_is_found(logging_server: SubmissionServer) -> None:
     """As of a program that does not trust the certificate."""
-    async with logged.connect() as client:
+    async with logging_server.connect() as client:
         assert (await client("STARTTLS"))[:3] == "220"
         with pytest.raises(ssl.SSLCertVerificationError):
             await client.writer.start_tls(ssl.create_default_context(), server_hostname=HOST)
-    session = await find_session(logged.api.admin)
+    session = await find_session(logging_server.api.admin)
     assert session["outcome"].startswith("the TLS handshake failed: ")
     assert session["tls"] is None
 
 
 @pytest.mark.parametrize("bound", ["max_connections", "max_connections_per_client"])
 async def test_a_connection_too_many_is_found(
-    logged: SubmissionServer, server_tls: ssl.SSLContext, bound: str
+    logging_server: SubmissionServer, server_tls: ssl.SSLContext, bound: str
 ) -> None:
     """From which address it came."""
     async with (
-        logging_sessions(logged.api, server_tls, **{bound: 1}) as submission_server,
+        logging_sessions(logging_server.api, server_tls, **{bound: 1}) as submission_server,
         submission_server.connect(),
     ):
         reader, writer = await asyncio.open_connection(HOST, submission_server.port)
         await reader.read()
         writer.close()
-        session = await find_session(logged.api.admin)
+        session = await find_session(logging_server.api.admin)
     assert session["outcome"] == "421 4.3.2 Too many connections; try again later"
     assert session["client_address"] == HOST
 
 
-async def test_a_guesser_that_is_sent_away_is_found(logged: SubmissionServer) -> None:
+async def test_a_guesser_that_is_sent_away_is_found(logging_server: SubmissionServer) -> None:
     """With the reply that ended it."""
-    async with logged.connect() as client:
+    async with logging_server.connect() as client:
         replies = [await client.log_in("x", f"hel_wrong-{number}") for number in range(3)]
-    session = await find_session(logged.api.admin)
+    session = await find_session(logging_server.api.admin)
     assert session["login_reply"].startswith(replies[-1][:9])
     assert session["outcome"][:4] == "421 "
 

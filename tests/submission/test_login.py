@@ -13,7 +13,7 @@ HEADER = b"From: billing@example.com\r\n"
 LOGGED_IN = "235 2.7.0 Authenticated"
 
 
-def encoded(text: str) -> str:
+def encode(text: str) -> str:
     """The text in base64."""
     return b64encode(text.encode()).decode()
 
@@ -25,11 +25,11 @@ async def test_login_asks_for_name_and_password(
     """LOGIN has two questions, or one where the name came with the command."""
     async with submission.connect() as client:
         assert await client("AUTH LOGIN") == "334 VXNlcm5hbWU6"
-        assert await client(encoded("transactional")) == "334 UGFzc3dvcmQ6"
-        assert await client(encoded(key_of(sender))) == LOGGED_IN
+        assert await client(encode("transactional")) == "334 UGFzc3dvcmQ6"
+        assert await client(encode(key_of(sender))) == LOGGED_IN
     async with submission.connect() as client:
-        assert await client(f"AUTH login {encoded('transactional')}") == "334 UGFzc3dvcmQ6"
-        assert await client(encoded(key_of(sender))) == LOGGED_IN
+        assert await client(f"AUTH login {encode('transactional')}") == "334 UGFzc3dvcmQ6"
+        assert await client(encode(key_of(sender))) == LOGGED_IN
 
 
 @pytest.mark.one_database
@@ -37,7 +37,7 @@ async def test_plain_may_answer_a_challenge(submission: SubmissionServer, sender
     """The response may come on a line of its own (RFC 4954 section 4)."""
     async with submission.connect() as client:
         assert await client("AUTH PLAIN") == "334 "
-        response = encoded(f"transactional\0transactional\0{key_of(sender)}")
+        response = encode(f"transactional\0transactional\0{key_of(sender)}")
         assert await client(response) == LOGGED_IN
 
 
@@ -204,11 +204,11 @@ async def test_no_login_without_tls(
         ("AUTH PLAIN !!!", "501 5.5.2 This is not a response of the mechanism in base64"),
         ("AUTH PLAIN =", "501 5.5.2 This is not a response of the mechanism in base64"),
         (
-            f"AUTH PLAIN {encoded('one')}",
+            f"AUTH PLAIN {encode('one')}",
             "501 5.5.2 This is not a response of the mechanism in base64",
         ),
         (
-            f"AUTH PLAIN {encoded(chr(0) + 'name' + chr(0))}",
+            f"AUTH PLAIN {encode(chr(0) + 'name' + chr(0))}",
             "501 5.5.2 This is not a response of the mechanism in base64",
         ),
         ("AUTH LOGIN *", "501 5.7.0 Authentication was cancelled"),

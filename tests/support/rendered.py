@@ -29,12 +29,12 @@ def content(**fields: Any) -> Content:
     return Content(**(given_fields | fields))
 
 
-def rendered(**fields: Any) -> bytes:
+def render_content(**fields: Any) -> bytes:
     """The message of such a content."""
     return render(content(**fields))
 
 
-def parsed(mime: bytes) -> EmailMessage:
+def parse(mime: bytes) -> EmailMessage:
     """The message as a reader sees it; first, that any server takes it as it is."""
     assert mime.isascii()
     assert b"\0" not in mime

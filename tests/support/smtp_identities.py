@@ -54,7 +54,7 @@ def identity(server: SmtpServer, **fields: Any) -> Identity:
     return Identity(**(defaults | fields))
 
 
-def looked_up(dns: DnsServer) -> Network:
+def look_up_by(dns: DnsServer) -> Network:
     """May connect anywhere, to what this server says."""
     return replace(ANYWHERE, resolver=Resolver([dns.address]))
 

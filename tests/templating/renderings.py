@@ -17,7 +17,7 @@ USUAL: Final[dict[str, Any]] = {
 }
 
 
-async def rendered(renderer: Renderer, parts: dict[str, str], **options: Any) -> Rendered:
+async def render(renderer: Renderer, parts: dict[str, str], **options: Any) -> Rendered:
     """What parts make of variables."""
     return await renderer.render(parts, **USUAL | options)
 
@@ -25,5 +25,5 @@ async def rendered(renderer: Renderer, parts: dict[str, str], **options: Any) ->
 async def error_of(renderer: Renderer, parts: dict[str, str], **options: Any) -> TemplateError:
     """What is wrong with them."""
     with pytest.raises(TemplateError) as excinfo:
-        await rendered(renderer, parts, **options)
+        await render(renderer, parts, **options)
     return excinfo.value

@@ -5,12 +5,12 @@ from typing import Final
 import pytest
 
 from app.templating.renderer import Rendered, Renderer, TemplateError
-from tests.templating.renderings import TENANT, error_of, rendered
+from tests.templating.renderings import TENANT, error_of, render
 
 
 async def test_html_is_escaped_and_text_is_not(renderer: Renderer) -> None:
     """Nor is the subject, in which a line break is a space."""
-    result = await rendered(
+    result = await render(
         renderer,
         {"subject": "{{ x }}\n!", "text": "{{ x }}", "html": "<p>{{ x }}</p>"},
         variables={"x": "<b>\r\n&"},
@@ -32,7 +32,7 @@ async def test_a_schema_says_what_variables_are(renderer: Renderer) -> None:
     """Before anything is rendered; it is looked up nowhere."""
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     parts = {"text": "{{ n }}"}
-    result = await rendered(renderer, parts, schema=schema, variables={"n": 1})
+    result = await render(renderer, parts, schema=schema, variables={"n": 1})
     assert result.text == "1"
     error = await error_of(renderer, parts, schema=schema, variables={"n": "1"})
     assert (error.part, str(error)) == ("variables", 'variables.n: "1" is not of type "integer"')
@@ -50,7 +50,7 @@ async def test_layouts_and_partials(renderer: Renderer) -> None:
         "foot": {"html": "<i>{{ x }}</i>", "text": "{{ x }}"},
     }
     source = "{% extends 'layout' %}{% block c %}{% include 'foot' %}{% endblock %}"
-    result = await rendered(
+    result = await render(
         renderer, {"html": source, "text": source}, partials=partials, variables={"x": "&"}
     )
     assert (result.html, result.text) == ("<body><i>&amp;</i></body>", "&--")
@@ -64,7 +64,7 @@ async def test_mjml_and_css(renderer: Renderer) -> None:
         "<mjml><mj-body><mj-section><mj-column>{% for n in names %}<mj-text>{{ n }}</mj-text>"
         "{% endfor %}</mj-column></mj-section></mj-body></mjml>"
     )
-    result = await rendered(renderer, {"mjml": source}, variables={"names": ["A&B", "C"]})
+    result = await render(renderer, {"mjml": source}, variables={"names": ["A&B", "C"]})
     assert result.html is not None
     assert result.html.lower().startswith("<!doctype html>")
     assert ">A&amp;B</div>" in result.html
@@ -74,10 +74,10 @@ async def test_mjml_and_css(renderer: Renderer) -> None:
     error = await error_of(renderer, {"mjml": "<mjml><mj-body>"})
     assert error.part == "mjml"
     styled = {"html": "<style>p { color: red }</style><p>x</p>"}
-    inlined = await rendered(renderer, styled)
+    inlined = await render(renderer, styled)
     assert inlined.html is not None
     assert '<p style="color: red' in inlined.html
-    assert (await rendered(renderer, styled, inlines_css=False)).html == styled["html"]
+    assert (await render(renderer, styled, inlines_css=False)).html == styled["html"]
 
 
 DOCTYPE: Final = (
@@ -106,7 +106,7 @@ p::first-line { color: pink }
 async def test_no_style_is_lost_by_inlining(renderer: Renderer) -> None:
     """What an element cannot have stays in its place: states, media, links, the doctype."""
     page = f"{DOCTYPE}<html><head>{LINK}<style>{STYLE}</style></head><body><a>x</a></body></html>"
-    html = (await rendered(renderer, {"html": page})).html
+    html = (await render(renderer, {"html": page})).html
     assert html is not None
     assert html.startswith(DOCTYPE)
     assert f"<style>{STYLE}</style>" in html
@@ -118,22 +118,20 @@ async def test_no_style_is_lost_by_inlining(renderer: Renderer) -> None:
 async def test_a_style_for_some_media_is_not_inlined(renderer: Renderer, media: str) -> None:
     """It would hold for all of them."""
     style = f"<style type='text/css' media={media}>p {{ color: red }}</style>"
-    html = (
-        await rendered(renderer, {"html": f"{style}<style>b {{ top: 0 }}</style><p>x</p>"})
-    ).html
+    html = (await render(renderer, {"html": f"{style}<style>b {{ top: 0 }}</style><p>x</p>"})).html
     assert html is not None
     assert "<p>x</p>" in html
     assert "data-css-inline" not in html
     for everywhere in ("all", '"screen"'):
         style = f"<style media={everywhere}>p {{ color: red }}</style>"
-        html = (await rendered(renderer, {"html": f"{style}<p>x</p>"})).html
+        html = (await render(renderer, {"html": f"{style}<p>x</p>"})).html
         assert '<p style="color: red;">' in (html or "")
 
 
 async def test_nothing_is_read_from_elsewhere(renderer: Renderer) -> None:
     """Neither a style sheet nor an include, from a file or from a network."""
     link = '<link rel="stylesheet" href="file:///etc/passwd"><p>x</p>'
-    result = await rendered(renderer, {"html": link})
+    result = await render(renderer, {"html": link})
     assert result.html is not None
     assert "root:" not in result.html
     include = '<mjml><mj-body><mj-include path="/etc/passwd" /></mj-body></mjml>'
@@ -175,7 +173,7 @@ async def test_a_hostile_template_harms_nobody(renderer: Renderer, name: str) ->
         partials={"self": {"text": "{% include 'self' %}"}},
     )
     assert len(str(error)) < 500
-    assert (await rendered(renderer, {"text": "{{ 1 + 1 }}"})).text == "2"
+    assert (await render(renderer, {"text": "{{ 1 + 1 }}"})).text == "2"
 
 
 async def test_a_page_that_ends_its_process_harms_nobody(renderer: Renderer) -> None:
@@ -183,7 +181,7 @@ async def test_a_page_that_ends_its_process_harms_nobody(renderer: Renderer) -> 
     page = "<style>p p{a:b}</style>" + "<div>" * 60_000
     error = await error_of(renderer, {"html": page}, max_characters=1_000_000)
     assert "memory or time" in str(error) or "seconds" in str(error)
-    assert (await rendered(renderer, {"text": "{{ 1 + 1 }}"})).text == "2"
+    assert (await render(renderer, {"text": "{{ 1 + 1 }}"})).text == "2"
 
 
 async def test_its_process_knows_no_secret_and_opens_no_file(renderer: Renderer) -> None:
@@ -202,10 +200,10 @@ async def test_its_process_knows_no_secret_and_opens_no_file(renderer: Renderer)
 
 async def test_a_process_that_died_is_replaced(renderer: Renderer) -> None:
     """Whatever ended it: nobody who asks notices."""
-    await rendered(renderer, {"text": "x"})
+    await render(renderer, {"text": "x"})
     [process] = renderer._idle  # noqa: SLF001 - to end it
     process.kill()
-    assert (await rendered(renderer, {"text": "y"})).text == "y"
+    assert (await render(renderer, {"text": "y"})).text == "y"
 
 
 async def test_a_part_that_cannot_be_a_template_is_told_when_it_is_written(

@@ -8,7 +8,7 @@ from typing import Any, Final
 from app.templating.environment import TemplateEnvironment
 from app.templating.renderer import Renderer, TemplateError
 from app.templating.rendering import run_job
-from tests.templating.renderings import USUAL, error_of, rendered
+from tests.templating.renderings import USUAL, error_of, render
 
 VARIABLES: Final = {
     "x": "<b>Zoë &amp; co</b> http://x.example",
@@ -100,7 +100,7 @@ def in_this_process(part: str, source: str) -> str:
 
 async def in_its_own(renderer: Renderer, part: str, source: str) -> str | None:
     """What it is where templates are rendered."""
-    result = await rendered(renderer, {part: source}, variables=VARIABLES)
+    result = await render(renderer, {part: source}, variables=VARIABLES)
     return result.html if part == "html" else result.text
 
 

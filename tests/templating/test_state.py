@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.templating.renderer import Renderer
 from app.templating.rendering import run_job
-from tests.templating.renderings import rendered
+from tests.templating.renderings import render
 
 # A partial that counts how often it was used, in each way that Jinja can keep something.
 COUNTING: Final = {
@@ -82,7 +82,7 @@ async def test_another_tenant_does_not_see_what_a_template_kept(renderer: Render
     source = "{% import 'partial' as p %}{{ p.use() }}"
     for expression in COUNTING.values():
         results = [
-            await rendered(
+            await render(
                 renderer,
                 {"text": source},
                 tenant_id=tenant,

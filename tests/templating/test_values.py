@@ -6,7 +6,7 @@ import pytest
 
 from app.templating.renderer import Renderer
 from app.templating.rendering import run_job
-from tests.templating.renderings import USUAL, rendered
+from tests.templating.renderings import USUAL, render
 
 # Names that Python's own types have.
 NAMES: Final = sorted({*dir(dict), *dir(list), *dir(str)} - set(dir(object)))
@@ -21,7 +21,7 @@ VARIABLES: Final[dict[str, Any]] = {
 }
 
 
-def made(source: str, part: str = "text", variables: Any = VARIABLES) -> str:
+def render_or_error(source: str, part: str = "text", variables: Any = VARIABLES) -> str:
     """What comes of a source, or what is wrong with it."""
     job = {"do": "render", "parts": {part: source}, **USUAL, "variables": variables}
     result = run_job(job)
@@ -38,17 +38,19 @@ def test_a_key_wins_against_every_method() -> None:
         for name in names
     )
     variables = {"d": {name: f"<{name}>" for name in names}}
-    assert made(source, variables=variables).split() == [f"<{name}>" * 4 for name in names]
+    assert render_or_error(source, variables=variables).split() == [
+        f"<{name}>" * 4 for name in names
+    ]
 
 
 @pytest.mark.parametrize("value", ["{}", "[]", "'x'", "5", "1.5", "true", "nothing"])
 def test_no_attribute_of_pythons_is_visible(value: str) -> None:
     """It is neither defined nor printed."""
     names = [*NAMES, "real", "imag", "numerator", "__class__", "__dict__"]
-    defined = made(" ".join(f"{{{{ ({value}).{name} is defined }}}}" for name in names))
+    defined = render_or_error(" ".join(f"{{{{ ({value}).{name} is defined }}}}" for name in names))
     assert set(defined.split()) == {"false"}
     for name in ("items", "count", "upper", "real", "__class__"):
-        error = made(f"{{{{ ({value}).{name} }}}}")
+        error = render_or_error(f"{{{{ ({value}).{name} }}}}")
         assert f"has no {name!r}" in error or "not allowed" in error
 
 
@@ -74,7 +76,7 @@ def test_no_attribute_of_pythons_is_visible(value: str) -> None:
 )
 def test_a_method_is_called_and_is_nothing_else(source: str, text: str) -> None:
     """Where no key has its name."""
-    assert made(source) == text
+    assert render_or_error(source) == text
 
 
 @pytest.mark.parametrize("part", ["text", "html"])
@@ -98,17 +100,20 @@ def test_values_are_printed_as_json_has_them_and_null_is_nothing(
     part: str, source: str, text: str
 ) -> None:
     """Alone, put together, and after filters."""
-    assert made(source, part) == text
+    assert render_or_error(source, part) == text
 
 
 def test_what_is_printed_is_escaped_in_html() -> None:
     """Once; a part of the template itself is not."""
-    assert made("{{ [page] }} {{ page ~ '&' }}", "html") == "[&#34;&lt;b&gt;&#34;] &lt;b&gt;&amp;"
-    assert made("{{ '<i>'|safe ~ page }}", "html") == "<i>&lt;b&gt;"
+    assert (
+        render_or_error("{{ [page] }} {{ page ~ '&' }}", "html")
+        == "[&#34;&lt;b&gt;&#34;] &lt;b&gt;&amp;"
+    )
+    assert render_or_error("{{ '<i>'|safe ~ page }}", "html") == "<i>&lt;b&gt;"
 
 
 async def test_a_variable_may_have_any_name(renderer: Renderer) -> None:
     """In the process for templates too."""
     variables = {"stats": {"values": [1], "keys": 2, "format": "x", "get": {"pop": 3}}}
     source = "{{ stats.values }} {{ stats.keys }} {{ stats.format }} {{ stats.get.pop }}"
-    assert (await rendered(renderer, {"text": source}, variables=variables)).text == "[1] 2 x 3"
+    assert (await render(renderer, {"text": source}, variables=variables)).text == "[1] 2 x 3"

@@ -39,7 +39,7 @@ def _run(*command: object, cwd: Path = ROOT, check: bool = True) -> str:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheel and the source archive, as `make dist` builds them."""
     folder = tmp_path_factory.mktemp("dist")
     _run(sys.executable, "-m", "hatchling", "build", "--directory", folder, cwd=PACKAGE)
@@ -48,7 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def python(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(distributions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment into which only the wheel was installed, from PyPI."""
     home = tmp_path_factory.mktemp("environment")
     venv.create(home, with_pip=False, symlinks=True)
@@ -56,7 +56,7 @@ def python(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     if not _run(*pip, "index", "versions", "httpx2", check=False):
         pytest.skip("PyPI cannot be reached")
-    _run(*pip, "--python", python, "install", "--quiet", built[0])
+    _run(*pip, "--python", python, "install", "--quiet", distributions[0])
     return python
 
 
@@ -80,14 +80,14 @@ def test_the_client_imports_nothing_of_the_service() -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) -> None:
+def test_the_wheel_holds_the_package_and_nothing_else(distributions: tuple[Path, Path]) -> None:
     """Its types are declared; neither tests nor the generator are in it."""
-    with zipfile.ZipFile(built[0]) as wheel:
+    with zipfile.ZipFile(distributions[0]) as wheel:
         names = set(wheel.namelist())
     information = f"heloise_client-{__version__}.dist-info"
     assert {name.partition("/")[0] for name in names} == {"heloise_client", information}
     assert {"heloise_client/py.typed", f"{information}/licenses/LICENSE"} <= names
-    with tarfile.open(built[1]) as archive:
+    with tarfile.open(distributions[1]) as archive:
         files = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "heloise_client/types.py"} <= files
     assert not [name for name in files if name.startswith("tests")]

@@ -57,7 +57,7 @@ CONSTRUCTOR: Final = {
 }
 
 
-def _stored(heloise: Heloise, message: Any) -> Any:
+def _parse_content(heloise: Heloise, message: Any) -> Any:
     """The content that Heloise sends, parsed."""
     content = heloise.get_raw_message(message.anymail_status.message_id)
     return message_from_bytes(content, policy=policy.default)
@@ -106,7 +106,7 @@ def test_everything_that_django_has_arrives(heloise: Heloise) -> None:
     image.add_header("Content-Disposition", "inline", filename="logo.png")
     message.attach(image)
     assert message.send() == 1
-    stored = _stored(heloise, message)
+    stored = _parse_content(heloise, message)
     assert stored["Subject"] == "Grüße"
     assert stored["From"] == "Shop <shop@mail.dev.example>"
     assert stored["To"] == "Ann <ann@example.org>"
@@ -140,7 +140,7 @@ def test_the_parts_of_the_new_email_package_are_attached(heloise: Heloise) -> No
     message.attachments.append(part)
     message.content_subtype = "html"
     assert message.send() == 1
-    stored = _stored(heloise, message)
+    stored = _parse_content(heloise, message)
     assert stored.get_body(["html"]).get_content().strip() == "<p>HTML</p>"
     [image] = [part for part in stored.walk() if part.get_content_type() == "image/png"]
     assert (image["Content-ID"], image.get_content()) == ("<logo>", PNG)
@@ -313,7 +313,7 @@ def test_an_invitation_is_an_alternative(heloise: Heloise) -> None:
     )
     message = _message(alternatives=[(calendar, "text/calendar; method=REQUEST")])
     assert message.send() == 1
-    kinds = [part.get_content_type() for part in _stored(heloise, message).walk()]
+    kinds = [part.get_content_type() for part in _parse_content(heloise, message).walk()]
     assert "text/calendar" in kinds
 
 
@@ -321,4 +321,4 @@ def test_one_setting_is_enough_without_a_message(heloise: Heloise) -> None:
     """A plain `EmailMessage` has no alternatives."""
     message = EmailMessage("Plain", "Text", to=[ANN], headers={"reply-to": "help@example.com"})
     assert message.send() == 1
-    assert _stored(heloise, message)["Reply-To"] == "help@example.com"
+    assert _parse_content(heloise, message)["Reply-To"] == "help@example.com"

@@ -31,7 +31,7 @@ class Parts(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         raise httpx2.ReadError("the connection was lost")
 
 
-def _scripted(*responses: httpx2.Response) -> tuple[httpx2.MockTransport, list[str | None]]:
+def _make_transport(*responses: httpx2.Response) -> tuple[httpx2.MockTransport, list[str | None]]:
     """A server with these answers; the id after which each stream was to begin."""
     answers, cursors = iter(responses), list[str | None]()
 
@@ -53,7 +53,7 @@ def _responses() -> list[httpx2.Response]:
 
 def test_a_stream_goes_on_where_it_ended() -> None:
     """With the id of the last event, or that of the beginning."""
-    transport, cursors = _scripted(*_responses())
+    transport, cursors = _make_transport(*_responses())
     with httpx2.Client(transport=transport) as http:
         stream = Heloise("http://h", "k", http=http, sleep=lambda _: None).stream_events()
         events = iter(stream)
@@ -68,7 +68,7 @@ async def test_a_stream_of_asyncio_goes_on_where_it_ended() -> None:
     async def sleep(_: float) -> None:
         return None
 
-    transport, cursors = _scripted(*_responses())
+    transport, cursors = _make_transport(*_responses())
     async with httpx2.AsyncClient(transport=transport) as http:
         stream = AsyncHeloise("http://h", "k", http=http, sleep=sleep).stream_events()
         events = aiter(stream)
@@ -83,7 +83,7 @@ def test_an_error_ends_a_stream() -> None:
         (httpx2.Response(403, json=problem), ApiError),
         (httpx2.Response(200, html="<p>"), NoAnswerError),
     ):
-        transport, _ = _scripted(response)
+        transport, _ = _make_transport(response)
         with httpx2.Client(transport=transport) as http:
             stream = Heloise("http://h", "k", http=http).stream_events()
             with pytest.raises(error):
@@ -93,10 +93,10 @@ def test_an_error_ends_a_stream() -> None:
 async def test_lines_that_break_say_so() -> None:
     """After those that arrived."""
     messages: list[Any] = []
-    transport, _ = _scripted(httpx2.Response(200, stream=Parts(b"1\n2\n")))
+    transport, _ = _make_transport(httpx2.Response(200, stream=Parts(b"1\n2\n")))
     with httpx2.Client(transport=transport) as http, pytest.raises(NoAnswerError, match="lost"):
         messages.extend(Heloise("http://h", "k", http=http).export_messages())
-    transport, _ = _scripted(httpx2.Response(200, stream=Parts(b"3\n")))
+    transport, _ = _make_transport(httpx2.Response(200, stream=Parts(b"3\n")))
     async with httpx2.AsyncClient(transport=transport) as http_async:
         lines = AsyncHeloise("http://h", "k", http=http_async).export_messages()
         with pytest.raises(NoAnswerError, match="lost"):

@@ -20,7 +20,7 @@ WRONG: Final = bearer("hel_wrong")
 
 
 @pytest.fixture
-async def guarded(api: Api) -> Api:
+async def throttled_api(api: Api) -> Api:
     """The API, which takes five wrong keys a minute from one source."""
     api.replace_auth(auth_throttle=AuthThrottle(A_MINUTE, monotonic=api.monotonic))
     return api
@@ -32,38 +32,38 @@ async def exhaust(api: Api) -> None:
         assert (await api.nobody("GET", "/messages", headers=WRONG)).status_code == 401
 
 
-async def test_after_some_wrong_keys_further_ones_are_refused(guarded: Api) -> None:
+async def test_after_some_wrong_keys_further_ones_are_refused(throttled_api: Api) -> None:
     """429 with when to come back; and then it is heard again."""
-    await exhaust(guarded)
-    answer = await guarded.nobody("GET", "/messages", headers=WRONG)
+    await exhaust(throttled_api)
+    answer = await throttled_api.nobody("GET", "/messages", headers=WRONG)
     assert (answer.status_code, answer.json()["type"]) == (429, "/problems/too-many-auth-failures")
     assert answer.headers["Retry-After"] == "12"
     assert answer.headers["RateLimit-Policy"] == '"too-many-auth-failures";q=5;w=60'
-    guarded.monotonic.seconds += 12
-    assert (await guarded.nobody("GET", "/messages", headers=WRONG)).status_code == 401
-    assert (await guarded.nobody("GET", "/messages", headers=WRONG)).status_code == 429
+    throttled_api.monotonic.seconds += 12
+    assert (await throttled_api.nobody("GET", "/messages", headers=WRONG)).status_code == 401
+    assert (await throttled_api.nobody("GET", "/messages", headers=WRONG)).status_code == 429
 
 
-async def test_no_key_is_no_guess(guarded: Api) -> None:
+async def test_no_key_is_no_guess(throttled_api: Api) -> None:
     """It is refused each time, counts for nothing, and is written nowhere."""
-    before = len((await guarded.admin.read("/audit-log"))["items"])
+    before = len((await throttled_api.admin.read("/audit-log"))["items"])
     for _ in range(2 * A_MINUTE):
-        assert (await guarded.nobody("GET", "/messages")).status_code == 401
-    assert (await guarded.nobody("GET", "/messages", headers=WRONG)).status_code == 401
-    log = (await guarded.admin.read("/audit-log"))["items"]
+        assert (await throttled_api.nobody("GET", "/messages")).status_code == 401
+    assert (await throttled_api.nobody("GET", "/messages", headers=WRONG)).status_code == 401
+    log = (await throttled_api.admin.read("/audit-log"))["items"]
     assert [entry["refused_as"] for entry in log[: len(log) - before]] == ["unauthenticated"]
 
 
-async def test_no_guess_locks_out_a_valid_key(guarded: Api) -> None:
+async def test_no_guess_locks_out_a_valid_key(throttled_api: Api) -> None:
     """From the same source, and whether the key was seen before or not: as after a restart."""
-    acme = await guarded.tenant("acme")
-    await exhaust(guarded)
-    assert (await guarded.nobody("GET", "/messages", headers=WRONG)).status_code == 429
+    acme = await throttled_api.tenant("acme")
+    await exhaust(throttled_api)
+    assert (await throttled_api.nobody("GET", "/messages", headers=WRONG)).status_code == 429
     for _ in range(2 * A_MINUTE):
         assert (await acme("GET", "/messages")).status_code == 200
-        assert (await guarded.admin("GET", "/tenants")).status_code == 200
-        guarded.monotonic.seconds += 0.001
-    assert (await guarded.nobody("GET", "/messages", headers=WRONG)).status_code == 429
+        assert (await throttled_api.admin("GET", "/tenants")).status_code == 200
+        throttled_api.monotonic.seconds += 0.001
+    assert (await throttled_api.nobody("GET", "/messages", headers=WRONG)).status_code == 429
 
 
 async def test_guesses_have_a_few_look_ups_at_a_time() -> None:
@@ -91,19 +91,19 @@ async def test_guesses_have_a_few_look_ups_at_a_time() -> None:
     assert sorted(asked) == sorted([cached_hash, cached_hash, *guesses])
 
 
-async def test_what_is_refused_as_a_guess_is_not_written_down(guarded: Api) -> None:
+async def test_what_is_refused_as_a_guess_is_not_written_down(throttled_api: Api) -> None:
     """So that guessing does not fill the log."""
-    assert (await guarded.admin("GET", "/tenants")).status_code == 200
-    await exhaust(guarded)
+    assert (await throttled_api.admin("GET", "/tenants")).status_code == 200
+    await exhaust(throttled_api)
     for _ in range(10):
-        await guarded.nobody("GET", "/messages", headers=WRONG)
-    log = (await guarded.admin.read("/audit-log"))["items"]
+        await throttled_api.nobody("GET", "/messages", headers=WRONG)
+    log = (await throttled_api.admin.read("/audit-log"))["items"]
     assert len([entry for entry in log if entry["refused_as"]]) == A_MINUTE
 
 
-async def test_what_a_key_may_not_do_is_no_guess(guarded: Api, acme: Caller) -> None:
+async def test_what_a_key_may_not_do_is_no_guess(throttled_api: Api, acme: Caller) -> None:
     """403 as often as it asks."""
-    reader = await guarded.key(acme.tenant_id, ["messages:read"])
+    reader = await throttled_api.key(acme.tenant_id, ["messages:read"])
     for _ in range(2 * A_MINUTE):
         assert (await reader("GET", "/profiles")).status_code == 403
 

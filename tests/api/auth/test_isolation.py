@@ -81,7 +81,7 @@ async def objects(api: Api, acme: Caller) -> dict[str, list[str]]:
     }
 
 
-async def everything(
+async def read_everything(
     caller: Caller, document: dict[str, Any], objects: dict[str, list[str]]
 ) -> Any:
     """All that a tenant can read of its own."""
@@ -107,7 +107,7 @@ async def test_another_tenants_object_is_404_on_every_route(
 ) -> None:
     """By id and by name, to read and to change; and nothing of it has changed."""
     other = await api.tenant("other")
-    before = await everything(acme, document, objects)
+    before = await read_everything(acme, document, objects)
     tried = set()
     for method, path, operation in operations(document):
         for name in parameters(path) & OBJECTS:
@@ -118,7 +118,7 @@ async def test_another_tenants_object_is_404_on_every_route(
                 noun = name.replace("_", "-")
                 assert answer.json()["type"] == f"/problems/{noun}-not-found"
                 tried.add(operation["operationId"])
-    assert await everything(acme, document, objects) == before
+    assert await read_everything(acme, document, objects) == before
     assert tried >= {"get_message", "get_raw_message", "update_profile", "delete_profile"}
 
 

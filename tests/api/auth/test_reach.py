@@ -126,7 +126,9 @@ def references(document: dict[str, Any]) -> list[Reference]:
     ]
 
 
-async def everything_of(api: Api, caller: Caller, profile: str, other: str) -> dict[str, list[str]]:
+async def make_everything(
+    api: Api, caller: Caller, profile: str, other: str
+) -> dict[str, list[str]]:
     """Make an object of each kind; answers by which names it can be called, `other` a profile's."""
     created_profile = await caller.made("/profiles", PROFILE | {"name": profile})
     await caller.made("/profiles", PROFILE | {"name": other})
@@ -174,11 +176,11 @@ class Scene:
 @pytest.fixture(params=["another tenant", "a bound key"])
 async def scene(request: pytest.FixtureRequest, api: Api, acme: Caller) -> Scene:
     """Somebody who has objects of every kind, of which none is hidden."""
-    hidden = await everything_of(api, acme, "covert", "spare")
+    hidden = await make_everything(api, acme, "covert", "spare")
     if request.param == "another tenant":
         caller = await api.tenant("other")
-        return Scene(caller, await everything_of(api, caller, "news", "offers"), hidden, acme)
-    own = await everything_of(api, acme, "news", "offers")
+        return Scene(caller, await make_everything(api, caller, "news", "offers"), hidden, acme)
+    own = await make_everything(api, acme, "news", "offers")
     bound = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=["news", "offers"])
     # The whole tenant's.
     open_nouns = {"template", "webhook", "mailbox", "domain", "suppression", "provider_webhook"}
@@ -212,7 +214,7 @@ def put(body: Any, place: Place, value: str) -> Any:
     return (body or {}) | {name: put((body or {}).get(name), tuple(rest), value)}
 
 
-def completed(message: dict[str, Any]) -> dict[str, Any]:
+def complete(message: dict[str, Any]) -> dict[str, Any]:
     """A message with what it lacks."""
     return {"profile": "news"} | ({} if "template" in message else {"text": "x"}) | message
 
@@ -234,9 +236,9 @@ async def ask(scene: Scene, reference: Reference, called: str) -> httpx.Response
         if where == "body":
             body = put(body, tuple(place), called)
         if reference.id == "send_message":
-            body = completed(body)
+            body = complete(body)
         if reference.id == "send_batch":
-            body = {"messages": [completed(body["messages"][0])]}
+            body = {"messages": [complete(body["messages"][0])]}
         more = {"json": body}
     return await scene.caller(reference.method, path, **more)
 
@@ -355,7 +357,7 @@ async def test_nobody_is_answered_what_another_key_was(
     api: Api, acme: Caller, document: dict[str, Any]
 ) -> None:
     """A replay is for keys that reach its message; to others its key was used, and no more."""
-    hidden = await everything_of(api, acme, "covert", "news")
+    hidden = await make_everything(api, acme, "covert", "news")
     message = hidden["message"][0]
     await acme("POST", f"/messages/{message}/cancel")
     bound = await api.key(acme.tenant_id, EVERY_SCOPE, profiles=["news"])

@@ -156,7 +156,7 @@ def cases() -> list[Any]:
     return [pytest.param(*case, id=name) for name, case in (CHANGES | nested).items()]
 
 
-def joined(change: dict[str, Any], again: set[str]) -> dict[str, Any]:
+def join_secrets(change: dict[str, Any], again: set[str]) -> dict[str, Any]:
     """The change with these secrets."""
     both = dict(change)
     for name in again:
@@ -179,7 +179,7 @@ async def test_a_profile_is_not_pointed_elsewhere_without_its_secrets(
         assert errors.keys() == again
         assert all(f"set {name} again" in errors[name] for name in again)
         assert await acme.read("/profiles/transactional") == before
-    answer = await acme("PATCH", "/profiles/transactional", joined(change, again))
+    answer = await acme("PATCH", "/profiles/transactional", join_secrets(change, again))
     assert answer.status_code == 200, answer.text
 
 

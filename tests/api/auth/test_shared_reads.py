@@ -41,7 +41,7 @@ class Reading:
         self.begun += 1
         return await self.answers
 
-    async def asked(self, times: int = 1) -> list["asyncio.Task[str]"]:
+    async def ask(self, times: int = 1) -> list["asyncio.Task[str]"]:
         """So many who wait for it."""
         tasks = [
             asyncio.create_task(self.shared.get("a", self, self.kept.append)) for _ in range(times)
@@ -54,18 +54,18 @@ class Reading:
 async def test_requests_at_the_same_time_share_the_answer() -> None:
     """Who asks afterwards has another."""
     reading = Reading()
-    tasks = await reading.asked(3)
+    tasks = await reading.ask(3)
     reading.answers.set_result("one")
     assert await asyncio.gather(*tasks) == ["one"] * 3
     assert (reading.begun, reading.kept) == (1, ["one"])
-    await asyncio.gather(*await reading.asked())
+    await asyncio.gather(*await reading.ask())
     assert reading.begun == 2
 
 
 async def test_all_get_the_same_error() -> None:
     """And nothing is kept."""
     reading = Reading()
-    tasks = await reading.asked(3)
+    tasks = await reading.ask(3)
     reading.answers.set_exception(LookupError())
     for task in tasks:
         with pytest.raises(LookupError):
@@ -76,7 +76,7 @@ async def test_all_get_the_same_error() -> None:
 async def test_one_that_goes_away_ends_nobody_elses() -> None:
     """Not even where it was the first."""
     reading = Reading()
-    first, second = await reading.asked(2)
+    first, second = await reading.ask(2)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -87,10 +87,10 @@ async def test_one_that_goes_away_ends_nobody_elses() -> None:
 async def test_a_request_after_a_change_reads_again() -> None:
     """Nor is it kept, whenever it ends."""
     reading = Reading()
-    [before] = await reading.asked()
+    [before] = await reading.ask()
     reading.shared.invalidate()
     older, reading.answers = reading.answers, asyncio.get_running_loop().create_future()
-    [after] = await reading.asked()
+    [after] = await reading.ask()
     reading.answers.set_result("new")
     assert await after == "new"
     older.set_result("old")

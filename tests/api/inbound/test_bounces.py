@@ -23,7 +23,7 @@ def mail(name: str, message: Any) -> bytes:
     return text.replace(WRITTEN, uuid).replace("\n", "\r\n").encode()
 
 
-async def received(caller: Caller, content: bytes, query: str = "") -> Any:
+async def post_mail(caller: Caller, content: bytes, query: str = "") -> Any:
     """What is answered to a mail."""
     answer = await caller("POST", f"/inbound/bounces{query}", content=content, headers=RFC822)
     assert answer.status_code == 200, answer.text
@@ -38,7 +38,7 @@ async def reports(caller: Caller, message: Any) -> list[Any]:
     ]
 
 
-async def happened(caller: Caller, message: Any) -> list[tuple[str, str]]:
+async def list_outcomes(caller: Caller, message: Any) -> list[tuple[str, str]]:
     """The events of a message after it was accepted, and of whom they are."""
     events = (await caller.read(f"/events?message={message['id']}"))["items"]
     return [
@@ -49,7 +49,7 @@ async def happened(caller: Caller, message: Any) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-async def sent(acme: Caller) -> Any:
+async def sent_message(acme: Caller) -> Any:
     """A message to two, of a list."""
     await acme.made("/profiles", PROFILE | {"is_default": True})
     to = ["ann@example.org", "bob@example.org"]
@@ -72,21 +72,21 @@ async def sent(acme: Caller) -> Any:
     ],
 )
 async def test_each_form_finds_its_message(
-    acme: Caller, sent: Any, name: str, kinds: list[str | None]
+    acme: Caller, sent_message: Any, name: str, kinds: list[str | None]
 ) -> None:
     """Each recipient that it names has its report and its event; the status stays as it was."""
-    answer = await received(acme, mail(name, sent))
+    answer = await post_mail(acme, mail(name, sent_message))
     assert answer["new"]
-    assert {recipient["message"] for recipient in answer["recipients"]} == {sent["id"]}
-    assert await reports(acme, sent) == kinds
+    assert {recipient["message"] for recipient in answer["recipients"]} == {sent_message["id"]}
+    assert await reports(acme, sent_message) == kinds
     addresses = ["ann@example.org", "bob@example.org"]
     expected = [
         (f"recipient.{kind}", address)
         for kind, address in zip(kinds, addresses, strict=True)
         if kind is not None
     ]
-    assert await happened(acme, sent) == expected
-    read = await acme.read(f"/messages/{sent['id']}")
+    assert await list_outcomes(acme, sent_message) == expected
+    read = await acme.read(f"/messages/{sent_message['id']}")
     assert {recipient["status"] for recipient in read["recipients"]} == {"queued"}
 
 
@@ -98,14 +98,14 @@ async def test_a_local_part_in_quotes_is_found(acme: Caller, name: str) -> None:
     to = ['"ann."@example.org', "bob@example.org"]
     message = await acme.made("/messages", MESSAGE | {"to": to})
     content = mail(name, message).replace(b"ann@example.org", b'"ann."@example.org')
-    await received(acme, content)
+    await post_mail(acme, content)
     assert (await reports(acme, message))[0] == "bounced_later"
 
 
-async def test_an_event_says_what_the_report_said(acme: Caller, sent: Any) -> None:
+async def test_an_event_says_what_the_report_said(acme: Caller, sent_message: Any) -> None:
     """And where the recipient stood."""
-    await received(acme, mail("exchange", sent))
-    read = await acme.read(f"/messages/{sent['id']}")
+    await post_mail(acme, mail("exchange", sent_message))
+    read = await acme.read(f"/messages/{sent_message['id']}")
     report = read["recipients"][0]["report"]
     assert report["code"] == "5.1.10"
     assert report["text"].startswith("550 5.1.10 RESOLVER.ADR.RecipientNotFound")
@@ -115,13 +115,15 @@ async def test_an_event_says_what_the_report_said(acme: Caller, sent: Any) -> No
     assert recipient["last_reply"]["enhanced_code"] == "5.1.10"
 
 
-async def test_the_same_mail_again_changes_nothing(acme: Caller, sent: Any) -> None:
+async def test_the_same_mail_again_changes_nothing(acme: Caller, sent_message: Any) -> None:
     """It is answered alike, and says that it is not new."""
-    first = await received(acme, mail("gmail", sent))
-    second = await received(acme, mail("gmail", sent))
+    first = await post_mail(acme, mail("gmail", sent_message))
+    second = await post_mail(acme, mail("gmail", sent_message))
     assert (first.pop("new"), second.pop("new")) == (True, False)
     assert first == second
-    assert await happened(acme, sent) == [("recipient.bounced_later", "ann@example.org")]
+    assert await list_outcomes(acme, sent_message) == [
+        ("recipient.bounced_later", "ann@example.org")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -138,14 +140,14 @@ async def test_the_same_mail_again_changes_nothing(acme: Caller, sent: Any) -> N
 async def test_whom_it_suppresses(
     api: Api,
     acme: Caller,
-    sent: Any,
+    sent_message: Any,
     name: str,
     is_enabled: bool,  # noqa: FBT001 - a column of the table
     suppressed: dict[str, Any],
 ) -> None:
     """Who complains or leaves; who does not exist, where the tenant wants that."""
     await api.admin("PATCH", f"/tenants/{acme.tenant_id}", {"suppresses_hard_bounces": is_enabled})
-    answer = await received(acme, mail(name, sent))
+    answer = await post_mail(acme, mail(name, sent_message))
     items = (await acme.read("/suppressions"))["items"]
     assert {
         suppression["address"]: (suppression["reason"], suppression["tag"]) for suppression in items
@@ -155,14 +157,14 @@ async def test_whom_it_suppresses(
     }
     assert addresses == set(suppressed)
     for suppression in items:
-        assert sent["id"] in suppression["detail"]
+        assert sent_message["id"] in suppression["detail"]
 
 
 async def test_a_complaint_without_an_address_is_of_the_only_recipient(
-    acme: Caller, sent: Any
+    acme: Caller, sent_message: Any
 ) -> None:
     """Of several it is nobody's."""
-    assert (await received(acme, mail("complaint_redacted", sent)))["recipients"] == [
+    assert (await post_mail(acme, mail("complaint_redacted", sent_message)))["recipients"] == [
         {
             "kind": "complained",
             "address": None,
@@ -173,57 +175,57 @@ async def test_a_complaint_without_an_address_is_of_the_only_recipient(
         }
     ]
     alone = await acme.made("/messages", MESSAGE)
-    [answer] = (await received(acme, mail("complaint_redacted", alone)))["recipients"]
+    [answer] = (await post_mail(acme, mail("complaint_redacted", alone)))["recipients"]
     assert (answer["address"], answer["message"]) == ("ann@example.org", alone["id"])
 
 
 async def test_the_return_path_names_the_recipient_whatever_the_report_says(
-    acme: Caller, sent: Any
+    acme: Caller, sent_message: Any
 ) -> None:
     """As where its mail is forwarded to an address that nobody here knows."""
-    content = mail("gmail", sent).replace(b"rfc822; ann@", b"rfc822; else@")
-    token = f"bounces%2B{sent['id'].partition('_')[2]}-1@example.com"
-    [answer] = (await received(acme, content, f"?sent_to={token}"))["recipients"]
+    content = mail("gmail", sent_message).replace(b"rfc822; ann@", b"rfc822; else@")
+    token = f"bounces%2B{sent_message['id'].partition('_')[2]}-1@example.com"
+    [answer] = (await post_mail(acme, content, f"?sent_to={token}"))["recipients"]
     assert answer["address"] == "bob@example.org"
-    assert await reports(acme, sent) == [None, "bounced_later"]
+    assert await reports(acme, sent_message) == [None, "bounced_later"]
 
 
-async def test_a_message_id_that_the_caller_gave_is_found(acme: Caller, sent: Any) -> None:
+async def test_a_message_id_that_the_caller_gave_is_found(acme: Caller, sent_message: Any) -> None:
     """As of a message that was made elsewhere."""
     raw = b"From: billing@example.com\r\nMessage-ID: <42@shop.example.com>\r\n\r\nHi.\r\n"
     answer = await acme("POST", "/messages/raw?to=ann@example.org", content=raw, headers=RFC822)
     message = answer.json()
-    await received(acme, mail("exim", message))
+    await post_mail(acme, mail("exim", message))
     assert await reports(acme, message) == ["bounced_later"]
-    assert await reports(acme, sent) == [None, None]
+    assert await reports(acme, sent_message) == [None, None]
 
 
-async def test_what_is_graver_stays(acme: Caller, sent: Any) -> None:
+async def test_what_is_graver_stays(acme: Caller, sent_message: Any) -> None:
     """A delay that is told after the failure is told, and does not stand for it."""
-    failed = mail("postfix_failed", sent)
-    await received(acme, failed)
-    await received(acme, mail("postfix_delayed", sent))
-    assert await reports(acme, sent) == ["bounced_later", "bounced_later"]
-    assert ("recipient.delayed", "bob@example.org") in await happened(acme, sent)
+    failed = mail("postfix_failed", sent_message)
+    await post_mail(acme, failed)
+    await post_mail(acme, mail("postfix_delayed", sent_message))
+    assert await reports(acme, sent_message) == ["bounced_later", "bounced_later"]
+    assert ("recipient.delayed", "bob@example.org") in await list_outcomes(acme, sent_message)
 
 
-async def test_another_tenants_message_is_nobodys(api: Api, sent: Any) -> None:
+async def test_another_tenants_message_is_nobodys(api: Api, sent_message: Any) -> None:
     """However it is named."""
     other = await api.tenant("other")
     for name in ("postfix_failed", "postfix_delayed", "gmail", "complaint", "unsubscribe"):
-        answer = await received(other, mail(name, sent))
+        answer = await post_mail(other, mail(name, sent_message))
         assert {recipient["message"] for recipient in answer["recipients"]} == {None}
     assert (await other.read("/suppressions"))["items"] == []
     assert (await other.read("/events"))["items"] == []
 
 
-async def test_an_erased_recipient_stays_erased(acme: Caller, sent: Any) -> None:
+async def test_an_erased_recipient_stays_erased(acme: Caller, sent_message: Any) -> None:
     """A report that comes later brings no address, nor what was said of it."""
-    await acme("POST", f"/messages/{sent['id']}/cancel")
+    await acme("POST", f"/messages/{sent_message['id']}/cancel")
     assert (await acme("DELETE", "/recipients/ann@example.org")).status_code == 200
-    token = f"bounces%2B{sent['id'].partition('_')[2]}-0@example.com"
-    await received(acme, mail("gmail", sent), f"?sent_to={token}")
-    text = (await acme("GET", f"/messages/{sent['id']}")).text
+    token = f"bounces%2B{sent_message['id'].partition('_')[2]}-0@example.com"
+    await post_mail(acme, mail("gmail", sent_message), f"?sent_to={token}")
+    text = (await acme("GET", f"/messages/{sent_message['id']}")).text
     assert '"bounced_later"' in text
     [event] = (await acme.read("/events?type=recipient.bounced_later"))["items"]
     assert event["data"]["recipient"]["status"] == "cancelled"
@@ -283,26 +285,34 @@ STATUS = b"Reporting-MTA: dns; mx.example.org\n\nFinal-Recipient: rfc822; ann@ex
 
 @pytest.mark.one_database
 @pytest.mark.parametrize("encoding", ["7bit", "base64", "quoted-printable"])
-async def test_the_parts_of_a_report_may_be_encoded(acme: Caller, sent: Any, encoding: str) -> None:
+async def test_the_parts_of_a_report_may_be_encoded(
+    acme: Caller, sent_message: Any, encoding: str
+) -> None:
     """The fields of a notification or of feedback, and the message that came back."""
-    returned = f"Message-ID: {sent['message_id_header']}\nSubject: Hi\n\nHi.\n".encode()
+    returned = f"Message-ID: {sent_message['message_id_header']}\nSubject: Hi\n\nHi.\n".encode()
     for fields, kind in (
         (("message/delivery-status", STATUS + b"Action: failed\nStatus: 5.1.1\n"), "bounced_later"),
         (("message/feedback-report", b"Feedback-Type: abuse\nVersion: 1\n"), "complained"),
     ):
         for name in ("message/rfc822", "text/rfc822-headers"):
             content = report(fields, (name, returned), encoding=encoding)
-            [answer] = (await received(acme, content))["recipients"]
+            [answer] = (await post_mail(acme, content))["recipients"]
             is_found = kind == "bounced_later"  # the complaint names none of the two recipients
-            assert (answer["kind"], answer["message"]) == (kind, sent["id"] if is_found else None)
+            assert (answer["kind"], answer["message"]) == (
+                kind,
+                sent_message["id"] if is_found else None,
+            )
 
 
 @pytest.mark.one_database
 async def test_a_notification_without_an_action_says_it_by_its_status(
-    acme: Caller, sent: Any
+    acme: Caller, sent_message: Any
 ) -> None:
     """By the class of the code, wherever that stands."""
-    returned = ("text/rfc822-headers", f"Message-ID: {sent['message_id_header']}\n\n".encode())
+    returned = (
+        "text/rfc822-headers",
+        f"Message-ID: {sent_message['message_id_header']}\n\n".encode(),
+    )
     for lines, kind, code in (
         (b"Status: 5.1.1\n", "bounced_later", "5.1.1"),
         (b"Status: 4.4.1 (no answer)\n", "delayed", "4.4.1"),
@@ -311,31 +321,35 @@ async def test_a_notification_without_an_action_says_it_by_its_status(
         (b"Action: delayed\nStatus: 5.0.0\n", "delayed", "5.0.0"),
     ):
         content = report(("message/delivery-status", STATUS + lines), returned)
-        [answer] = (await received(acme, content))["recipients"]
+        [answer] = (await post_mail(acme, content))["recipients"]
         assert (answer["kind"], answer["code"]) == (kind, code)
-        assert answer["message"] == sent["id"]
+        assert answer["message"] == sent_message["id"]
 
 
 @pytest.mark.one_database
 @pytest.mark.parametrize("kind", ["auth-failure", "virus", "fraud", "other", "unheard-of"])
-async def test_what_a_machine_reports_suppresses_nobody(acme: Caller, sent: Any, kind: str) -> None:
+async def test_what_a_machine_reports_suppresses_nobody(
+    acme: Caller, sent_message: Any, kind: str
+) -> None:
     """It is kept as information."""
-    content = mail("complaint", sent).replace(
+    content = mail("complaint", sent_message).replace(
         b"Feedback-Type: abuse", f"Feedback-Type: {kind}".encode()
     )
-    [answer] = (await received(acme, content))["recipients"]
+    [answer] = (await post_mail(acme, content))["recipients"]
     assert (answer["kind"], answer["suppressed"]) == ("reported", False)
     assert answer["text"] == f"feedback of type {kind}"
-    assert await happened(acme, sent) == [("recipient.reported", "ann@example.org")]
-    assert await reports(acme, sent) == ["reported", None]
+    assert await list_outcomes(acme, sent_message) == [("recipient.reported", "ann@example.org")]
+    assert await reports(acme, sent_message) == ["reported", None]
     assert (await acme.read("/suppressions"))["items"] == []
 
 
 @pytest.mark.one_database
-async def test_an_opt_out_is_a_complaint(acme: Caller, sent: Any) -> None:
+async def test_an_opt_out_is_a_complaint(acme: Caller, sent_message: Any) -> None:
     """Whatever the letter case."""
-    content = mail("complaint", sent).replace(b"Feedback-Type: abuse", b"feedback-type: Opt-Out")
-    [answer] = (await received(acme, content))["recipients"]
+    content = mail("complaint", sent_message).replace(
+        b"Feedback-Type: abuse", b"feedback-type: Opt-Out"
+    )
+    [answer] = (await post_mail(acme, content))["recipients"]
     assert (answer["kind"], answer["suppressed"]) == ("complained", True)
 
 
@@ -364,15 +378,17 @@ async def test_a_report_that_says_nothing_is_refused(acme: Caller) -> None:
         assert missing in answer.json()["errors"][0]["msg"]
 
 
-async def test_what_no_database_can_keep_is_no_fault_of_ours(acme: Caller, sent: Any) -> None:
+async def test_what_no_database_can_keep_is_no_fault_of_ours(
+    acme: Caller, sent_message: Any
+) -> None:
     """NUL in an identifier, as a header field or as xtext."""
     for fields, header in (
-        (b"Original-Envelope-Id: +00\n", f"In-Reply-To: {sent['message_id_header']}\r\n"),
-        (b"X: y\n", f"References: <a\0b@example.com> {sent['message_id_header']}\r\n"),
+        (b"Original-Envelope-Id: +00\n", f"In-Reply-To: {sent_message['message_id_header']}\r\n"),
+        (b"X: y\n", f"References: <a\0b@example.com> {sent_message['message_id_header']}\r\n"),
     ):
         content = report(("message/delivery-status", fields + STATUS + b"Status: 5.1.1\n"))
-        [answer] = (await received(acme, header.encode() + content))["recipients"]
-        assert answer["message"] == sent["id"]
+        [answer] = (await post_mail(acme, header.encode() + content))["recipients"]
+        assert answer["message"] == sent_message["id"]
 
 
 @pytest.mark.one_database
@@ -392,7 +408,9 @@ async def test_a_mail_beyond_a_bound_is_refused_with_the_bound(acme: Caller) -> 
 
 
 @pytest.mark.one_database
-async def test_an_unsubscribe_is_of_the_only_address_in_from(acme: Caller, sent: Any) -> None:
+async def test_an_unsubscribe_is_of_the_only_address_in_from(
+    acme: Caller, sent_message: Any
+) -> None:
     """As mailers write it, well or not; a name or a comment is no address."""
     for written in (
         b"ann@example.org",
@@ -402,5 +420,5 @@ async def test_an_unsubscribe_is_of_the_only_address_in_from(acme: Caller, sent:
         b"=?utf-8?q?bob=40example.org?= <ann@example.org>",
     ):
         content = b"From: " + written + b"\r\nSubject: unsubscribe\r\n\r\n"
-        [answer] = (await received(acme, content))["recipients"]
-        assert (answer["address"], answer["message"]) == ("ann@example.org", sent["id"])
+        [answer] = (await post_mail(acme, content))["recipients"]
+        assert (answer["address"], answer["message"]) == ("ann@example.org", sent_message["id"])

@@ -57,7 +57,7 @@ def basic(password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {b64encode(f'heloise:{password}'.encode()).decode()}"}
 
 
-async def made(caller: Caller, provider: str, **fields: Any) -> str:
+async def make_webhook(caller: Caller, provider: str, **fields: Any) -> str:
     """The path of a new provider webhook."""
     body = {"name": provider, "provider": provider, **PROOFS[provider], **fields}
     path: str = (await caller.made("/provider-webhooks", body))["path"]
@@ -70,7 +70,7 @@ async def post(api: Api, path: str, payload: Any, **headers: str) -> httpx.Respo
     return await api.nobody("POST", path, content=content, headers=headers)
 
 
-async def signed(api: Api, sns: Sns, path: str, payload: Any) -> httpx.Response:
+async def post_signed(api: Api, sns: Sns, path: str, payload: Any) -> httpx.Response:
     """A post with the provider's proof that it is by it."""
     match path.split("/")[2]:
         case "ses":
@@ -92,14 +92,14 @@ def counts(answer: httpx.Response) -> tuple[int, int, int, int]:
     return counts["events"], counts["repeated"], counts["unmatched"], counts["ignored"]
 
 
-async def happened(caller: Caller, message: Any) -> list[str]:
+async def list_outcomes(caller: Caller, message: Any) -> list[str]:
     """The events of a message's recipients."""
     events = (await caller.read(f"/events?message={message['id']}"))["items"]
     return [event["type"] for event in events if event["data"]["recipient"] is not None]
 
 
 @pytest.fixture
-async def sent(acme: Caller) -> Any:
+async def sent_message(acme: Caller) -> Any:
     """A message to one."""
     await acme.made("/profiles", PROFILE | {"is_default": True})
     return await acme.made("/messages", MESSAGE)
@@ -141,22 +141,22 @@ async def sns(
     ],
 )
 async def test_a_post_has_the_effect_of_a_bounce_mail(
-    api: Api, acme: Caller, sent: Any, sns: Sns, name: str, types: Any, suppressed: Any
+    api: Api, acme: Caller, sent_message: Any, sns: Sns, name: str, types: Any, suppressed: Any
 ) -> None:
     """Reports, events and suppressions; posted again, it has none."""
     await api.admin("PATCH", f"/tenants/{acme.tenant_id}", {"suppresses_hard_bounces": True})
-    path, payload = await made(acme, name.partition("_")[0]), post_of(name, sent)
-    events, repeated, unmatched, ignored = counts(await signed(api, sns, path, payload))
+    path, payload = await make_webhook(acme, name.partition("_")[0]), post_of(name, sent_message)
+    events, repeated, unmatched, ignored = counts(await post_signed(api, sns, path, payload))
     assert (events, repeated, unmatched) == (len(types), 0, 0)
-    assert await happened(acme, sent) == [f"recipient.{kind}" for kind in types]
-    [recipient] = (await acme.read(f"/messages/{sent['id']}"))["recipients"]
+    assert await list_outcomes(acme, sent_message) == [f"recipient.{kind}" for kind in types]
+    [recipient] = (await acme.read(f"/messages/{sent_message['id']}"))["recipients"]
     assert (recipient["report"] or {}).get("kind") == (types[-1] if types else None)
     assert recipient["status"] == "queued"
     reasons = [row["reason"] for row in (await acme.read("/suppressions"))["items"]]
     assert reasons == ([suppressed] if suppressed else [])
-    second = counts(await signed(api, sns, path, payload))
+    second = counts(await post_signed(api, sns, path, payload))
     assert second == (0, len(types), 0, ignored)
-    assert await happened(acme, sent) == [f"recipient.{kind}" for kind in types]
+    assert await list_outcomes(acme, sent_message) == [f"recipient.{kind}" for kind in types]
     [webhook] = (await acme.read("/provider-webhooks"))["items"]
     assert (webhook["events"], webhook["unmatched"]) == (len(types), 0)
     assert webhook["ignored"] == 2 * ignored
@@ -165,7 +165,7 @@ async def test_a_post_has_the_effect_of_a_bounce_mail(
 
 @pytest.mark.parametrize("name", ["ses_bounce", "sendgrid_bounce", "brevo_hard_bounce"])
 async def test_the_id_of_the_reply_finds_the_message(
-    api: Api, acme: Caller, sent: Any, sns: Sns, name: str
+    api: Api, acme: Caller, sent_message: Any, sns: Sns, name: str
 ) -> None:
     """Where the provider has replaced the Message-ID; a message of another tenant is not found."""
     ids = {"ses": SES_ID, "sendgrid": "pR3v1dErAssIgn5-Th1s_A", "brevo": "1@smtp-relay.mailin.fr"}
@@ -174,7 +174,7 @@ async def test_the_id_of_the_reply_finds_the_message(
     row = {
         "id": "att_1",
         "tenant_id": acme.tenant_id,
-        "message_id": sent["id"],
+        "message_id": sent_message["id"],
         "profile_id": profile["id"],
         "worker": "wrk_1",
         "started_at": NOW,
@@ -192,12 +192,12 @@ async def test_the_id_of_the_reply_finds_the_message(
     for mine in (f"<{UUID(WRITTEN)}@example.com>", f"{UUID(WRITTEN)}@example.com"):
         text = text.replace(mine, ids["brevo"] if provider == "brevo" else "")
     other = await api.tenant("other")
-    path = await made(other, provider)
-    assert counts(await signed(api, sns, path, json.loads(text))) == (1, 0, 1, 0)
-    assert await happened(acme, sent) == []
-    path = await made(acme, provider)
-    assert counts(await signed(api, sns, path, json.loads(text))) == (1, 0, 0, 0)
-    assert await happened(acme, sent) == ["recipient.bounced_later"]
+    path = await make_webhook(other, provider)
+    assert counts(await post_signed(api, sns, path, json.loads(text))) == (1, 0, 1, 0)
+    assert await list_outcomes(acme, sent_message) == []
+    path = await make_webhook(acme, provider)
+    assert counts(await post_signed(api, sns, path, json.loads(text))) == (1, 0, 0, 0)
+    assert await list_outcomes(acme, sent_message) == ["recipient.bounced_later"]
     assert (await other.read("/events"))["items"] == []
 
 
@@ -205,21 +205,21 @@ async def test_an_unknown_message_is_counted(api: Api, acme: Caller, sns: Sns) -
     """And answered with 200, so that the provider does not post it for days."""
     unknown = {"id": f"msg_{'0' * 32}", "message_id_header": "<nothing@example.com>"}
     for name in ("ses_bounce", "sendgrid_bounce", "mailgun_failed", "postmark_soft_bounce"):
-        path = await made(acme, name.partition("_")[0])
-        assert counts(await signed(api, sns, path, post_of(name, unknown))) == (1, 0, 1, 0)
+        path = await make_webhook(acme, name.partition("_")[0])
+        assert counts(await post_signed(api, sns, path, post_of(name, unknown))) == (1, 0, 1, 0)
     webhooks = (await acme.read("/provider-webhooks"))["items"]
     assert [webhook["unmatched"] for webhook in webhooks] == [1, 1, 1, 1]
 
 
 async def test_a_batch_is_stored_in_several_transactions(
-    api: Api, acme: Caller, sent: Any, sns: Sns
+    api: Api, acme: Caller, sent_message: Any, sns: Sns
 ) -> None:
     """Each event of it once, also where the provider repeats it in another batch."""
-    [event] = post_of("sendgrid_batch", sent)[1:2]
+    [event] = post_of("sendgrid_batch", sent_message)[1:2]
     batch = [event | {"sg_event_id": f"event-{number}"} for number in range(120)]
-    path = await made(acme, "sendgrid")
-    assert counts(await signed(api, sns, path, batch[:70])) == (70, 0, 0, 0)
-    assert counts(await signed(api, sns, path, batch)) == (50, 70, 0, 0)
+    path = await make_webhook(acme, "sendgrid")
+    assert counts(await post_signed(api, sns, path, batch[:70])) == (70, 0, 0, 0)
+    assert counts(await post_signed(api, sns, path, batch)) == (50, 70, 0, 0)
     [webhook] = (await acme.read("/provider-webhooks"))["items"]
     assert webhook["events"] == 120
 
@@ -227,7 +227,7 @@ async def test_a_batch_is_stored_in_several_transactions(
 @pytest.mark.one_database
 async def test_a_post_beyond_a_bound_is_refused(api: Api, acme: Caller) -> None:
     """Too many events, values or bytes, too deep, or no JSON; before anything is stored."""
-    path = await made(acme, "brevo")
+    path = await make_webhook(acme, "brevo")
     for content, status, slug in (
         (b"[" + b"{}," * 5000 + b"{}]", 422, "json-too-large"),
         (b"[" + b"1," * 100_000 + b"1]", 422, "json-too-large"),
@@ -243,7 +243,7 @@ async def test_a_post_beyond_a_bound_is_refused(api: Api, acme: Caller) -> None:
     assert (webhook["events"], webhook["received_at"]) == (0, None)
 
 
-def refused(answer: httpx.Response, words: str) -> None:
+def assert_refused(answer: httpx.Response, words: str) -> None:
     """The answer is 403, says why, and names no token."""
     assert (answer.status_code, answer.json()["type"]) == (403, "/problems/signature-invalid")
     assert words in answer.json()["detail"]
@@ -251,11 +251,11 @@ def refused(answer: httpx.Response, words: str) -> None:
 
 
 async def test_a_post_without_a_signature_changes_nothing(
-    api: Api, acme: Caller, sent: Any
+    api: Api, acme: Caller, sent_message: Any
 ) -> None:
     """403 says what to compare, and the audit log names the webhook and the source."""
-    paths = {provider: await made(acme, provider) for provider in PROOFS}
-    bounce = post_of("sendgrid_bounce", sent)
+    paths = {provider: await make_webhook(acme, provider) for provider in PROOFS}
+    bounce = post_of("sendgrid_bounce", sent_message)
     content = json.dumps(bounce).encode()
     headers = sendgrid_headers(content)
     for changed in (
@@ -274,13 +274,13 @@ async def test_a_post_without_a_signature_changes_nothing(
             **headers | {"X-Twilio-Email-Event-Webhook-Signature": "no base64"},
         ),
     ):
-        refused(changed, "verification key")
-    failed = post_of("mailgun_failed", sent)
+        assert_refused(changed, "verification key")
+    failed = post_of("mailgun_failed", sent_message)
     for payload in (failed, sign_mailgun(failed, "another-key"), failed["event-data"], [], 1):
         answer = await post(api, paths["mailgun"], payload)
-        refused(answer, "HTTP webhook signing key")
+        assert_refused(answer, "HTTP webhook signing key")
     for provider in ("postmark", "brevo"):
-        payload = post_of(f"{provider}_hard_bounce", sent)
+        payload = post_of(f"{provider}_hard_bounce", sent_message)
         for header in (
             {},
             basic("wrong"),
@@ -288,8 +288,8 @@ async def test_a_post_without_a_signature_changes_nothing(
             {"Authorization": f"Digest {PASSWORD}"},
             {"Authorization": "Bearer wrong"},
         ):
-            refused(await post(api, paths[provider], payload, **header), "basic")
-    assert await happened(acme, sent) == []
+            assert_refused(await post(api, paths[provider], payload, **header), "basic")
+    assert await list_outcomes(acme, sent_message) == []
     entries = (await acme.read("/audit-log?action=receive_provider_events"))["items"]
     assert len(entries) == 4 + 5 + 10
     assert {entry["refused_as"] for entry in entries} == {"signature-invalid"}
@@ -297,48 +297,55 @@ async def test_a_post_without_a_signature_changes_nothing(
     assert {entry["actor"]["name"] for entry in entries} == paths.keys() - {"ses"}
 
 
-async def test_a_bearer_token_is_a_proof_too(api: Api, acme: Caller, sent: Any) -> None:
+async def test_a_bearer_token_is_a_proof_too(api: Api, acme: Caller, sent_message: Any) -> None:
     """As Brevo sends it; without a secret, the token in the URL is enough."""
-    path = await made(acme, "brevo")
-    bounce = post_of("brevo_soft_bounce", sent)
+    path = await make_webhook(acme, "brevo")
+    bounce = post_of("brevo_soft_bounce", sent_message)
     answer = await post(api, path, bounce, Authorization=f"Bearer {PASSWORD}")
     assert counts(answer) == (1, 0, 0, 0)
-    open_path = await made(acme, "postmark", secret=None)
-    assert counts(await post(api, open_path, post_of("postmark_delivery", sent))) == (1, 0, 0, 0)
+    open_path = await make_webhook(acme, "postmark", secret=None)
+    assert counts(await post(api, open_path, post_of("postmark_delivery", sent_message))) == (
+        1,
+        0,
+        0,
+        0,
+    )
 
 
-async def test_a_signature_is_good_for_two_days(api: Api, acme: Caller, sent: Any) -> None:
+async def test_a_signature_is_good_for_two_days(api: Api, acme: Caller, sent_message: Any) -> None:
     """Longer than providers try, shorter than events are remembered."""
-    path, failed = await made(acme, "mailgun"), post_of("mailgun_failed", sent)
+    path, failed = await make_webhook(acme, "mailgun"), post_of("mailgun_failed", sent_message)
     for at in (days_ago(2.1), datetime.now(UTC) + timedelta(hours=1)):
-        refused(await post(api, path, sign_mailgun(failed, at=at)), "2 days ago")
-    content = json.dumps(post_of("sendgrid_bounce", sent)).encode()
-    hook = await made(acme, "sendgrid")
+        assert_refused(await post(api, path, sign_mailgun(failed, at=at)), "2 days ago")
+    content = json.dumps(post_of("sendgrid_bounce", sent_message)).encode()
+    hook = await make_webhook(acme, "sendgrid")
     late = await post(api, hook, content, **sendgrid_headers(content, days_ago(2.1)))
-    refused(late, "2 days ago")
+    assert_refused(late, "2 days ago")
     assert counts(await post(api, path, sign_mailgun(failed, at=days_ago(1.9)))) == (1, 0, 0, 0)
 
 
-async def test_a_signature_of_mailgun_is_good_once(api: Api, acme: Caller, sent: Any) -> None:
+async def test_a_signature_of_mailgun_is_good_once(
+    api: Api, acme: Caller, sent_message: Any
+) -> None:
     """It does not cover the event: with another one it has no effect."""
-    path, failed = await made(acme, "mailgun"), post_of("mailgun_failed", sent)
+    path, failed = await make_webhook(acme, "mailgun"), post_of("mailgun_failed", sent_message)
     payload = sign_mailgun(failed)
     assert counts(await post(api, path, payload)) == (1, 0, 0, 0)
-    forged = post_of("mailgun_complained", sent) | {"signature": payload["signature"]}
+    forged = post_of("mailgun_complained", sent_message) | {"signature": payload["signature"]}
     assert counts(await post(api, path, forged)) == (0, 1, 0, 0)
-    assert await happened(acme, sent) == ["recipient.bounced_later"]
+    assert await list_outcomes(acme, sent_message) == ["recipient.bounced_later"]
     assert (await acme.read("/suppressions"))["items"] == []
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
 async def test_both_signatures_of_sns_are_read(
-    api: Api, acme: Caller, sent: Any, sns: Sns, version: str
+    api: Api, acme: Caller, sent_message: Any, sns: Sns, version: str
 ) -> None:
     """The certificate is fetched once."""
-    path = await made(acme, "ses")
+    path = await make_webhook(acme, "ses")
     for number, name in enumerate(("ses_delay", "ses_bounce")):
         fields = {"SignatureVersion": version, "MessageId": f"number {number}"}
-        message = sns.notification(post_of(name, sent), **fields)
+        message = sns.notification(post_of(name, sent_message), **fields)
         assert counts(await post(api, path, message)) == (1, 0, 0, 0)
     assert sns.requests == ["/SimpleNotificationService-0123456789abcdef.pem"]
     text = sns.notification("Successfully validated SNS topic for Amazon SES event publishing.")
@@ -347,7 +354,7 @@ async def test_both_signatures_of_sns_are_read(
 
 async def test_a_subscription_to_the_topic_is_confirmed(api: Api, acme: Caller, sns: Sns) -> None:
     """By a GET of its URL; if SNS fails, the post fails, and SNS makes it again."""
-    path = await made(acme, "ses")
+    path = await make_webhook(acme, "ses")
     assert counts(await post(api, path, sns.confirmation())) == (0, 0, 0, 0)
     assert sns.requests[1:] == [CONFIRM]
     [webhook] = (await acme.read("/provider-webhooks"))["items"]
@@ -363,10 +370,10 @@ async def test_a_subscription_to_the_topic_is_confirmed(api: Api, acme: Caller, 
 
 @pytest.mark.one_database
 async def test_what_is_not_by_the_topics_sns_is_refused(
-    api: Api, acme: Caller, sent: Any, sns: Sns
+    api: Api, acme: Caller, sent_message: Any, sns: Sns
 ) -> None:
     """Another topic, an altered text, a URL that leads elsewhere: nothing is fetched from there."""
-    path, event = await made(acme, "ses"), post_of("ses_complaint", sent)
+    path, event = await make_webhook(acme, "ses"), post_of("ses_complaint", sent_message)
     message = sns.notification(event)
     pem = "/SimpleNotificationService-0123456789abcdef.pem"
     for changed, words in (
@@ -404,9 +411,9 @@ async def test_what_is_not_by_the_topics_sns_is_refused(
         (event, "of the topic"),
         ([], "of the topic"),
     ):
-        refused(await post(api, path, changed), words)
+        assert_refused(await post(api, path, changed), words)
     assert {request for request in sns.requests if ".pem" not in request} == set()
-    assert await happened(acme, sent) == []
+    assert await list_outcomes(acme, sent_message) == []
 
 
 @pytest.mark.one_database
@@ -425,32 +432,34 @@ async def test_what_is_not_by_the_topics_sns_is_refused(
 )
 @pytest.mark.usefixtures("sns")
 async def test_the_certificate_is_one_of_sns(
-    api: Api, acme: Caller, sent: Any, server: Sns, status: int
+    api: Api, acme: Caller, sent_message: Any, server: Sns, status: int
 ) -> None:
     """It is valid, of a name of SNS, and from a host whose certificate the machine trusts."""
-    path = await made(acme, "ses")
+    path = await make_webhook(acme, "ses")
     async with server:
-        message = server.notification(post_of("ses_bounce", sent))
+        message = server.notification(post_of("ses_bounce", sent_message))
         assert (await post(api, path, message)).status_code == status
 
 
 @pytest.mark.one_database
 async def test_a_certificate_of_an_unknown_authority_is_not_fetched(
-    api: Api, acme: Caller, sent: Any, sns: Sns, monkeypatch: pytest.MonkeyPatch
+    api: Api, acme: Caller, sent_message: Any, sns: Sns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503: SNS tries again, and an operator reads why."""
     monkeypatch.delenv("SSL_CERT_FILE")
-    path = await made(acme, "ses")
-    answer = await post(api, path, sns.notification(post_of("ses_bounce", sent)))
+    path = await make_webhook(acme, "ses")
+    answer = await post(api, path, sns.notification(post_of("ses_bounce", sent_message)))
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/provider-unreachable")
     assert "certificate" in answer.json()["detail"].lower()
 
 
-async def test_a_token_opens_its_own_webhook_alone(api: Api, acme: Caller, sent: Any) -> None:
+async def test_a_token_opens_its_own_webhook_alone(
+    api: Api, acme: Caller, sent_message: Any
+) -> None:
     """Another provider's path, another token, or a key in its place is 401."""
-    path = await made(acme, "postmark", secret=None)
+    path = await make_webhook(acme, "postmark", secret=None)
     key = acme.headers["Authorization"].partition(" ")[2]
-    payload = post_of("postmark_delivery", sent)
+    payload = post_of("postmark_delivery", sent_message)
     for other_path in (
         path.replace("postmark", "brevo"),
         path[:-1],
@@ -479,7 +488,7 @@ async def test_a_token_is_stored_and_logged_nowhere(
     api: Api, acme: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its hash is stored; a refused post, whose path is logged and audited, does not show it."""
-    path = await made(acme, "brevo")
+    path = await make_webhook(acme, "brevo")
     token = path.rpartition("/")[2]
     with caplog.at_level(logging.DEBUG):
         answer = await post(api, path, b"{", **basic("wrong"))
@@ -491,11 +500,13 @@ async def test_a_token_is_stored_and_logged_nowhere(
     assert token not in (await acme("GET", "/provider-webhooks")).text
 
 
-async def test_posts_come_from_the_providers_networks(api: Api, acme: Caller, sent: Any) -> None:
+async def test_posts_come_from_the_providers_networks(
+    api: Api, acme: Caller, sent_message: Any
+) -> None:
     """Where the webhook names them."""
-    payload = post_of("brevo_soft_bounce", sent)
+    payload = post_of("brevo_soft_bounce", sent_message)
     for networks, status in ((["192.0.2.0/24"], 403), (["127.0.0.0/8", "192.0.2.1"], 200)):
-        path = await made(acme, "brevo", networks=networks, name=str(status))
+        path = await make_webhook(acme, "brevo", networks=networks, name=str(status))
         answer = await post(api, path, payload, **basic(PASSWORD))
         assert answer.status_code == status, answer.text
         assert (status == 200) or "network-not-allowed" in answer.text
@@ -504,7 +515,7 @@ async def test_posts_come_from_the_providers_networks(api: Api, acme: Caller, se
 @pytest.mark.one_database
 async def test_a_secret_that_does_not_open_is_the_operators_to_mend(api: Api, acme: Caller) -> None:
     """503, so that the provider posts again."""
-    path = await made(acme, "brevo")
+    path = await make_webhook(acme, "brevo")
     api.services = api.app.state.services = replace(api.services, vault=Vault([bytes(32)]))
     answer = await post(api, path, {}, **basic(PASSWORD))
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/not-ready")

@@ -15,7 +15,7 @@ OFFICE = "application/vnd.openxmlformats-officedocument"
 pytestmark = pytest.mark.one_database
 
 
-def encoded(content: bytes) -> str:
+def encode(content: bytes) -> str:
     """As a request has it."""
     return base64.b64encode(content).decode()
 
@@ -52,7 +52,7 @@ async def sender(api: Api) -> Caller:
 async def test_a_file_keeps_its_name_and_its_bytes(sender: Caller, name: str) -> None:
     """Whatever script the name is in, and whatever the bytes are."""
     content = bytes(range(256)) * 100
-    parsed = await read_back(sender, {"filename": name, "content": encoded(content)})
+    parsed = await read_back(sender, {"filename": name, "content": encode(content)})
     [file] = parsed.iter_attachments()
     assert (file.get_filename() or "") == name
     assert file.get_content_disposition() == "attachment"
@@ -203,7 +203,7 @@ async def test_two_files_with_one_id_are_refused(sender: Caller) -> None:
 
 async def test_all_together_are_as_large_as_a_message_may_be(sender: Caller) -> None:
     """Counted as they are sent, in base64; beyond that nothing is rendered."""
-    file = {"filename": "a.bin", "content": encoded(bytes(30_000))}
+    file = {"filename": "a.bin", "content": encode(bytes(30_000))}
     assert (await sender("POST", "/messages", MESSAGE | {"attachments": [file]})).status_code == 202
     for files in ([file] * 3, [file] * 4):
         answer = await sender("POST", "/messages", MESSAGE | {"attachments": files})

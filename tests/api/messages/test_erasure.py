@@ -107,7 +107,7 @@ def named_in(value: object) -> bool:
     return "jörg.lee" in folded
 
 
-async def named(url: str) -> set[str]:
+async def columns_that_name(url: str) -> set[str]:
     """The columns that name him."""
     return {column for column, value in await cells(url) if named_in(value)}
 
@@ -225,7 +225,7 @@ async def test_nothing_names_them_any_more(
     await sender("POST", f"/messages/{message}/cancel")
     await plant(api, message)
     other = await sender.made("/messages", MESSAGE | {"to": [BOB], "tags": [f"by-{FORMS[1]}", "y"]})
-    assert await named(migrated_url) == {
+    assert await columns_that_name(migrated_url) == {
         *PLANTED,
         *BY_THE_MESSAGE,
         *BY_A_SESSION,
@@ -233,7 +233,7 @@ async def test_nothing_names_them_any_more(
     }
     answer = await sender("DELETE", f"/recipients/{quote(asked)}")
     assert answer.json() == {"erased": 1, "sending": 0, "uncertain": 0}
-    assert await named(migrated_url) == set()
+    assert await columns_that_name(migrated_url) == set()
     left = await sender.read(f"/messages/{message}")
     assert [recipient["address"] for recipient in left["recipients"]] == [None, BOB]
     assert left["tags"] == []

@@ -39,14 +39,14 @@ def answer(uri: str, *, is_subject_kept: bool = True, encode: Any = None) -> byt
     ).encode()
 
 
-def encoded(subject: str) -> str:
+def encode_word(subject: str) -> str:
     """The subject as an encoded word."""
     from email.header import Header
 
     return Header(subject, "utf-8").encode()
 
 
-@pytest.mark.parametrize("encode", [str, encoded])
+@pytest.mark.parametrize("encode", [str, encode_word])
 @pytest.mark.parametrize(
     ("mailto", "tag"),
     [

@@ -14,7 +14,7 @@ MESSAGE: Final = {"to": ["ann@example.org"], "subject": "Files", "html": '<img s
 PDF: Final = ("Rechnung für Zoë.pdf", b"%PDF-1.7 \x00\xff", "application/pdf")
 
 
-async def posted(acme: Caller, files: Any, message: Any = MESSAGE, **headers: str) -> Any:
+async def post_form(acme: Caller, files: Any, message: Any = MESSAGE, **headers: str) -> Any:
     """The answer to a form."""
     data = {"message": message if isinstance(message, str) else json.dumps(message)}
     return await acme("POST", "/messages", data=data, files=files, headers=headers)
@@ -25,7 +25,7 @@ async def test_files_are_attached(acme: Caller) -> None:
     await acme.made("/profiles", PROFILE)
     logo = ("logo.png", b"\x89PNG", "image/png", {"Content-ID": "<logo@x>"})
     body = MESSAGE | {"attachments": [{"filename": "a.txt", "content": "YQ=="}]}
-    answer = await posted(acme, [("attachments", PDF), ("attachments", logo)], body)
+    answer = await post_form(acme, [("attachments", PDF), ("attachments", logo)], body)
     assert answer.status_code == 202, answer.text
     raw = await acme("GET", answer.headers["Location"] + "/raw")
     message = message_from_bytes(raw.content, policy=policy.default)
@@ -41,13 +41,13 @@ async def test_errors_name_their_part(acme: Caller) -> None:
     await acme.made("/profiles", PROFILE)
     files = [("attachments", PDF)]
     answers = {
-        "not JSON": await posted(acme, files, "{"),
-        "a JSON object": await posted(acme, files, "[]"),
-        "application/pdf, not text/html": await posted(
+        "not JSON": await post_form(acme, files, "{"),
+        "a JSON object": await post_form(acme, files, "[]"),
+        "application/pdf, not text/html": await post_form(
             acme, [("attachments", ("a.pdf", b"x", "text/html"))]
         ),
-        "one field 'message'": await posted(acme, [("file", PDF)]),
-        "unknown field": await posted(acme, files, MESSAGE | {"subjekt": "x"}),
+        "one field 'message'": await post_form(acme, [("file", PDF)]),
+        "unknown field": await post_form(acme, files, MESSAGE | {"subjekt": "x"}),
     }
     for detail, answer in answers.items():
         assert answer.status_code == 422, answer.text
@@ -65,14 +65,14 @@ async def test_a_form_is_repeated_once(acme: Caller) -> None:
     await acme.made("/profiles", PROFILE)
     files = [("attachments", ("a.txt", b"a", "text/plain"))]
     key = {"Idempotency-Key": "order-42"}
-    first, second = await posted(acme, files, **key), await posted(acme, files, **key)
+    first, second = await post_form(acme, files, **key), await post_form(acme, files, **key)
     assert second.headers["Idempotent-Replayed"] == "true"
     assert second.json() == first.json()
-    other = await posted(acme, [("attachments", ("a.txt", b"b", "text/plain"))], **key)
+    other = await post_form(acme, [("attachments", ("a.txt", b"b", "text/plain"))], **key)
     assert other.json()["type"] == "/problems/idempotency-key-reused"
 
 
-async def written(acme: Caller, parameter: str, content: str) -> Any:
+async def post_raw_form(acme: Caller, parameter: str, content: str) -> Any:
     """The answer to a form with a file of this parameter, written by hand."""
     form = (
         '--next\r\nContent-Disposition: form-data; name="message"\r\n\r\n'
@@ -104,7 +104,7 @@ async def test_the_message_may_be_a_file_itself(acme: Caller) -> None:
 async def test_an_empty_file_field_is_ignored(acme: Caller) -> None:
     """Browsers send an empty one without a name."""
     await acme.made("/profiles", PROFILE)
-    answer = await written(acme, 'filename=""', "")
+    answer = await post_raw_form(acme, 'filename=""', "")
     assert await filenames(acme, answer) == []
 
 
@@ -120,7 +120,7 @@ async def test_an_empty_file_field_is_ignored(acme: Caller) -> None:
 async def test_a_name_may_be_extended(acme: Caller, parameter: str, name: str) -> None:
     """RFC 8187; where there is a plain one too, that one counts (RFC 7578 section 4.2)."""
     await acme.made("/profiles", PROFILE)
-    answer = await written(acme, parameter, "x")
+    answer = await post_raw_form(acme, parameter, "x")
     assert await filenames(acme, answer) == [name]
 
 
@@ -133,7 +133,7 @@ async def test_of_a_path_the_name_is_taken(acme: Caller, path: str, *, form: boo
     await acme.made("/profiles", PROFILE)
     attachment = {"filename": path, "content": "JVBERg=="}
     answer = await (
-        posted(acme, [("attachments", (path, b"%PDF", "application/pdf"))])
+        post_form(acme, [("attachments", (path, b"%PDF", "application/pdf"))])
         if form
         else acme("POST", "/messages", MESSAGE | {"attachments": [attachment]})
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.messages.test_upload import uploaded
+from tests.api.messages.test_upload import upload
 from tests.support.api_client import EVERY_SCOPE, MESSAGE, PROFILE, Api, Caller
 
 RAW = b"From: Ann <ann@example.com>\r\nSubject: Hi\r\n\r\nHi.\r\n"
@@ -42,7 +42,7 @@ async def test_each_way_of_the_api_records_the_key(api: Api, sender: Caller) -> 
         headers={"Content-Type": "message/rfc822"},
     )
     batch = await sender.made("/messages/batch", {"messages": [MESSAGE, MESSAGE]})
-    await uploaded(sender, [MESSAGE])
+    await upload(sender, [MESSAGE])
     templated = await sender.made("/messages", {"to": ["ann@example.org"], "template": "hello"})
     answers = [alone, raw.json(), templated, *(line["message"] for line in batch["results"])]
     expected = ("api", sender.key_id)

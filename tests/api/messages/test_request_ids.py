@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.messages.test_upload import uploaded
+from tests.api.messages.test_upload import upload
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -72,7 +72,7 @@ async def test_each_way_of_the_api_stores_both(sender: Caller) -> None:
 
 async def test_an_upload_has_one_request_id(sender: Caller) -> None:
     """Its messages are found together, page by page, and without another's."""
-    await uploaded(sender, [MESSAGE] * 5)
+    await upload(sender, [MESSAGE] * 5)
     await sender.made("/messages", MESSAGE)
     first, *others = await find(sender, "")
     request_id = first["request_id"]

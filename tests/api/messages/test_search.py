@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.api.messages import routes as messages
-from tests.api.inbound.test_bounces import mail, received
+from tests.api.inbound.test_bounces import mail, post_mail
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 
 
@@ -18,7 +18,7 @@ async def acme(api: Api) -> Caller:
     return acme
 
 
-async def sent(acme: Caller, **fields: Any) -> Any:
+async def send(acme: Caller, **fields: Any) -> Any:
     """A message that was accepted."""
     return await acme.made("/messages", MESSAGE | fields)
 
@@ -59,16 +59,16 @@ async def test_by_words_of_the_subject(acme: Caller, query: str, subjects: list[
         "Grüße aus Köln",
         "日本語 の件名",
     ):
-        await sent(acme, subject=subject)
+        await send(acme, subject=subject)
     answer = await acme("GET", "/messages", params={"subject": query})
     assert [item["subject"] for item in answer.json()["items"]] == subjects
 
 
 async def test_by_metadata(acme: Caller) -> None:
     """By key and value, or by the key alone; by several at once; together with other filters."""
-    await sent(acme, subject="one", metadata={"order": "42", "shop": "a:b"}, tags=["x"])
-    await sent(acme, subject="two", metadata={"order": "42"})
-    await sent(acme, subject="three", metadata={"order": "7"}, tags=["x"])
+    await send(acme, subject="one", metadata={"order": "42", "shop": "a:b"}, tags=["x"])
+    await send(acme, subject="two", metadata={"order": "42"})
+    await send(acme, subject="three", metadata={"order": "7"}, tags=["x"])
     assert await find_subjects(acme, "metadata=order:42") == ["two", "one"]
     assert await find_subjects(acme, "metadata=order:42&metadata=shop:a:b") == ["one"]
     assert await find_subjects(acme, "metadata=order:42&tag=x&subject=on") == ["one"]
@@ -80,7 +80,7 @@ async def test_by_metadata(acme: Caller) -> None:
 
 async def test_by_ids(acme: Caller) -> None:
     """Those of the list that are the tenant's; with other filters, those that match both."""
-    first, second, _ = [await sent(acme, subject=text) for text in ("one", "two", "three")]
+    first, second, _ = [await send(acme, subject=text) for text in ("one", "two", "three")]
     both = f"id={first['id']}&id={second['id']}&id=msg_unknown"
     assert await find_subjects(acme, both) == ["two", "one"]
     assert await find_subjects(acme, f"{both}&subject=on") == ["one"]
@@ -96,7 +96,7 @@ async def test_a_search_goes_on_where_it_ended(
     """A page may be short, or empty, and have another after it: all are found, once."""
     monkeypatch.setattr(messages, "MAX_SEARCHED", 3)
     for number in range(10):
-        await sent(acme, subject=f"even {number}" if number % 4 == 0 else f"odd {number}")
+        await send(acme, subject=f"even {number}" if number % 4 == 0 else f"odd {number}")
     subjects, sizes, cursor = [], [], ""
     while cursor is not None:
         page = await acme.read(f"/messages?subject=even&limit=2{cursor and f'&cursor={cursor}'}")
@@ -109,7 +109,7 @@ async def test_a_search_goes_on_where_it_ended(
 
 async def test_by_message_id(api: Api, acme: Caller) -> None:
     """The one that was made here, one that the caller gave, and another try at a message."""
-    first = await sent(acme, subject="first")
+    first = await send(acme, subject="first")
     header = first["message_id_header"]
     await acme(
         "POST",
@@ -141,8 +141,8 @@ def counts(answer: Any) -> dict[str | None, int]:
 async def test_recipients_are_counted(acme: Caller) -> None:
     """By profile, tag, domain, hour and day, and all together."""
     await acme.made("/profiles", PROFILE | {"name": "news"})
-    first = await sent(acme, to=["ann@example.org", "bob@Example.NET"], tags=["receipt", "eu"])
-    await sent(acme, profile="news", tags=["eu"])
+    first = await send(acme, to=["ann@example.org", "bob@Example.NET"], tags=["receipt", "eu"])
+    await send(acme, profile="news", tags=["eu"])
     await acme("POST", f"/messages/{first['id']}/cancel")
     assert counts(await acme.read("/stats")) == {None: 3}
     assert counts(await acme.read("/stats?by=profile")) == {"transactional": 2, "news": 1}
@@ -162,8 +162,8 @@ async def test_recipients_are_counted(acme: Caller) -> None:
 
 async def test_what_came_back_is_counted(acme: Caller) -> None:
     """Beside where the recipients stand."""
-    message = await sent(acme)
-    await received(acme, mail("gmail", message))
+    message = await send(acme)
+    await post_mail(acme, mail("gmail", message))
     [group] = (await acme.read("/stats"))["groups"]
     assert group["reports"]["bounced_later"] == 1
     assert group["statuses"]["queued"] == 1
@@ -172,7 +172,7 @@ async def test_what_came_back_is_counted(acme: Caller) -> None:
 async def test_a_bound_key_counts_its_profiles_alone(api: Api, acme: Caller) -> None:
     """What another profile sends is none of its business."""
     news = await acme.made("/profiles", PROFILE | {"name": "news"})
-    await sent(acme)
+    await send(acme)
     bound = await api.key(acme.tenant_id, ["messages:read"], profiles=[news["id"]])
     assert counts(await bound.read("/stats")) == {}
     assert counts(await acme.read("/stats")) == {None: 1}

@@ -11,7 +11,7 @@ from tests.support.api_client import PROFILE, Caller
 LINE: Final = {"to": ["ann@example.org"], "text": "x", "tags": ["upload"]}
 
 
-async def uploaded(
+async def upload(
     acme: Caller, lines: Iterable[Any], *, chunk_bytes: int = 1000, **headers: str
 ) -> list[Any]:
     """The lines of the answer to lines, which come in pieces."""
@@ -43,7 +43,7 @@ async def test_more_than_a_request_may_hold(acme: Caller) -> None:
     """The body is bounded by nothing, a line is; progress is told after each group."""
     await acme.made("/profiles", PROFILE)
     lines = [LINE | {"text": "x" * 3000} for _ in range(500)]  # 1.5 MB; a body has 1.2
-    answer = await uploaded(acme, lines, chunk_bytes=100_000)
+    answer = await upload(acme, lines, chunk_bytes=100_000)
     assert [part["lines"] for part in answer] == [200, 400, 500, 500]
     assert answer[-1] == {"lines": 500, "accepted": 500, "refused": 0, "is_done": True}
     assert await count(acme) == 500
@@ -52,9 +52,7 @@ async def test_more_than_a_request_may_hold(acme: Caller) -> None:
 async def test_an_invalid_line_is_reported_by_its_number(acme: Caller) -> None:
     """As an editor counts them. Its neighbours are accepted; empty lines are none."""
     await acme.made("/profiles", PROFILE)
-    answer = await uploaded(
-        acme, [LINE, b"", {"to": []}, b"{", b"[1]", LINE, b"\xff"], chunk_bytes=7
-    )
+    answer = await upload(acme, [LINE, b"", {"to": []}, b"{", b"[1]", LINE, b"\xff"], chunk_bytes=7)
     status_by_line = {part["line"]: part["problem"]["status"] for part in answer if "line" in part}
     assert status_by_line == {3: 422, 4: 422, 5: 422, 7: 422}
     assert answer[-1] == {"lines": 6, "accepted": 2, "refused": 4, "is_done": True}
@@ -64,7 +62,7 @@ async def test_an_invalid_line_is_reported_by_its_number(acme: Caller) -> None:
 @pytest.mark.one_database
 async def test_refusals_are_shown_up_to_a_number(acme: Caller) -> None:
     """So that the answer fits where nobody reads it yet; they are counted all the same."""
-    answer = await uploaded(acme, [{}] * 450)
+    answer = await upload(acme, [{}] * 450)
     assert len([part for part in answer if "line" in part]) == 200
     assert answer[-1]["refused"] == 450
 
@@ -74,8 +72,8 @@ async def test_the_same_lines_again_send_nothing_twice(acme: Caller) -> None:
     await acme.made("/profiles", PROFILE)
     key = {"Idempotency-Key": "january"}
     lines = [LINE | {"metadata": {"n": str(n)}} for n in range(5)]
-    await uploaded(acme, lines[:3], **key)
-    answer = await uploaded(acme, lines, **key)
+    await upload(acme, lines[:3], **key)
+    answer = await upload(acme, lines, **key)
     assert answer[-1] == {"lines": 5, "accepted": 5, "refused": 0, "is_done": True}
     assert await count(acme) == 5
 
@@ -83,7 +81,7 @@ async def test_the_same_lines_again_send_nothing_twice(acme: Caller) -> None:
 async def test_a_line_that_does_not_end_is_not_held(acme: Caller) -> None:
     """It ends the upload; what came before it was accepted."""
     await acme.made("/profiles", PROFILE)
-    answer = await uploaded(acme, [*[LINE] * 200, b"x" * 2_000_000], chunk_bytes=65_536)
+    answer = await upload(acme, [*[LINE] * 200, b"x" * 2_000_000], chunk_bytes=65_536)
     assert answer[-1]["is_done"] is False
     assert answer[-1]["problem"]["type"] == "/problems/body-too-large"
     assert await count(acme) == 200

@@ -14,12 +14,12 @@ RAMP = {"start": 50, "factor": 1.5, "every": "day", "until": 5000}
 PATH = "/profiles/transactional"
 
 
-async def made(acme: Caller, **fields: Any) -> Any:
+async def make_profile(acme: Caller, **fields: Any) -> Any:
     """A profile with these fields."""
     return await acme.made("/profiles", PROFILE | fields)
 
 
-async def patched(acme: Caller, **fields: Any) -> Any:
+async def patch_profile(acme: Caller, **fields: Any) -> Any:
     """The profile after a change."""
     answer = await acme("PATCH", PATH, fields)
     assert answer.status_code == 200, answer.text
@@ -28,7 +28,9 @@ async def patched(acme: Caller, **fields: Any) -> Any:
 
 async def test_destinations_are_read_with_what_is_left_of_them(acme: Caller) -> None:
     """Limits that are not set are null; nothing is used yet."""
-    profile = await made(acme, destinations=[GMAIL, {"match": ["*"], "ramp": RAMP}], ramp=RAMP)
+    profile = await make_profile(
+        acme, destinations=[GMAIL, {"match": ["*"], "ramp": RAMP}], ramp=RAMP
+    )
     gmail, others = profile["destinations"]
     assert gmail == {
         "match": ["gmail.com", "mx:*.google.com"],
@@ -48,26 +50,32 @@ async def test_destinations_are_read_with_what_is_left_of_them(acme: Caller) -> 
 
 async def test_a_ramp_keeps_its_clock_unless_it_changes(acme: Caller) -> None:
     """Other fields, and `until`, leave the clock running."""
-    started_at = (await made(acme, ramp=RAMP, destinations=[GMAIL | {"ramp": RAMP}]))["created_at"]
-    profile = await patched(acme, ehlo_name="mx.example.com", ramp={"until": 9000})
+    started_at = (await make_profile(acme, ramp=RAMP, destinations=[GMAIL | {"ramp": RAMP}]))[
+        "created_at"
+    ]
+    profile = await patch_profile(acme, ehlo_name="mx.example.com", ramp={"until": 9000})
     assert (profile["ramp"]["started_at"], profile["ramp"]["until"]) == (started_at, 9000)
-    profile = await patched(acme, destinations=[{"match": ["new.example"], "ramp": RAMP}, GMAIL])
+    profile = await patch_profile(
+        acme, destinations=[{"match": ["new.example"], "ramp": RAMP}, GMAIL]
+    )
     assert profile["destinations"][0]["ramp"]["started_at"] > started_at
-    changed = await patched(acme, ramp={"factor": 2})
+    changed = await patch_profile(acme, ramp={"factor": 2})
     assert changed["ramp"]["started_at"] > started_at
-    assert (await patched(acme, ramp=None))["ramp"] is None
+    assert (await patch_profile(acme, ramp=None))["ramp"] is None
 
 
 async def test_a_destination_with_the_same_match_keeps_its_ramp(acme: Caller) -> None:
     """Wherever it is in the list, and whatever else it says."""
-    started_at = (await made(acme, destinations=[GMAIL | {"ramp": RAMP}]))["created_at"]
+    started_at = (await make_profile(acme, destinations=[GMAIL | {"ramp": RAMP}]))["created_at"]
     limited = GMAIL | {"ramp": RAMP, "max_connections": 2}
-    profile = await patched(
+    profile = await patch_profile(
         acme, destinations=[{"match": ["a.example"], "max_connections": 1}, limited]
     )
     assert profile["destinations"][1]["ramp"]["started_at"] == started_at
     assert profile["destinations"][1]["max_connections"] == 2
-    assert await patched(acme, destinations=[]) | {"destinations": []} == await acme.read(PATH)
+    assert await patch_profile(acme, destinations=[]) | {"destinations": []} == await acme.read(
+        PATH
+    )
 
 
 @pytest.mark.one_database
@@ -97,7 +105,7 @@ async def test_an_invalid_destination_says_what_to_write(
 async def test_patterns_are_normalized(acme: Caller) -> None:
     """Names in any script, in lower case."""
     match = ["GMail.com", "*.Bücher.example", "MX.example"]
-    profile = await made(acme, destinations=[{"match": match, "max_connections": 1}])
+    profile = await make_profile(acme, destinations=[{"match": match, "max_connections": 1}])
     assert profile["destinations"][0]["match"] == [
         "gmail.com",
         "*.xn--bcher-kva.example",

@@ -34,7 +34,7 @@ def profile(auth: dict[str, Any]) -> dict[str, Any]:
     return PROFILE | {"auth": auth}
 
 
-async def made(acme: Caller, auth: dict[str, Any]) -> Any:
+async def make_auth(acme: Caller, auth: dict[str, Any]) -> Any:
     """What is read of `auth` once it is stored."""
     return (await acme.made("/profiles", profile(auth)))["auth"]
 
@@ -87,7 +87,7 @@ async def test_a_preset_is_resolved_when_it_is_written(
     acme: Caller, auth: dict[str, Any], token_url: str, scope: str
 ) -> None:
     """What is written besides it counts; what is stored is what it meant."""
-    read = await made(acme, auth)
+    read = await make_auth(acme, auth)
     assert (read["token_url"], read["scope"]) == (token_url, scope)
     assert "preset" not in read
 
@@ -142,7 +142,7 @@ async def test_a_token_in_clear_is_refused_as_a_password_is(acme: Caller) -> Non
 
 async def test_a_change_keeps_what_it_does_not_name(acme: Caller) -> None:
     """RFC 7396: the secret stays, a new preset fills in anew, null takes away."""
-    await made(acme, APP | {"preset": "microsoft", "token_url": MICROSOFT.format("one")})
+    await make_auth(acme, APP | {"preset": "microsoft", "token_url": MICROSOFT.format("one")})
     change = {"auth": {"preset": "microsoft", "tenant": "two"}}
     refusal = await acme("PATCH", "/profiles/transactional", change)
     assert "set auth.client_secret again" in refusal.json()["detail"]
@@ -160,7 +160,7 @@ async def test_a_change_keeps_what_it_does_not_name(acme: Caller) -> None:
 
 async def test_a_secret_that_is_left_over_is_named(acme: Caller) -> None:
     """Nothing secret is kept that nothing uses."""
-    await made(acme, APP)
+    await make_auth(acme, APP)
     change = {"auth": {"grant": "jwt_bearer", "private_key": private_key()}}
     answer = await acme("PATCH", "/profiles/transactional", change)
     [error] = answer.json()["errors"]
@@ -170,7 +170,7 @@ async def test_a_secret_that_is_left_over_is_named(acme: Caller) -> None:
 
 async def test_all_is_gone_with_auth_null(acme: Caller) -> None:
     """Also what is sealed."""
-    await made(acme, APP)
+    await make_auth(acme, APP)
     after = (await acme("PATCH", "/profiles/transactional", {"auth": None})).json()["auth"]
     assert after["mechanism"] == "auto"
     assert not any(value for name, value in after.items() if name != "mechanism")

@@ -27,7 +27,7 @@ def pair(name: str = "client.example.com") -> tuple[str, str]:
     return certificate, issued.private_key_pem.bytes().decode()
 
 
-async def sealed(api: Api, profile_id: str) -> Mapping[str, Any]:
+async def load_sealed(api: Api, profile_id: str) -> Mapping[str, Any]:
     """What the database keeps of a profile's secrets."""
     query = select(profiles.c.sealed_password, profiles.c.sealed_client_key)
     async with api.services.database.reading() as connection:
@@ -103,7 +103,7 @@ async def test_a_password_is_sealed_and_never_read_back(api: Api, acme: Caller) 
     """No answer has it, the database has it encrypted, bound to its row (invariant 9)."""
     answer = await acme("POST", "/profiles", PROFILE)
     profile_id = answer.json()["id"]
-    sealed_password = (await sealed(api, profile_id))["sealed_password"]
+    sealed_password = (await load_sealed(api, profile_id))["sealed_password"]
     assert CANARY not in answer.text
     assert CANARY not in (await acme("GET", "/profiles")).text
     assert CANARY.encode() not in sealed_password
@@ -385,7 +385,7 @@ async def test_a_password_is_replaced_and_erased(api: Api, acme: Caller) -> None
     erasure = {"auth": {"username": None, "password": None}}
     after = (await acme("PATCH", "/profiles/transactional", erasure)).json()
     assert after["auth"]["has_password"] is False
-    assert (await sealed(api, profile["id"]))["sealed_password"] is None
+    assert (await load_sealed(api, profile["id"]))["sealed_password"] is None
 
 
 async def test_a_client_key_is_erased_with_its_certificate(api: Api, acme: Caller) -> None:
@@ -398,7 +398,7 @@ async def test_a_client_key_is_erased_with_its_certificate(api: Api, acme: Calle
     both = {"client_key": None, "client_certificate": None}
     after = (await acme("PATCH", "/profiles/transactional", both)).json()
     assert after["has_client_key"] is False
-    assert (await sealed(api, profile["id"]))["sealed_client_key"] is None
+    assert (await load_sealed(api, profile["id"]))["sealed_client_key"] is None
 
 
 @pytest.mark.one_database
@@ -487,7 +487,10 @@ async def test_a_deleted_profiles_name_is_free_and_its_secrets_are_gone(
     """Nothing sealed stays behind."""
     profile = await acme.made("/profiles", PROFILE)
     assert (await acme("DELETE", f"/profiles/{profile['id']}")).status_code == 204
-    assert await sealed(api, profile["id"]) == {"sealed_password": None, "sealed_client_key": None}
+    assert await load_sealed(api, profile["id"]) == {
+        "sealed_password": None,
+        "sealed_client_key": None,
+    }
     second = await acme.made("/profiles", PROFILE)
     assert second["id"] != profile["id"]
     assert [item["id"] for item in (await acme.read("/profiles"))["items"]] == [second["id"]]

@@ -35,7 +35,7 @@ class Impatient(BoundedProtocol):
 
 
 @asynccontextmanager
-async def connected(
+async def connect(
     url: str,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection of our own, to say on it what no HTTP client says."""
@@ -68,14 +68,14 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 )
 async def test_a_header_without_an_end_is_cut(impatient: str, header_start: bytes) -> None:
     """Whether nothing comes or not enough."""
-    async with connected(impatient) as (reader, writer):
+    async with connect(impatient) as (reader, writer):
         writer.write(header_start)
         assert await rest(reader) == b""
 
 
 async def test_a_byte_now_and_then_is_no_header(impatient: str) -> None:
     """What counts is when the whole of it has come."""
-    async with connected(impatient) as (reader, writer):
+    async with connect(impatient) as (reader, writer):
         writer.write(b"GET /healthz HTTP/1.1\r\n")
 
         async def dribble() -> None:
@@ -93,7 +93,7 @@ async def test_a_byte_now_and_then_is_no_header(impatient: str) -> None:
 async def test_a_second_request_has_as_long_as_the_first(impatient: str) -> None:
     """On the same connection."""
     whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-    async with connected(impatient) as (reader, writer):
+    async with connect(impatient) as (reader, writer):
         writer.write(whole + whole + b"GET /healthz HT")
         answers = await rest(reader)
     assert answers.count(b"HTTP/1.1 200") == 2
@@ -101,7 +101,7 @@ async def test_a_second_request_has_as_long_as_the_first(impatient: str) -> None
 
 async def test_a_header_is_bounded(api: Api) -> None:
     """400; and the connection is closed."""
-    async with connected(str(api.http.base_url)) as (reader, writer):
+    async with connect(str(api.http.base_url)) as (reader, writer):
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
         for _ in range(2 * MAX_HEADER_BYTES // 1000):
             writer.write(b"X-A: " + b"b" * 993 + b"\r\n")
@@ -119,7 +119,7 @@ async def test_the_fields_of_a_header_are_counted(api: Api) -> None:
     """Each costs time, and one read may bring tens of thousands."""
     for count, expected in ((MAX_FIELDS, b"HTTP/1.1 200"), (MAX_FIELDS + 1, TOO_MANY.encode())):
         fields = b"Host: x\r\nConnection: close\r\n" + b"X-A: b\r\n" * (count - 2)
-        async with connected(str(api.http.base_url)) as (reader, writer):
+        async with connect(str(api.http.base_url)) as (reader, writer):
             writer.write(b"GET /healthz HTTP/1.1\r\n" + fields + b"\r\n")
             assert expected in await rest(reader)
 
@@ -149,7 +149,7 @@ async def test_a_body_that_stops_is_cut(
     monkeypatch.setattr(intake, "WINDOW_SECONDS", SHORT_SECONDS)
     if is_known:  # by the short way of a key that was seen
         await acme.read("/messages")
-    async with connected(str(api.http.base_url)) as (reader, writer):
+    async with connect(str(api.http.base_url)) as (reader, writer):
         writer.write(request(acme, 500, path) + body_start)
         answer = await rest(reader)
     assert answer.startswith(b"HTTP/1.1 408")
@@ -162,7 +162,7 @@ async def test_a_byte_now_and_then_is_no_body(
 ) -> None:
     """A client may be slow, not that slow."""
     monkeypatch.setattr(intake, "WINDOW_SECONDS", SHORT_SECONDS)
-    async with connected(str(api.http.base_url)) as (reader, writer):
+    async with connect(str(api.http.base_url)) as (reader, writer):
         writer.write(request(acme, 100_000))
 
         async def dribble() -> None:
@@ -183,7 +183,7 @@ async def test_what_came_before_earns_no_time(
 ) -> None:
     """Most of a large body, and then nothing, holds its memory no longer than nothing does."""
     monkeypatch.setattr(intake, "WINDOW_SECONDS", SHORT_SECONDS)
-    async with connected(str(api.http.base_url)) as (reader, writer):
+    async with connect(str(api.http.base_url)) as (reader, writer):
         writer.write(request(acme, 1_100_000) + b" " * 1_000_000)
         assert (await rest(reader)).startswith(b"HTTP/1.1 408")
 
@@ -250,7 +250,7 @@ async def test_lines_that_do_not_end_count_as_held(api: Api, acme: Caller) -> No
     other = await api.tenant("other")
     await other.made("/profiles", PROFILE)
     head = request(acme, 3_000_000, "/messages/upload").replace(b"json", b"jsonl")
-    async with connected(str(api.http.base_url)) as one, connected(str(api.http.base_url)) as two:
+    async with connect(str(api.http.base_url)) as one, connect(str(api.http.base_url)) as two:
         for _, writer in (one, two):
             writer.write(head + b"x" * 1_200_000)
         reads = [asyncio.create_task(reader.readuntil(b"overloaded")) for reader, _ in (one, two)]
@@ -273,7 +273,7 @@ async def test_bodies_beyond_what_fits_are_refused_before_they_are_held(
     connections = []
     try:
         for _ in range(count):
-            manager = connected(str(api.http.base_url))
+            manager = connect(str(api.http.base_url))
             reader, writer = await manager.__aenter__()
             connections.append((manager, reader))
             writer.write(request(acme, filling + 500))
@@ -340,7 +340,7 @@ async def test_json_of_many_values_is_refused(
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/json-too-large")
 
 
-def valued(text: str) -> int:
+def count_by_parser(text: str) -> int:
     """How many values a text of JSON has, by the parser."""
 
     def count(value: Any) -> int:
@@ -383,9 +383,9 @@ def test_structure_is_seen_as_the_parser_sees_it(text: str, limit: int, block: i
             check_json(text.encode())
         except InvalidRequest:
             # An empty list counts as a value and as room for one.
-            assert valued(text) + text.count("[]") + text.count("{}") >= limit
+            assert count_by_parser(text) + text.count("[]") + text.count("{}") >= limit
         else:
-            assert valued(text) <= limit + 1
+            assert count_by_parser(text) <= limit + 1
 
 
 @pytest.mark.parametrize("size", [0, BLOCK_BYTES - 90, 3 * BLOCK_BYTES])

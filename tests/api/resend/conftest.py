@@ -25,13 +25,13 @@ class ResendCaller(Caller):
     ) -> httpx.Response:
         return await super().__call__(method, f"/resend{path}", json, **more)
 
-    async def sent(self, **fields: Any) -> str:
+    async def send(self, **fields: Any) -> str:
         """The id of an email that was accepted."""
         answer = await self("POST", "/emails", EMAIL | fields)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
 
-    async def refused(self, status: int, name: str, **fields: Any) -> str:
+    async def refuse(self, status: int, name: str, **fields: Any) -> str:
         """The message of the error that an email gets."""
         return check_error(await self("POST", "/emails", EMAIL | fields), status, name)
 

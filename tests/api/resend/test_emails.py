@@ -40,7 +40,7 @@ async def serving_files(files: dict[str, bytes]) -> AsyncIterator[str]:
 
 async def test_an_email_becomes_a_message(resend: ResendCaller, acme: Caller) -> None:
     """With the fields of both APIs, and where it came from."""
-    email_id = await resend.sent(
+    email_id = await resend.send(
         cc="bob@example.org",
         bcc=["carol@example.org"],
         reply_to="Help <help@example.com>",
@@ -84,7 +84,7 @@ async def test_an_email_becomes_a_message(resend: ResendCaller, acme: Caller) ->
 async def test_null_is_what_is_left_out(resend: ResendCaller) -> None:
     """Some SDKs write each field of their types."""
     fields = ("cc", "bcc", "reply_to", "text", "headers", "attachments", "tags")
-    await resend.sent(**dict.fromkeys((*fields, "scheduled_at", "template", "topic_id")))
+    await resend.send(**dict.fromkeys((*fields, "scheduled_at", "template", "topic_id")))
 
 
 @pytest.mark.one_database
@@ -108,7 +108,7 @@ async def test_each_form_of_a_file(api: Api, resend: ResendCaller, content: Any)
         {"filename": "a.bin", "content": content},
         {"filename": False, "content": "YQ=="},
     ]
-    email_id = await resend.sent(attachments=attachments)
+    email_id = await resend.send(attachments=attachments)
     native = Caller(resend.http, resend.headers)
     parts = list(
         message_from_bytes((await native("GET", f"/messages/{email_id}/raw")).content).walk()
@@ -132,7 +132,7 @@ async def test_each_form_of_a_file(api: Api, resend: ResendCaller, content: Any)
 )
 async def test_a_file_that_is_none(resend: ResendCaller, attachment: dict[str, Any]) -> None:
     """The error says which attachment, and what to write."""
-    message = await resend.refused(422, "invalid_attachment", attachments=[attachment])
+    message = await resend.refuse(422, "invalid_attachment", attachments=[attachment])
     assert message.startswith("attachments.0.")
 
 
@@ -144,10 +144,10 @@ async def test_a_file_is_downloaded(api: Api, resend: ResendCaller, acme: Caller
     fetch = partial(fetch_file, network, max_bytes=api.services.max_message_bytes)
     api.services = api.app.state.services = replace(api.services, fetch_file=fetch)
     async with serving_files(files) as url:
-        email_id = await resend.sent(attachments=[{"path": f"{url}/a.txt"}])
+        email_id = await resend.send(attachments=[{"path": f"{url}/a.txt"}])
         for path, reason in {"large": "100000 bytes", "none": "answered 404"}.items():
             attachments = [{"path": f"{url}/{path}"}]
-            message = await resend.refused(422, "invalid_attachment", attachments=attachments)
+            message = await resend.refuse(422, "invalid_attachment", attachments=attachments)
             assert reason in message
     raw = message_from_bytes((await acme("GET", f"/messages/{email_id}/raw")).content)
     [attached] = [part for part in raw.walk() if part.get_filename()]
@@ -177,27 +177,27 @@ async def test_which_profile_sends(api: Api, acme: Caller) -> None:
         "bob@example.net": "address",
     }
     for sender, profile in chosen.items():
-        email_id = await resend.sent(**{"from": sender})
+        email_id = await resend.send(**{"from": sender})
         assert (await acme.read(f"/messages/{email_id}"))["profile"] == profile
-    await resend.refused(403, "validation_error", **{"from": "eve@elsewhere.example"})
+    await resend.refuse(403, "validation_error", **{"from": "eve@elsewhere.example"})
     scopes = ["messages:send"]
     bound = resend_of(
         await api.key(acme.tenant_id, scopes, profiles=[profiles["subdomains"]["id"]])
     )
-    email_id = await bound.sent(**{"from": "ann@shop.example.com"})
+    email_id = await bound.send(**{"from": "ann@shop.example.com"})
     assert (await acme.read(f"/messages/{email_id}"))["profile"] == "subdomains"
     ids = [profiles["domain"]["id"], profiles["address"]["id"]]
     several = resend_of(await api.key(acme.tenant_id, scopes, profiles=ids))
-    email_id = await several.sent(**{"from": "eve@shop.example.com"})
+    email_id = await several.send(**{"from": "eve@shop.example.com"})
     assert (await acme.read(f"/messages/{email_id}"))["profile"] == "domain"
-    message = await several.refused(403, "validation_error", **{"from": "any@example.com"})
+    message = await several.refuse(403, "validation_error", **{"from": "any@example.com"})
     assert "allowed_from" in message
 
 
 async def test_schedule_move_and_cancel(resend: ResendCaller, acme: Caller) -> None:
     """By a time or by Resend's words for a delay; what is canceled has one l."""
     at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
-    email_id = await resend.sent(scheduled_at=at.isoformat())
+    email_id = await resend.send(scheduled_at=at.isoformat())
     email = (await resend("GET", f"/emails/{email_id}")).json()
     assert email["last_event"] == "scheduled"
     assert datetime.fromisoformat(email["scheduled_at"]) == at
@@ -215,19 +215,19 @@ async def test_schedule_move_and_cancel(resend: ResendCaller, acme: Caller) -> N
 @pytest.mark.one_database
 async def test_lists_go_both_ways(resend: ResendCaller) -> None:
     """Newest first, after or before an id, with `has_more` for that direction."""
-    ids = [await resend.sent() for _ in range(5)][::-1]
+    ids = [await resend.send() for _ in range(5)][::-1]
 
-    async def listed(**params: Any) -> tuple[list[str], bool]:
+    async def list_page(**params: Any) -> tuple[list[str], bool]:
         answer = (await resend("GET", "/emails", params=params)).json()
         assert answer["object"] == "list"
         return [email["id"] for email in answer["data"]], answer["has_more"]
 
-    assert await listed() == (ids, False)
-    assert await listed(limit=2) == (ids[:2], True)
-    assert await listed(limit=2, after=ids[1]) == (ids[2:4], True)
-    assert await listed(limit=2, after=ids[2]) == (ids[3:], False)
-    assert await listed(limit=2, before=ids[4]) == (ids[2:4], True)
-    assert await listed(limit=2, before=ids[2]) == (ids[:2], False)
+    assert await list_page() == (ids, False)
+    assert await list_page(limit=2) == (ids[:2], True)
+    assert await list_page(limit=2, after=ids[1]) == (ids[2:4], True)
+    assert await list_page(limit=2, after=ids[2]) == (ids[3:], False)
+    assert await list_page(limit=2, before=ids[4]) == (ids[2:4], True)
+    assert await list_page(limit=2, before=ids[2]) == (ids[:2], False)
     email = (await resend("GET", "/emails")).json()["data"][0]
     assert not email.keys() & {"html", "text", "tags", "object"}
     for params in ({"limit": 101}, {"after": "x"}, {"after": ids[0], "before": ids[1]}):

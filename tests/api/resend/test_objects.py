@@ -17,7 +17,7 @@ async def read(caller: Caller, path: str, **params: Any) -> Any:
     return answer.json()
 
 
-async def posted(caller: Caller, path: str, json: Any = None) -> Any:
+async def post(caller: Caller, path: str, json: Any = None) -> Any:
     """What a POST answers; it has to succeed, with 200."""
     answer = await caller("POST", path, json)
     assert answer.status_code == 200, answer.text
@@ -26,9 +26,7 @@ async def posted(caller: Caller, path: str, json: Any = None) -> Any:
 
 async def test_domains(resend: ResendCaller, acme: Caller) -> None:
     """With the records of their DKIM keys, which nobody has added yet."""
-    created_domain = await posted(
-        resend, "/domains", {"name": "Example.com", "region": "eu-west-1"}
-    )
+    created_domain = await post(resend, "/domains", {"name": "Example.com", "region": "eu-west-1"})
     keys = (await acme.read(f"/domains/{created_domain['id']}"))["keys"]
     records = [
         {
@@ -51,7 +49,7 @@ async def test_domains(resend: ResendCaller, acme: Caller) -> None:
         "records": records,
     }
     path = f"/domains/{created_domain['id']}"
-    assert await posted(resend, f"{path}/verify") == {
+    assert await post(resend, f"{path}/verify") == {
         "object": "domain",
         "id": created_domain["id"],
     }
@@ -74,14 +72,14 @@ async def test_domains(resend: ResendCaller, acme: Caller) -> None:
 
 async def test_keys(api: Api, resend: ResendCaller) -> None:
     """For everything or only for sending, as addresses of one domain; no key exceeds its maker."""
-    full = await posted(resend, "/api-keys", {"name": "all"})
+    full = await post(resend, "/api-keys", {"name": "all"})
     assert (await resend_with(resend, full["token"])("GET", "/webhooks")).status_code == 200
-    domain = await posted(resend, "/domains", {"name": "example.com"})
+    domain = await post(resend, "/domains", {"name": "example.com"})
     body = {"name": "sender", "permission": "sending_access", "domain_id": domain["id"]}
-    key = await posted(resend, "/api-keys", body)
+    key = await post(resend, "/api-keys", body)
     sender = resend_with(resend, key["token"])
-    await sender.sent()
-    await sender.refused(403, "validation_error", **{"from": "a@news.example.com"})
+    await sender.send()
+    await sender.refuse(403, "validation_error", **{"from": "a@news.example.com"})
     check_error(await sender("GET", "/emails"), 401, "restricted_api_key")
     list_page = await read(resend, "/api-keys")
     assert [key["id"] for key in list_page["data"][:2]] == [key["id"], full["id"]]
@@ -103,11 +101,9 @@ def resend_with(caller: ResendCaller, key: str) -> ResendCaller:
 
 async def test_suppressions(resend: ResendCaller, acme: Caller) -> None:
     """By id or by address; to add one again is no error."""
-    created_suppression = await posted(resend, "/suppressions", {"email": "Ann@example.org"})
+    created_suppression = await post(resend, "/suppressions", {"email": "Ann@example.org"})
     assert created_suppression == {"object": "suppression", "id": created_suppression["id"]}
-    assert (
-        await posted(resend, "/suppressions", {"email": "ann@EXAMPLE.org"}) == created_suppression
-    )
+    assert await post(resend, "/suppressions", {"email": "ann@EXAMPLE.org"}) == created_suppression
     tagged = {"address": "ann@example.org", "tag": "news", "reason": "complaint"}
     other = await acme.made("/suppressions", tagged)
     suppression = {
@@ -129,7 +125,7 @@ async def test_suppressions(resend: ResendCaller, acme: Caller) -> None:
     assert [item["id"] for item in complaints["data"]] == [other["id"]]
     newer = await read(resend, "/suppressions", before=created_suppression["id"])
     assert [item["id"] for item in newer["data"]] == [other["id"]]
-    email_id = await resend.sent()
+    email_id = await resend.send()
     assert (await read(resend, f"/emails/{email_id}"))["last_event"] == "suppressed"
     deleted = (await resend("DELETE", "/suppressions/ann%40example.org")).json()
     assert deleted == {"object": "suppression", "id": created_suppression["id"], "deleted": True}
@@ -140,7 +136,7 @@ async def test_suppressions(resend: ResendCaller, acme: Caller) -> None:
 async def test_webhooks(resend: ResendCaller, acme: Caller) -> None:
     """In Resend's format, with its names of events."""
     events = ["email.sent", "email.bounced", "email.opened"]
-    created_webhook = await posted(resend, "/webhooks", {"endpoint": URL, "events": events})
+    created_webhook = await post(resend, "/webhooks", {"endpoint": URL, "events": events})
     assert created_webhook["object"] == "webhook"
     assert created_webhook["signing_secret"].startswith("whsec_")
     native = await acme.read(f"/webhooks/{created_webhook['id']}")
@@ -156,7 +152,7 @@ async def test_webhooks(resend: ResendCaller, acme: Caller) -> None:
         "endpoint": URL,
         "events": ["email.sent", "email.bounced"],
     }
-    await posted(resend, "/webhooks", {"endpoint": URL, "events": events})  # the same URL again
+    await post(resend, "/webhooks", {"endpoint": URL, "events": events})  # the same URL again
     assert len((await read(resend, "/webhooks"))["data"]) == 2
     changes = {
         "webhook_id": created_webhook["id"],
@@ -173,7 +169,7 @@ async def test_webhooks(resend: ResendCaller, acme: Caller) -> None:
     check_error(await resend("PATCH", path, elsewhere), 422, "missing_required_field")
     elsewhere["signing_secret"] = created_webhook["signing_secret"]
     assert (await resend("PATCH", path, elsewhere)).status_code == 200
-    rotated = await posted(resend, f"{path}/signing-secret/rotate")
+    rotated = await post(resend, f"{path}/signing-secret/rotate")
     assert rotated["signing_secret"] != created_webhook["signing_secret"]
     for event_types in (["email.lost"], ["email.opened"], []):
         body = {"endpoint": URL, "events": event_types}
@@ -187,7 +183,7 @@ async def test_webhooks(resend: ResendCaller, acme: Caller) -> None:
 @pytest.mark.one_database
 async def test_changes_are_in_the_audit_log(resend: ResendCaller, acme: Caller) -> None:
     """As those of the native API are, and what was refused too."""
-    await posted(resend, "/suppressions", {"email": "ann@example.org"})
+    await post(resend, "/suppressions", {"email": "ann@example.org"})
     await resend_with(resend, "re_1")("POST", "/emails", EMAIL)
     entries = (await acme.read("/audit-log"))["items"]
     assert "suppression.create" in {entry["action"] for entry in entries}

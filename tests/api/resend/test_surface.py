@@ -87,13 +87,13 @@ async def test_errors_of_fields(
     resend: ResendCaller, fields: dict[str, Any], name: str, message: str
 ) -> None:
     """In Resend's names of the fields, with what to write instead."""
-    error = await resend.refused(422, name, **fields)
+    error = await resend.refuse(422, name, **fields)
     assert error.startswith(message) or message in error
 
 
 async def test_errors_of_senders(resend: ResendCaller) -> None:
     """A sender that no profile allows."""
-    await resend.refused(403, "validation_error", **{"from": "eve@elsewhere.example"})
+    await resend.refuse(403, "validation_error", **{"from": "eve@elsewhere.example"})
 
 
 async def test_errors_of_requests(resend: ResendCaller) -> None:

@@ -104,7 +104,7 @@ async def test_a_scope_opens_its_operations_and_no_others(api: Api, held: str) -
             assert needed in check_error(answer, 401, "restricted_api_key")
 
 
-async def everything_of(caller: Caller, name: str) -> dict[str, str]:
+async def make_everything(caller: Caller, name: str) -> dict[str, str]:
     """An object of each kind, by the parameter that names it."""
     profile = await caller.made("/profiles", PROFILE | {"name": name})
     message = {"profile": name, "to": "ann@example.org", "text": "x", "send_at": AT}
@@ -125,7 +125,7 @@ async def everything_of(caller: Caller, name: str) -> dict[str, str]:
 @pytest.mark.parametrize("who", ["another tenant", "a bound key"])
 async def test_what_a_key_does_not_reach_is_not_there(api: Api, acme: Caller, who: str) -> None:
     """By id, in every path, in every list and in bodies; and nothing of it changes."""
-    hidden = await everything_of(acme, "covert")
+    hidden = await make_everything(acme, "covert")
     if who == "another tenant":
         caller = await api.tenant("other")
         await caller.made("/profiles", PROFILE)

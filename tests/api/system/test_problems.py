@@ -262,7 +262,7 @@ async def test_503_says_when_to_come_again(api: Api, acme: Caller) -> None:
     assert answer.headers["Retry-After"] == "7"
 
 
-def raised_slugs() -> Iterator[str]:
+def list_raised_slugs() -> Iterator[str]:
     """Every slug that our code raises, read from the code."""
     for path in Path(package.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -281,7 +281,7 @@ def raised_slugs() -> Iterator[str]:
 
 def test_every_problem_that_is_raised_has_a_page() -> None:
     """A new kind of problem cannot be forgotten in /problems."""
-    slugs = set(raised_slugs())
+    slugs = set(list_raised_slugs())
     assert {"profile-not-found", "tenant-required", "too-many-auth-failures"} <= slugs
     assert slugs <= set(PROBLEMS)
 

@@ -10,7 +10,7 @@ from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 SANDBOX: Final = {"name": "s", "transport": "sandbox", "default_from": "a@example.com"}
 
 
-async def limited(api: Api, **quota: int) -> Caller:
+async def make_limited_tenant(api: Api, **quota: int) -> Caller:
     """A tenant with these limits, and a profile."""
     acme = await api.tenant("acme")
     await acme.made("/profiles", SANDBOX)
@@ -62,14 +62,14 @@ async def test_a_wrong_quota_is_refused(api: Api, quota: dict[str, int], loc: st
 
 async def test_no_tenant_changes_its_own_quota(api: Api) -> None:
     """It is an admin's."""
-    acme = await limited(api, profiles=1)
+    acme = await make_limited_tenant(api, profiles=1)
     assert kind(await acme("PATCH", "/tenants/acme", {"quota": {}})) == (403, "admin-only")
 
 
 @pytest.mark.parametrize("name", ["messages_per_day", "messages_per_month"])
 async def test_so_many_messages_in_a_time(api: Api, name: str) -> None:
     """429 with the seconds until it begins anew; what is refused is not stored."""
-    acme = await limited(api, **{name: 2})
+    acme = await make_limited_tenant(api, **{name: 2})
     for _ in range(2):
         await acme.made("/messages", MESSAGE)
     for _ in range(2):
@@ -85,7 +85,7 @@ async def test_so_many_messages_in_a_time(api: Api, name: str) -> None:
 
 async def test_what_was_accepted_before_the_limit_counts_too(api: Api) -> None:
     """It is looked for when the limit is set."""
-    acme = await limited(api)
+    acme = await make_limited_tenant(api)
     for _ in range(3):
         await acme.made("/messages", MESSAGE)
     await api.admin("PATCH", "/tenants/acme", {"quota": {"messages_per_day": 4}})
@@ -102,7 +102,7 @@ async def test_what_was_accepted_before_the_limit_counts_too(api: Api) -> None:
 
 async def test_a_queue_of_so_many(api: Api) -> None:
     """429 says to look at the profile that does not send."""
-    acme = await limited(api, queued_messages=2)
+    acme = await make_limited_tenant(api, queued_messages=2)
     for _ in range(2):
         await acme.made("/messages", MESSAGE)
     answer = await acme("POST", "/messages", MESSAGE)
@@ -115,7 +115,7 @@ async def test_a_queue_of_so_many(api: Api) -> None:
 
 async def test_so_many_bytes_are_stored(api: Api) -> None:
     """403; one that is small enough still goes."""
-    acme = await limited(api)
+    acme = await make_limited_tenant(api)
     first = await acme.made("/messages", MESSAGE)
     size = len((await acme("GET", f"/messages/{first['id']}/raw")).content)
     limit = 2 * size + 2000
@@ -128,7 +128,7 @@ async def test_so_many_bytes_are_stored(api: Api) -> None:
 
 async def test_a_message_has_so_many_recipients(api: Api) -> None:
     """In all."""
-    acme = await limited(api, recipients_per_message=2)
+    acme = await make_limited_tenant(api, recipients_per_message=2)
     two = MESSAGE | {"to": ["a@example.org"], "cc": ["b@example.org"]}
     await acme.made("/messages", two)
     answer = await acme("POST", "/messages", two | {"bcc": ["c@example.org"]})
@@ -138,7 +138,7 @@ async def test_a_message_has_so_many_recipients(api: Api) -> None:
 
 async def test_a_message_has_so_many_bytes(api: Api) -> None:
     """413 with the tenant's limit, where that is smaller than the service's."""
-    acme = await limited(api, message_bytes=2000)
+    acme = await make_limited_tenant(api, message_bytes=2000)
     await acme.made("/messages", MESSAGE)
     answer = await acme("POST", "/messages", MESSAGE | {"text": "x" * 3000})
     assert kind(answer) == (413, "message-too-large")
@@ -147,7 +147,7 @@ async def test_a_message_has_so_many_bytes(api: Api) -> None:
 
 async def test_a_tenant_has_so_many_profiles(api: Api) -> None:
     """403; a deleted one makes room."""
-    acme = await limited(api, profiles=2)
+    acme = await make_limited_tenant(api, profiles=2)
     await acme.made("/profiles", PROFILE)
     answer = await acme("POST", "/profiles", PROFILE | {"name": "third"})
     assert kind(answer) == (403, "quota-exceeded")
@@ -158,7 +158,7 @@ async def test_a_tenant_has_so_many_profiles(api: Api) -> None:
 async def test_so_many_requests_a_second(api: Api) -> None:
     """429, on every path and for all of its keys together; and a second later it is heard again."""
     api.replace_auth(request_limiter=RateLimiter(monotonic=api.monotonic))
-    acme = await limited(api, requests_per_second=3)
+    acme = await make_limited_tenant(api, requests_per_second=3)
     other = await api.tenant("other")
     second = await api.key(acme.tenant_id, ["messages:read"])
     for caller in (acme, second, acme):
@@ -182,14 +182,14 @@ async def test_so_many_requests_a_second(api: Api) -> None:
 async def test_a_message_that_is_refused_counts_as_one_request(api: Api) -> None:
     """The fast path passes it on, and does not count it again."""
     api.replace_auth(request_limiter=RateLimiter(monotonic=api.monotonic))
-    acme = await limited(api, requests_per_second=2)
+    acme = await make_limited_tenant(api, requests_per_second=2)
     for status in (422, 422, 429):
         assert (await acme("POST", "/messages", {})).status_code == status
 
 
 async def test_a_tenant_reads_what_it_has_used(api: Api) -> None:
     """Of each limit that it has."""
-    acme = await limited(
+    acme = await make_limited_tenant(
         api, messages_per_day=10, queued_messages=5, profiles=3, message_bytes=2048
     )
     await acme.made("/messages", MESSAGE)

@@ -180,7 +180,7 @@ async def test_a_claim_by_destination_goes_by_the_same_index(
             )
 
 
-def suppressed(tenant_id: str, number: int) -> Suppression:
+def suppress(tenant_id: str, number: int) -> Suppression:
     """An address that this tenant alone suppresses."""
     return Suppression(
         id=new_id("sup"),
@@ -199,7 +199,7 @@ async def test_a_group_is_checked_by_its_recipients(database: Database, profile:
     async with database.transaction() as connection:
         for tenant_id in (profile.tenant_id, other.tenant_id):
             for n in range(OWN):
-                await suppressions.insert(connection, suppression=suppressed(tenant_id, n))
+                await suppressions.insert(connection, suppression=suppress(tenant_id, n))
         if database.is_postgresql:
             await connection.execute(text("ANALYZE suppressions"))
         sent = [a_message(profile, f"{n}@Example.org") for n in range(OWN)]
@@ -212,7 +212,7 @@ async def test_a_group_is_checked_by_its_recipients(database: Database, profile:
         assert (await admission.check(connection, [mine], profile_ids=[])).may_suppress
         others = a_message(profile, f"7@{other.tenant_id}.example.org")
         assert not (await admission.check(connection, [others], profile_ids=[])).may_suppress
-        pattern = replace(suppressed(profile.tenant_id, 0), address="*.example.org")
+        pattern = replace(suppress(profile.tenant_id, 0), address="*.example.org")
         await suppressions.insert(connection, suppression=pattern)
         deep = a_message(profile, "ann@eu.mail.example.org")
         assert (await admission.check(connection, [deep], profile_ids=[])).may_suppress

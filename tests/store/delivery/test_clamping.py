@@ -34,7 +34,7 @@ async def profile(database: Database) -> Profile:
     return await made_profile(database, await made_tenant(database), retry=retry)
 
 
-async def clamped(database: Database) -> int:
+async def count_clamped(database: Database) -> int:
     async with database.transaction() as connection:
         return await clamp_times(connection, now=NOW, lease=MINUTE)
 
@@ -46,7 +46,7 @@ async def due(database: Database, message_id: str) -> datetime | None:
         return due_at
 
 
-async def deferred_until(database: Database, profile: Profile, moment: datetime) -> str:
+async def defer_until(database: Database, profile: Profile, moment: datetime) -> str:
     """A message that was tried, and is to be tried again at a moment."""
     message = await queued_message(database, profile, expires_at=NOW + 9 * DAY)
     async with database.transaction() as connection:
@@ -65,9 +65,9 @@ async def test_a_retry_waits_no_longer_than_the_longest_of_its_profile(
     database: Database, profile: Profile
 ) -> None:
     """And of a recipient, as of its message; one that is planned right stays."""
-    right = await deferred_until(database, profile, NOW + 10 * MINUTE)
-    misdated = await deferred_until(database, profile, NOW + DAY)
-    assert await clamped(database) == 1
+    right = await defer_until(database, profile, NOW + 10 * MINUTE)
+    misdated = await defer_until(database, profile, NOW + DAY)
+    assert await count_clamped(database) == 1
     assert await due(database, right) == NOW + 10 * MINUTE
     assert await due(database, misdated) == NOW + 30 * MINUTE
     claimed = await leased_messages(database, profile, owner="wrk_1", now=NOW + 30 * MINUTE)
@@ -86,7 +86,7 @@ async def test_what_was_never_tried_is_due_at_once_or_when_it_was_asked_for(
     scheduled = await queued_message(
         database, profile, send_at=NOW + 5 * DAY, expires_at=NOW + 9 * DAY
     )
-    assert await clamped(database) == 1
+    assert await count_clamped(database) == 1
     assert await due(database, accepted.id) == NOW
     assert await due(database, scheduled.id) == NOW + 5 * DAY
 
@@ -97,7 +97,7 @@ async def test_a_lease_ends_after_the_longest_there_may_be(
     """Whoever holds it."""
     message = await queued_message(database, profile, expires_at=NOW + 9 * DAY)
     await leased_messages(database, profile, owner="wrk_1", now=NOW + DAY)
-    assert await clamped(database) == 1
+    assert await count_clamped(database) == 1
     assert await due(database, message.id) == NOW + LONGEST_LEASE
 
 
@@ -106,9 +106,9 @@ async def test_a_failing_profile_is_probed_after_the_longest_wait(database: Data
     profile = await failing_profile(database, await made_tenant(database))
     async with database.transaction() as connection:
         await connection.execute(update(tables.lanes).values(next_probe_at=NOW + DAY))
-    assert await clamped(database) == 1
+    assert await count_clamped(database) == 1
     assert (await health_of(database, profile)).next_probe_at == NOW + PROBE.cap
-    assert await clamped(database) == 0
+    assert await count_clamped(database) == 0
 
 
 async def test_a_probe_that_is_planned_for_tomorrow_is_due(database: Database) -> None:
@@ -149,7 +149,7 @@ async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(
             until=NOW + DAY + MINUTE,
             **tomorrow,
         )
-    assert await clamped(database) == 2
+    assert await count_clamped(database) == 2
     async with database.transaction() as connection:
         assert await workers.list_hostnames(connection, since=NOW + MINUTE) == []
         granted = await shared_limits.lease_connections(

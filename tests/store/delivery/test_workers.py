@@ -89,10 +89,16 @@ async def test_only_a_worker_whose_lock_is_free_is_gone(database: Database) -> N
         await session.execute(LOCK, {"id": "wrk_live"})
         async with database.reading() as connection:
             count = (await connection.execute(workers.build_count(since=NOW))).scalar_one()
-        removed_ids = [row[0] for row in await list_workers(database) if await remove(database, str(row[0]))]
+        removed_ids = [
+            row[0] for row in await list_workers(database) if await remove(database, str(row[0]))
+        ]
     assert count == 3
     assert removed_ids == ["wrk_dead"]
-    assert [row[0] for row in await list_workers(database)] == ["wrk_elsewhere", "wrk_live", "wrk_pooled"]
+    assert [row[0] for row in await list_workers(database)] == [
+        "wrk_elsewhere",
+        "wrk_live",
+        "wrk_pooled",
+    ]
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

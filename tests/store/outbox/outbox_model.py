@@ -93,7 +93,7 @@ class Model:
         self.now = now
         self.rows: dict[str, Row] = {}
 
-    def shown(self) -> dict[str, Any]:
+    def dump_rows(self) -> dict[str, Any]:
         """Every row, as the test reads them from the database."""
         return {
             message: (

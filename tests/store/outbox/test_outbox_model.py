@@ -56,7 +56,7 @@ class Outbox(RuleBasedStateMachine):
 
     @initialize()
     def an_empty_outbox(self) -> None:
-        self.profile: Profile = self.run(_emptied(self.database))
+        self.profile: Profile = self.run(_empty(self.database))
         self.accept(count=2, priority=Priority.NORMAL, minutes=600)
 
     def write(self, step: Callable[..., Coroutine[Any, Any, T]], *args: Any, **named: Any) -> T:
@@ -230,7 +230,7 @@ class Outbox(RuleBasedStateMachine):
 
     @invariant()
     def every_row_is_as_the_model_says(self) -> None:
-        assert self.run(_rows(self.database)) == self.model.shown()
+        assert self.run(_rows(self.database)) == self.model.dump_rows()
 
     @invariant()
     def an_end_is_for_ever(self) -> None:
@@ -244,7 +244,7 @@ class Outbox(RuleBasedStateMachine):
                     )
 
 
-async def _emptied(database: Database) -> Profile:
+async def _empty(database: Database) -> Profile:
     async with database.transaction() as connection:
         for table in reversed(metadata.sorted_tables):
             await connection.execute(delete(table))

@@ -43,7 +43,7 @@ def update(position: int, status: RecipientStatus, **fields: Any) -> RecipientUp
     return RecipientUpdate(position=position, status=status, **(defaults | fields))
 
 
-def delivered(message: NewMessage) -> Settlement:
+def deliver(message: NewMessage) -> Settlement:
     """A message that its one recipient has got."""
     return Settlement(
         message_id=message.id,
@@ -81,7 +81,7 @@ async def test_a_settled_message_is_done(database: Database, profile: Profile) -
     """Its final status and time, the server's words, one attempt; and it is never due again."""
     message = await queued_message(database, profile)
     await leased_messages(database, profile, owner="wrk_1")
-    assert await settle(database, "wrk_1", delivered(message), now=NOW + MINUTE) == {message.id}
+    assert await settle(database, "wrk_1", deliver(message), now=NOW + MINUTE) == {message.id}
     view = await view_of(database, message)
     [recipient] = view.recipients
     assert (view.status, view.finished_at) == (MessageStatus.SENT, NOW + MINUTE)
@@ -128,7 +128,7 @@ async def test_an_owner_without_the_lease_may_not_settle(
     await leased_messages(database, profile, owner="wrk_2", now=NOW + MINUTE)
     leased = await queued_message(database, profile)
     await leased_messages(database, profile, owner="wrk_1")
-    settled = await settle(database, "wrk_1", delivered(lost), delivered(leased))
+    settled = await settle(database, "wrk_1", deliver(lost), deliver(leased))
     assert settled == {leased.id}
     view = await view_of(database, lost)
     assert view.status is MessageStatus.SENDING
@@ -140,9 +140,9 @@ async def test_settling_twice_is_settling_once(database: Database, profile: Prof
     """The second time the lease is nobody's (invariant 4)."""
     message = await queued_message(database, profile)
     await leased_messages(database, profile, owner="wrk_1")
-    await settle(database, "wrk_1", delivered(message))
+    await settle(database, "wrk_1", deliver(message))
     first = await view_of(database, message)
-    assert await settle(database, "wrk_1", delivered(message), now=NOW + HOUR) == set()
+    assert await settle(database, "wrk_1", deliver(message), now=NOW + HOUR) == set()
     assert await view_of(database, message) == first
     assert await attempts_of(database, message) == 1
 
@@ -216,7 +216,7 @@ async def test_resolving_nothing_changes_nothing(database: Database, profile: Pr
     later = Settlement(
         message_id=waiting.id, recipients=(deferred,), status=None, due_at=NOW + HOUR, attempts=()
     )
-    await settle(database, "wrk_1", delivered(done), later)
+    await settle(database, "wrk_1", deliver(done), later)
     before = [await view_of(database, message) for message in (done, waiting)]
     for message in (done, waiting):
         async with database.transaction() as connection:

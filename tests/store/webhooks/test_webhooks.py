@@ -32,7 +32,7 @@ OLD, NEW = parse_key(generate_key()), parse_key(generate_key())
 SECRET = "whsec_a-secret-of-somebody"
 
 
-async def made_webhook(database: Database, **event_filter: Any) -> Webhook:
+async def make_webhook(database: Database, **event_filter: Any) -> Webhook:
     """A webhook, by default for every event, its secret sealed under the old key."""
     tenant = await made_tenant(database)
     webhook = a_webhook(tenant.id, event_filter=EventFilter(**event_filter))
@@ -44,7 +44,7 @@ async def made_webhook(database: Database, **event_filter: Any) -> Webhook:
     return webhook
 
 
-async def claimed_delivery(database: Database, webhook: Webhook) -> str:
+async def claim_delivery(database: Database, webhook: Webhook) -> str:
     """An event for the webhook that the worker `wrk_1` has leased for a minute; answers its id."""
     async with database.transaction() as connection:
         event = NewEvent(EventType.PROFILE_PAUSED, NOW, webhook.tenant_id, "prf_1")
@@ -80,7 +80,7 @@ async def spread_all(database: Database, webhook: Webhook) -> int:
             await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
 
 
-async def claimed(
+async def claim(
     database: Database, webhook: Webhook, *, now: datetime = NOW, owner: str = "wrk_1"
 ) -> list[ClaimedDelivery]:
     """What a worker may post to the webhook now, of 8 at most."""
@@ -90,7 +90,7 @@ async def claimed(
         )
 
 
-async def settled(
+async def settle(
     database: Database, webhook: Webhook, delivery: ClaimedDelivery, status: int, now: datetime
 ) -> None:
     """Write what the receiver answered; where it failed, the event is due again in a day."""
@@ -116,22 +116,22 @@ async def is_due(database: Database, now: datetime) -> bool:
 
 async def failing_webhook(database: Database, *, probes: int = 0) -> Webhook:
     """A webhook with many events, that has failed so many probes; the last one was just now."""
-    webhook = await made_webhook(database)
+    webhook = await make_webhook(database)
     await waiting_events(database, webhook, 30)
     await spread_all(database, webhook)
-    for delivery in await claimed(database, webhook):
-        await settled(database, webhook, delivery, 500, NOW)
+    for delivery in await claim(database, webhook):
+        await settle(database, webhook, delivery, 500, NOW)
     for _ in range(probes):
         async with database.transaction() as connection:
             await connection.execute(webhook_rows.update().values(next_probe_at=NOW))
-        [probe] = await claimed(database, webhook)
-        await settled(database, webhook, probe, 500, NOW)
+        [probe] = await claim(database, webhook)
+        await settle(database, webhook, probe, 500, NOW)
     return webhook
 
 
 async def test_what_a_webhook_does_not_take_stays_in_the_log(database: Database) -> None:
     """Rows are written for what is posted next, not for all that happened meanwhile."""
-    webhook = await made_webhook(database)
+    webhook = await make_webhook(database)
     await waiting_events(database, webhook, 3 * ENQUEUE_BATCH)
     pending = await spread_all(database, webhook)
     assert MAX_DUE <= pending <= MAX_DUE + ENQUEUE_BATCH
@@ -139,7 +139,7 @@ async def test_what_a_webhook_does_not_take_stays_in_the_log(database: Database)
 
 async def test_only_the_first_deferral_of_each_recipient_is_enqueued(database: Database) -> None:
     """Whichever worker decides, in however many steps, and again at a replay."""
-    webhook = await made_webhook(database, first_deferral_only=True)
+    webhook = await make_webhook(database, first_deferral_only=True)
     deferred, sent = EventType.RECIPIENT_DEFERRED, EventType.RECIPIENT_SENT
     story = [("msg_1", 0, deferred), ("msg_1", 1, deferred), ("msg_2", 0, deferred)]
     story += [("msg_1", 0, deferred), ("msg_1", 0, sent), ("msg_1", 1, deferred)]
@@ -173,7 +173,7 @@ async def test_only_the_first_deferral_of_each_recipient_is_enqueued(database: D
 
 async def test_an_earlier_deferral_is_found_by_its_message(database: Database) -> None:
     """However long the event log is."""
-    webhook = await made_webhook(database, first_deferral_only=True)
+    webhook = await make_webhook(database, first_deferral_only=True)
     event = NewEvent(
         EventType.RECIPIENT_DEFERRED, NOW, webhook.tenant_id, "prf_1", "msg_1", position=0
     )
@@ -191,21 +191,21 @@ async def test_an_earlier_deferral_is_found_by_its_message(database: Database) -
 async def test_one_event_is_the_probe_of_a_failing_webhook(database: Database) -> None:
     """No worker gets another until it is answered, or its lease ends."""
     webhook = await failing_webhook(database)
-    [probe] = await claimed(database, webhook)
+    [probe] = await claim(database, webhook)
     assert probe.is_probe
-    assert await claimed(database, webhook) == []
-    assert await claimed(database, webhook, owner="wrk_2") == []
+    assert await claim(database, webhook) == []
+    assert await claim(database, webhook, owner="wrk_2") == []
     assert not await is_due(database, NOW)
-    [probe] = await claimed(database, webhook, now=NOW + MINUTE, owner="wrk_2")
+    [probe] = await claim(database, webhook, now=NOW + MINUTE, owner="wrk_2")
     assert probe.is_probe
 
 
 async def test_a_probe_that_is_taken_opens_the_webhook(database: Database) -> None:
     """What waits is posted with nothing held back."""
     webhook = await failing_webhook(database)
-    [probe] = await claimed(database, webhook)
-    await settled(database, webhook, probe, 204, NOW)
-    assert len(await claimed(database, webhook)) == 8
+    [probe] = await claim(database, webhook)
+    await settle(database, webhook, probe, 204, NOW)
+    assert len(await claim(database, webhook)) == 8
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ async def test_the_longer_it_fails_the_less_often_it_is_probed(
     webhook = await failing_webhook(database, probes=probes)
     assert await is_due(database, NOW + wait)
     assert not wait or not await is_due(database, NOW + wait - timedelta(milliseconds=1))
-    assert len(await claimed(database, webhook, now=NOW + wait)) == 1
+    assert len(await claim(database, webhook, now=NOW + wait)) == 1
 
 
 async def test_a_webhook_that_somebody_changes_is_probed_at_once(database: Database) -> None:
@@ -288,7 +288,7 @@ async def test_what_is_posted_next_is_found_by_an_index(database: Database) -> N
 
 async def test_one_is_taken_away_once(database: Database) -> None:
     """Then there is none of that id any more."""
-    webhook = await made_webhook(database)
+    webhook = await make_webhook(database)
     async with database.transaction() as connection:
         answer = await webhooks.delete(
             connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id
@@ -303,8 +303,8 @@ async def test_a_worker_gives_back_its_events(
     database: Database, owner: str, *, is_due: bool
 ) -> None:
     """It is due at once; another worker cannot give it back (invariant 3)."""
-    webhook = await made_webhook(database)
-    delivery = await claimed_delivery(database, webhook)
+    webhook = await make_webhook(database)
+    delivery = await claim_delivery(database, webhook)
     async with database.transaction() as connection:
         await webhook_deliveries.release(connection, owner=owner, ids=[delivery], now=NOW)
         [due_at] = (await connection.execute(select(delivery_rows.c.due_at))).scalars()
@@ -313,7 +313,7 @@ async def test_a_worker_gives_back_its_events(
 
 async def test_secrets_are_sealed_anew(database: Database) -> None:
     """Both the present and the former one, and once: then the new key alone opens them."""
-    webhook = await made_webhook(database)
+    webhook = await make_webhook(database)
     vault = Vault([NEW, OLD])
     second = Vault([OLD]).seal("second", webhook_secret(webhook))
     async with database.transaction() as connection:

@@ -23,7 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from tests.support.machine import machine_named
+from tests.support.machine import name_machine
 
 ROOT: Final = Path(__file__).parents[3]
 # What a command imports when it runs. None of it may make an id or start a thread as it is
@@ -141,7 +141,7 @@ def _fork_until_told() -> dict[str, Any] | None:
             with connection:
                 if os.fork() == 0:
                     listening.close()
-                    return _watched(connection)
+                    return _fork_watched(connection)
 
 
 def _forget_ended() -> None:
@@ -151,7 +151,7 @@ def _forget_ended() -> None:
             pass
 
 
-def _watched(connection: socket.socket) -> dict[str, Any]:
+def _fork_watched(connection: socket.socket) -> dict[str, Any]:
     """Fork the process, of which this one tells the id and the exit code; answers in it."""
     request: dict[str, Any] = json.loads(connection.makefile().readline())
     _end_with_parent()
@@ -194,7 +194,7 @@ def _become(request: dict[str, Any]) -> None:
     with (
         nullcontext(enter_result=True)
         if request["machine"] is None
-        else machine_named(request["machine"]) as is_
+        else name_machine(request["machine"]) as is_
     ):
         assert is_, "a machine's name cannot be set here"
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from app.cli import run
 
 
-def held() -> dict[str, int]:
+def count_held() -> dict[str, int]:
     """What this process has just now, garbage not counted."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -28,5 +28,5 @@ def held() -> dict[str, int]:
 
 if __name__ == "__main__":
     report_file = Path(sys.argv.pop(1)).open("w", buffering=1)  # noqa: SIM115 - open as long as the process
-    signal.signal(signal.SIGUSR1, lambda *_: print(json.dumps(held()), file=report_file))
+    signal.signal(signal.SIGUSR1, lambda *_: print(json.dumps(count_held()), file=report_file))
     run()

@@ -34,7 +34,7 @@ def mail_dkim() -> None:
         pytest.skip("Perl's Mail::DKIM is not installed")
 
 
-def verified_by_perl(mime: bytes, dns: DnsServer) -> set[tuple[str, ...]]:
+def verify_by_perl(mime: bytes, dns: DnsServer) -> set[tuple[str, ...]]:
     """Algorithm, domain and verdict of each signature, by the records of this DNS."""
     host, port = dns.address
     result = _run(SCRIPT, mime, RES_NAMESERVERS=host, RES_OPTIONS=f"port:{port}")

@@ -230,7 +230,7 @@ def _configure(folder: Path, ports: Mapping[str, int], nameserver: str) -> str:
 
 
 @contextmanager
-def stopped_at_the_end(folder: Path) -> Iterator[None]:
+def stop_at_the_end(folder: Path) -> Iterator[None]:
     """Stop the Postfix of `folder` and remove the folder, however this process ends."""
     guard = subprocess.Popen(  # noqa: S603 - our own words
         ["/bin/sh", "-c", STOP, str(folder)],
@@ -272,7 +272,7 @@ def running_postfix() -> Iterator[Postfix]:
         for _ in range(STARTS):
             folder = Path(tempfile.mkdtemp(prefix="heloise-postfix-"))
             folder.chmod(0o755)  # its daemons run as other users
-            stack.enter_context(stopped_at_the_end(folder))
+            stack.enter_context(stop_at_the_end(folder))
             try:
                 server = _start(folder, nameserver)
             except RuntimeError as error:

@@ -18,7 +18,7 @@ from tests.support.servers.postfix import (
     POSTFIX,
     missing,
     run_command,
-    stopped_at_the_end,
+    stop_at_the_end,
 )
 from tests.support.waiting import until
 
@@ -93,7 +93,7 @@ def running_satellite() -> Iterator[Satellite]:
     (folder / "maillog").touch()
     (folder / "etc/main.cf").touch()
     (folder / "etc/master.cf").write_text(MASTER_CF.format(port=port))
-    with stopped_at_the_end(folder):
+    with stop_at_the_end(folder):
         yield Satellite(folder, port)
 
 

@@ -52,7 +52,7 @@ def draft(**fields: Any) -> Draft:
     return Draft(**(defaults | fields))
 
 
-def prepared(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields: Any) -> NewMessage:
+def prepare(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields: Any) -> NewMessage:
     """The message made of such a draft, with a service that keeps trying for a day."""
     return prepare_message(
         draft(**fields),
@@ -70,13 +70,13 @@ def prepared(profile: Profile = PROFILE, *, limit_bytes: int = 10_000, **fields:
 def errors_of(profile: Profile = PROFILE, **fields: Any) -> list[tuple[tuple[str | int, ...], str]]:
     """Where such a draft is wrong, and how."""
     with pytest.raises(InvalidRequest) as excinfo:
-        prepared(profile, **fields)
+        prepare(profile, **fields)
     return [(error.loc[1:], error.type) for error in excinfo.value.errors]
 
 
 def test_a_message_belongs_to_its_profile_and_its_tenant() -> None:
     """And is as it was asked for."""
-    message = prepared(
+    message = prepare(
         subject="Hello",
         tags=("receipt",),
         metadata={"order": "42"},
@@ -95,10 +95,10 @@ def test_a_message_belongs_to_its_profile_and_its_tenant() -> None:
 
 def test_without_a_sender_the_profile_sends() -> None:
     """Envelope and header name the same address."""
-    message = prepared()
+    message = prepare()
     assert (message.sender, message.envelope_from) == (BILLING, "billing@example.com")
     assert b"From: Billing <billing@example.com>\r\n" in message.mime
-    own = prepared(sender=NamedAddress("sales@example.com"))
+    own = prepare(sender=NamedAddress("sales@example.com"))
     assert (own.envelope_from, b"From: sales@example.com\r\n" in own.mime) == (
         "sales@example.com",
         True,
@@ -107,7 +107,7 @@ def test_without_a_sender_the_profile_sends() -> None:
 
 def test_the_message_id_is_the_messages_id_at_the_senders_domain() -> None:
     """So that one finds one by the other; and it is unique."""
-    message, other = prepared(), prepared()
+    message, other = prepare(), prepare()
     assert message.message_id_header.replace("-", "") == f"<{message.id[4:]}@example.com>"
     assert f"Message-ID: {message.message_id_header}\r\n".encode() in message.mime
     assert message.message_id_header != other.message_id_header
@@ -116,7 +116,7 @@ def test_the_message_id_is_the_messages_id_at_the_senders_domain() -> None:
 def test_each_address_is_a_recipient_once() -> None:
     """Named twice, the first of to, cc, bcc counts; letter case makes no other address."""
     shouted = NamedAddress("ANN@EXAMPLE.ORG")
-    message = prepared(to=(ANN, shouted), cc=(BOB, ANN), bcc=(EVE, BOB, shouted))
+    message = prepare(to=(ANN, shouted), cc=(BOB, ANN), bcc=(EVE, BOB, shouted))
     assert [(recipient.named_address, recipient.kind) for recipient in message.recipients] == [
         (ANN, RecipientKind.TO),
         (BOB, RecipientKind.CC),
@@ -127,16 +127,16 @@ def test_each_address_is_a_recipient_once() -> None:
 
 def test_blind_copies_stand_in_no_header() -> None:
     """Neither the address nor that there is one."""
-    message = prepared(cc=(BOB,), bcc=(EVE,))
+    message = prepare(cc=(BOB,), bcc=(EVE,))
     assert b"eve" not in message.mime.lower()
     assert b"bcc" not in message.mime.lower()
-    alone = prepared(to=(), bcc=(EVE,))
+    alone = prepare(to=(), bcc=(EVE,))
     assert b"\r\nTo:" not in alone.mime
 
 
 def test_an_address_in_another_script_is_a_recipient_like_any_other() -> None:
     """Once, whatever its letter case; the header holds it in UTF-8, the envelope as it is."""
-    message = prepared(
+    message = prepare(
         to=(NamedAddress("Änne@example.org"), NamedAddress("änne@example.org")), bcc=(BOB,)
     )
     assert [recipient.named_address.address for recipient in message.recipients] == [
@@ -150,7 +150,7 @@ def test_an_address_in_another_script_is_a_recipient_like_any_other() -> None:
 
 def test_a_blind_copy_in_another_script_leaves_the_header_in_ascii() -> None:
     """It is the envelope alone that needs SMTPUTF8: the others' transaction does not."""
-    message = prepared(bcc=(NamedAddress("änne@example.org"),))
+    message = prepare(bcc=(NamedAddress("änne@example.org"),))
     assert message.mime.isascii()
     assert needs_smtputf8(message.envelope_from, ["änne@example.org"], message.mime)
     assert not needs_smtputf8(message.envelope_from, [ANN.address], message.mime)
@@ -159,7 +159,7 @@ def test_a_blind_copy_in_another_script_leaves_the_header_in_ascii() -> None:
 def test_a_sender_in_another_script_has_an_ascii_message_id() -> None:
     """It holds the domain alone."""
     sender = NamedAddress("rechnung-für@example.com")
-    message = prepared(sender=sender)
+    message = prepare(sender=sender)
     assert message.envelope_from == sender.address
     assert message.message_id_header.isascii()
 
@@ -168,14 +168,14 @@ def test_a_message_expires_when_it_says_else_when_the_profile_or_the_service_doe
     """In this order."""
     own_end = NOW + timedelta(minutes=5)
     hasty = replace(PROFILE, retry=RetryPolicy(max_age_seconds=60))
-    assert prepared(hasty, expires_at=own_end).expires_at == own_end
-    assert prepared(hasty).expires_at == NOW + timedelta(seconds=60)
-    assert prepared().expires_at == NOW + timedelta(days=1)
+    assert prepare(hasty, expires_at=own_end).expires_at == own_end
+    assert prepare(hasty).expires_at == NOW + timedelta(seconds=60)
+    assert prepare().expires_at == NOW + timedelta(days=1)
 
 
 def test_tags_are_kept_once_in_their_order() -> None:
     """As they were first named."""
-    assert prepared(tags=("b", "a", "b")).tags == ("b", "a")
+    assert prepare(tags=("b", "a", "b")).tags == ("b", "a")
 
 
 @pytest.mark.parametrize(
@@ -209,25 +209,25 @@ def test_somebody_must_send() -> None:
 def test_the_summary_counts_what_is_wrong_and_tells_the_first() -> None:
     """For those who read no further."""
     with pytest.raises(InvalidRequest, match=r"^2 fields are invalid; the first is headers\.Date:"):
-        prepared(headers={"Date": "x", "Received": "y"})
+        prepare(headers={"Date": "x", "Received": "y"})
 
 
 def test_a_sender_must_be_allowed() -> None:
     """And is told which would be."""
     with pytest.raises(Forbidden, match=r"\*@example\.com") as excinfo:
-        prepared(sender=NamedAddress("eve@evil.example"))
+        prepare(sender=NamedAddress("eve@evil.example"))
     assert excinfo.value.slug == "sender-not-allowed"
 
 
 def test_a_message_may_be_as_large_as_the_limit_and_no_larger() -> None:
     """The limit counts the rendered bytes, and is told."""
-    size_bytes = len(prepared().mime)
-    assert len(prepared(limit_bytes=size_bytes).mime) == size_bytes
+    size_bytes = len(prepare().mime)
+    assert len(prepare(limit_bytes=size_bytes).mime) == size_bytes
     with pytest.raises(TooLarge, match=f"the limit is {size_bytes - 1} bytes"):
-        prepared(limit_bytes=size_bytes - 1)
+        prepare(limit_bytes=size_bytes - 1)
 
 
 def test_what_is_far_too_large_is_refused_before_it_is_rendered() -> None:
     """Text and HTML alone are more than the limit."""
     with pytest.raises(TooLarge, match="20000 bytes or more"):
-        prepared(text="é" * 5000, html="x" * 10_000)
+        prepare(text="é" * 5000, html="x" * 10_000)

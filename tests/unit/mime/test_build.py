@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.domain.mime.build import Content, build_message_id, check_header, check_subject
 from app.domain.types import NamedAddress
-from tests.support.rendered import BODIES, MESSAGE_ID, parsed, rendered
+from tests.support.rendered import BODIES, MESSAGE_ID, parse, render_content
 
 
 def named_addresses(mime: bytes, field: str) -> list[NamedAddress]:
@@ -38,7 +38,7 @@ def lines(text: str) -> list[str]:
 
 def test_a_plain_message_is_as_plain_on_the_wire() -> None:
     """Every field once, in this order, and no other."""
-    assert rendered(subject="Hello", headers={"X-Campaign": "spring"}) == (
+    assert render_content(subject="Hello", headers={"X-Campaign": "spring"}) == (
         b"Date: Thu, 15 Jan 2026 09:30:05 +0000\r\n"
         b"From: Billing <billing@example.com>\r\n"
         b"To: Ann <ann@example.org>\r\n"
@@ -68,7 +68,7 @@ def test_text_and_html_are_parts_in_the_order_of_preference(
     fields: dict[str, str | None], kinds: list[str]
 ) -> None:
     """RFC 2046 section 5.1.4: the last one is the best."""
-    message = parsed(rendered(**fields))
+    message = parse(render_content(**fields))
     assert [part.get_content_type() for part in message.walk()] == kinds
     texts = [part.get_content().strip() for part in message.walk() if not part.is_multipart()]
     assert texts == [value for value in fields.values() if value is not None]
@@ -77,9 +77,9 @@ def test_text_and_html_are_parts_in_the_order_of_preference(
 def test_an_address_in_another_script_is_kept_in_the_header() -> None:
     """In UTF-8 (RFC 6532 section 3), names and all the rest in ASCII as ever."""
     anne = NamedAddress("änne@example.org", "Änne Müller")
-    header, _, body = rendered(to=(anne, NamedAddress("ann@example.org")), html="ä").partition(
-        b"\r\n\r\n"
-    )
+    header, _, body = render_content(
+        to=(anne, NamedAddress("ann@example.org")), html="ä"
+    ).partition(b"\r\n\r\n")
     assert b"To: =?utf-8?b?w4RubmUgTcO8bGxlcg==?= <\xc3\xa4nne@example.org>,\r\n" in header
     assert header.replace("änne@".encode(), b"").isascii()
     assert body.isascii()
@@ -92,7 +92,7 @@ def test_an_address_in_another_script_is_kept_in_the_header() -> None:
 
 def test_a_header_whose_addresses_have_long_names_in_another_script_is_short() -> None:
     """RFC 6532 section 3.4: 998 octets, whatever the characters."""
-    mime = rendered(
+    mime = render_content(
         to=tuple(NamedAddress("漢" * 64 + "@example.org", "字" * 500) for _ in range(20))
     )
     assert max(map(len, _header_lines(mime))) <= 998
@@ -101,13 +101,13 @@ def test_a_header_whose_addresses_have_long_names_in_another_script_is_short() -
 def test_bcc_has_no_place_in_the_content() -> None:
     """Whoever gets a blind copy stands in no header."""
     assert "bcc" not in Content.__dataclass_fields__
-    assert parsed(rendered(to=()))["To"] is None
+    assert parse(render_content(to=()))["To"] is None
 
 
 def test_the_same_content_renders_to_the_same_bytes() -> None:
     """Date and Message-ID are given, not made."""
     fields = {"subject": "Grüße", "text": "ä" * 500}
-    assert rendered(**fields) == rendered(**fields)
+    assert render_content(**fields) == render_content(**fields)
 
 
 def test_the_message_id_is_made_of_the_id_and_the_senders_domain() -> None:
@@ -122,9 +122,9 @@ def test_a_thousand_recipients_stand_in_one_field() -> None:
         NamedAddress(f"recipient-number-{n}@example.org", f"Ünal Ğ {n}, the {n}th")
         for n in range(1000)
     )
-    mime = rendered(to=many)
+    mime = render_content(to=many)
     assert named_addresses(mime, "To") == list(many)
-    assert len(parsed(mime)["To"].addresses) == 1000
+    assert len(parse(mime)["To"].addresses) == 1000
 
 
 ONE_LINE = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029")
@@ -163,7 +163,7 @@ NAMES = TEXTS.map(lambda name: name[:500].strip())
 def test_any_subject_reads_back(subject: str) -> None:
     """Any script, any punctuation, spaces where they were."""
     check_subject(subject)
-    assert str(parsed(rendered(subject=subject))["Subject"]) == subject
+    assert str(parse(render_content(subject=subject))["Subject"]) == subject
 
 
 @settings(deadline=None)
@@ -171,7 +171,7 @@ def test_any_subject_reads_back(subject: str) -> None:
 def test_any_header_reads_back(value: str, name: str) -> None:
     """However long its name is."""
     check_header(name, value)
-    assert str(parsed(rendered(headers={name: value}))[name]) == value
+    assert str(parse(render_content(headers={name: value}))[name]) == value
 
 
 @settings(deadline=None)
@@ -181,10 +181,10 @@ def test_any_name_reads_back(names: list[str]) -> None:
     given_mailboxes = tuple(
         NamedAddress(f"a{number}@example.org", name) for number, name in enumerate(names)
     )
-    mime = rendered(
+    mime = render_content(
         sender=given_mailboxes[0], to=given_mailboxes, cc=given_mailboxes, reply_to=given_mailboxes
     )
-    message = parsed(mime)
+    message = parse(mime)
     assert named_addresses(mime, "From") == [given_mailboxes[0]]
     for field in ("To", "Cc", "Reply-To"):
         assert named_addresses(mime, field) == list(given_mailboxes)
@@ -196,7 +196,7 @@ def test_any_name_reads_back(names: list[str]) -> None:
 @given(BODIES, BODIES)
 def test_any_text_and_html_read_back(text: str, html: str) -> None:
     """Line for line; how lines end is the wire's."""
-    message = parsed(rendered(text=text, html=html))
+    message = parse(render_content(text=text, html=html))
     plain, rich = message.iter_parts()
     assert lines(plain.get_content()) == lines(text)
     assert lines(rich.get_content()) == lines(html)
@@ -211,7 +211,7 @@ def test_any_text_and_html_read_back(text: str, html: str) -> None:
 )
 def test_only_requested_headers_are_written(headers: dict[str, str], subject: str) -> None:
     """Whatever is in subject and headers."""
-    message = parsed(rendered(subject=subject, headers=headers))
+    message = parse(render_content(subject=subject, headers=headers))
     assert sorted(message.keys()) == sorted(
         [
             *("Date", "From", "To", "Subject", "Message-ID", *headers),
@@ -237,9 +237,9 @@ def test_only_requested_headers_are_written(headers: dict[str, str], subject: st
 )
 def test_no_text_breaks_the_message(text: str) -> None:
     """Long lines, dots, every kind of line end, and what looks like a boundary."""
-    plain = parsed(rendered(text=text))
+    plain = parse(render_content(text=text))
     assert lines(plain.get_content()) == lines(text)
-    both = [part.get_content() for part in parsed(rendered(text=text, html=text)).iter_parts()]
+    both = [part.get_content() for part in parse(render_content(text=text, html=text)).iter_parts()]
     assert [lines(body) for body in both] == [lines(text), lines(text)]
 
 
@@ -259,11 +259,11 @@ URL: Final = "<https://example.com/unsubscribe?" + "token=" + "x" * 300 + ">"
 )
 def test_a_structured_value_is_never_encoded(name: str, value: str) -> None:
     """RFC 2047 section 5: a URL or a Message-ID stands there as it is, folded at spaces alone."""
-    mime = rendered(headers={name: value})
+    mime = render_content(headers={name: value})
     field = mime[mime.index(f"{name}: ".encode()) :]
     unfolded = re.split(rb"\r\n(?! )", field)[0].replace(b"\r\n", b"")
     assert unfolded == f"{name}: {value}".encode()
-    assert str(parsed(mime)[name]) == value
+    assert str(parse(mime)[name]) == value
 
 
 def _header_lines(mime: bytes) -> Iterable[bytes]:
@@ -273,7 +273,7 @@ def _header_lines(mime: bytes) -> Iterable[bytes]:
 @pytest.mark.parametrize("subject", ["word " * 100, "ä" * 300, "漢字 " * 100])
 def test_header_lines_are_short_where_they_can_be(subject: str) -> None:
     """RFC 5322 section 2.1.1, and 76 with encoded words (RFC 2047 section 2)."""
-    assert max(map(len, _header_lines(rendered(subject=subject)))) <= 78
+    assert max(map(len, _header_lines(render_content(subject=subject)))) <= 78
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_no_value_breaks_its_line(character: str) -> None:
 def test_other_headers_are_the_callers(name: str) -> None:
     """An empty value is one too."""
     check_header(name, "")
-    assert parsed(rendered(headers={name: ""}))[name] == ""
+    assert parse(render_content(headers={name: ""}))[name] == ""
 
 
 def test_a_header_is_bounded() -> None:

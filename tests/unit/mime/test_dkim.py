@@ -24,7 +24,7 @@ NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 RSA, ED25519 = DkimAlgorithm
 
 
-def made(algorithm: DkimAlgorithm, **fields: object) -> tuple[DkimKey, DkimSigner]:
+def make_signer(algorithm: DkimAlgorithm, **fields: object) -> tuple[DkimKey, DkimSigner]:
     """A key, and what signs with it for example.com."""
     pem, public = generate_key(algorithm)
     values = {"id": f"dkm_{algorithm}", "selector": f"s{algorithm.key_type}", "created_at": NOW}
@@ -32,7 +32,7 @@ def made(algorithm: DkimAlgorithm, **fields: object) -> tuple[DkimKey, DkimSigne
     return key, DkimSigner("example.com", key.selector, algorithm, load_key(pem))
 
 
-KEYS = [made(dkim_algorithm) for dkim_algorithm in DkimAlgorithm]
+KEYS = [make_signer(dkim_algorithm) for dkim_algorithm in DkimAlgorithm]
 RECORDS = {key.record_name("example.com"): key.record for key, _ in KEYS}
 SIGNING = Signing({"example.com": tuple(signer for _, signer in KEYS)})
 
@@ -182,10 +182,10 @@ def test_one_record_that_is_right_is_enough() -> None:
 def test_the_newest_of_each_algorithm_signs() -> None:
     """Only what is active counts: a key whose record is missing takes over from none."""
     old = [
-        made(dkim_algorithm, id=f"dkm_1{dkim_algorithm}", found_at=NOW)[0]
+        make_signer(dkim_algorithm, id=f"dkm_1{dkim_algorithm}", found_at=NOW)[0]
         for dkim_algorithm in DkimAlgorithm
     ]
-    new = made(RSA, id="dkm_2", found_at=NOW)[0]
-    waiting = made(ED25519, id="dkm_3")[0]
+    new = make_signer(RSA, id="dkm_2", found_at=NOW)[0]
+    waiting = make_signer(ED25519, id="dkm_3")[0]
     assert find_superseded([*old, new, waiting]) == {old[0].id}
     assert find_superseded(old) == set()

@@ -11,7 +11,7 @@ import pytest
 from app.domain.mime.build import Attachment, render
 from app.domain.mime.calendar import Calendar
 from app.domain.types import NamedAddress
-from tests.support.rendered import content, parsed
+from tests.support.rendered import content, parse
 
 GOLDEN: Final = Path(__file__).parent / "golden"
 LOGO: Final = Attachment(
@@ -93,7 +93,7 @@ def test_each_file_has_its_message() -> None:
 @pytest.mark.parametrize("name", sorted(MESSAGES.keys() - {"an_address_in_another_script"}))
 def test_another_parser_finds_no_fault(name: str) -> None:
     """No defect, no line that is too long, nothing but ASCII."""
-    parsed((GOLDEN / f"{name}.eml").read_bytes())
+    parse((GOLDEN / f"{name}.eml").read_bytes())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.mime.build import Attachment, Content, render
-from tests.support.rendered import BODIES, content, parsed, rendered
+from tests.support.rendered import BODIES, content, parse, render_content
 
 PDF: Final = Attachment(filename="a.pdf", content_type="application/pdf", content=b"%PDF\0\xff")
 LOGO: Final = Attachment(
@@ -111,7 +111,7 @@ def contents(draw: st.DrawFn) -> Content:
 @given(contents())
 def test_any_message_reads_as_the_standard_librarys_does(given_content: Content) -> None:
     """The same structure, header, text and files; parsed without a defect."""
-    ours = parsed(render(given_content))
+    ours = parse(render(given_content))
     bytes_of_theirs = by_the_standard_library(given_content).as_bytes()
     theirs = message_from_bytes(bytes_of_theirs, policy=SMTP)
     assert isinstance(theirs, EmailMessage)
@@ -144,13 +144,13 @@ def test_lines_are_short_wherever_they_can_be(given_content: Content) -> None:
 )
 def test_files_are_next_to_their_parts(fields: dict[str, Any], kinds: list[str]) -> None:
     """Pictures beside the HTML that shows them (RFC 2387), all else after everything."""
-    message = parsed(rendered(**fields))
+    message = parse(render_content(**fields))
     assert [part.get_content_subtype() for part in message.walk()] == kinds
 
 
 def test_a_whole_message_of_parts_is_as_plain_on_the_wire() -> None:
     """RFC 2046 section 5.1.1."""
-    mime = rendered(text="T", attachments=(PDF,)).partition(b"\r\nContent-Type: ")[2]
+    mime = render_content(text="T", attachments=(PDF,)).partition(b"\r\nContent-Type: ")[2]
     assert mime == (
         b"multipart/mixed;\r\n"
         b' boundary="=_heloise_mixed"\r\n'
@@ -183,8 +183,8 @@ def test_no_text_and_no_file_holds_a_boundary(boundary: str) -> None:
     text = f"a\n{boundary}\nContent-Type: text/html\n\nb\n{boundary}--\n"
     eml = Attachment(filename="", content_type="message/rfc822", content=text.encode())
     csv = Attachment(filename="", content_type="text/csv", content=text.encode())
-    mime = rendered(text=text, html=text, attachments=(LOGO, eml, csv))
-    parts = [part for part in parsed(mime).walk() if not part.is_multipart()]
+    mime = render_content(text=text, html=text, attachments=(LOGO, eml, csv))
+    parts = [part for part in parse(mime).walk() if not part.is_multipart()]
     assert [part.get_content_subtype() for part in parts] == [
         *("plain", "html", "png"),
         *("octet-stream", "csv"),
@@ -204,7 +204,7 @@ def test_no_text_and_no_file_holds_a_boundary(boundary: str) -> None:
 def test_a_message_in_a_message_is_not_encoded(octets: bytes, kind: str) -> None:
     """RFC 2046 section 5.2.1; one that had to be is a file like any other, its bytes kept."""
     eml = Attachment(filename="a.eml", content_type="message/rfc822", content=octets)
-    *_, file = parsed(rendered(attachments=(eml,))).iter_attachments()
+    *_, file = parse(render_content(attachments=(eml,))).iter_attachments()
     assert (file.get_content_type(), file.get_filename()) == (kind, "a.eml")
     if kind == "message/rfc822":
         assert file["Content-Transfer-Encoding"] == "7bit"
@@ -217,7 +217,7 @@ def test_a_message_in_a_message_is_not_encoded(octets: bytes, kind: str) -> None
 def test_parts_made_elsewhere_are_a_file_like_any_other() -> None:
     """A multipart type would be read as parts of this message."""
     bundle = Attachment(filename="", content_type="Multipart/Mixed; boundary=x", content=b"--x--")
-    *_, file = parsed(rendered(attachments=(bundle,))).iter_attachments()
+    *_, file = parse(render_content(attachments=(bundle,))).iter_attachments()
     assert (file.get_content_type(), file.get_content()) == ("application/octet-stream", b"--x--")
 
 
@@ -228,6 +228,6 @@ def test_a_files_type_keeps_its_parameters() -> None:
     )
     for written in ("text/csv; charset=utf-8", long):
         csv = Attachment(filename="a.csv", content_type=written, content="ä".encode())
-        *_, file = parsed(rendered(attachments=(csv,))).iter_attachments()
+        *_, file = parse(render_content(attachments=(csv,))).iter_attachments()
         assert file["Content-Type"].params.items() >= {"charset": "utf-8"}.items()
         assert file.get_content() == "ä"

@@ -30,7 +30,7 @@ def canonical(text: str) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
-def decoded(encoding: str, octets: bytes) -> bytes:
+def decode(encoding: str, octets: bytes) -> bytes:
     """What a reader makes of it."""
     if encoding == "base64":
         return base64.b64decode(octets)
@@ -41,7 +41,7 @@ def decoded(encoding: str, octets: bytes) -> bytes:
 def test_any_text_reads_back_to_the_octet(text: str) -> None:
     """Spaces at the end of lines too; a lone CR or LF has become CRLF."""
     encoding, octets = encode_text(text)
-    assert decoded(encoding, octets) == canonical(text)
+    assert decode(encoding, octets) == canonical(text)
 
 
 @given(BODIES | WHITE | LONG)

@@ -26,7 +26,7 @@ class Case:
     classification: str
 
 
-def parsed(line: str) -> Case:
+def parse(line: str) -> Case:
     """A case from its line; the reply as aiosmtplib gives it, code and text apart."""
     expected, _, reply_text = line.partition("| ")
     *who, stage, scope, verdict, classification = expected.split()
@@ -53,7 +53,7 @@ LINES: Final = [
 @pytest.mark.parametrize("line", LINES)
 def test_each_reply_touches_whom_it_should(line: str) -> None:
     """The right scope (invariant 6), for what servers really say."""
-    case = parsed(line)
+    case = parse(line)
     outcome = classify(case.failure, fresh=True, authenticated=case.is_user)
     assert (outcome.scope, outcome.verdict, outcome.classification) == (
         case.scope,
@@ -167,7 +167,7 @@ def test_421_once_mail_has_begun_defers_the_message(stage: Stage) -> None:
 def test_no_row_is_dead() -> None:
     """Each of them decides on a reply of a real server."""
     without = dict.fromkeys(REPLY_RULES)
-    for case in map(parsed, LINES):
+    for case in map(parse, LINES):
         reply = case.failure.reply
         assert reply is not None
         text = " ".join(reply.text.split())
