@@ -139,10 +139,10 @@ def test_the_doctor_looks_at_the_machine_and_at_every_profile(acme: Terminal, ba
     with serve_smtp() as server:
         _profile(acme, server, "one")
         _profile(acme, server, "two")
-        ended = acme.run("doctor", "--json")
+        result = acme.run("doctor", "--json")
         assert "service.example.com" in acme.run("doctor").out
-    report = ended.json
-    assert (ended.code, report["ok"]) == (0 if is_durable else 1, is_durable)
+    report = result.json
+    assert (result.code, report["ok"]) == (0 if is_durable else 1, is_durable)
     of_database = dict.fromkeys(SQLITE if is_durable else POSTGRESQL, "ok")
     if not is_durable:
         of_database["durability"] = "failed"

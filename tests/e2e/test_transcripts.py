@@ -166,7 +166,7 @@ async def test_only_failures_keep_their_dialogue_where_that_is_set(start: Start)
         sent = await acme.send()
         await acme.message(sent, status="sent")
         [transcript] = await transcripts(acme, refused)
-        assert "550 5.1.1 no such user" in said(transcript, "server")
+        assert "550 5.1.1 no such user" in texts_by(transcript, "server")
         assert await transcripts(acme, sent) == [None]
 
 

@@ -11,7 +11,7 @@ from app.metrics import definitions as gauges
 from app.metrics.health import CACHE_SECONDS, HealthGauges
 from app.store.db.engine import Database
 from app.store.tables.core import purges
-from tests.support.database.statements import noted
+from tests.support.database.statements import record_statements
 from tests.support.hand_clock import HandClock
 from tests.support.rows import made_tenant
 
@@ -49,7 +49,7 @@ async def test_a_minute_passes_between_two_readings(database: Database) -> None:
     health = HealthGauges(database, lambda: seconds)
     first = await health.load(NOW)
     seconds += CACHE_SECONDS - 1
-    with noted() as statements:
+    with record_statements() as statements:
         assert await health.load(NOW) is first
         assert statements == []
         seconds += 1
