@@ -68,8 +68,8 @@ async def test_the_inbox_shows_mails_as_they_arrive(dev: Dev, browser: Path) -> 
 
 async def test_a_refused_name_is_mended_by_clicks_alone(dev: Dev, browser: Path) -> None:
     """From the first page to the inbox: why the message waits, the doctor's name, and the mail."""
-    async with window(browser) as opened:
-        page = opened.page
+    async with window(browser) as browser_window:
+        page = browser_window.page
         await page.goto(f"{dev.url}/")
         await page.get_by_role("link", name="Inbox").click()
         await page.get_by_role("button", name="See a refused EHLO name").click()
@@ -87,8 +87,8 @@ async def test_a_refused_name_is_mended_by_clicks_alone(dev: Dev, browser: Path)
         await page.get_by_role("link", name="Messages", exact=True).click()
         sent = page.get_by_role("row", name="Practice: a refused EHLO name")
         await expect(sent.get_by_text("sent", exact=True)).to_be_visible()
-        assert opened.errors == []
-        assert opened.requests_to_others(dev.url) == []
+        assert browser_window.errors == []
+        assert browser_window.requests_to_others(dev.url) == []
 
 
 def plant(folder: Path, origin: str) -> None:

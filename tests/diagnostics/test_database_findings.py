@@ -33,8 +33,8 @@ SOUND = {
 
 async def findings(database: Database) -> dict[str, Finding]:
     """Return the findings by check."""
-    found = await check_health(database, default_retention=YEAR, process_connections=21)
-    return {finding.check: finding for finding in found}
+    database_findings = await check_health(database, default_retention=YEAR, process_connections=21)
+    return {finding.check: finding for finding in database_findings}
 
 
 def warns(finding: Finding, *words: str) -> bool:
@@ -44,14 +44,18 @@ def warns(finding: Finding, *words: str) -> bool:
 
 async def test_a_sound_database_is_ok(database: Database, backend: str) -> None:
     """Each check says what it measured. The PostgreSQL of the tests runs without fsync."""
-    found = await findings(database)
-    assert set(found) == SOUND[backend]
-    faults = {check for check, finding in found.items() if finding.status is not AdviceStatus.OK}
+    findings_by_check = await findings(database)
+    assert set(findings_by_check) == SOUND[backend]
+    faults = {
+        check
+        for check, finding in findings_by_check.items()
+        if finding.status is not AdviceStatus.OK
+    }
     assert faults == ({"durability"} if database.is_postgresql else set())
-    assert all(finding.detail for finding in found.values())
+    assert all(finding.detail for finding in findings_by_check.values())
     if database.is_postgresql:
-        assert found["durability"].status is AdviceStatus.FAIL
-        assert "fsync is off" in found["durability"].detail
+        assert findings_by_check["durability"].status is AdviceStatus.FAIL
+        assert "fsync is off" in findings_by_check["durability"].detail
 
 
 @pytest.mark.parametrize("days", [366, 368])
@@ -64,11 +68,11 @@ async def test_messages_past_their_retention_are_reported(database: Database, da
     values = {"status": "sent", "finished_at": NOW, "due_at": None}
     async with database.transaction() as connection:
         await connection.execute(update(messages).values(values))
-    found = (await findings(database))["retention"]
+    finding = (await findings(database))["retention"]
     if days == 366:
-        assert found.status is AdviceStatus.OK
+        assert finding.status is AdviceStatus.OK
     else:
-        assert warns(found, "acme by 2 days", "heloise purge")
+        assert warns(finding, "acme by 2 days", "heloise purge")
 
 
 @pytest.mark.one_database

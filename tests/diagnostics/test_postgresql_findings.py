@@ -56,8 +56,8 @@ async def load_health(database: Database) -> PostgresqlHealth:
 
 def judge(health: PostgresqlHealth, now: datetime = NOW) -> dict[str, Finding]:
     """Return the findings for a measurement, by check."""
-    found = judge_postgresql(health, process_connections=21, now=now)
-    return {finding.check: finding for finding in found}
+    judged_findings = judge_postgresql(health, process_connections=21, now=now)
+    return {finding.check: finding for finding in judged_findings}
 
 
 async def _reload(url: str) -> None:
@@ -70,9 +70,9 @@ async def test_commits_that_do_not_wait_for_the_disk_are_a_failure(migrated_url:
     """The database has a setting of its own for new sessions (invariant 1)."""
     off = "ALTER DATABASE {name} SET synchronous_commit = off"
     async with altered(migrated_url, off, "ALTER DATABASE {name} RESET synchronous_commit"):
-        found = (await fresh_findings(migrated_url))["durability"]
-    assert found.status is AdviceStatus.FAIL
-    assert "synchronous_commit is off" in found.detail
+        finding = (await fresh_findings(migrated_url))["durability"]
+    assert finding.status is AdviceStatus.FAIL
+    assert "synchronous_commit is off" in finding.detail
 
 
 async def test_an_old_transaction_is_named(
@@ -84,13 +84,13 @@ async def test_an_old_transaction_is_named(
     try:
         await connection.execute("BEGIN")
         await connection.execute("SELECT count(*) FROM messages")
-        found = (await findings(database))["old_transactions"]
-        assert found.status is AdviceStatus.OK
-        assert "a-report (role heloise, process" in found.detail
+        finding = (await findings(database))["old_transactions"]
+        assert finding.status is AdviceStatus.OK
+        assert "a-report (role heloise, process" in finding.detail
         monkeypatch.setattr(postgresql_findings, "MAX_TRANSACTION_SECONDS", 0)
-        found = (await findings(database))["old_transactions"]
+        finding = (await findings(database))["old_transactions"]
         pid = await connection.fetchval("SELECT pg_backend_pid()")
-        assert warns(found, "is idle in transaction", f"pg_terminate_backend({pid})")
+        assert warns(finding, "is idle in transaction", f"pg_terminate_backend({pid})")
     finally:
         await connection.close()
 
@@ -102,13 +102,13 @@ async def test_what_the_role_may_not_see_is_reported(migrated_url: str) -> None:
     await other.execute("CREATE ROLE narrow LOGIN PASSWORD 'narrow'")
     try:
         await other.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO narrow")
-        found = await fresh_findings(url.render_as_string(hide_password=False))
-        assert warns(found["old_transactions"], "are hidden", "GRANT pg_read_all_stats")
-        assert "GRANT pg_monitor" in found["table_sizes"].detail
+        by_check = await fresh_findings(url.render_as_string(hide_password=False))
+        assert warns(by_check["old_transactions"], "are hidden", "GRANT pg_read_all_stats")
+        assert "GRANT pg_monitor" in by_check["table_sizes"].detail
         await other.execute("GRANT pg_monitor TO narrow")
-        found = await fresh_findings(url.render_as_string(hide_password=False))
-        assert found["old_transactions"].status is AdviceStatus.OK
-        assert "the WAL has" in found["table_sizes"].detail
+        by_check = await fresh_findings(url.render_as_string(hide_password=False))
+        assert by_check["old_transactions"].status is AdviceStatus.OK
+        assert "the WAL has" in by_check["table_sizes"].detail
     finally:
         await other.execute("DROP OWNED BY narrow; DROP ROLE narrow")
         await other.close()
@@ -125,8 +125,8 @@ async def test_autovacuum_that_is_off_is_reported(database: Database, migrated_u
         await connection.execute("SELECT pg_reload_conf()")
 
         async def has_warned() -> bool | None:
-            found = (await findings(database))["autovacuum"]
-            return warns(found, "autovacuum is off", "set it on") or None
+            finding = (await findings(database))["autovacuum"]
+            return warns(finding, "autovacuum is off", "set it on") or None
 
         assert await until(has_warned)
     await _reload(migrated_url)
@@ -155,8 +155,8 @@ async def test_dead_rows_that_nobody_vacuums_are_reported(
         await connection.execute("SELECT pg_stat_force_next_flush()")
 
         async def has_warned() -> bool | None:
-            found = (await findings(database))["dead_rows"]
-            return warns(found, "1000 in audit_log", "VACUUM") or None
+            finding = (await findings(database))["dead_rows"]
+            return warns(finding, "1000 in audit_log", "VACUUM") or None
 
         assert await until(has_warned)
         await connection.execute("ALTER TABLE audit_log RESET (autovacuum_enabled)")
@@ -172,10 +172,10 @@ async def test_pools_that_may_need_more_than_the_server_allows_are_reported(
         assert "0 processes" in (await findings(database))["connections"].detail
         other = await asyncpg.connect(migrated_url, server_settings=named)
         try:
-            found = (await findings(database))["connections"]
+            finding = (await findings(database))["connections"]
         finally:
             await other.close()
-    assert warns(found, "of 20 connections", "1 processes of Heloise may open 21")
+    assert warns(finding, "of 20 connections", "1 processes of Heloise may open 21")
 
 
 async def test_another_order_of_text_is_reported(database: Database, migrated_url: str) -> None:
@@ -197,8 +197,8 @@ async def test_versions_without_fixes_are_reported(database: Database) -> None:
     ]:
         settings = {**health.settings, "server_version_num": str(number)}
         now = datetime.combine(today, datetime.min.time(), UTC)
-        found = judge(replace(health, settings=settings), now)["server_version"]
-        assert (found.status is AdviceStatus.OK) is is_ok, found
+        finding = judge(replace(health, settings=settings), now)["server_version"]
+        assert (finding.status is AdviceStatus.OK) is is_ok, finding
 
 
 async def test_a_standby_that_holds_vacuum_back_is_reported(database: Database) -> None:

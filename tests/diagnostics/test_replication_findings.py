@@ -51,8 +51,8 @@ async def operator(migrated_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 async def test_a_durable_server_is_ok(database: Database) -> None:
     """Every check is `ok`."""
-    found = await findings(database)
-    assert {finding.status for finding in found.values()} == {AdviceStatus.OK}
+    by_check = await findings(database)
+    assert {finding.status for finding in by_check.values()} == {AdviceStatus.OK}
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ async def test_a_slot_that_nobody_reads_is_reported(
     """The finding says how much WAL it keeps, and how to drop it."""
     await operator.execute(f"SELECT {create}")
     await operator.execute("CREATE TABLE filling AS SELECT generate_series(1, 10000)")
-    found = (await findings(database))["replication"]
+    finding = (await findings(database))["replication"]
     await operator.execute("DROP TABLE filling; SELECT pg_drop_replication_slot('east')")
-    assert warns(found, "the slot east is not used", "of WAL", "pg_drop_replication_slot('east'")
+    assert warns(finding, "the slot east is not used", "of WAL", "pg_drop_replication_slot('east'")
 
 
 async def test_a_query_of_a_standby_that_holds_vacuum_back_is_reported(
@@ -110,6 +110,6 @@ async def test_a_prepared_transaction_is_reported(
     """It has no process, so only a command ends it."""
     await operator.execute("BEGIN; SELECT txid_current(); PREPARE TRANSACTION 'lost'")
     monkeypatch.setattr(postgresql_findings, "MAX_TRANSACTION_SECONDS", 0)
-    found = (await findings(database))["old_transactions"]
+    finding = (await findings(database))["old_transactions"]
     await operator.execute("ROLLBACK PREPARED 'lost'")
-    assert warns(found, "lost (role heloise) is prepared", "ROLLBACK PREPARED 'lost'")
+    assert warns(finding, "lost (role heloise) is prepared", "ROLLBACK PREPARED 'lost'")

@@ -62,12 +62,12 @@ async def test_the_newest_come_first(database: Database) -> None:
     for n in range(5):
         async with database.transaction() as connection:
             await events.append(connection, [an_event(str(n)), an_event("x", "ten_other")])
-    found, before = list[str | None](), None
+    profile_ids, before = list[str | None](), None
     async with database.reading() as connection:
         while rows := await events.page_newest_first(
             connection, tenant_id=TENANT, limit=2, before=before, created_after=NOW - MINUTE
         ):
-            found += [row.profile_id for row in rows]
+            profile_ids += [row.profile_id for row in rows]
             before = rows[-1].position
         for moment in (NOW, NOW + 2 * CLOCK_SLACK, EARLIEST):
             is_later = moment > EARLIEST
@@ -75,7 +75,7 @@ async def test_the_newest_come_first(database: Database) -> None:
                 connection, tenant_id=TENANT, limit=9, before=None, created_after=moment
             )
             assert len(rows) == (0 if is_later else 5)
-    assert found == ["4", "3", "2", "1", "0"]
+    assert profile_ids == ["4", "3", "2", "1", "0"]
 
 
 async def test_a_dump_restored_in_another_cluster_is_read_on(database: Database) -> None:

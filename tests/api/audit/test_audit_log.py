@@ -163,13 +163,13 @@ async def test_an_auditor_finds_entries_by_every_fact(api: Api, acme: Caller) ->
     [created] = await lines(acme, "&action=profile.create")
     [refused] = await lines(acme, "&refused=true")
     assert (created["object_id"], refused["action"]) == (made["id"], "create_profile")
-    wanted = {
+    expected = {
         "object_id": made["id"],
         "actor_id": created["actor"]["id"],
         "request_id": created["request_id"],
         "refused": "false",
     }
-    for name, value in wanted.items():
+    for name, value in expected.items():
         assert created in await lines(acme, f"&{name}={value}"), name
         assert refused not in await lines(acme, f"&{name}={value}"), name
         assert created not in await lines(other, f"&{name}={value}"), name

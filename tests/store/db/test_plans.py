@@ -339,9 +339,9 @@ async def test_entries_of_an_object_or_actor_are_found_by_its_index(database: Da
                 await audit.page(
                     connection, tenant_id=tenant.id, limit=51, audit_filter=audit_filter
                 )
-            found = await plan(connection, statements[0])
-        assert index in found
-        assert not re.search("Sort|TEMP B-TREE", found), found
+            query_plan = await plan(connection, statements[0])
+        assert index in query_plan
+        assert not re.search("Sort|TEMP B-TREE", query_plan), query_plan
 
 
 async def test_events_are_read_in_their_order_by_its_index(
@@ -364,9 +364,9 @@ async def test_events_are_read_in_their_order_by_its_index(
             reads = [statement for statement in statements if "LEFT OUTER JOIN" in statement[0]]
             assert len(reads) == 2
             for statement in reads:
-                found = await plan(connection, statement)
-                assert index in found
-                assert not re.search("Sort|TEMP B-TREE", found), found
+                query_plan = await plan(connection, statement)
+                assert index in query_plan
+                assert not re.search("Sort|TEMP B-TREE", query_plan), query_plan
             for statement in statements:
                 if "events.id >=" in statement[0]:
                     assert "uq_events_id" in await plan(connection, statement)
@@ -419,7 +419,7 @@ async def test_what_belongs_to_a_message_goes_by_its_id(
         "ix_message_tags_message",
         "ix_message_contents_given_message_id",
     ):
-        assert any(index in found for found in plans), (index, plans)
+        assert any(index in query_plan for query_plan in plans), (index, plans)
 
 
 async def test_a_renewal_goes_by_the_ids_of_messages(database: Database, profile: Profile) -> None:
