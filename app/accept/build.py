@@ -202,13 +202,13 @@ def _find_recipient_errors(
 
 
 def _find_content_id_errors(draft: Draft) -> Iterator[FieldError]:
-    seen: set[str] = set()
+    seen_ids: set[str] = set()
     for number, attachment in enumerate(draft.attachments):
-        if attachment.content_id in seen:
+        if attachment.content_id in seen_ids:
             msg = "another attachment has this content_id; use each content_id once"
             yield FieldError(("body", "attachments", number, "content_id"), msg)
         if attachment.content_id is not None:
-            seen.add(attachment.content_id)
+            seen_ids.add(attachment.content_id)
 
 
 def _find_header_errors(draft: Draft) -> Iterator[FieldError]:
@@ -216,7 +216,7 @@ def _find_header_errors(draft: Draft) -> Iterator[FieldError]:
         check_subject(draft.subject)
     except ValueError as error:
         yield _error("subject", msg=str(error))
-    seen: set[str] = set()
+    seen_names: set[str] = set()
     option_headers = _build_option_headers(draft)
     for name, value in option_headers.items():
         try:
@@ -235,11 +235,11 @@ def _find_header_errors(draft: Draft) -> Iterator[FieldError]:
             check_header(name, value)
         except ValueError as error:
             yield _error("headers", name, msg=str(error))
-        if name.lower() in seen:
+        if name.lower() in seen_names:
             yield _error(
                 "headers", name, msg="this header is set twice (names ignore case); set it once"
             )
-        seen.add(name.lower())
+        seen_names.add(name.lower())
 
 
 def _error(*loc: str, msg: str, type: str = "value_error") -> FieldError:  # noqa: A002 - pydantic's word for it

@@ -130,7 +130,7 @@ class ApiClient:
             raw_headers.append((b"content-length", str(size).encode()))
         if self.tenant is not None:
             raw_headers.append((b"heloise-tenant", self.tenant.encode()))
-        given = {name: value for name, value in params.items() if value not in {None, ""}}
+        present = {name: value for name, value in params.items() if value not in {None, ""}}
         return {
             "type": "http",
             "asgi": outer["asgi"],
@@ -139,7 +139,7 @@ class ApiClient:
             "scheme": outer["scheme"],
             "path": path,
             "raw_path": quote(path).encode(),
-            "query_string": urlencode(given, doseq=True).encode(),
+            "query_string": urlencode(present, doseq=True).encode(),
             "root_path": outer.get("root_path", ""),
             "headers": raw_headers,
             "client": outer.get("client"),
@@ -180,8 +180,8 @@ class Forward:
             if message["type"] == "http.response.start":
                 if message["status"] >= _ERROR:
                     refused = _Collector()
-                kept = [item for item in message["headers"] if item[0].lower() not in replaced]
-                message = {**message, "headers": [*kept, *more]}
+                headers = [item for item in message["headers"] if item[0].lower() not in replaced]
+                message = {**message, "headers": [*headers, *more]}
             await (refused or send)(message)
 
         await scope[API](self.inner_scope, receive, send_with_headers)

@@ -306,5 +306,5 @@ async def read_form(request: Request, max_bytes: int) -> Mapping[str, str]:
 
 
 def _build_query(params: Mapping[str, Any]) -> str:
-    given = {name: value for name, value in params.items() if value not in {None, ""}}
-    return f"?{urlencode(given)}" if given else ""
+    present = {name: value for name, value in params.items() if value not in {None, ""}}
+    return f"?{urlencode(present)}" if present else ""

@@ -26,7 +26,7 @@ _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 def show(value: object) -> object:
     """Return a value as the page shows it, with deceptive characters as escapes."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return _DECEPTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+        return _DECEPTIVE.sub(lambda match: f"\\u{ord(match[0]):04x}", value)
     return "" if value is None else value
 
 

@@ -224,9 +224,9 @@ async def list_own(
 ) -> list[ConsoleSession]:
     """Return the valid sessions of a session's key or person, newest first."""
     async with services.database.reading() as connection:
-        found = await console_sessions.list_own(connection, session)
+        sessions = await console_sessions.list_own(connection, session)
     now = services.now()
-    return [session for session in found if session.is_valid(now, config.idle_time)]
+    return [session for session in sessions if session.is_valid(now, config.idle_time)]
 
 
 def derive_csrf_token(request: Request, config: ConsoleConfig) -> str:

@@ -101,18 +101,20 @@ class Leases:
         if not held:
             return
         until = self._now() + self.length
-        kept: set[str] = set()
+        kept_ids: set[str] = set()
         async with self._database.transaction() as connection:
             for start in range(0, len(held), MAX_RENEWED):
-                kept |= await outbox.renew(
+                kept_ids |= await outbox.renew(
                     connection,
                     owner=self.owner,
                     message_ids=held[start : start + MAX_RENEWED],
                     lease_until=until,
                 )
         # Do not add messages again that were settled during the update.
-        self._until |= {message_id: until for message_id in kept if message_id in self._until}
-        lost = {message_id for message_id in held if message_id not in kept} & self._until.keys()
+        self._until |= {message_id: until for message_id in kept_ids if message_id in self._until}
+        lost = {
+            message_id for message_id in held if message_id not in kept_ids
+        } & self._until.keys()
         self.drop(lost)
         if lost:
             log.warning("another worker took over %d messages", len(lost))

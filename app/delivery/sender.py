@@ -111,10 +111,10 @@ class Sender:
         if (warm := await self._pool.take(identity)) is not None:
             return warm
         started_at, start = self._recorder.now(), monotonic_seconds()
-        opened = await self._open_session(config, identity)
-        if isinstance(opened, Session):
-            return opened
-        self._record_not_opened(attempts, opened, started_at, monotonic_seconds() - start)
+        result = await self._open_session(config, identity)
+        if isinstance(result, Session):
+            return result
+        self._record_not_opened(attempts, result, started_at, monotonic_seconds() - start)
         return None
 
     async def _open_session(self, config: LaneConfig, identity: Identity) -> Session | OpenFailure:
@@ -127,27 +127,27 @@ class Sender:
                 return make_open_failure(identity, token_or_failure)
             token = token_or_failure
         distrusted = self._distrust.get(identity)
-        opened = await open_session(identity, self._network, distrusted=distrusted, token=token)
+        result = await open_session(identity, self._network, distrusted=distrusted, token=token)
         is_rejected = (
-            isinstance(opened, OpenFailure) and opened.failure.fault is Fault.TOKEN_REJECTED
+            isinstance(result, OpenFailure) and result.failure.fault is Fault.TOKEN_REJECTED
         )
         if is_rejected and tokens is not None and token is not None:
             await tokens.invalidate(profile, token)
-        return opened
+        return result
 
     def _record_not_opened(
-        self, attempts: Attempts, opened: OpenFailure, started_at: datetime, seconds: float
+        self, attempts: Attempts, opening: OpenFailure, started_at: datetime, seconds: float
     ) -> None:
-        fault = classify(opened.failure, fresh=True, authenticated=False)
-        attempts.fault, attempts.facts = fault, opened.facts
+        fault = classify(opening.failure, fresh=True, authenticated=False)
+        attempts.fault, attempts.facts = fault, opening.facts
         row = self._recorder.build_row(
             attempts.message,
-            opened.facts,
+            opening.facts,
             TransactionResult(outcomes={}, fault=fault),
             started_at=started_at,
             seconds=seconds,
             via=attempts.via,
-            transcript=opened.transcript,
+            transcript=opening.transcript,
         )
         attempts.rows.append(row)
 

@@ -122,16 +122,16 @@ class EhloTrials:
     async def _try_on_connection(self, candidates: Sequence[Candidate]) -> None:
         """Try names on one connection, until the server accepts one or it ends."""
         by_name = {candidate.name: candidate for candidate in candidates}
-        opened = await open_session(
+        result = await open_session(
             self._identity, self._network, names=list(by_name), token=self._token
         )
-        refused = dict(opened.facts.refused_names)
+        refused = dict(result.facts.refused_names)
         for name, failure in refused.items():
             self._refuse(by_name[name], failure)
-        if isinstance(opened, Session):
-            await self._try_check(by_name[opened.facts.ehlo_name or ""], opened)
+        if isinstance(result, Session):
+            await self._try_check(by_name[result.facts.ehlo_name or ""], result)
         else:
-            self._note_not_opened(by_name, opened)
+            self._note_not_opened(by_name, result)
 
     async def _try_check(self, candidate: Candidate, session: Session) -> None:
         try:
@@ -147,9 +147,9 @@ class EhloTrials:
         detail = "" if failure is None else f"refused for another reason: {failure}"
         self._accept(candidate, at, detail)
 
-    def _note_not_opened(self, by_name: dict[str, Candidate], opened: OpenFailure) -> None:
+    def _note_not_opened(self, by_name: dict[str, Candidate], opening: OpenFailure) -> None:
         """Attribute an early end of the connection to the last name."""
-        failure, facts, name = opened.failure, opened.facts, opened.facts.ehlo_name or ""
+        failure, facts, name = opening.failure, opening.facts, opening.facts.ehlo_name or ""
         if failure.reply is not None and failure.reply.code == UNAVAILABLE:
             self._closings += 1
         # A server that hangs up after a refusal means the refused name, not the next one.

@@ -34,21 +34,21 @@ class _Run(NamedTuple):
 
 
 def report_opening(
-    opened: Session | OpenFailure, identity: Identity, now: datetime
+    opening: Session | OpenFailure, identity: Identity, now: datetime
 ) -> list[StageReport]:
     """Report each stage that began; the last one may have failed."""
-    facts = opened.facts
-    runs = list(_split_runs(opened.transcript.lines))
+    facts = opening.facts
+    runs = list(_split_runs(opening.transcript.lines))
     reports = [_report_passed(run, facts, identity, now) for run in runs]
-    if isinstance(opened, Session):
+    if isinstance(opening, Session):
         return reports
-    at = _failed_step(opened, runs)
+    at = _failed_step(opening, runs)
     run = runs.pop() if runs and runs[-1].step is at else _Run(at, (), 0.0)
     passed_report = _report_passed(run, facts, identity, now)
     # Includes the wait for a reply that did not come.
-    waited_ms = opened.transcript.seconds * 1000 - sum(run.duration_ms for run in runs)
+    waited_ms = opening.transcript.seconds * 1000 - sum(run.duration_ms for run in runs)
     failed_report = build_failed_report(
-        at, opened.failure, facts=facts, duration_ms=round(waited_ms, 3), transcript=run.lines
+        at, opening.failure, facts=facts, duration_ms=round(waited_ms, 3), transcript=run.lines
     )
     last_report = replace(
         passed_report,
@@ -113,8 +113,8 @@ def _split_runs(lines: Sequence[Line]) -> Iterator[_Run]:
         ended_ms = stage_lines[-1].ms
 
 
-def _failed_step(opened: OpenFailure, runs: Sequence[_Run]) -> Step:
-    at = STEPS.get(opened.failure.stage, Step.TCP)
+def _failed_step(opening: OpenFailure, runs: Sequence[_Run]) -> Step:
+    at = STEPS.get(opening.failure.stage, Step.TCP)
     return Step.EHLO_AFTER_TLS if at is Step.EHLO and _is_second_ehlo(runs) else at
 
 

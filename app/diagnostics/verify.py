@@ -180,15 +180,15 @@ class _Run:
             await self._run_session(sock)
 
     async def _run_session(self, sock: socket.socket) -> None:
-        opened = await self._open(sock)
-        self._facts = opened.facts
-        self._stages += report_opening(opened, self._identity, self._now)
-        if isinstance(opened, Session):
+        result = await self._open(sock)
+        self._facts = result.facts
+        self._stages += report_opening(result, self._identity, self._now)
+        if isinstance(result, Session):
             try:
                 if self._subject.check is not None:
-                    await self._check_addresses(opened, self._subject.check)
+                    await self._check_addresses(result, self._subject.check)
             finally:
-                await opened.quit()
+                await result.quit()
 
     async def _open(self, sock: socket.socket) -> Session | OpenFailure:
         """Open a session within the time left."""

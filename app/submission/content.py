@@ -95,8 +95,8 @@ def build_mime(content: Content) -> bytes:
     if len(content.body) and not any(_is_dropped(name, values[name]) for name in values):
         mime = content.data
     else:
-        kept = _FIELD.sub(_drop_field, content.data[: content.header_end])
-        mime = join_blocks([kept, content.body or CRLF])
+        header = _FIELD.sub(_drop_field, content.data[: content.header_end])
+        mime = join_blocks([header, content.body or CRLF])
     content.data = b""
     try:
         return encode_long_lines(mime)

@@ -71,8 +71,10 @@ async def _show_timeline(visit: Visit, problem: ApiError | None = None) -> Respo
     page = await visit.api.get(f"{path}/attempts", {"limit": MAX_ATTEMPTS})
     events = []
     if visit.can("events:read"):
-        found = await visit.api.get("/events", {"message": message["id"], "limit": MAX_ATTEMPTS})
-        events = found["items"]
+        event_page = await visit.api.get(
+            "/events", {"message": message["id"], "limit": MAX_ATTEMPTS}
+        )
+        events = event_page["items"]
     deliveries, webhook_names = await _load_deliveries(visit, path)
     statuses = {recipient["status"] for recipient in message["recipients"]}
     is_kept = not message["sensitive"] and message["content_wiped_at"] is None

@@ -45,12 +45,12 @@ DONE: Final = "done"
 
 async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """List messages with the API's filters."""
-    given = visit.request.query_params
-    params = {name: given.get(name, "").strip() for name in FILTERS}
+    query = visit.request.query_params
+    params = {name: query.get(name, "").strip() for name in FILTERS}
     page: dict[str, Any] = {"items": [], "next_cursor": None}
     problem, errors = None, dict[str, str]()
     try:
-        page = await visit.api.get("/messages", {**params, "cursor": given.get("cursor")})
+        page = await visit.api.get("/messages", {**params, "cursor": query.get("cursor")})
     except ApiError as error:
         if error.slug not in {"invalid-request", "profile-not-found"}:
             raise

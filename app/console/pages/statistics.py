@@ -27,8 +27,8 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 async def show_statistics(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """Show recipients by time and by group."""
-    given = visit.request.query_params
-    params = {name: given.get(name, "").strip() for name in ("days", "by", "profile", "tag")}
+    query_params = visit.request.query_params
+    params = {name: query_params.get(name, "").strip() for name in ("days", "by", "profile", "tag")}
     days = params["days"] if params["days"] in SPANS else DEFAULT_SPAN
     by = params["by"] if params["by"] in dict(GROUPS) else GROUPS[0][0]
     before = visit.services.now()

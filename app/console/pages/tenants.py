@@ -115,8 +115,8 @@ def _write_numbers(
     fields: tuple[tuple[str, str], ...],
 ) -> dict[str, object]:
     """Return the numbers of a group for the form; a missing one is empty."""
-    found = {name: tenant[group][name] for name, _ in fields}
-    return {f"{group}.{name}": "" if value is None else value for name, value in found.items()}
+    numbers = {name: tenant[group][name] for name, _ in fields}
+    return {f"{group}.{name}": "" if value is None else value for name, value in numbers.items()}
 
 
 def _render_list(visit: Visit, page: Any, error: ApiError | None = None) -> Any:  # noqa: ANN401 - JSON, and an ASGI response
