@@ -14,8 +14,9 @@ END: Final = b"\r\n.\r\n"
 class CountingServer:
     """The server, on a free loopback port while its block runs.
 
-    `seen` says how often each pair of Message-ID and recipient came in whole; `taken` is how many
-    messages that were. While `fault` gives a reply, it is the answer to the end of a message.
+    `seen` says how often each pair of Message-ID and recipient came in whole; `message_count` is
+    how many messages that were. While `fault` gives a reply, it is the answer to the end of a
+    message.
     """
 
     def __init__(self) -> None:
