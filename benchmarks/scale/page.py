@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import shown
+from benchmarks.markdown import format_number
 from benchmarks.scale.measure import Point
 from benchmarks.scale.model import (
     DEFAULT_DAYS,
@@ -49,8 +49,8 @@ def _lines(machine: Mapping[str, str], costs: Costs, points: Sequence[Point]) ->
         (
             (
                 point.name,
-                f"{shown(point.model)} {point.unit}",
-                f"{shown(point.measured)} {point.unit}",
+                f"{format_number(point.model)} {point.unit}",
+                f"{format_number(point.measured)} {point.unit}",
                 f"{point.error:+.0%}",
             )
             for point in points
@@ -78,12 +78,14 @@ def _describe_plans(default: Sequence[Plan], short: Sequence[Plan]) -> Iterator[
     def sizes(name: str, field: str, plans: Sequence[Plan] = default) -> tuple[str, ...]:
         return row(name, *(_format_bytes(getattr(plan, field)) for plan in plans))
 
-    yield row("messages a second, mean", *(shown(plan.mean_per_second) for plan in default))
-    yield row("messages a second, peak", *(shown(plan.peak_per_second) for plan in default))
+    yield row("messages a second, mean", *(format_number(plan.mean_per_second) for plan in default))
+    yield row("messages a second, peak", *(format_number(plan.peak_per_second) for plan in default))
     yield row("API processes", *(plan.api_processes for plan in default))
     yield row("workers", *(plan.workers for plan in default))
     yield row("SMTP connections", *(f"{plan.smtp_connections:,}" for plan in default))
-    yield row("processors of PostgreSQL", *(shown(plan.database_processors) for plan in default))
+    yield row(
+        "processors of PostgreSQL", *(format_number(plan.database_processors) for plan in default)
+    )
     yield row("connections to PostgreSQL", *(f"{plan.database_connections:,}" for plan in default))
     yield sizes("memory of these connections", "connection_memory_bytes")
     yield sizes("WAL a second, peak", "wal_bytes_per_second")
@@ -128,4 +130,4 @@ def _format_bytes(size: float) -> str:
         if size < 1000:
             break
         size /= 1000
-    return f"{shown(size)} {unit}"
+    return f"{format_number(size)} {unit}"

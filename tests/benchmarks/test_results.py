@@ -17,7 +17,7 @@ from benchmarks.machine import WARNING, Noise, describe_noise, watch_noise
 from benchmarks.markdown import BEGIN, END, PAGE, page, write_between_marks
 from benchmarks.measures import accept
 from benchmarks.results import Results, Row, read
-from benchmarks.rounds import Contestant, Measure, Reading, measured
+from benchmarks.rounds import Contestant, Measure, Reading, measure_rows
 from benchmarks.setting import QUICK, Setting
 
 MACHINE = {"commit": "abc"}
@@ -93,7 +93,7 @@ def test_processor_time_is_told_for_each_message_and_compared(tmp_path: Path) ->
         messages=lambda size: size.accepted,
     )
     setting = Setting(folder=tmp_path, size=QUICK, new_postgresql=None)
-    rate, cpu = measured(measure, setting)
+    rate, cpu = measure_rows(measure, setting)
     assert isinstance(rate, Row)
     assert isinstance(cpu, Row)
     assert rate.details == {"cpu_us": cpu.median}
@@ -101,7 +101,7 @@ def test_processor_time_is_told_for_each_message_and_compared(tmp_path: Path) ->
     before, after = (
         Results(MACHINE, {}, [replace(cpu, values=values)]) for values in ([90.0], [60.0])
     )
-    assert "-33% | better" in "\n".join(compared(before, after))
+    assert "-33% | better" in "\n".join(compare_results(before, after))
 
 
 def test_every_target_names_what_is_measured() -> None:
