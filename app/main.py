@@ -31,15 +31,15 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
-from app import process, telemetry, tracing, worker
+from app import logs, process, tracing, worker
 from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.key_cache import KeyCache
 from app.auth.throttle import AuthThrottle
-from app.console.surface import Console, ConsoleConfig, SingleSignOn
+from app.console.middleware import Console, ConsoleConfig, SingleSignOn
 from app.delivery.engine import Engine
 from app.diagnostics.dns_records import look_up_txt
 from app.domain.clock import Clock
@@ -47,14 +47,14 @@ from app.domain.errors import Unavailable
 from app.inbound.sns import SnsClient
 from app.message_log import MessageLog
 from app.metrics import Metrics
-from app.parts import make_parts
+from app.sending_services import make_parts
 from app.settings import Settings, read_settings, variable_name
 from app.smtp.dns import Resolver
-from app.smtp.outgoing import local_address
+from app.smtp.local_address import local_address
 from app.smtp.resolve import Network
 from app.store import api_keys
 from app.store.db.clock import DatabaseClock
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations.readiness import Readiness
 from app.submission.listener import Listener
 
@@ -66,7 +66,7 @@ KEY_USE_SECONDS: Final = 10.0
 def from_environment(listeners: Sequence[Listener] = ()) -> FastAPI:
     """Create the app from the environment, as the factory of uvicorn's processes."""
     settings = read_settings()
-    telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
+    logs.configure(settings.log_level, settings.log_format, settings.log_addresses)
     tracing.start("serve")
     process.tune_malloc()
     process.tune_switch_interval()

@@ -6,7 +6,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, nullconte
 from functools import partial
 from typing import Final
 
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.api.services import Services
 from app.domain.errors import SettingsError
 from app.domain.networks import is_loopback
@@ -18,11 +18,11 @@ from app.settings.checks import parse_networks, parse_port_list
 from app.store.migrations.readiness import Readiness
 from app.submission.account import log_in
 from app.submission.certificate import Certificate
-from app.submission.journal import Journal
 from app.submission.listener import Listener
 from app.submission.server import Server, ServerConfig
 from app.submission.session import SessionConfig
 from app.submission.session_log import SessionLog
+from app.submission.session_record import Journal
 
 # Of all connections, so that one client cannot keep the others out.
 CLIENT_SHARE: Final = 4

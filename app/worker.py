@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from app import process, tracing
-from app.accept.notices import Notifier
+from app.accept.profile_notices import Notifier
 from app.delivery.engine import Engine, EngineConfig
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.maintenance import RENEWALS_PER_LEASE, SyncClock
@@ -21,10 +21,10 @@ from app.domain.errors import SettingsError, Unavailable
 from app.inbound.poller import Poller
 from app.message_log import MessageLog
 from app.metrics import Metrics, open_shared_counts
-from app.parts import Parts, make_parts
+from app.sending_services import Parts, make_parts
 from app.settings import Settings, variable_name
 from app.store.db.clock import DatabaseClock
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.replica import Replica
 from app.store.migrations.readiness import Readiness
 from app.webhooks.dispatcher import Dispatcher

@@ -21,7 +21,7 @@ import httpx
 
 from app.domain.events import EventType, NewEvent
 from app.store import events
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from benchmarks.databases import new_databases
 from benchmarks.heloise import database_urls
 from benchmarks.rounds import Absent

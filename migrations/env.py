@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection
 
 from app.settings import read_settings
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.tables.metadata import metadata
 
 

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from fastapi.dependencies import models
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations import migrate as migrating
 from tests.support.database.compiled_statements import shared_statements
 from tests.support.database.postgresql import Server, postgresql_server

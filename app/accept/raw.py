@@ -16,8 +16,8 @@ from app.accept.policy import AcceptPolicy, check_recipients, check_senders
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
 from app.domain.inbound.provider import build_trace_fields
-from app.domain.mime.blocks import join_blocks
 from app.domain.mime.build import build_message_id, format_date
+from app.domain.mime.byte_blocks import join_blocks
 from app.domain.mime.raw import RawMessage, parse_raw
 from app.domain.types import NewMessage, Profile
 

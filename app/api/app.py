@@ -11,11 +11,11 @@ from starlette.routing import compile_path
 from app.api.http.root_path import DocsRootPath, RootPath
 from app.api.messages.fast_path import SendFastPath
 from app.api.openapi import OPENAPI_KWARGS, customize_openapi
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.api.requests.body_reader import BodyMiddleware
 from app.api.requests.middleware import RequestMiddleware
 from app.api.requests.problems import add_handlers
-from app.api.resend.surface import ResendSurface
+from app.api.resend.middleware import ResendSurface
 from app.api.routers import admin_routers, routers
 from app.api.services import Services
 from app.api.system.docs_pages import DocsPages

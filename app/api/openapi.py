@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from app import __version__
 from app.api.http.problem_types import PROBLEMS
 from app.api.requests.problems import MEDIA_TYPE, ProblemBody
-from app.auth.shared_reads import SharedReads
+from app.auth.coalesced_reads import SharedReads
 
 DESCRIPTION: Final = """\
 Heloise accepts messages over HTTP, stores them in a durable queue, and delivers each through the \

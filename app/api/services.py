@@ -7,7 +7,7 @@ from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
 
-from app.accept.batch import Submission
+from app.accept.group import Candidate
 from app.api.http.fetch_slots import FetchSlots
 from app.auth.authentication import Authenticator
 from app.auth.tenant_cache import TenantCache
@@ -21,11 +21,11 @@ from app.domain.outcome.outcome import Failure
 from app.domain.tenants.routing import NO_RULES, Routing
 from app.domain.types import Profile
 from app.inbound.sns import SnsClient
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.replica import Replica
 from app.store.idempotency import KeyedRequest
 from app.store.secrets.encryption import Vault
-from app.templating.renderer import Renderer
+from app.templating.child_processes import Renderer
 
 # A body may add a thousand recipients and JSON escapes to the message.
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
@@ -36,7 +36,7 @@ SIGNING_SECONDS: Final = 3.0
 class MessageCommitter(Protocol):
     """Stores accepted messages durably."""
 
-    async def accept(self, submission: Submission) -> KeyedRequest | None:
+    async def accept(self, candidate: Candidate) -> KeyedRequest | None:
         """Return after the message is durable (invariant 1); raises QuotaError.
 
         Returns the earlier request with the same idempotency key, if there is one.
@@ -44,7 +44,7 @@ class MessageCommitter(Protocol):
         ...
 
     async def accept_all(
-        self, submissions: Sequence[Submission]
+        self, candidates: Sequence[Candidate]
     ) -> list[KeyedRequest | Exception | None]:
         """Return after all messages are durable, in one transaction."""
         ...

@@ -32,7 +32,7 @@ from app.domain.ids import new_id
 from app.domain.networks import IPNetwork, contains
 from app.domain.types import ApiKey, MessageSource, Profile, Scope, Tenant
 from app.store import api_keys, audit
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.tenants import queries as tenants
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from app.accept.policy import SenderRule
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.reach import Object, TenantObject, can_reach, require_reachable, require_unbound
 from app.domain.audit import Actor, request_id
 from app.domain.errors import Forbidden

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-from app.auth.shared_reads import SharedReads
+from app.auth.coalesced_reads import SharedReads
 from app.domain.clock import monotonic_seconds
 
 # A revocation is effective within five seconds, including the time of its commit.

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-from app.auth.shared_reads import SharedReads
+from app.auth.coalesced_reads import SharedReads
 from app.domain.clock import monotonic_seconds
 
 MAX_ENTRIES: Final = 10_000

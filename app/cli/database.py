@@ -12,14 +12,14 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.caller import Caller
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError, Unavailable
 from app.domain.types import MessageSource
 from app.settings import Settings
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.errors import CommitUnknown
 from app.store.db.keyset import Row, read_pages
 from app.store.db.url import sqlite_path

@@ -28,11 +28,11 @@ from app.diagnostics.machine_findings import (
 from app.domain.ehlo import EhloNames
 from app.domain.errors import SettingsError
 from app.domain.types import Profile, Tenant, Transport
-from app.parts import make_verifier
 from app.process import find_hostname
+from app.sending_services import make_verifier
 from app.settings import Settings
 from app.store.db.clock import DatabaseClock
-from app.store.db.engine import Database, count_most_connections
+from app.store.db.database import Database, count_most_connections
 from app.store.db.url import sqlite_path
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault

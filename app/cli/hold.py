@@ -14,7 +14,7 @@ from app.cli.progress import ShowProgress, progress_bar
 from app.domain.errors import SettingsError
 from app.settings import Settings
 from app.store.db import backup
-from app.store.delivery import notices, workers
+from app.store.delivery import profile_notices, workers
 from app.store.messages import status_changes
 
 app = typer.Typer(add_completion=False)
@@ -61,7 +61,7 @@ async def _hold(settings: Settings, show: ShowProgress) -> int:
             # Until none is left, whenever they were accepted: another machine's clock said when.
             held = await status_changes.hold(connection, now=now, limit=BATCH_MESSAGES)
             if held == 0:
-                await notices.withdraw_due(connection)
+                await profile_notices.withdraw_due(connection)
                 await backup.remove_mark(connection)
             await audit_entry.update(connection, messages=count + held, finished=held == 0)
             return held

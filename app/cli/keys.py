@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import MAX_OVERLAP_SECONDS, KeyCreate, KeyRotate
-from app.cli.bodies import validate_body, validation_errors
 from app.cli.confirmation import Yes, confirm
 from app.cli.database import make_audit_context, read_all, transact
 from app.cli.environment import TenantOption, load_settings
+from app.cli.input_validation import validate_body, validation_errors
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys

@@ -7,16 +7,16 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.messages import decisions
-from app.api.messages.reading import read_message, read_messages
+from app.api.messages import message_actions
 from app.api.messages.responses import AttemptRead, MessageRead
 from app.api.messages.schemas import MessageFilters, MessageResolve, MessageRetry, Resolution
-from app.auth.audit import AuditContext
+from app.api.messages.waiting_reasons import read_message, read_messages
+from app.auth.audit_context import AuditContext
 from app.auth.caller import Caller
-from app.cli.bodies import validate_body
 from app.cli.confirmation import Yes, confirm
 from app.cli.database import load_caller, read_all, transact
 from app.cli.environment import TenantOption, load_settings
+from app.cli.input_validation import validate_body
 from app.cli.message_views import print_attempts, print_message, print_messages
 from app.cli.printing import AsJson
 from app.domain.clock import SystemClock
@@ -75,7 +75,7 @@ def list_page(
             tenant_id=caller.tenant_id,
             limit=limit,
             now=now,
-            message_filter=await decisions.build_filter(connection, caller, filters),
+            message_filter=await message_actions.build_filter(connection, caller, filters),
         )
         return await read_messages(
             connection,
@@ -95,7 +95,7 @@ def show(message: MessageArgument, tenant: TenantOption, *, as_json: AsJson = Fa
 
     async def read(connection: AsyncConnection) -> MessageRead:
         caller = await load_caller(connection, tenant)
-        view = await decisions.require_message(connection, caller, message)
+        view = await message_actions.require_message(connection, caller, message)
         return await _read(connection, settings, view, caller)
 
     print_message(transact(settings, read), SystemClock().now(), as_json=as_json)
@@ -140,7 +140,7 @@ def cancel(
     confirm(f"Cancel {message}?", is_confirmed=yes)
     _change(
         tenant,
-        lambda connection, caller, audit_context: decisions.cancel(
+        lambda connection, caller, audit_context: message_actions.cancel(
             connection, caller, audit_context, message
         ),
         as_json=as_json,
@@ -164,7 +164,7 @@ def resolve(
     confirm(f"Resolve {message} as {resolution}?", is_confirmed=yes)
     _change(
         tenant,
-        lambda connection, caller, audit_context: decisions.resolve(
+        lambda connection, caller, audit_context: message_actions.resolve(
             connection, caller, audit_context, message, body
         ),
         as_json=as_json,
@@ -180,14 +180,14 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Send a message again to bounced, expired or cancelled recipients, as a new message."""
-    from app.cli.acceptance import store_message
+    from app.cli.store_message import store_message
 
     settings = load_settings()
     body = validate_body(MessageRetry, {"recipients": recipients or None})
 
     async def send(connection: AsyncConnection) -> MessageRead:
         caller = await load_caller(connection, tenant)
-        new_message, _ = await decisions.prepare_resend(
+        new_message, _ = await message_actions.prepare_resend(
             connection,
             caller,
             message,

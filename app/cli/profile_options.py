@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypedDict, get_type_hints
 import typer
 
 from app.api.profiles.auth_schemas import Auth
-from app.cli.bodies import read_json, read_text
+from app.cli.input_validation import read_json, read_text
 from app.domain.errors import InvalidRequest
 from app.domain.types import AuthMechanism, OAuthGrant, TlsMode
 

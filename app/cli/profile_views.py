@@ -14,7 +14,7 @@ from app.domain.ehlo import EhloNames
 from app.domain.types import Profile, Tenant
 from app.process import find_hostname
 from app.settings import Settings
-from app.smtp.outgoing import local_address
+from app.smtp.local_address import local_address
 
 COLUMNS: Final = (
     "id",

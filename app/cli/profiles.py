@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.profiles import service as profile_actions
 from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.profiles import require_profile
 from app.cli import profile_options as options
-from app.cli.bodies import validate_body, validation_errors
 from app.cli.confirmation import Yes, confirm
 from app.cli.database import PAGE_ROWS, make_audit_context, read_all, transact
 from app.cli.environment import AnyTenantOption, TenantOption, load_settings
+from app.cli.input_validation import validate_body, validation_errors
 from app.cli.printing import AsJson, print_json, print_table
 from app.cli.profile_views import (
     COLUMNS,

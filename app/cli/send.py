@@ -8,25 +8,25 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accept.build import prepare_message
+from app.accept.dkim_keys import read_signing
 from app.accept.policy import AcceptPolicy
-from app.accept.signing import read_signing
-from app.api.messages.reading import read_message
 from app.api.messages.responses import AttemptRead, MessageRead
 from app.api.messages.schemas import MessageCreate
+from app.api.messages.waiting_reasons import read_message
 from app.auth.caller import Caller
 from app.auth.profiles import require_profile
 from app.auth.quotas import check_recipients
-from app.cli.acceptance import store_message
-from app.cli.bodies import validate_body, validation_errors
 from app.cli.database import load_caller, open_database, require_schema
 from app.cli.environment import TenantOption, load_settings
+from app.cli.input_validation import validate_body, validation_errors
 from app.cli.message_views import print_dialogue, print_message
 from app.cli.printing import AsJson, print_json
+from app.cli.store_message import store_message
 from app.domain.clock import SystemClock
 from app.domain.errors import InvalidRequest
 from app.domain.types import MessageStatus, NewMessage, Profile
 from app.settings import Settings
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.messages import queries as messages
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault

@@ -23,12 +23,12 @@ from app import tracing
 from app.api.http.server_protocol import BoundedProtocol
 from app.cli.environment import load_settings
 from app.domain.errors import SettingsError
+from app.logs import logging_config
 from app.process import listen
 from app.settings import Settings, variable_name
 from app.store.db.postgresql_driver import connect
 from app.store.db.url import PostgresqlUrl, parse_database_url, sqlite_path
 from app.submission.listener import Listener
-from app.telemetry import logging_config
 
 app = typer.Typer(add_completion=False)
 

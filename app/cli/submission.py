@@ -6,8 +6,8 @@ from functools import partial
 
 import typer
 
-from app.cli.background import prepare_process, run_until_stopped
 from app.cli.environment import load_settings
+from app.cli.run_process import prepare_process, run_until_stopped
 from app.domain.errors import SettingsError
 from app.main import run_submission
 from app.settings import Settings

@@ -7,10 +7,10 @@ import typer
 
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate, TenantUpdate
-from app.cli.bodies import validate_body
 from app.cli.confirmation import Yes, confirm
 from app.cli.database import make_audit_context, read_all, transact
 from app.cli.environment import load_settings
+from app.cli.input_validation import validate_body
 from app.cli.printing import AsJson, print_fields, print_json, print_table
 from app.domain.types import Tenant
 from app.store.tenants import queries as tenants

@@ -3,16 +3,16 @@
 from app.api.profiles.verify_schemas import ProfileVerify, VerifyRead
 from app.api.profiles.verify_service import build_check, save_recommendation
 from app.auth.profiles import require_profile
-from app.cli.bodies import validation_errors
 from app.cli.database import open_database, require_schema
+from app.cli.input_validation import validation_errors
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import SystemClock
 from app.domain.errors import Conflict, NotFound
 from app.domain.types import Profile, Transport
-from app.parts import make_verifier
+from app.sending_services import make_verifier
 from app.settings import Settings
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.profiles import queries as profiles
 from app.store.profiles.ehlo_names import load_other_names
 from app.store.tenants import queries as tenants

@@ -4,8 +4,8 @@ from functools import partial
 
 import typer
 
-from app.cli.background import prepare_process, run_until_stopped
 from app.cli.environment import load_settings
+from app.cli.run_process import prepare_process, run_until_stopped
 from app.worker import run_worker
 
 app = typer.Typer(add_completion=False)

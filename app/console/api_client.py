@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.http.asgi_scope import IS_WHOLE, SESSION
-from app.console.surface import API
+from app.console.middleware import API
 from app.domain.audit import request_id
 from app.domain.console_sessions import ConsoleSession
 

@@ -18,8 +18,8 @@ from app.auth.caller import Caller
 from app.console import sessions
 from app.console.api_client import ApiClient, ApiError
 from app.console.errors import PageError
+from app.console.middleware import ConsoleConfig
 from app.console.rendering import build_time, read_static_files, render
-from app.console.surface import ConsoleConfig
 from app.domain.audit import Actor
 from app.domain.console_sessions import ConsoleSession
 from app.domain.errors import Problem, TooManyRequests, Unavailable

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.services import Services
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
 from app.console.errors import PageError
-from app.console.surface import ConsoleConfig
+from app.console.middleware import ConsoleConfig
 from app.domain.api_keys import hash_secret
 from app.domain.audit import Actor, ActorKind
 from app.domain.console_sessions import USE_INTERVAL, ConsoleSession, generate_token

@@ -19,7 +19,7 @@ from app.api.http.root_path import root_path
 from app.api.services import Services
 from app.console import sessions
 from app.console.errors import PageError
-from app.console.surface import ConsoleConfig, SingleSignOn
+from app.console.middleware import ConsoleConfig, SingleSignOn
 from app.domain.audit import Actor, ActorKind, AuditEntry
 from app.domain.errors import NotFound, SealError, SignInError, TooManyRequests
 from app.domain.ids import new_id

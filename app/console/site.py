@@ -19,6 +19,7 @@ from app.auth.caller import Caller
 from app.console import sessions
 from app.console.api_client import ApiError
 from app.console.errors import PageError
+from app.console.middleware import ConsoleConfig
 from app.console.page import (
     HEADERS,
     MAX_SIGN_IN_BYTES,
@@ -50,7 +51,6 @@ from app.console.pages import (
 from app.console.pages import sessions as session_pages
 from app.console.rendering import read_static_files, render
 from app.console.single_sign_on import PersonSignIn
-from app.console.surface import ConsoleConfig
 from app.domain.errors import Problem
 
 log = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.delivery.allowance import Allowance, lock_allowance
 from app.delivery.assignment import Assignment
 from app.delivery.destination_claims import DestinationClaim
+from app.delivery.engine_parts import EngineParts
 from app.delivery.lane import Lane
-from app.delivery.parts import EngineParts
+from app.delivery.rate_allowance import Allowance, lock_allowance
 from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.delivery.status import RecipientEvent
 from app.store.delivery import lanes, shared_limits

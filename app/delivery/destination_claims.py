@@ -8,7 +8,6 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.delivery.allowance import Allowance
 from app.delivery.assignment import Assignment
 from app.delivery.destination_plan import (
     Candidate,
@@ -17,7 +16,8 @@ from app.delivery.destination_plan import (
     build_candidate,
     spend_messages,
 )
-from app.delivery.parts import EngineParts
+from app.delivery.engine_parts import EngineParts
+from app.delivery.rate_allowance import Allowance
 from app.domain.delivery.destination_limit import DestinationLimit
 from app.domain.delivery.destinations import NO_DESTINATION, match_destination
 from app.store.delivery import destinations as store

@@ -10,18 +10,18 @@ from datetime import timedelta
 from typing import Any, Final
 
 from app.delivery.claims import Claims
+from app.delivery.engine_parts import EngineParts
 from app.delivery.handover import Handover
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.leases import Leases
 from app.delivery.liveness import Liveness
 from app.delivery.mail_exchangers import MailExchangers
 from app.delivery.maintenance import Maintenance, SyncClock
-from app.delivery.parts import EngineParts
 from app.delivery.record import Recorder
 from app.delivery.registry import LaneRegistry
 from app.delivery.scheduler import Scheduler
 from app.delivery.settler import Settler
-from app.delivery.stalls import StallMonitor
+from app.delivery.silent_servers import StallMonitor
 from app.domain.clock import Clock, monotonic_seconds
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import Random
@@ -29,7 +29,7 @@ from app.domain.errors import Unavailable
 from app.domain.ids import new_id
 from app.domain.tenants.retention import Retention
 from app.smtp.resolve import Network
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.retry_loop import run_until_stopped
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ leaves a lease that expires like any other (invariant 3).
 import asyncio
 from collections.abc import Sequence
 
+from app.delivery.engine_parts import EngineParts
 from app.delivery.lane import Lane
 from app.delivery.lane_state import MAY_TAKE_ACCEPTED, LaneState
-from app.delivery.parts import EngineParts
 from app.delivery.registry import LaneRegistry
 from app.domain.types import NewMessage
 from app.store.outbox.queries import ClaimedMessage, Lease

@@ -9,11 +9,11 @@ from itertools import chain
 from typing import Final
 
 from app.delivery.attempt import Attempts
+from app.delivery.engine_parts import EngineParts
 from app.delivery.lane_config import LaneConfig
 from app.delivery.lane_results import LaneResults
 from app.delivery.lane_state import MAY_CLAIM, LaneMachine, LaneState
 from app.delivery.local_connection_limit import ConnectionLimit
-from app.delivery.parts import EngineParts
 from app.delivery.sender import Sender
 from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.smtp.pool import Pool

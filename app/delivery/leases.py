@@ -10,7 +10,7 @@ from typing import Final
 
 from app.domain.clock import uptime_seconds
 from app.domain.errors import Unavailable
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.outbox import queries as outbox
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from typing import Any, Final
 from app.delivery.leases import Leases
 from app.domain.clock import Clock, uptime_seconds
 from app.domain.errors import Unavailable
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import clamping, shared_limits, workers
 from app.store.outbox import queries as outbox
 

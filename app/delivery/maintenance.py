@@ -12,7 +12,7 @@ from app.domain.clock import Clock
 from app.domain.tenants.retention import Retention
 from app.store import audit, console_sessions, idempotency, submissions
 from app.store import retention as purging
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import clamping, workers
 from app.store.inbound import reports
 from app.store.outbox import queries as outbox

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from app.delivery.engine_parts import EngineParts
 from app.delivery.lane import Lane
 from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.lane_state import LaneEvent
-from app.delivery.parts import EngineParts
 from app.domain.errors import SealError, Unavailable
 from app.store import key_rotation as resealing
 from app.store.delivery import shared_limits

@@ -6,8 +6,8 @@ from typing import Final
 
 from app.delivery.assignment import Assignment, order_by_turn, split_by_transaction
 from app.delivery.claims import Claims
+from app.delivery.engine_parts import EngineParts
 from app.delivery.lane_state import LaneState
-from app.delivery.parts import EngineParts
 from app.delivery.registry import LaneRegistry
 from app.store.delivery import lanes
 from app.store.delivery.lanes import WaitingLane

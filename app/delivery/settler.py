@@ -19,7 +19,7 @@ from app.domain.delivery.retry import PROBE, Random
 from app.domain.errors import Unavailable
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import Guarantee, Profile, RecipientStatus
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.errors import RolledBack
 from app.store.delivery import lanes
 from app.store.outbox import queries as outbox

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from uvicorn.loops.auto import auto_loop_factory
 
-from app import telemetry, tracing
+from app import logs, tracing
 from app.api.http.server_protocol import BoundedProtocol
 from app.dev import first_run, routes
 from app.dev.catcher import Catcher, serve_catcher
@@ -34,7 +34,7 @@ from app.domain.networks import is_loopback
 from app.main import create_app
 from app.process import listen
 from app.settings import Settings
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations import migrate as migrating
 from app.store.secrets.encryption import Vault
 from app.submission.listener import Listener
@@ -57,7 +57,7 @@ def main(*, data_folder: Path, host: str, port: int, smtp_port: int, submission_
         submission = stack.enter_context(listen(LOOPBACK, submission_port, "--submission-port"))
         keys = load_or_create_keys(data_folder)
         settings = make_settings(data_folder, keys, host=host, port=port)
-        telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
+        logs.configure(settings.log_level, settings.log_format, settings.log_addresses)
         tracing.start("dev")
         screen = Screen(
             url=f"http://{_format_host(host)}:{port}",

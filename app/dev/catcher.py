@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from app.accept.build import check_message_size
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.dev.first_run import PROFILES
 from app.dev.inbox import Inbox, Mail
 from app.domain.clock import SystemClock
@@ -23,11 +23,11 @@ from app.domain.types import MAX_RECIPIENTS
 from app.submission import commands
 from app.submission.content import Trace
 from app.submission.dialogue import Envelope
-from app.submission.journal import Journal
 from app.submission.listener import Listener
 from app.submission.sasl import Credentials
 from app.submission.server import Server, ServerConfig
 from app.submission.session import SessionConfig
+from app.submission.session_record import Journal
 
 HOSTNAME: Final = "inbox.dev.example"
 LOGINS: Final = {profile.name: profile.password for profile in PROFILES}

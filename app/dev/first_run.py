@@ -16,14 +16,14 @@ from app.api.profiles.secrets import seal_secrets
 from app.api.profiles.service import read_all
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.dev.data_folder import Keys
 from app.domain.api_keys import generate_secret, hash_secret
 from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.ehlo import EhloNames
 from app.domain.types import Scope, Tenant
-from app.smtp.outgoing import local_address
+from app.smtp.local_address import local_address
 from app.store import api_keys
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret

@@ -11,7 +11,7 @@ from app.domain.errors import Unavailable
 from app.domain.tenants.retention import Retention
 from app.store import retention as purging
 from app.store.db.clock import DatabaseClock
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.health.postgresql import load_postgresql_health
 from app.store.health.sqlite import SqliteHealth, load_sqlite_health
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.diagnostics.report import StageReport, Status, Step
-from app.domain.outcome.dialogue import Line
+from app.domain.outcome.dialogue_lines import Line
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.hints import describe, suggest
 from app.domain.outcome.outcome import Failure

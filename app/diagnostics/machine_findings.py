@@ -12,9 +12,9 @@ from app.diagnostics.ehlo_advice import AdviceStatus
 from app.domain.clock import Clock, SystemClock, format_rfc3339
 from app.domain.ehlo import EhloNames, effective_ehlo
 from app.domain.errors import SealError, Unavailable
-from app.smtp.outgoing import find_outgoing_address
+from app.smtp.local_address import find_outgoing_address
 from app.store.db.clock import DatabaseClock
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import queue, workers
 from app.store.migrations.readiness import Readiness
 from app.store.profiles import queries as profiles

@@ -6,7 +6,7 @@ from enum import StrEnum
 from app.diagnostics.ehlo_advice import Advice
 from app.diagnostics.ehlo_candidates import Candidate
 from app.domain.ehlo import EffectiveEhlo
-from app.domain.outcome.dialogue import Line
+from app.domain.outcome.dialogue_lines import Line
 from app.domain.outcome.replies import Reply
 from app.smtp.certificate_details import Certificate
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from app.diagnostics.failed_stage import build_failed_report
 from app.diagnostics.report import StageReport, Status, Step
 from app.domain.ehlo import LOOPBACK
-from app.domain.outcome.dialogue import Line
+from app.domain.outcome.dialogue_lines import Line
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import TlsMode
 from app.smtp.identity import ConnectionFacts, Identity

@@ -22,7 +22,7 @@ from app.domain.types import TlsMode
 from app.smtp.faults import StageFailedError
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.implicit_tls import TLS_FIRST, answers_client_hello
-from app.smtp.outgoing import find_outgoing_address
+from app.smtp.local_address import find_outgoing_address
 from app.smtp.resolve import Network, connect
 from app.smtp.session import Session
 from app.smtp.session_opening import OpenFailure, Opening, make_open_failure

@@ -21,7 +21,7 @@ from app.domain.mime.header_reader import TooComplexError, check_bound
 from app.inbound.imap import MAX_MAIL_BYTES, ImapAccount, ImapError, ImapFolder
 from app.smtp.faults import StageFailedError
 from app.smtp.resolve import Network
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.retry_loop import run_until_stopped
 from app.store.inbound import mailboxes, reports
 from app.store.inbound import mails as mailbox_mails

@@ -16,14 +16,14 @@ from app.domain.errors import Unavailable
 from app.domain.outcome.outcome import Outcome
 from app.domain.types import NewMessage
 from app.metrics import definitions as gauges
+from app.metrics.database_gauges import Installation, Values
 from app.metrics.definitions import DATABASE_GAUGES, PROCESS_GAUGES, ProcessSeries
 from app.metrics.grouping import Grouping
 from app.metrics.health import HealthGauges
-from app.metrics.installation import Installation, Values
 from app.metrics.series import Families, Gauge, Labels, Rows, add_rows
 from app.metrics.sharing import SHARE_SECONDS, SharedCounts
-from app.store.db.engine import Database
-from app.store.db.observer import Finished
+from app.store.db.database import Database
+from app.store.db.transaction_observer import Finished
 from app.store.delivery import gauges as queries
 
 ReadGauge = Callable[[], Mapping[Labels, float]]

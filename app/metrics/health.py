@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import Unavailable
 from app.metrics import definitions as gauges
-from app.metrics.installation import READ_SECONDS, Values, age_seconds
-from app.store.db.engine import Database
+from app.metrics.database_gauges import READ_SECONDS, Values, age_seconds
+from app.store.db.database import Database
 from app.store.delivery.service_state import load_oldest_purge
 from app.store.health.postgresql import PostgresqlHealth, load_postgresql_health
 from app.store.health.sqlite import SqliteHealth, load_sqlite_health

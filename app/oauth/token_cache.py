@@ -13,7 +13,7 @@ from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.types import OAuth, Profile
 from app.oauth.token_types import GrantedToken, TokenRequest
 from app.smtp.resolve import Network
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.profiles import oauth_tokens
 from app.store.profiles.oauth_tokens import SealedSecrets, StoredToken
 from app.store.secrets.contexts import profile_secret

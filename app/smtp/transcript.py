@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Final
 
 from app.domain.clock import monotonic_seconds
-from app.domain.outcome.dialogue import Line, Speaker, parse_dialogue
+from app.domain.outcome.dialogue_lines import Line, Speaker, parse_dialogue
 from app.domain.outcome.outcome import Failure, Stage
 from app.domain.outcome.replies import Reply, make_printable
 from app.smtp.redaction import REDACTED, redact

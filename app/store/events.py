@@ -43,7 +43,7 @@ from app.domain.types import MessageSource, NamedAddress, RecipientKind, Recipie
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.db.keyset import earliest_id
-from app.store.db.observer import note_finished
+from app.store.db.transaction_observer import note_finished
 from app.store.tables.core import (
     is_of_tenant,
     message_contents,

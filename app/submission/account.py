@@ -40,8 +40,8 @@ from app.domain.types import (
 from app.submission.commands import Mail, Rcpt
 from app.submission.content import Content, Trace, build_mime, read_content
 from app.submission.dialogue import Envelope
-from app.submission.journal import LoginRefusedError, RefusedIdentity
 from app.submission.sasl import Credentials
+from app.submission.session_record import LoginRefusedError, RefusedIdentity
 from app.submission.template_message import build_template_message
 
 DEFAULT_PROFILE: Final = "heloise"  # the user name that names no profile

@@ -11,12 +11,12 @@ from typing import Final
 
 from app.domain.errors import InvalidRequest
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.domain.mime.blocks import join_blocks
 from app.domain.mime.build import format_date
+from app.domain.mime.byte_blocks import join_blocks
 from app.domain.mime.header_reader import MAX_HEADER_BYTES, Header, check_bound, read_header
 from app.domain.mime.long_lines import encode_long_lines
 from app.domain.mime.raw import MAX_HOPS
-from app.submission.options import Options, is_option, read_options
+from app.submission.header_options import Options, is_option, read_options
 
 # More than this many of our own Received fields mean that messages come back to us.
 MAX_OWN_HOPS: Final = 5

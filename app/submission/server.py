@@ -15,7 +15,6 @@ from app.domain.audit import request_id
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.networks import IPNetwork, contains, unmap_ipv4
 from app.submission import replies
-from app.submission.journal import CLIENT_GONE, Journal
 from app.submission.listener import Listener
 from app.submission.proxy_protocol import (
     MAX_V1_BYTES,
@@ -28,6 +27,7 @@ from app.submission.proxy_protocol import (
 )
 from app.submission.replies import format_reply
 from app.submission.session import Session, SessionConfig, describe_tls_failure
+from app.submission.session_record import CLIENT_GONE, Journal
 from app.submission.stream import HANDSHAKE_SECONDS, ClientStream
 
 log = logging.getLogger(__name__)

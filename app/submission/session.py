@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from app.accept.build import check_message_size
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.api.requests.body_reader import Pace, new_pace
 from app.domain.errors import (
     Forbidden,
@@ -33,10 +33,10 @@ from app.submission.dialogue import (
     Login,
     ReceiveChunk,
 )
-from app.submission.journal import CLIENT_GONE, Identity, Journal, LoginRefusedError
 from app.submission.reader import BareLineEndError, Content, DataDecoder, LineTooLongError
 from app.submission.replies import CLOSING_CODES, Stage, format_reply, problem_reply
 from app.submission.sasl import Credentials
+from app.submission.session_record import CLIENT_GONE, Identity, Journal, LoginRefusedError
 from app.submission.stream import ClientGoneError, ClientStream
 
 log = logging.getLogger(__name__)

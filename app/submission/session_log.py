@@ -12,9 +12,9 @@ from app.domain.clock import monotonic_seconds
 from app.domain.errors import Unavailable
 from app.domain.submissions import SubmissionSession
 from app.store import submissions
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.retry_loop import run_until_stopped
-from app.submission.journal import Journal
+from app.submission.session_record import Journal
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from app.domain.mime.raw import UNIQUE_FIELDS
 from app.domain.types import MAX_RECIPIENTS, NamedAddress
 from app.submission.content import Content
 from app.submission.dialogue import Envelope
-from app.submission.options import first_error, is_option
+from app.submission.header_options import first_error, is_option
 
 Value = TypeVar("Value")
 

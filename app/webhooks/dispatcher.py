@@ -19,7 +19,7 @@ from app.domain.webhooks import (
 )
 from app.smtp.resolve import Network
 from app.store import events
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.retry_loop import run_until_stopped
 from app.store.messages import queries as messages
 from app.store.secrets.contexts import webhook_secret

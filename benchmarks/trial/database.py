@@ -14,7 +14,7 @@ import asyncpg
 from sqlalchemy import text
 
 from app.domain.errors import SettingsError
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.postgresql_driver import connect
 from app.store.db.url import PostgresqlUrl, parse_database_url, replace_database, sqlite_path
 

@@ -21,7 +21,7 @@ from app.cli.database import make_audit_context
 from app.domain.api_keys import generate_secret
 from app.domain.secret_keys import generate_key as new_secret_key
 from app.domain.types import Scope
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations import migrate as migrating
 from app.store.profiles import queries as profiles
 from benchmarks.trial.load import Load, put_load, request

@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.throttle import AuthThrottle
@@ -27,7 +27,7 @@ from app.metrics import Metrics
 from app.oauth.token_cache import AccessTokens
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.replica import Replica
 from app.store.secrets.encryption import Vault
 from tests.support.api_client import (

@@ -23,7 +23,7 @@ from app.domain.errors import (
 from app.domain.ids import new_id
 from app.domain.types import MessageSource, Origin, Scope, Tenant
 from app.store import api_keys, audit
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.support.rows import NOW, a_key, made_profile, made_tenant
 
 pytestmark = pytest.mark.one_database

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import update
 
 from app.domain.notices import Notice
-from app.store.db.engine import Database
-from app.store.delivery import notices, workers
+from app.store.db.database import Database
+from app.store.delivery import profile_notices, workers
 from app.store.messages import erasure
 from app.store.messages.erasure import ErasureResult
 from app.store.outbox import queries as outbox
@@ -101,7 +101,7 @@ def test_no_notice_is_told_again(acme: Terminal, profile_file: ProfileFile) -> N
 
     async def load_due(database: Database) -> list[Notice]:
         async with database.reading() as connection:
-            return await notices.load_due(connection, now=datetime.now(UTC))
+            return await profile_notices.load_due(connection, now=datetime.now(UTC))
 
     assert len(with_database(acme, load_due)) == 1
     acme.done("hold")

@@ -10,7 +10,7 @@ from app.domain.api_keys import hash_secret
 from app.domain.audit import ActorKind, AuditEntry
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys, audit
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.support.terminal import Terminal
 
 

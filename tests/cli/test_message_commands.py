@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from app.cli.printing import format_age
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import lanes
 from app.store.tables.core import audit_log
 from tests.cli.test_profile_commands import ProfileFile, with_database

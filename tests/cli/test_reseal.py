@@ -14,7 +14,7 @@ from app.domain.mime.dkim import DkimAlgorithm, DkimKey, SendingDomain, generate
 from app.domain.secret_keys import parse_key
 from app.domain.types import SealedContent
 from app.store import domains as sending_domains
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.inbound import mailboxes, provider_webhooks
 from app.store.outbox import queries as outbox
 from app.store.profiles import queries as profiles

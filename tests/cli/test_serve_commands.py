@@ -15,7 +15,7 @@ import pytest
 import trustme
 from sqlalchemy import text
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from benchmarks.trial.processes import held_port
 from tests.support.database.postgresql import Server
 from tests.support.terminal import Terminal

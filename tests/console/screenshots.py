@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from playwright.async_api import Page
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations.migrate import migrate
 from tests.support.browser import chromium, window
 from tests.support.console import sign_in

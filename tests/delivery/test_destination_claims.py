@@ -11,11 +11,11 @@ from sqlalchemy import String, cast, insert, literal, select, true, update
 
 from app.delivery.assignment import Assignment
 from app.delivery.claims import Claims
+from app.delivery.engine_parts import EngineParts
 from app.delivery.lane import Lane
 from app.delivery.lane_config import LaneConfig
 from app.delivery.leases import Leases
 from app.delivery.mail_exchangers import MailExchangers
-from app.delivery.parts import EngineParts
 from app.delivery.record import Recorder
 from app.delivery.settler import Settler
 from app.domain.delivery.destinations import find_domain
@@ -33,7 +33,7 @@ from app.domain.types import (
 from app.metrics import Metrics
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import destinations as store
 from app.store.delivery import lanes
 from app.store.delivery.lanes import WaitingLane

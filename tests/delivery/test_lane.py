@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from app.delivery.engine_parts import EngineParts
 from app.delivery.handover import Handover
 from app.delivery.lane import Lane
 from app.delivery.lane_config import LaneConfig, LaneConfigFactory
 from app.delivery.lane_state import MAY_CLAIM, LaneEvent, LaneState
 from app.delivery.leases import Leases
 from app.delivery.mail_exchangers import MailExchangers
-from app.delivery.parts import EngineParts
 from app.delivery.record import Recorder
 from app.delivery.registry import LaneRegistry
 from app.delivery.settler import Settler
@@ -23,7 +23,7 @@ from app.domain.types import Transport
 from app.metrics import Metrics
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery.lanes import WaitingLane
 from app.store.outbox.queries import ClaimedMessage
 from app.store.secrets.encryption import Vault

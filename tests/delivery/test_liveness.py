@@ -15,7 +15,7 @@ from app.delivery.liveness import (
     UNSEEN_SECONDS,
     Liveness,
 )
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import workers
 from app.store.tables import core as tables
 from tests.support.hand_clock import HandClock

@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from app import worker
 from app.domain.errors import SettingsError
-from app.parts import make_parts
+from app.sending_services import make_parts
 from app.store.db import backup
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations.readiness import Readiness
 from tests.support.hand_clock import HandClock
 from tests.support.harness import settings

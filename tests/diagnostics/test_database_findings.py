@@ -15,7 +15,7 @@ from app.diagnostics.ehlo_advice import AdviceStatus
 from app.diagnostics.machine_findings import Finding
 from app.diagnostics.postgresql_findings import format_bytes
 from app.domain.tenants.retention import Retention
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.health.sqlite import SqliteHealth, find_file_system
 from app.store.tables.core import messages
 from tests.support.rows import NOW, made_profile, made_tenant, queued_message

@@ -7,7 +7,7 @@ import pytest
 from app.diagnostics.ehlo_advice import AdviceStatus
 from app.diagnostics.machine_findings import Finding, check_database, check_interpreter
 from app.domain.clock import SystemClock
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import workers
 from tests.support.rows import failing_profile, made_profile, made_tenant, queued_message
 from tests.support.skewed_clock import SkewedClock

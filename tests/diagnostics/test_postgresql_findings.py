@@ -13,7 +13,7 @@ from app.diagnostics import database_findings, postgresql_findings
 from app.diagnostics.ehlo_advice import AdviceStatus
 from app.diagnostics.machine_findings import Finding
 from app.diagnostics.postgresql_findings import END_OF_LIFE, judge_postgresql
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.health.postgresql import PostgresqlHealth, Standby, load_postgresql_health
 from tests.diagnostics.test_database_findings import findings, warns
 from tests.support.rows import NOW, made_tenant

@@ -8,7 +8,7 @@ from sqlalchemy import make_url
 
 from app.diagnostics import postgresql_findings
 from app.diagnostics.ehlo_advice import AdviceStatus
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.diagnostics.test_database_findings import findings, warns
 from tests.support.database.postgresql import Server, postgresql_server
 from tests.support.waiting import until

@@ -18,7 +18,7 @@ from app.domain.types import (
     RecipientAddress,
     RecipientKind,
 )
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.outbox import queries as outbox
 from app.store.tables.core import attempts, messages
 from tests.support.servers.counting_server import CountingServer

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from app.store.db.clock import DatabaseClock
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.e2e.conftest import Start
 from tests.support.harness import Tenant, until
 from tests.support.servers.smtp_server import SmtpServer

@@ -18,7 +18,7 @@ import pytest
 from app.delivery import settler
 from app.domain.clock import Clock
 from app.store.db.clock import DatabaseClock
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.conftest import Backend
 from tests.e2e.conftest import Start
 from tests.support.database.postgresql import Server, postgresql_server

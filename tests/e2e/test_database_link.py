@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.accept import group_commit as committer
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.e2e.conftest import Start
 from tests.support.harness import Heloise, Tenant, Watched, until
 from tests.support.servers.smtp_server import SmtpServer

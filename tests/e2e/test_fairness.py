@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.e2e.backlog import Backlog
 from tests.e2e.conftest import Start
 from tests.support.harness import Tenant, Watched

@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations import migrate as migrating
 from tests.support.database.patroni import Cluster, Member, patroni_cluster
 from tests.support.harness import Heloise, Process, Watched, key_of, until

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
 from tests.support.harness import Heloise, Process, Tenant, Watched, until

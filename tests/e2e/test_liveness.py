@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import select, text
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.tables.core import messages, workers
 from tests.e2e.conftest import Start
 from tests.support.database.pgbouncer import pgbouncer_before

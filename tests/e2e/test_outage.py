@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from sqlalchemy import func, select
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.tables.core import recipients
 from tests.e2e.backlog import Backlog
 from tests.e2e.conftest import Start

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from app.domain.mime.blocks import LARGE_BYTES
-from app.store.db.engine import Database
+from app.domain.mime.byte_blocks import LARGE_BYTES
+from app.store.db.database import Database
 from app.store.migrations import migrate as migrating
 from tests.e2e.conftest import Start
 from tests.support.database.pgbouncer import pgbouncer_before

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.e2e.backlog import Backlog
 from tests.e2e.conftest import Start
 from tests.support.harness import Process, Tenant, until

@@ -1,7 +1,7 @@
 """Credentials come under the newest key by being used, whether anybody reseals them or not."""
 
 from app.domain.secret_keys import generate_key, parse_key
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import SealContext, Vault

@@ -11,7 +11,7 @@ import pytest
 from app.delivery import maintenance
 from app.domain.submissions import SubmissionSession
 from app.store import submissions
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.e2e.conftest import Start
 from tests.store.test_submissions import a_stranger
 from tests.support.hand_clock import HandClock

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Table, update
 
 from app.inbound.poller import POLL_INTERVAL
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.tables.core import profiles
 from app.store.tables.events import webhooks
 from app.store.tables.mailboxes import mailboxes

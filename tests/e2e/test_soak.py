@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from app.domain.types import Guarantee
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.conftest import Backend
 from tests.e2e.backlog import RECIPIENTS, Backlog
 from tests.support.harness import Heloise, Process, Tenant, Watched, until

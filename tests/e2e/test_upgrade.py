@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import httpx
 from sqlalchemy import text
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations import schema
 from tests.e2e.conftest import Start
 from tests.support.harness import Heloise

@@ -8,7 +8,7 @@ import pytest
 from app.domain.types import RecipientStatus
 from app.metrics import Metrics
 from app.monitor_server import Monitor
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations.readiness import Readiness
 from tests.support.hand_clock import HandClock
 

@@ -9,7 +9,7 @@ from sqlalchemy import text, update
 from app.metrics import Metrics
 from app.metrics import definitions as gauges
 from app.metrics.health import CACHE_SECONDS, HealthGauges
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.tables.core import purges
 from tests.support.database.statements import record_statements
 from tests.support.hand_clock import HandClock

@@ -14,7 +14,7 @@ from app.domain.types import AuthMechanism, OAuth, OAuthGrant, Profile
 from app.oauth.token_cache import AccessTokens
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.profiles import queries as profiles
 from app.store.profiles.oauth_tokens import StoredToken
 from app.store.secrets.contexts import profile_secret

@@ -22,8 +22,8 @@ from fastapi_offline import FastAPIOffline
 from app import process
 from app.accept.group_commit import Committer
 from app.api.app import OPENAPI_KWARGS, install
-from app.api.requests.body_budget import Budget
-from app.store.db.engine import Database
+from app.api.requests.body_memory import Budget
+from app.store.db.database import Database
 from tests.api.conftest import MAX_BUFFERED_BYTES, services_on
 from tests.support.api_client import ADMIN_KEY, EVERY_SCOPE, PROFILE, HandClock
 

@@ -15,7 +15,7 @@ from logging import makeLogRecord
 from time import process_time
 from typing import Any, Final
 
-from app import telemetry
+from app import logs
 from app.domain.inbound import bounce_parser
 from app.domain.mime import raw as raw_message
 from app.domain.mime.dkim import (
@@ -33,7 +33,7 @@ CPU_SECONDS: Final = 60
 SIZES: Final = (10_000, 20_000, 40_000, 80_000)
 REPEATS: Final = 2
 
-FORMATTER: Final = telemetry.formatter("json")
+FORMATTER: Final = logs.formatter("json")
 FROM: Final = b"From: a@example.com\r\n"
 PARTS: Final = b"Content-Type: multipart/mixed; boundary=b\r\n"
 

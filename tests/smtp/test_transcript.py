@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.outcome.dialogue import Line
+from app.domain.outcome.dialogue_lines import Line
 from app.domain.outcome.outcome import Failure, Stage
 from app.domain.types import TlsMode
 from app.smtp.protocol import Mail

@@ -9,7 +9,7 @@ from app.domain.api_keys import generate_secret, hash_secret
 from app.domain.errors import NotFound
 from app.domain.types import ApiKey, Scope, Tenant
 from app.store import api_keys
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.tables import core as tables
 from tests.support.rows import HOUR, MINUTE, NOW, a_key, a_tenant, made_tenant
 

@@ -8,7 +8,7 @@ import pytest
 from app.domain.audit import Actor, ActorKind, AuditEntry
 from app.domain.ids import first_id
 from app.store import audit
-from app.store.db.engine import Database
+from app.store.db.database import Database
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 WHO = Actor(ActorKind.KEY, "key_1", "billing", "192.0.2.1")

@@ -6,7 +6,7 @@ from sqlalchemy import text, update
 
 from app.domain.events import FIRST_POSITION, EventType, NewEvent, Position
 from app.store import events
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.keyset import CLOCK_SLACK, EARLIEST
 from app.store.migrations import migrate as migrating
 from app.store.tables.events import events as table

@@ -13,7 +13,7 @@ from app.domain.ids import first_id, new_id
 from app.domain.submissions import SubmissionSession
 from app.domain.tenants.retention import KEEP_FOREVER, Retention
 from app.store import retention, submissions
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.tables.submissions import submission_messages
 from app.store.tenants import queries as tenants
 from tests.store.db.test_plans import plan

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 import trustme
 
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from tests.support.api_client import Api, Caller
 from tests.support.mail_clients import (
     CLIENTS,

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.main import create_app
 from app.submission.listener import Listener
 from tests.support.api_client import Caller, serving

@@ -17,12 +17,12 @@ from app.domain.errors import Unavailable
 from app.domain.outcome.replies import Reply
 from app.main import create_app
 from app.store import submissions
-from app.store.db.engine import Database
-from app.submission import journal, session_log
+from app.store.db.database import Database
+from app.submission import session_log, session_record
 from app.submission.commands import Mail, Rcpt
-from app.submission.journal import Journal
 from app.submission.listener import Listener
 from app.submission.session_log import SessionLog
+from app.submission.session_record import Journal
 from tests.support.api_client import EVERY_SCOPE, PROFILE, Api, Caller, HandClock
 from tests.support.harness import settings
 from tests.support.submission import (
@@ -64,7 +64,7 @@ def new_journal(client: str | None = HOST, **fields: Any) -> Journal:
     journal = Journal(
         client, 50_000, lambda: datetime.now(UTC), lambda _: None, lambda _: None, **fields
     )
-    journal.end("the client quit")
+    session_record.end("the client quit")
     return journal
 
 
@@ -430,9 +430,9 @@ def test_a_journal_is_bounded() -> None:
     ] * 50
     assert (
         sum(len(transaction["recipients"]) for transaction in full_journal.transactions)
-        == journal.MAX_RECIPIENTS
+        == session_record.MAX_RECIPIENTS
     )
-    assert len(full_journal.message_ids) == journal.MAX_MESSAGE_IDS
+    assert len(full_journal.message_ids) == session_record.MAX_MESSAGE_IDS
     assert len(str(full_journal.transactions)) < 110_000
 
 
@@ -495,13 +495,13 @@ async def test_a_group_whose_commit_was_unknown_is_written_once(
 
     monkeypatch.setattr(submissions, "insert", insert_and_lose_the_answer)
     log, journal = new_log(api.services.database), new_journal(tenant_id=sender.tenant_id)
-    journal.content(Reply(250, "OK"), "msg_1")
+    session_record.content(Reply(250, "OK"), "msg_1")
     async with log.running():
         log.keep(journal)
         await until(is_repeated)
-    assert set(written) == {journal.id}
+    assert set(written) == {session_record.id}
     [session] = (await sender.read("/submissions"))["items"]
-    assert (session["id"], session["message_ids"]) == (journal.id, ["msg_1"])
+    assert (session["id"], session["message_ids"]) == (session_record.id, ["msg_1"])
 
 
 async def test_the_end_of_the_service_loses_no_session(api: Api, sender: Caller) -> None:

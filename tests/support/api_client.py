@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.http.server_protocol import BoundedProtocol
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.api.services import Services
 from app.auth.key_cache import KeyCache
 from app.domain.api_keys import hash_secret

@@ -23,7 +23,7 @@ import httpx
 import uvicorn
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from app import telemetry
+from app import logs
 from app.api.http.server_protocol import BoundedProtocol
 from app.domain.clock import Clock
 from app.main import create_app
@@ -215,7 +215,7 @@ async def serving(
     With `listeners` it accepts messages over SMTP too.
     """
     handler = logging.StreamHandler(watched.log)
-    handler.setFormatter(telemetry.formatter("json"))
+    handler.setFormatter(logs.formatter("json"))
     logging.getLogger().addHandler(handler)
     app = create_app(settings, clock=clock, hostname=hostname, listeners=listeners)
     config = uvicorn.Config(

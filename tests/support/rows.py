@@ -22,7 +22,7 @@ from app.domain.types import (
     Tenant,
 )
 from app.domain.webhooks import Webhook
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import lanes
 from app.store.outbox import queries as outbox
 from app.store.profiles import queries as profiles

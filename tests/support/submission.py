@@ -14,10 +14,10 @@ import httpx
 
 from app.metrics import Metrics
 from app.submission.account import log_in
-from app.submission.journal import Journal
 from app.submission.listener import Listener
 from app.submission.server import Server, ServerConfig
 from app.submission.session import SessionConfig
+from app.submission.session_record import Journal
 from tests.support.api_client import Api, Caller
 from tests.support.waiting import until
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.templating.renderer import Renderer
+from app.templating.child_processes import Renderer
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from app.templating.renderer import Rendered, Renderer, TemplateError
+from app.templating.child_processes import Rendered, Renderer, TemplateError
 from tests.templating.renderings import TENANT, error_of, render
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.templating.renderer import Renderer
+from app.templating.child_processes import Renderer
 from app.templating.rendering import run_job
 from tests.templating.renderings import render
 

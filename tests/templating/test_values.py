@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.templating.renderer import Renderer
+from app.templating.child_processes import Renderer
 from app.templating.rendering import run_job
 from tests.templating.renderings import USUAL, render
 

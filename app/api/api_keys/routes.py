@@ -25,7 +25,7 @@ from app.api.openapi import Responses, admin_problems, location_header, tenant_p
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices
 from app.api.tenants.routes import InPath
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.reach import can_reach
 from app.domain.types import ApiKey
 from app.store import api_keys

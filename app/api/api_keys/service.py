@@ -9,7 +9,7 @@ from typing import NoReturn
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys.schemas import KeyCreate, KeyRotate
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.profiles import suggest_profile
 from app.auth.reach import can_reach, require_reachable
 from app.domain.address.parse import covers

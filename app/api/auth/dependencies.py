@@ -8,7 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.api.auth.visitors import get_visitor
 from app.api.http.repeated_params import check_repeated_params
 from app.api.services import Services, require_ready_services
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
 from app.domain.audit import Actor

@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from app.api.http.asgi_scope import SESSION, SOURCE
 from app.auth.authentication import Authenticator, Visitor
-from app.auth.provider_visitor import ProviderVisitor
+from app.auth.email_provider_visitor import ProviderVisitor
 from app.domain.address.parse import mask_addresses
 from app.domain.errors import NotFound, Problem
 from app.domain.inbound.provider import POST_PATH, Provider, hide_token

@@ -20,7 +20,7 @@ from app.api.openapi import location_header, tenant_problems
 from app.api.profiles.verify_routes import take_permit
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.quotas import check_count
 from app.domain.errors import Conflict
 from app.domain.ids import new_id

@@ -25,7 +25,7 @@ from app.api.inbound.mailbox_schemas import (
 from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
-from app.auth.audit import add_secret_names
+from app.auth.audit_context import add_secret_names
 from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id

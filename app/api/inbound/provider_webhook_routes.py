@@ -29,7 +29,7 @@ from app.api.inbound.provider_webhook_schemas import (
 from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
-from app.auth.audit import add_secret_names
+from app.auth.audit_context import add_secret_names
 from app.auth.quotas import check_count
 from app.domain.api_keys import hash_secret
 from app.domain.errors import InvalidRequest

@@ -13,7 +13,7 @@ from app.domain.mime.attachment import (
     parse_content_type,
     strip_directories,
 )
-from app.domain.mime.blocks import BLOCK_BYTES, join_blocks
+from app.domain.mime.byte_blocks import BLOCK_BYTES, join_blocks
 from app.domain.mime.media_types import DEFAULT_TYPE, find_disguise, guess_type
 
 MAX_ATTACHMENTS: Final = 100

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageManager
 from app.api.http.fields import ResponseModel
-from app.api.messages.decisions import build_filter, require_message
+from app.api.messages.message_actions import build_filter, require_message
 from app.api.messages.schemas import RESOLUTION_EVENTS, Action, MessageActions, MessageRetry
 from app.api.messages.service import commit_message, prepare_resend
 from app.api.openapi import tenant_problems

@@ -14,7 +14,7 @@ from app.domain.address.parse import mask_addresses
 from app.store import submissions
 from app.store.messages import erasure
 from app.store.messages.erasure import NOTHING_ERASED, ErasureResult
-from app.store.outbox import mentions
+from app.store.outbox import address_masking
 
 router = APIRouter(tags=["Messages"])
 
@@ -83,7 +83,9 @@ async def erase_recipient(
             total += erased
             is_last = erased.last_message_id is None
             if is_last:
-                await mentions.mask_address(connection, tenant_id=caller.tenant_id, address=address)
+                await address_masking.mask_address(
+                    connection, tenant_id=caller.tenant_id, address=address
+                )
                 await submissions.delete_with_address(
                     connection, tenant_id=caller.tenant_id, address=address
                 )

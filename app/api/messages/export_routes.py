@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageReader
 from app.api.http import csv as csv_files
-from app.api.messages.decisions import build_filter
-from app.api.messages.reading import read_messages
+from app.api.messages.message_actions import build_filter
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MessageFilters
+from app.api.messages.waiting_reasons import read_messages
 from app.api.openapi import tenant_problems
 from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Request, Response
 
 from app.api.http.threads import run_in_thread_if_large
-from app.api.messages.reading import read_message
 from app.api.messages.responses import dump_new_message
 from app.api.messages.service import build_accepted_response, commit_message
+from app.api.messages.waiting_reasons import read_message
 from app.api.requests.media_types import get_media_type
 from app.api.services import Services
 from app.auth.caller import Caller

@@ -23,7 +23,7 @@ from app.domain.delivery.status import TO_SEND
 from app.domain.delivery.waiting import LaneFacts, NextAttempt, Waiting, WaitReason, explain_wait
 from app.domain.ehlo import EhloSource
 from app.domain.inbound.bounce_parser import ReportKind
-from app.domain.outcome.dialogue import parse_dialogue
+from app.domain.outcome.dialogue_lines import parse_dialogue
 from app.domain.outcome.outcome import FailureScope, Stage, Verdict
 from app.domain.trace_context import read_trace_id
 from app.domain.types import (

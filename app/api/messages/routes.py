@@ -11,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageManager, MessageReader, Sender
 from app.api.http.pagination import encode_cursor, parse_cursor, read_page
-from app.api.messages import decisions
-from app.api.messages.decisions import build_filter, require_message
+from app.api.messages import message_actions
 from app.api.messages.examples import (
     CREATE,
     MESSAGE,
@@ -24,9 +23,9 @@ from app.api.messages.examples import (
     RETRY,
 )
 from app.api.messages.idempotency import IdempotencyKey, fingerprint_request, respond_once
+from app.api.messages.message_actions import build_filter, require_message
 from app.api.messages.multipart import EXTRA, UploadRoute
 from app.api.messages.openapi import accept_responses
-from app.api.messages.reading import read_message, read_messages
 from app.api.messages.rescheduling import reschedule
 from app.api.messages.responses import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.messages.schemas import (
@@ -38,10 +37,11 @@ from app.api.messages.schemas import (
     MessageUpdate,
 )
 from app.api.messages.service import prepare_resend, prepare_send
+from app.api.messages.waiting_reasons import read_message, read_messages
 from app.api.openapi import tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.caller import Caller
 from app.domain.search import Search
 from app.store.db.keyset import Slice
@@ -253,7 +253,7 @@ async def resolve_message(
     return await _change(
         services,
         caller,
-        lambda connection, audit_context: decisions.resolve(
+        lambda connection, audit_context: message_actions.resolve(
             connection, caller, audit_context, message, body
         ),
     )
@@ -293,7 +293,7 @@ async def update_message(
     return await _change(
         services,
         caller,
-        lambda connection, audit_context: decisions.apply_decision(
+        lambda connection, audit_context: message_actions.apply_decision(
             connection,
             caller,
             audit_context,
@@ -331,7 +331,7 @@ async def cancel_message(
     return await _change(
         services,
         caller,
-        lambda connection, audit_context: decisions.cancel(
+        lambda connection, audit_context: message_actions.cancel(
             connection, caller, audit_context, message
         ),
     )

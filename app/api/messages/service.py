@@ -7,14 +7,14 @@ from typing import Final
 
 from starlette.responses import Response
 
-from app.accept.batch import Submission
 from app.accept.build import prepare_message
+from app.accept.dkim_keys import read_signing
 from app.accept.draft import Draft, DsnOptions
+from app.accept.group import Candidate
 from app.accept.policy import AcceptPolicy
 from app.accept.raw import INLINE_BYTES, prepare_raw_message
-from app.accept.signing import read_signing
 from app.api.http.threads import run_in_thread_above, run_in_thread_if_large
-from app.api.messages import decisions
+from app.api.messages import message_actions
 from app.api.messages.schemas import MessageCreate, MessageRetry
 from app.api.messages.template_service import VersionChoice, render_template
 from app.api.services import Services
@@ -24,7 +24,7 @@ from app.auth.quotas import build_quota_problem, check_recipients
 from app.domain.errors import QuotaError, Unavailable
 from app.domain.types import NewMessage, Profile
 from app.store.idempotency import KeyedRequest
-from app.templating.renderer import TemplateError
+from app.templating.child_processes import TemplateError
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ async def prepare_resend(
     Raises NotFound, Gone, Conflict or Forbidden.
     """
     async with services.database.reading() as connection:
-        return await decisions.prepare_resend(
+        return await message_actions.prepare_resend(
             connection,
             caller,
             message_id,
@@ -159,7 +159,7 @@ async def commit_message(
     committer's errors as problems.
     """
     try:
-        return await services.committer.accept(Submission(message, caller.tenant.quota, request))
+        return await services.committer.accept(Candidate(message, caller.tenant.quota, request))
     except QuotaError as error:
         raise build_quota_problem(error.exceeded, services.now()) from None
 

@@ -6,7 +6,7 @@ from app.auth.caller import Caller
 from app.auth.profiles import require_profile
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import is_id
-from app.store.db.engine import Database
+from app.store.db.database import Database
 
 
 async def resolve_profile_id(connection: AsyncConnection, caller: Caller, profile: str) -> str:

@@ -15,7 +15,7 @@ from app.api.profiles.builder import (
 from app.api.profiles.responses import ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.api.profiles.secrets import check_kept_secrets, seal_secrets
-from app.auth.audit import AuditContext, add_secret_names
+from app.auth.audit_context import AuditContext, add_secret_names
 from app.auth.quotas import check_profiles
 from app.auth.reach import require_unbound
 from app.domain.ehlo import EhloNames, effective_ehlo

@@ -8,7 +8,7 @@ from app.diagnostics.report import Report
 from app.diagnostics.verifier import make_check
 from app.domain.errors import InvalidRequest
 from app.domain.types import EhloRecommendation, Profile
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.profiles import queries as profiles
 
 

@@ -11,10 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.auth.visitors import STATE as VISITOR
 from app.api.auth.visitors import make_visitor
 from app.api.http.asgi_scope import IS_WHOLE
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.api.requests.problems import ProblemResponse
 from app.auth.authentication import Visitor
-from app.auth.provider_visitor import ProviderVisitor
+from app.auth.email_provider_visitor import ProviderVisitor
 from app.domain.audit import Actor
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import RequestTimeout, TooLarge

@@ -12,13 +12,13 @@ from app.api.auth.dependencies import MessageManager, MessageReader, Sender
 from app.api.auth.visitors import get_visitor
 from app.api.http.threads import run_in_thread_if_large
 from app.api.messages.batch_service import accept_items, replay_known
-from app.api.messages.decisions import require_message
 from app.api.messages.idempotency import (
     REPLAYED,
     accept_once,
     fingerprint_request,
     lock_key,
 )
+from app.api.messages.message_actions import require_message
 from app.api.messages.routes import cancel_message, update_message
 from app.api.messages.schemas import MessageUpdate
 from app.api.requests.json_limits import BoundedRoute

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.tenants.schemas import Notify, TenantCreate, TenantUpdate
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.profiles import suggest_profile
 from app.domain.address.parse import is_allowed
 from app.domain.errors import InvalidRequest

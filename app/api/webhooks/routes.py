@@ -19,8 +19,8 @@ from app.api.http.field_errors import build_invalid_request
 from app.api.http.fields import check_nulls
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.messages.decisions import require_message
 from app.api.messages.examples import MESSAGE
+from app.api.messages.message_actions import require_message
 from app.api.openapi import location_header, tenant_problems
 from app.api.requests.json_limits import BoundedRoute
 from app.api.services import ReadyServices, Services
@@ -43,7 +43,7 @@ from app.api.webhooks.schemas import (
     WebhookRotate,
     WebhookUpdate,
 )
-from app.auth.audit import add_secret_names
+from app.auth.audit_context import add_secret_names
 from app.auth.caller import Caller
 from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest

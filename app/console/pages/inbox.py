@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from app.console.html_frame import respond_with_html
 from app.console.page import Visit
-from app.console.sandbox import respond_with_html
 from app.domain.types import Scope
 
 # A profile of `heloise dev`, and an EHLO name that its inbox refuses.

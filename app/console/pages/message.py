@@ -11,8 +11,8 @@ from app.api.http.threads import run_in_thread_if_large
 from app.console.api_client import ApiError
 from app.console.errors import PageError
 from app.console.forms import parse_number
+from app.console.html_frame import respond_with_html
 from app.console.page import Visit
-from app.console.sandbox import respond_with_html
 from app.domain.mime.contents import Contents, read_contents
 from app.domain.mime.header_reader import TooComplexError
 

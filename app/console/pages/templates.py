@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from app.console.api_client import ApiError
 from app.console.forms import Field, Form, read_list
+from app.console.html_frame import respond_with_html
 from app.console.page import Visit
-from app.console.sandbox import respond_with_html
 from app.domain.types import Scope
 
 VERSIONS_SHOWN: Final = 20

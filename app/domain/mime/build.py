@@ -14,7 +14,7 @@ from uuid import UUID
 
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.mime.attachment import Attachment
-from app.domain.mime.blocks import join_blocks
+from app.domain.mime.byte_blocks import join_blocks
 from app.domain.mime.calendar import Calendar
 from app.domain.mime.custom_headers import check_header, custom_field
 from app.domain.mime.headers import address_field, check_subject, text_field

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from app.domain.mime.blocks import join_blocks
+from app.domain.mime.byte_blocks import join_blocks
 from app.domain.mime.transfer_encoding import CRLF, split_line_blocks
 
 RSA_BITS: Final = 2048

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.domain.mime.blocks import BLOCK_BYTES, join_blocks
+from app.domain.mime.byte_blocks import BLOCK_BYTES, join_blocks
 from app.domain.mime.part_reader import Part, read_message
 from app.domain.mime.transfer_encoding import (
     CRLF,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.domain.mime.blocks import BLOCK_BYTES, join_blocks
+from app.domain.mime.byte_blocks import BLOCK_BYTES, join_blocks
 from app.domain.mime.header_reader import Header, decode_words
 from app.domain.mime.long_lines import TOO_LONG, has_long_line
 from app.domain.mime.originator import read_originator

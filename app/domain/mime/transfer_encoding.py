@@ -8,7 +8,7 @@ from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterator
 from typing import Final
 
-from app.domain.mime.blocks import BLOCK_BYTES
+from app.domain.mime.byte_blocks import BLOCK_BYTES
 
 CRLF: Final = b"\r\n"
 MAX_TEXT_LINE_BYTES: Final = 78  # RFC 5322 section 2.1.1: should; longer lines are encoded

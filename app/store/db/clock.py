@@ -11,7 +11,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from app.domain.clock import Clock, SteadyClock, SystemClock
 from app.store.db.column_types import Instant
-from app.store.db.engine import Database
+from app.store.db.database import Database
 
 
 class DatabaseClock:

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.mime.blocks import BLOCK_BYTES
+from app.domain.mime.byte_blocks import BLOCK_BYTES
 
 # PostgreSQL's manual, COPY, "Binary Format".
 _HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)

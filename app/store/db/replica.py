@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import NotFound, SettingsError, Unavailable
-from app.store.db.engine import Database
+from app.store.db.database import Database
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

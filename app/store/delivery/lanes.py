@@ -25,7 +25,7 @@ from app.domain.delivery.waiting import SERVER_SILENT
 from app.domain.events import EventType
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.db.array_params import any_of
-from app.store.delivery import destinations, notices
+from app.store.delivery import destinations, profile_notices
 from app.store.delivery.clamping import LONGEST_LEASE, TOLERANCE
 from app.store.delivery.destinations import WaitingQueue
 from app.store.events import append_profile_event
@@ -272,7 +272,7 @@ async def record_fault(
         await append_profile_event(
             connection, event_type, profile_id=profile_id, now=now, data=data
         )
-        await notices.note_failure(
+        await profile_notices.note_failure(
             connection, profile_id=profile_id, code=code, reason=reason, now=now
         )
     faults = row.faults + 1
@@ -312,7 +312,7 @@ async def record_stall(
     data = {"code": SERVER_SILENT, "reason": reason}
     event_type = EventType.PROFILE_STALLED
     await append_profile_event(connection, event_type, profile_id=profile_id, now=now, data=data)
-    await notices.note_failure(
+    await profile_notices.note_failure(
         connection, profile_id=profile_id, code=SERVER_SILENT, reason=reason, now=now
     )
     return True
@@ -362,4 +362,4 @@ async def _tell_recovery(
     await append_profile_event(
         connection, EventType.PROFILE_RECOVERED, profile_id=profile_id, now=now, data=former_fault
     )
-    await notices.note_recovery(connection, profile_id=profile_id, now=now)
+    await profile_notices.note_recovery(connection, profile_id=profile_id, now=now)

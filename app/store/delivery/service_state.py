@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.db.column_types import EPOCH
-from app.store.db.engine import load_size_bytes
+from app.store.db.database import load_size_bytes
 from app.store.delivery.queue import MAX_MESSAGES
 from app.store.delivery.workers import is_alive
 from app.store.tables.core import UNFINISHED, messages, purges, workers

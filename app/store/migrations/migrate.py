@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from app.domain.errors import SettingsError
 from app.store import events
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.errors import Locked
 from app.store.migrations import schema
 

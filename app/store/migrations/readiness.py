@@ -5,7 +5,7 @@ import logging
 from typing import Final
 
 from app.domain.errors import SettingsError, Unavailable
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations import schema
 
 log = logging.getLogger(__name__)

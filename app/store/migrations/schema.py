@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
 import app
-from app.store.db.engine import Database
+from app.store.db.database import Database
 
 # Alembic's own table: one row with the revision, or none.
 _VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", String))

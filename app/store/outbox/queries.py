@@ -33,8 +33,8 @@ from app.domain.dsn_request import DsnRequest
 from app.domain.errors import SealError
 from app.domain.events import EventType, NewEvent
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.domain.mime.blocks import LARGE_BYTES
 from app.domain.mime.build import parse_message_id
+from app.domain.mime.byte_blocks import LARGE_BYTES
 from app.domain.outcome.outcome import OUTCOME_UNKNOWN
 from app.domain.types import (
     Guarantee,

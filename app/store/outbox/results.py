@@ -19,7 +19,7 @@ from app.store import events, suppressions
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.db.clock import bind_now
-from app.store.db.observer import note_finished
+from app.store.db.transaction_observer import note_finished
 from app.store.outbox import wiping
 from app.store.outbox.queries import load_recipients
 from app.store.outbox.wiping import EndActions

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.store import events
-from app.store.outbox import mentions
+from app.store.outbox import address_masking
 from app.store.tables.core import (
     attempts,
     has_address,
@@ -77,10 +77,10 @@ async def erase_recipients(
     """
     conditions: list[ColumnElement[bool]] = [recipients.c.message_id.in_(message_ids)]
     if address is None:
-        await mentions.delete_address_tags(connection, message_ids=message_ids)
+        await address_masking.delete_address_tags(connection, message_ids=message_ids)
     else:  # the caller has removed its tags from all messages of the tenant
         conditions.append(has_address(address))
-        await mentions.mask_address_in_messages(
+        await address_masking.mask_address_in_messages(
             connection, message_ids=message_ids, address=address
         )
     await connection.execute(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.api.http.server_protocol import MAX_FIELDS, MAX_HEADER_BYTES, TOO_MANY, BoundedProtocol
 from app.api.requests import body_reader as intake
 from app.api.requests import json_limits as json_bounds
-from app.api.requests.body_budget import Budget
+from app.api.requests.body_memory import Budget
 from app.api.requests.body_reader import BODY_SECONDS, WINDOW_SECONDS, Pace
 from app.api.requests.json_limits import BLOCK_BYTES, MAX_DEPTH, MAX_VALUES, check_json
 from app.domain.errors import InvalidRequest, Unavailable

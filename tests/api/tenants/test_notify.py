@@ -11,11 +11,11 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import update
 
-from app.accept.notices import Notifier
+from app.accept.profile_notices import Notifier
 from app.domain.notices import INTERVAL, RETRY_DELAY
 from app.domain.tenants.routing import NO_RULES
 from app.domain.types import NewMessage
-from app.store.delivery import lanes, notices
+from app.store.delivery import lanes, profile_notices
 from app.store.tables.core import tenants
 from tests.support.api_client import Api, Caller
 from tests.support.hand_clock import HandClock
@@ -360,7 +360,7 @@ async def test_notices_that_raise_hold_up_no_others(
     delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though they are the oldest, and as many as a worker loads; they are retried later."""
-    monkeypatch.setattr(notices, "MAX_NOTICES", 1)
+    monkeypatch.setattr(profile_notices, "MAX_NOTICES", 1)
     zeta = Delivery(delivery.api, await delivery.api.tenant("zeta"))
     for name in ("main", "alerts"):
         await zeta.profile(name)

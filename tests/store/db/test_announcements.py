@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from app.domain.errors import Unavailable
 from app.store.db.announcer import Announcer
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from tests.support.waiting import until
 
 COMMITS = 50

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from app.domain.clock import SteadyClock, SystemClock
 from app.domain.errors import Unavailable
 from app.store.db.clock import DatabaseClock
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.outbox import results as outcomes
 from tests.support.rows import HOUR, leased_messages, made_profile, made_tenant, queued_message
 from tests.support.skewed_clock import SkewedClock

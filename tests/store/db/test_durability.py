@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 
 
 async def test_a_commit_waits_for_the_disk(database: Database) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, Unavailable
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.errors import CommitUnknown, RolledBack
 from tests.support.database.postgresql import Server
 

@@ -18,7 +18,7 @@ from app.store import (
     suppressions,
     templates,
 )
-from app.store.delivery import notices, queue, shared_limits
+from app.store.delivery import profile_notices, queue, shared_limits
 from app.store.inbound import mailboxes, provider_webhooks, reports
 from app.store.messages import queries as messages
 from app.store.outbox import queries as outbox
@@ -59,7 +59,7 @@ READERS: Final[dict[str, Callable[..., Any]]] = {
     "ix_messages_source": messages.page,
     "ix_messages_tenant": messages.page,
     "ix_messages_unfinished": queue.load_depth,
-    "ix_notices_due": notices.load_due,
+    "ix_notices_due": profile_notices.load_due,
     "ix_profiles_tenant": profiles.page,
     "ix_provider_webhooks_tenant": provider_webhooks.page,
     "ix_recipients_address": messages.page,

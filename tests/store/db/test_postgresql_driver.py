@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from app.domain.errors import SettingsError, Unavailable
 from app.store.db import postgresql_driver
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.url import PostgresqlUrl, parse_database_url
 from tests.support.database.postgresql import Server
 from tests.support.processes.ports import unused_port

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.store.db import replica as replicas
-from app.store.db.engine import Database
-from app.store.db.observer import NoObserver
+from app.store.db.database import Database
 from app.store.db.replica import Replica
+from app.store.db.transaction_observer import NoObserver
 from tests.support.database.postgresql import Server
 from tests.support.processes.ports import unused_port
 

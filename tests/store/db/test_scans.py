@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.types import MessageStatus, RecipientStatus
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.outbox import queries as outbox
 from app.store.outbox.results import RecipientUpdate, Settlement, settle
 from tests.support.rows import (

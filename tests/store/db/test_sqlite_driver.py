@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Unavailable
-from app.store.db.engine import Database
+from app.store.db.database import Database
 
 COUNT = text("SELECT count(*) FROM kept")
 INSERT = text("INSERT INTO kept VALUES (NULL)")

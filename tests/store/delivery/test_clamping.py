@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from app.domain.delivery.retry import GREYLIST, PROBE
 from app.domain.types import Profile, RecipientStatus, RetryPolicy
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import lanes, shared_limits, workers
 from app.store.delivery.clamping import LONGEST_LEASE, clamp_times
 from app.store.tables import core as tables

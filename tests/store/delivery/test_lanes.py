@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import lanes
 from tests.support.rows import NOW, made_profile, made_tenant, queued_message
 

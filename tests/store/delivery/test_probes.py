@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import lanes
 from app.store.profiles import queries as profiles
 from tests.support.rows import MINUTE, NOW, failing_profile, health_of, made_tenant

@@ -7,7 +7,7 @@ from sqlalchemy import insert, update
 
 from app.domain.outcome.outcome import Verdict
 from app.domain.types import Destination, MessageStatus, Profile, ProfileState
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import queue, workers
 from app.store.delivery.queue import QueueScope
 from app.store.outbox import destination_queues

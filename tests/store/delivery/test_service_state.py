@@ -4,7 +4,7 @@ from sqlalchemy import update
 
 from app.domain.tenants.retention import Retention
 from app.store import retention
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import workers
 from app.store.delivery.service_state import load_service_state
 from app.store.tables import core as tables

@@ -7,7 +7,7 @@ import pytest
 from app.domain.delivery.token_bucket import Bucket
 from app.domain.delivery.waiting import LaneFacts
 from app.domain.types import LaneHealth, Profile, RateLimit
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import shared_limits, workers
 from app.store.delivery.waiting import load_lane_facts
 from app.store.profiles import queries as profiles

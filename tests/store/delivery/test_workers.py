@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import select, text
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery import workers
 from app.store.delivery.workers import Session
 from app.store.tables import core as tables

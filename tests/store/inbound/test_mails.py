@@ -8,7 +8,7 @@ import pytest
 from app.domain.events import FIRST_POSITION
 from app.domain.inbound.mailbox import Mailbox
 from app.store import events
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.inbound import mailboxes
 from app.store.inbound import mails as mailbox_mails
 from tests.support.rows import MINUTE, NOW, a_mailbox, made_tenant

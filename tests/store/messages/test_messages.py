@@ -20,7 +20,7 @@ from app.domain.types import (
     RecipientKind,
     RecipientStatus,
 )
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.messages import queries as messages
 from app.store.outbox import queries as outbox
 from app.store.tables import core as tables

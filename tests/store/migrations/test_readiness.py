@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations.readiness import READ_ONLY, Readiness
 
 

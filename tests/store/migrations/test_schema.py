@@ -31,7 +31,7 @@ from app.domain.errors import SettingsError
 from app.domain.events import FIRST_POSITION, EventFilter, EventType, NewEvent
 from app.domain.ids import new_id
 from app.store import audit, events, idempotency, suppressions
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.messages.queries import MessageFilter, get, list_ids
 from app.store.migrations import migrate as migrating
 from app.store.migrations import schema
@@ -352,7 +352,7 @@ async def test_many_may_migrate_at_once(database_url: str) -> None:
     script = (
         "import asyncio, sys\n"
         "from app.store.migrations import migrate as migrating\n"
-        "from app.store.db.engine import Database\n"
+        "from app.store.db.database import Database\n"
         "print(asyncio.run(migrating.migrate(Database(sys.argv[1]))))\n"
     )
     started = [

@@ -18,7 +18,7 @@ from app.domain.types import (
     RecipientStatus,
     SealedContent,
 )
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.delivery.clamping import LATEST_LEASE
 from app.store.messages import queries as messages
 from app.store.outbox import queries as outbox

@@ -25,7 +25,7 @@ from sqlalchemy import delete, select
 from app.domain.delivery.status import RecipientEvent
 from app.domain.errors import Conflict
 from app.domain.types import NewMessage, Priority, Profile
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.messages import status_changes as decisions
 from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes

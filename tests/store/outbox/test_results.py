@@ -9,7 +9,7 @@ from sqlalchemy import select
 from app.domain.delivery.status import RecipientEvent
 from app.domain.outcome.replies import Reply
 from app.domain.types import MessageStatus, NewMessage, Profile, RecipientStatus
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.messages import queries as messages
 from app.store.messages import status_changes as decisions
 from app.store.outbox import queries as outbox

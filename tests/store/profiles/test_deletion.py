@@ -5,7 +5,7 @@ from sqlalchemy import insert, select
 
 from app.domain.errors import Conflict, NotFound
 from app.domain.types import Profile
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.messages import queries as messages
 from app.store.profiles import deletion as profile_deletion
 from app.store.profiles import queries as profiles

@@ -18,7 +18,7 @@ from app.domain.types import (
     TlsMode,
     Transport,
 )
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.profiles import queries as profiles
 from app.store.profiles.rows import SEALED_COLUMNS
 from tests.support.rows import (

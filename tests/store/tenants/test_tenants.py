@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from app.domain.delivery.status import RecipientEvent
 from app.domain.errors import Conflict, NotFound
 from app.store import api_keys
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.outbox import results as outcomes
 from app.store.profiles import queries as profiles
 from app.store.tables import core as tables

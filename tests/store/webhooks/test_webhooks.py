@@ -14,7 +14,7 @@ from app.domain.secret_keys import generate_key, parse_key
 from app.domain.webhooks import MAX_PROBE_WAIT, Webhook, WebhookResponse
 from app.store import events
 from app.store import key_rotation as resealing
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.events import NewEvent
 from app.store.secrets.contexts import webhook_secret
 from app.store.secrets.encryption import Vault

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import pytest
 
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.migrations import migrate as migrating
 from app.store.tables.metadata import metadata
 from tests.support.memory import memory_folder

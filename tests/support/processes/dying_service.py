@@ -11,14 +11,15 @@ from functools import partial
 from itertools import count
 from typing import Any, Final
 
-from app.accept.batch import Group
+from app.candidate.account import Account
+
+from app.accept.group import Group
 from app.api.messages import bulk_routes as message_actions
 from app.cli import run
 from app.metrics import Metrics
 from app.store import retention as purging
 from app.store.messages import erasure
 from app.store.messages import status_changes as decisions
-from app.submission.account import Account
 from tests.support.processes.dying_worker import after, before
 
 

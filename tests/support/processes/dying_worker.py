@@ -13,14 +13,14 @@ from functools import wraps
 from itertools import count
 from typing import Any, Final, NoReturn
 
-from app.accept.notices import Notifier
+from app.accept.profile_notices import Notifier
 from app.cli import run
 from app.delivery.lane import Lane
 from app.delivery.settler import Settler
 from app.domain.notices import NoticeStep
 from app.metrics import Metrics
 from app.smtp.wire import Wire
-from app.store.delivery import notices
+from app.store.delivery import profile_notices
 from app.store.outbox import results as outcomes
 
 
@@ -90,7 +90,7 @@ def before_notice() -> None:
 
 def during_notice() -> None:
     """The notice is written in a transaction that does not end."""
-    after(notices, "finish", is_telling)
+    after(profile_notices, "finish", is_telling)
 
 
 def after_notice() -> None:

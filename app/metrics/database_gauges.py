@@ -19,7 +19,7 @@ from app.domain.types import MessageStatus, ProfileState
 from app.metrics import definitions as gauges
 from app.metrics.grouping import Grouping
 from app.metrics.series import Gauge, Labels
-from app.store.db.engine import Database, load_size_bytes
+from app.store.db.database import Database, load_size_bytes
 from app.store.delivery import gauges as queries
 
 # A scrape must not hang while the database does not answer.

@@ -11,7 +11,7 @@ from app.domain.clock import Clock
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.smtp.extensions import Distrust
 from app.smtp.resolve import Network
-from app.store.db.engine import Database
+from app.store.db.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

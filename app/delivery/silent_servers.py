@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Final
 from weakref import WeakSet
 
+from app.delivery.engine_parts import EngineParts
 from app.delivery.lane import Lane
-from app.delivery.parts import EngineParts
 from app.delivery.registry import LaneRegistry
 from app.store.delivery import lanes
 

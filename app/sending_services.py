@@ -13,7 +13,7 @@ from app.oauth.token_cache import AccessTokens
 from app.settings import Settings
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.secrets.encryption import Vault
 
 

@@ -9,11 +9,11 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.accept.batch import Group, Submission
 from app.accept.build import prepare_message
+from app.accept.dkim_keys import read_signing
 from app.accept.draft import Draft
+from app.accept.group import Candidate, Group
 from app.accept.policy import AcceptPolicy, SenderRule
-from app.accept.signing import read_signing
 from app.domain.clock import Clock
 from app.domain.errors import Problem, Unavailable
 from app.domain.notices import Notice, NoticeStep, choose_step, write_subject, write_text
@@ -29,10 +29,10 @@ from app.domain.types import (
     Profile,
     Tenant,
 )
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.db.errors import RolledBack
 from app.store.db.retry_loop import run_until_stopped
-from app.store.delivery import notices
+from app.store.delivery import profile_notices
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
@@ -90,7 +90,7 @@ class Notifier:
     async def write_due(self) -> None:
         """Write what is due now; what one tenant breaks holds up no other."""
         async with self._database.reading() as connection:
-            due_notices = await notices.load_due(connection, now=self._clock.now())
+            due_notices = await profile_notices.load_due(connection, now=self._clock.now())
         for notice in due_notices:
             try:
                 await self._handle(notice)
@@ -105,32 +105,32 @@ class Notifier:
         """Make room for later notices: the oldest are loaded first."""
 
         async def write(connection: AsyncConnection) -> None:
-            await notices.postpone(connection, notice=notice, now=self._clock.now())
+            await profile_notices.postpone(connection, notice=notice, now=self._clock.now())
 
         await self._database.retry_transaction(write)
 
     async def _handle(self, notice: Notice) -> None:
         """Write the mail and finish the notice, in one transaction: each is told once."""
         now = self._clock.now()
-        step, submission = choose_step(notice, now), None
+        step, candidate = choose_step(notice, now), None
         if step in TELLING:
-            submission = await self._prepare(notice, step, now)
-            step = step if submission is not None else NoticeStep.SKIP
+            candidate = await self._prepare(notice, step, now)
+            step = step if candidate is not None else NoticeStep.SKIP
 
         async def write(connection: AsyncConnection) -> None:
-            if submission is not None:
-                await Group([submission]).write(connection, now)
-            if not await notices.finish(connection, notice=notice, step=step, now=now):
+            if candidate is not None:
+                await Group([candidate]).write(connection, now)
+            if not await profile_notices.finish(connection, notice=notice, step=step, now=now):
                 raise _TakenError
 
         try:
-            await self._database.retry_transaction(write, announce=submission is not None)
+            await self._database.retry_transaction(write, announce=candidate is not None)
         except _TakenError:
             return
-        if submission is not None:
-            self._record([submission.message])
+        if candidate is not None:
+            self._record([candidate.message])
 
-    async def _prepare(self, notice: Notice, step: NoticeStep, now: datetime) -> Submission | None:
+    async def _prepare(self, notice: Notice, step: NoticeStep, now: datetime) -> Candidate | None:
         """Render the mail; None if nobody wants it, or if it cannot be sent."""
         try:
             async with self._database.reading() as connection:
@@ -152,7 +152,7 @@ class Notifier:
         except Problem as problem:
             log.warning("a notice cannot be sent: %s", problem, extra=_name(notice))
             return None
-        return Submission(message, COUNTED_QUOTA if tenant.quota.is_counted else NO_QUOTA)
+        return Candidate(message, COUNTED_QUOTA if tenant.quota.is_counted else NO_QUOTA)
 
     async def _build_policy(self, tenant: Tenant, now: datetime) -> AcceptPolicy:
         return AcceptPolicy(

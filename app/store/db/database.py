@@ -31,8 +31,8 @@ from app.store.db.errors import (
     sqlstate,
 )
 from app.store.db.listener import IS_WRITABLE, WAKE_CHANNEL, Listener, NoWatch, SessionWatch
-from app.store.db.observer import DatabaseObserver, NoObserver, take_finished
 from app.store.db.postgresql_driver import CONNECT_SECONDS
+from app.store.db.transaction_observer import DatabaseObserver, NoObserver, take_finished
 from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_database_url
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 
 from uvicorn.loops.auto import auto_loop_factory
 
-from app import telemetry, tracing
+from app import logs, tracing
 from app.cli.database import require_schema
 from app.process import tune_gc, tune_malloc, tune_switch_interval
 from app.settings import Settings
@@ -19,7 +19,7 @@ def prepare_process(settings: Settings, command: str) -> None:
     """Set up signals, logs, traces and the interpreter. Raises SettingsError."""
     # Before the work starts there is nothing to finish, so a stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    telemetry.configure(settings.log_level, settings.log_format, settings.log_addresses)
+    logs.configure(settings.log_level, settings.log_format, settings.log_addresses)
     tracing.start(command)
     tune_malloc()
     tune_switch_interval()

@@ -13,17 +13,17 @@ from app.domain.tenants.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
 from app.store import idempotency, suppressions
 from app.store.idempotency import KeyedRequest
-from app.store.outbox import admission
+from app.store.outbox import acceptance_check
 from app.store.outbox import queries as outbox
 from app.store.outbox import results as outcomes
-from app.store.outbox.admission import Admission
+from app.store.outbox.acceptance_check import Admission
 from app.store.outbox.queries import NO_LEASE, Lease
 from app.store.suppressions import Addressee
 from app.store.tenants import quota_usage
 
 
 @frozen_dataclass
-class Submission:
+class Candidate:
     """A message to accept within its tenant's quota; `request` has an idempotency key.
 
     The quota admits all messages of a `unit` or none; None: this message alone.
@@ -49,7 +49,7 @@ class Group:
     `earlier_requests` to the first requests with their keys.
     """
 
-    submissions: Sequence[Submission]
+    candidates: Sequence[Candidate]
     reserved: Lease = NO_LEASE
     lease: Lease = NO_LEASE
     admitted: Sequence[NewMessage] = ()
@@ -60,7 +60,7 @@ class Group:
     def is_plain(self) -> bool:
         """Whether no request has a key and no quota counts."""
         return not any(
-            submission.request or submission.quota.is_counted for submission in self.submissions
+            candidate.request or candidate.quota.is_counted for candidate in self.candidates
         )
 
     async def write_plain(self, connection: AsyncConnection) -> bool:
@@ -68,7 +68,7 @@ class Group:
 
         Each statement may be its own transaction.
         """
-        messages = [submission.message for submission in self.submissions]
+        messages = [candidate.message for candidate in self.candidates]
         if not outbox.fits_one_statement(connection, messages):
             return False
         answers = await self._check_admission(connection, messages)
@@ -79,22 +79,22 @@ class Group:
     async def write(self, connection: AsyncConnection, now: datetime) -> None:
         """Store the group with keys, quotas and suppressions, in the connection's transaction."""
         requests = [
-            submission.request for submission in self.submissions if submission.request is not None
+            candidate.request for candidate in self.candidates if candidate.request is not None
         ]
         self.earlier_requests = await idempotency.claim(connection, requests)
-        new_submissions = [
-            submission
-            for submission in self.submissions
-            if submission.message.id not in self.earlier_requests
+        new_candidates = [
+            candidate
+            for candidate in self.candidates
+            if candidate.message.id not in self.earlier_requests
         ]
-        self.refused = await _charge_quotas(connection, new_submissions, now)
+        self.refused = await _charge_quotas(connection, new_candidates, now)
         await idempotency.release(
             connection, [request for request in requests if request.message_id in self.refused]
         )
         messages = [
-            submission.message
-            for submission in new_submissions
-            if submission.message.id not in self.refused
+            candidate.message
+            for candidate in new_candidates
+            if candidate.message.id not in self.refused
         ]
         self.admitted, self.lease = (), NO_LEASE
         if messages:
@@ -109,7 +109,7 @@ class Group:
         profile_ids = {
             message.profile_id for message in messages if message.id in self.reserved.message_ids
         }
-        return await admission.check(connection, messages, profile_ids=list(profile_ids))
+        return await acceptance_check.check(connection, messages, profile_ids=list(profile_ids))
 
     async def _accept(
         self, connection: AsyncConnection, messages: Sequence[NewMessage], answers: Admission
@@ -143,33 +143,33 @@ class Group:
 
 
 async def _charge_quotas(
-    connection: AsyncConnection, submissions: Sequence[Submission], now: datetime
+    connection: AsyncConnection, candidates: Sequence[Candidate], now: datetime
 ) -> dict[str, QuotaError]:
     """Charge the messages to quotas; return those without room, by message id.
 
     Locks tenants in the order of their ids, so that two processes cannot deadlock.
     """
-    submissions_by_tenant = dict[str, list[Submission]]()
-    for submission in submissions:
-        if submission.quota.is_counted:
-            submissions_by_tenant.setdefault(submission.message.tenant_id, []).append(submission)
+    candidates_by_tenant = dict[str, list[Candidate]]()
+    for candidate in candidates:
+        if candidate.quota.is_counted:
+            candidates_by_tenant.setdefault(candidate.message.tenant_id, []).append(candidate)
     refused = dict[str, QuotaError]()
-    for tenant_id in sorted(submissions_by_tenant):
-        tenant_submissions = submissions_by_tenant[tenant_id]
+    for tenant_id in sorted(candidates_by_tenant):
+        tenant_submissions = candidates_by_tenant[tenant_id]
         units = [list(unit) for _, unit in groupby(tenant_submissions, key=get_unit)]
         verdicts = await quota_usage.charge(
             connection,
             tenant_id=tenant_id,
             quota=tenant_submissions[-1].quota,
-            units=[[submission.size_bytes for submission in unit] for unit in units],
+            units=[[candidate.size_bytes for candidate in unit] for unit in units],
             now=now,
         )
         for unit, exceeded in zip(units, verdicts, strict=True):
             if exceeded is not None:
-                refused |= {submission.message.id: QuotaError(exceeded) for submission in unit}
+                refused |= {candidate.message.id: QuotaError(exceeded) for candidate in unit}
     return refused
 
 
-def get_unit(submission: Submission) -> str:
-    """Return what is accepted as a whole: the submission's unit, or else its message."""
-    return submission.unit or submission.message.id
+def get_unit(candidate: Candidate) -> str:
+    """Return what is accepted as a whole: the candidate's unit, or else its message."""
+    return candidate.unit or candidate.message.id

@@ -92,7 +92,7 @@ def logging_config(level: str, log_format: str, addresses: str = MASKED) -> dict
         "disable_existing_loggers": False,
         "formatters": {
             "line": {
-                "()": "app.telemetry.formatter",
+                "()": "app.logs.formatter",
                 "log_format": log_format,
                 "addresses": addresses,
             }

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.accept.retry import prepare_retry
+from app.accept.retry_message import prepare_retry
 from app.api.messages.schemas import (
     RESOLUTION_EVENTS,
     MessageFilters,
@@ -18,7 +18,7 @@ from app.api.messages.schemas import (
     MessageRetry,
 )
 from app.api.profiles.filter import resolve_profile_id
-from app.auth.audit import AuditContext
+from app.auth.audit_context import AuditContext
 from app.auth.caller import Caller
 from app.domain.tenants.routing import Routing
 from app.domain.types import NewMessage, Profile

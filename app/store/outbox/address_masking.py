@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Column, ColumnElement, Text, cast, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.address.mentions import Mention
+from app.domain.address.free_text import Mention
 from app.store.tables.core import (
     audit_log,
     lanes,

@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 from sqlalchemy.exc import ProgrammingError
 
-from app import telemetry
+from app import logs
 from app.api.app import request_id
 from app.domain.trace_context import traceparent
 
@@ -25,7 +25,7 @@ class Written(logging.Logger):
         super().__init__(name)
         self.stream = StringIO()
         handler = logging.StreamHandler(self.stream)
-        handler.setFormatter(telemetry.formatter(log_format, addresses))
+        handler.setFormatter(logs.formatter(log_format, addresses))
         self.addHandler(handler)
 
     def text(self) -> str:
@@ -78,8 +78,8 @@ def test_an_operator_may_want_them_named() -> None:
 
 SCRIPT = """
 import logging
-from app import telemetry
-telemetry.configure("debug", "json")
+from app import logs
+logs.configure("debug", "json")
 logging.getLogger("app").debug("from logging")
 extra = {"message_id": "msg_1", "password": "canary"}
 logging.getLogger("app.store").info("with %d facts", 2, extra=extra)
@@ -90,7 +90,7 @@ for name in ("aiosqlite", "sqlalchemy.engine.Engine", "mail.log", "pydantic_sett
     logging.getLogger(name).debug("SELECT canary")
     logging.getLogger(name).info("SELECT canary")
 logging.getLogger("httpx2").warning("POST https://example.com/hook/canary?token=canary failed")
-telemetry.configure("error", "json")
+logs.configure("error", "json")
 logging.getLogger("app").warning("not severe enough")
 logging.getLogger("uvicorn").warning("not severe enough")
 """

@@ -6,7 +6,7 @@ from collections import defaultdict
 from app.domain.errors import SealError, Unavailable
 from app.domain.mime.dkim import DkimSigner, Signing, load_key
 from app.store import domains as sending_domains
-from app.store.db.engine import Database
+from app.store.db.database import Database
 from app.store.domains import SealedKey
 from app.store.secrets.contexts import dkim_private_key
 from app.store.secrets.encryption import OpenSealed, Vault
