@@ -1,9 +1,11 @@
 """Messages sent by several clients while something fails, and what became of each."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any, Final
 
 import httpx
@@ -21,6 +23,7 @@ class Load:
 
     def __init__(self, tenant: Tenant) -> None:
         self.accepted: dict[str, str] = {}
+        self.accepted_at_seconds: list[float] = []
         self.refused: list[str] = []
         self._tenant = tenant
         self._number = 0
@@ -33,12 +36,18 @@ class Load:
         answer: httpx.Response = await self._tenant("POST", "/messages", json=body)
         if answer.status_code == 202:
             self.accepted[subject] = answer.json()["id"]
+            self.accepted_at_seconds.append(time.monotonic())
         else:
             assert answer.status_code == 503, answer.text
             assert int(answer.headers["retry-after"]) > 0
             if answer.json()["type"] == NOT_WRITTEN:
                 self.refused.append(subject)
         return answer
+
+    @property
+    def longest_gap_seconds(self) -> float:
+        """The longest time between two accepted messages."""
+        return max(after - before for before, after in pairwise(self.accepted_at_seconds))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
