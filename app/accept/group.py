@@ -23,7 +23,7 @@ from app.store.tenants import quota_usage
 
 
 @frozen_dataclass
-class Candidate:
+class Acceptance:
     """A message to accept within its tenant's quota; `request` has an idempotency key.
 
     The quota admits all messages of a `unit` or none; None: this message alone.
@@ -49,7 +49,7 @@ class Group:
     `earlier_requests` to the first requests with their keys.
     """
 
-    candidates: Sequence[Candidate]
+    acceptances: Sequence[Acceptance]
     reserved: Lease = NO_LEASE
     lease: Lease = NO_LEASE
     admitted: Sequence[NewMessage] = ()
@@ -60,7 +60,7 @@ class Group:
     def is_plain(self) -> bool:
         """Whether no request has a key and no quota counts."""
         return not any(
-            candidate.request or candidate.quota.is_counted for candidate in self.candidates
+            acceptance.request or acceptance.quota.is_counted for acceptance in self.acceptances
         )
 
     async def write_plain(self, connection: AsyncConnection) -> bool:
@@ -68,7 +68,7 @@ class Group:
 
         Each statement may be its own transaction.
         """
-        messages = [candidate.message for candidate in self.candidates]
+        messages = [acceptance.message for acceptance in self.acceptances]
         if not outbox.fits_one_statement(connection, messages):
             return False
         answers = await self._check_admission(connection, messages)
@@ -79,22 +79,22 @@ class Group:
     async def write(self, connection: AsyncConnection, now: datetime) -> None:
         """Store the group with keys, quotas and suppressions, in the connection's transaction."""
         requests = [
-            candidate.request for candidate in self.candidates if candidate.request is not None
+            acceptance.request for acceptance in self.acceptances if acceptance.request is not None
         ]
         self.earlier_requests = await idempotency.claim(connection, requests)
-        new_candidates = [
-            candidate
-            for candidate in self.candidates
-            if candidate.message.id not in self.earlier_requests
+        new_acceptances = [
+            acceptance
+            for acceptance in self.acceptances
+            if acceptance.message.id not in self.earlier_requests
         ]
-        self.refused = await _charge_quotas(connection, new_candidates, now)
+        self.refused = await _charge_quotas(connection, new_acceptances, now)
         await idempotency.release(
             connection, [request for request in requests if request.message_id in self.refused]
         )
         messages = [
-            candidate.message
-            for candidate in new_candidates
-            if candidate.message.id not in self.refused
+            acceptance.message
+            for acceptance in new_acceptances
+            if acceptance.message.id not in self.refused
         ]
         self.admitted, self.lease = (), NO_LEASE
         if messages:
@@ -143,33 +143,33 @@ class Group:
 
 
 async def _charge_quotas(
-    connection: AsyncConnection, candidates: Sequence[Candidate], now: datetime
+    connection: AsyncConnection, acceptances: Sequence[Acceptance], now: datetime
 ) -> dict[str, QuotaError]:
     """Charge the messages to quotas; return those without room, by message id.
 
     Locks tenants in the order of their ids, so that two processes cannot deadlock.
     """
-    candidates_by_tenant = dict[str, list[Candidate]]()
-    for candidate in candidates:
-        if candidate.quota.is_counted:
-            candidates_by_tenant.setdefault(candidate.message.tenant_id, []).append(candidate)
+    acceptances_by_tenant = dict[str, list[Acceptance]]()
+    for acceptance in acceptances:
+        if acceptance.quota.is_counted:
+            acceptances_by_tenant.setdefault(acceptance.message.tenant_id, []).append(acceptance)
     refused = dict[str, QuotaError]()
-    for tenant_id in sorted(candidates_by_tenant):
-        tenant_submissions = candidates_by_tenant[tenant_id]
+    for tenant_id in sorted(acceptances_by_tenant):
+        tenant_submissions = acceptances_by_tenant[tenant_id]
         units = [list(unit) for _, unit in groupby(tenant_submissions, key=get_unit)]
         verdicts = await quota_usage.charge(
             connection,
             tenant_id=tenant_id,
             quota=tenant_submissions[-1].quota,
-            units=[[candidate.size_bytes for candidate in unit] for unit in units],
+            units=[[acceptance.size_bytes for acceptance in unit] for unit in units],
             now=now,
         )
         for unit, exceeded in zip(units, verdicts, strict=True):
             if exceeded is not None:
-                refused |= {candidate.message.id: QuotaError(exceeded) for candidate in unit}
+                refused |= {acceptance.message.id: QuotaError(exceeded) for acceptance in unit}
     return refused
 
 
-def get_unit(candidate: Candidate) -> str:
-    """Return what is accepted as a whole: the candidate's unit, or else its message."""
-    return candidate.unit or candidate.message.id
+def get_unit(acceptance: Acceptance) -> str:
+    """Return what is accepted as a whole: the acceptance's unit, or else its message."""
+    return acceptance.unit or acceptance.message.id

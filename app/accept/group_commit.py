@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, Final, Protocol
 
 from app import tracing
-from app.accept.group import Candidate, Group, get_unit
+from app.accept.group import Acceptance, Group, get_unit
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.errors import Unavailable
 from app.domain.frozen_dataclass import frozen_dataclass
@@ -33,7 +33,7 @@ RECHECK_SECONDS: Final = 0.1
 
 @frozen_dataclass
 class _Entry:
-    candidate: Candidate
+    acceptance: Acceptance
     future: asyncio.Future[KeyedRequest | None]
 
 
@@ -76,28 +76,28 @@ class Committer:
         self._waiting_bytes = 0
         self._is_running = False
 
-    async def accept(self, candidate: Candidate) -> KeyedRequest | None:
+    async def accept(self, acceptance: Acceptance) -> KeyedRequest | None:
         """Return once the message is durable (invariant 1).
 
         Returns the earlier request with the same key, if there is one; then nothing is stored.
         Raises QuotaError if the quota has no room, and Unavailable if the database is away or too
         many messages wait; nothing is stored then either.
         """
-        with self._enqueue([candidate]) as [entry]:
+        with self._enqueue([acceptance]) as [entry]:
             return await entry.future
 
     async def accept_all(
-        self, candidates: Sequence[Candidate]
+        self, acceptances: Sequence[Acceptance]
     ) -> list[KeyedRequest | Exception | None]:
         """Return once the messages are durable; one transaction stores them all.
 
         Returns for each what `accept` returns or raises. Raises Unavailable if none is stored.
         """
-        with self._enqueue(candidates) as entries:
+        with self._enqueue(acceptances) as entries:
             return [await _await_outcome(entry.future) for entry in entries]
 
     @contextmanager
-    def _enqueue(self, candidates: Sequence[Candidate]) -> Iterator[list[_Entry]]:
+    def _enqueue(self, acceptances: Sequence[Acceptance]) -> Iterator[list[_Entry]]:
         """Queue messages for one transaction; their callers wait in the block."""
         if not self._is_running or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(
@@ -106,14 +106,14 @@ class Committer:
                 " send the request again.",
             )
         loop = asyncio.get_running_loop()
-        spans = tracing.produce(candidate.message for candidate in candidates)
+        spans = tracing.produce(acceptance.message for acceptance in acceptances)
         if spans:
-            candidates = [
-                replace(candidate, message=span.message)
-                for candidate, span in zip(candidates, spans, strict=True)
+            acceptances = [
+                replace(acceptance, message=span.message)
+                for acceptance, span in zip(acceptances, spans, strict=True)
             ]
-        entries = [_Entry(candidate, loop.create_future()) for candidate in candidates]
-        size_bytes = sum(entry.candidate.size_bytes for entry in entries)
+        entries = [_Entry(acceptance, loop.create_future()) for acceptance in acceptances]
+        size_bytes = sum(entry.acceptance.size_bytes for entry in entries)
         self._waiting_bytes += size_bytes
         self._queue.put_nowait(entries)
         try:
@@ -159,7 +159,7 @@ class Committer:
         """Store the first messages with all others that fit into one group."""
         group, size_bytes, count = (
             list(first),
-            sum(entry.candidate.size_bytes for entry in first),
+            sum(entry.acceptance.size_bytes for entry in first),
             1,
         )
         while len(group) < MAX_GROUP and size_bytes < MAX_GROUP_BYTES:
@@ -168,7 +168,7 @@ class Committer:
             except asyncio.QueueEmpty:
                 break
             group += next_entries
-            size_bytes += sum(entry.candidate.size_bytes for entry in next_entries)
+            size_bytes += sum(entry.acceptance.size_bytes for entry in next_entries)
             count += 1
         await self._commit(group)
         for _ in range(count):
@@ -176,21 +176,21 @@ class Committer:
 
     async def _commit(self, entries: Sequence[_Entry]) -> None:
         """Store a group. If one message makes it fail, store each unit by itself."""
-        messages = [entry.candidate.message for entry in entries]
-        group = Group([entry.candidate for entry in entries], self._reserve(messages))
+        messages = [entry.acceptance.message for entry in entries]
+        group = Group([entry.acceptance for entry in entries], self._reserve(messages))
         error = await self._write(group)
         lease = group.lease if error is None else NO_LEASE
         self._hand_over(messages, lease, group.reserved)
         if error is None or isinstance(error, Unavailable):
             for entry in entries:
-                message_id = entry.candidate.message.id
+                message_id = entry.acceptance.message.id
                 _answer(
                     [entry],
                     error or group.refused.get(message_id),
                     group.earlier_requests.get(message_id),
                 )
             return
-        units = [list(unit) for _, unit in groupby(entries, lambda it: get_unit(it.candidate))]
+        units = [list(unit) for _, unit in groupby(entries, lambda it: get_unit(it.acceptance))]
         if len(units) == 1:
             log.error("could not store a message", exc_info=error)
             _answer(entries, error)
@@ -201,8 +201,8 @@ class Committer:
     async def _write(self, group: Group) -> Exception | None:
         """Store a group; return the error, or None."""
         # This process delivers reserved messages: it need not wake others for them.
-        announce = len(group.reserved) < len(group.candidates)
-        parents = (candidate.message.origin.traceparent for candidate in group.candidates)
+        announce = len(group.reserved) < len(group.acceptances)
+        parents = (acceptance.message.origin.traceparent for acceptance in group.acceptances)
         with tracing.write_group("commit", parents) as span:
             error = await self._write_traced(group, announce=announce)
             if error is not None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.accept.build import prepare_message
 from app.accept.dkim_keys import read_signing
 from app.accept.draft import Draft
-from app.accept.group import Candidate, Group
+from app.accept.group import Acceptance, Group
 from app.accept.policy import AcceptPolicy, SenderRule
 from app.domain.clock import Clock
 from app.domain.errors import Problem, Unavailable
@@ -112,25 +112,25 @@ class Notifier:
     async def _handle(self, notice: Notice) -> None:
         """Write the mail and finish the notice, in one transaction: each is told once."""
         now = self._clock.now()
-        step, candidate = choose_step(notice, now), None
+        step, acceptance = choose_step(notice, now), None
         if step in TELLING:
-            candidate = await self._prepare(notice, step, now)
-            step = step if candidate is not None else NoticeStep.SKIP
+            acceptance = await self._prepare(notice, step, now)
+            step = step if acceptance is not None else NoticeStep.SKIP
 
         async def write(connection: AsyncConnection) -> None:
-            if candidate is not None:
-                await Group([candidate]).write(connection, now)
+            if acceptance is not None:
+                await Group([acceptance]).write(connection, now)
             if not await profile_notices.finish(connection, notice=notice, step=step, now=now):
                 raise _TakenError
 
         try:
-            await self._database.retry_transaction(write, announce=candidate is not None)
+            await self._database.retry_transaction(write, announce=acceptance is not None)
         except _TakenError:
             return
-        if candidate is not None:
-            self._record([candidate.message])
+        if acceptance is not None:
+            self._record([acceptance.message])
 
-    async def _prepare(self, notice: Notice, step: NoticeStep, now: datetime) -> Candidate | None:
+    async def _prepare(self, notice: Notice, step: NoticeStep, now: datetime) -> Acceptance | None:
         """Render the mail; None if nobody wants it, or if it cannot be sent."""
         try:
             async with self._database.reading() as connection:
@@ -152,7 +152,7 @@ class Notifier:
         except Problem as problem:
             log.warning("a notice cannot be sent: %s", problem, extra=_name(notice))
             return None
-        return Candidate(message, COUNTED_QUOTA if tenant.quota.is_counted else NO_QUOTA)
+        return Acceptance(message, COUNTED_QUOTA if tenant.quota.is_counted else NO_QUOTA)
 
     async def _build_policy(self, tenant: Tenant, now: datetime) -> AcceptPolicy:
         return AcceptPolicy(

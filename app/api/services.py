@@ -7,7 +7,7 @@ from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
 
-from app.accept.group import Candidate
+from app.accept.group import Acceptance
 from app.api.http.fetch_slots import FetchSlots
 from app.auth.authentication import Authenticator
 from app.auth.tenant_cache import TenantCache
@@ -36,7 +36,7 @@ SIGNING_SECONDS: Final = 3.0
 class MessageCommitter(Protocol):
     """Stores accepted messages durably."""
 
-    async def accept(self, candidate: Candidate) -> KeyedRequest | None:
+    async def accept(self, acceptance: Acceptance) -> KeyedRequest | None:
         """Return after the message is durable (invariant 1); raises QuotaError.
 
         Returns the earlier request with the same idempotency key, if there is one.
@@ -44,7 +44,7 @@ class MessageCommitter(Protocol):
         ...
 
     async def accept_all(
-        self, candidates: Sequence[Candidate]
+        self, acceptances: Sequence[Acceptance]
     ) -> list[KeyedRequest | Exception | None]:
         """Return after all messages are durable, in one transaction."""
         ...

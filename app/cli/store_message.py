@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.accept.group import Candidate, Group
+from app.accept.group import Acceptance, Group
 from app.auth.caller import Caller
 from app.auth.quotas import build_quota_problem
 from app.domain.clock import SystemClock
@@ -16,7 +16,7 @@ async def store_message(
 ) -> MessageView:
     """Store a message within the tenant's quota, and read it; raises QuotaExceeded."""
     now = SystemClock().now()
-    group = Group([Candidate(message, caller.tenant.quota)])
+    group = Group([Acceptance(message, caller.tenant.quota)])
     await group.write(connection, now)
     for refusal in group.refused.values():
         raise build_quota_problem(refusal.exceeded, now)

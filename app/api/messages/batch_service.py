@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import Request
 
-from app.accept.group import Candidate
+from app.accept.group import Acceptance
 from app.api.auth.visitors import audit_refused_request
 from app.api.http.field_errors import build_invalid_request, validate_body
 from app.api.http.problem_types import PROBLEMS
@@ -93,8 +93,8 @@ async def accept_items(
     submitted_items = [item for item in new_items if item.message is not None]
     if unit is not None and any(item.problem is not None for item in items):
         submitted_items = []
-    candidates = [_build_candidate(caller, item, unit) for item in submitted_items]
-    outcomes = await services.committer.accept_all(candidates) if candidates else []
+    acceptances = [_build_acceptance(caller, item, unit) for item in submitted_items]
+    outcomes = await services.committer.accept_all(acceptances) if acceptances else []
     for item, outcome in zip(submitted_items, outcomes, strict=True):
         if isinstance(outcome, KeyedRequest):
             await _replay(item, outcome)
@@ -122,13 +122,13 @@ async def _prepare(services: Services, caller: Caller, item: BatchItem) -> None:
         item.message, item.response = message, dump_new_message(message, profile)
 
 
-def _build_candidate(caller: Caller, item: BatchItem, unit: str | None) -> Candidate:
+def _build_acceptance(caller: Caller, item: BatchItem, unit: str | None) -> Acceptance:
     assert item.message is not None  # noqa: S101 - as it was prepared
     assert item.response is not None  # noqa: S101 - as above
     request = None
     if item.keyed is not None:
         request = item.keyed.build_record(item.message, item.response)
-    return Candidate(item.message, caller.tenant.quota, request, unit)
+    return Acceptance(item.message, caller.tenant.quota, request, unit)
 
 
 async def _note_refusals(request: Request, items: Sequence[BatchItem]) -> None:

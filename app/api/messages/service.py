@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app.accept.build import prepare_message
 from app.accept.dkim_keys import read_signing
 from app.accept.draft import Draft, DsnOptions
-from app.accept.group import Candidate
+from app.accept.group import Acceptance
 from app.accept.policy import AcceptPolicy
 from app.accept.raw import INLINE_BYTES, prepare_raw_message
 from app.api.http.threads import run_in_thread_above, run_in_thread_if_large
@@ -159,7 +159,7 @@ async def commit_message(
     committer's errors as problems.
     """
     try:
-        return await services.committer.accept(Candidate(message, caller.tenant.quota, request))
+        return await services.committer.accept(Acceptance(message, caller.tenant.quota, request))
     except QuotaError as error:
         raise build_quota_problem(error.exceeded, services.now()) from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import app as package
-from app.accept.group import Candidate
+from app.accept.group import Acceptance
 from app.api.http.problem_types import PROBLEMS
 from app.domain.errors import Unavailable
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
@@ -247,9 +247,9 @@ async def test_the_unexpected_is_500_and_says_nothing(
 class Full:
     """A committer that cannot write."""
 
-    async def accept(self, candidate: Candidate) -> None:
-        assert not candidate.quota.is_counted
-        raise Unavailable("database-unavailable", f"not written: {candidate.message.id}", 7)
+    async def accept(self, acceptance: Acceptance) -> None:
+        assert not acceptance.quota.is_counted
+        raise Unavailable("database-unavailable", f"not written: {acceptance.message.id}", 7)
 
 
 @pytest.mark.one_database

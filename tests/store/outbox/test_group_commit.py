@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.accept.group import Candidate
+from app.accept.group import Acceptance
 from app.accept.group_commit import Committer
 from app.metrics import Metrics
 from app.store.db.database import Database
@@ -25,8 +25,8 @@ async def test_a_unit_with_a_message_that_cannot_be_stored_is_not_stored(
     async with committer.running():
         outcomes = await committer.accept_all(
             [
-                Candidate(alone),
-                *(Candidate(message, unit="req_1") for message in (before, duplicate, after)),
+                Acceptance(alone),
+                *(Acceptance(message, unit="req_1") for message in (before, duplicate, after)),
             ]
         )
     assert outcomes[0] is None
@@ -59,6 +59,6 @@ async def test_messages_that_arrive_turn_by_turn_are_stored_together(database: D
     committer = Committer(database, metrics, now=clock.now)
     async with committer.running(), asyncio.TaskGroup() as callers:
         for _ in range(5):
-            callers.create_task(committer.accept(Candidate(a_message(profile))))
+            callers.create_task(committer.accept(Acceptance(a_message(profile))))
             await asyncio.sleep(0)
     assert metrics.sizes == [5]

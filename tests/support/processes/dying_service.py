@@ -11,8 +11,6 @@ from functools import partial
 from itertools import count
 from typing import Any, Final
 
-from app.candidate.account import Account
-
 from app.accept.group import Group
 from app.api.messages import bulk_routes as message_actions
 from app.cli import run
@@ -20,6 +18,7 @@ from app.metrics import Metrics
 from app.store import retention as purging
 from app.store.messages import erasure
 from app.store.messages import status_changes as decisions
+from app.submission.account import Account
 from tests.support.processes.dying_worker import after, before
 
 
