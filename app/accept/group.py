@@ -13,11 +13,11 @@ from app.domain.tenants.quotas import NO_QUOTA, Quota
 from app.domain.types import NewMessage
 from app.store import idempotency, suppressions
 from app.store.idempotency import KeyedRequest
-from app.store.outbox import acceptance_check
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance as outbox_acceptance
+from app.store.outbox import acceptance_check, leases
 from app.store.outbox import results as outcomes
 from app.store.outbox.acceptance_check import Admission
-from app.store.outbox.queries import NO_LEASE, Lease
+from app.store.outbox.leases import NO_LEASE, Lease
 from app.store.suppressions import Addressee
 from app.store.tenants import quota_usage
 
@@ -69,7 +69,7 @@ class Group:
         Each statement may be its own transaction.
         """
         messages = [acceptance.message for acceptance in self.acceptances]
-        if not outbox.fits_one_statement(connection, messages):
+        if not outbox_acceptance.fits_one_statement(connection, messages):
             return False
         answers = await self._check_admission(connection, messages)
         if not answers.may_suppress:
@@ -122,7 +122,7 @@ class Group:
             and (message.profile_id, message.profile_revision) in answers.ready
         )
         self.admitted, self.lease = messages, replace(self.reserved, message_ids=ready)
-        await outbox.accept(connection, messages, self.lease)
+        await outbox_acceptance.accept(connection, messages, self.lease)
 
     async def _suppress(self, connection: AsyncConnection, now: datetime) -> None:
         """Apply suppressions to new messages."""
@@ -135,7 +135,7 @@ class Group:
         if not changed_ids:  # a suppression for a tag that none of the messages has
             return
         leased_ids = self.lease.message_ids & set(changed_ids)
-        await outbox.release(
+        await leases.release(
             connection, owner=self.lease.owner, message_ids=list(leased_ids), now=now
         )
         await outcomes.close(connection, message_ids=changed_ids, now=now)

@@ -18,8 +18,8 @@ from app.domain.types import NewMessage
 from app.store.db.database import Database
 from app.store.db.errors import CommitUnknown, database_unavailable
 from app.store.idempotency import KeyedRequest
-from app.store.outbox import queries as outbox
-from app.store.outbox.queries import NO_LEASE, Lease
+from app.store.outbox import acceptance as outbox
+from app.store.outbox.leases import NO_LEASE, Lease
 
 log = logging.getLogger(__name__)
 

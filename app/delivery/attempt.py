@@ -22,7 +22,7 @@ from app.domain.types import Guarantee
 from app.smtp.identity import ConnectionFacts
 from app.smtp.protocol import Mail
 from app.smtp.session import NextMail, Session
-from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
+from app.store.outbox.claims import ClaimedMessage, ClaimedRecipient
 
 
 @frozen_dataclass

@@ -16,9 +16,9 @@ from app.delivery.rate_allowance import Allowance, lock_allowance
 from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.delivery.status import RecipientEvent
 from app.store.delivery import lanes, shared_limits
-from app.store.outbox import queries as outbox
+from app.store.outbox import claims as outbox
 from app.store.outbox import results as outcomes
-from app.store.outbox.queries import ClaimedMessage, OpenContent
+from app.store.outbox.claims import ClaimedMessage, OpenContent
 
 # Bounds a transaction, so that no lane delays the others for long.
 MAX_CLAIMED: Final = 400

@@ -21,9 +21,9 @@ from app.delivery.rate_allowance import Allowance
 from app.domain.delivery.destination_limit import DestinationLimit
 from app.domain.delivery.destinations import NO_DESTINATION, match_destination
 from app.store.delivery import destinations as store
+from app.store.outbox import claims as outbox
 from app.store.outbox import destination_queues as queues
-from app.store.outbox import queries as outbox
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 
 # How many messages of queue 0 a claim looks at: more than it leases, since those that wait move on.
 MAX_CANDIDATES: Final = 1000

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from app.domain.delivery.destination_limit import ANY_NUMBER, DestinationLimit
 from app.domain.delivery.destinations import NO_DESTINATION, find_domain
-from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
+from app.store.outbox.claims import ClaimedMessage, ClaimedRecipient
 
 # Lookups take less as a rule; the claim after that finds their results.
 LOOKUP_WAIT: Final = timedelta(seconds=1)

@@ -12,7 +12,8 @@ from app.delivery.lane import Lane
 from app.delivery.lane_state import MAY_TAKE_ACCEPTED, LaneState
 from app.delivery.registry import LaneRegistry
 from app.domain.types import NewMessage
-from app.store.outbox.queries import ClaimedMessage, Lease
+from app.store.outbox.claims import ClaimedMessage
+from app.store.outbox.leases import Lease
 
 
 class Handover:

@@ -19,7 +19,7 @@ from app.domain.outcome.outcome import FailureScope, Outcome, Stage, Verdict
 from app.smtp.pool import Pool
 from app.smtp.protocol import Mail
 from app.smtp.session import NextMail, Session
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 
 log = logging.getLogger(__name__)
 

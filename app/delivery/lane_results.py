@@ -12,7 +12,7 @@ from app.domain.outcome.hints import explain
 from app.domain.outcome.outcome import Outcome
 from app.domain.types import Profile
 from app.smtp.identity import ConnectionFacts
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Final
 from app.domain.clock import uptime_seconds
 from app.domain.errors import Unavailable
 from app.store.db.database import Database
-from app.store.outbox import queries as outbox
+from app.store.outbox import claims, leases
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Leases:
         for message_id in message_ids:
             self._until.pop(message_id, None)
 
-    def is_held(self, message: outbox.ClaimedMessage) -> bool:
+    def is_held(self, message: claims.ClaimedMessage) -> bool:
         """Whether this worker certainly holds the lease, even if the database is down."""
         until = self._until.get(message.id)
         return until is not None and self._now() < until
@@ -77,7 +77,7 @@ class Leases:
             self._trusted.clear()
             await self._trusted.wait()
 
-    async def confirm(self, message: outbox.ClaimedMessage) -> bool:
+    async def confirm(self, message: claims.ClaimedMessage) -> bool:
         """Whether nobody else sends the message; waits until that is certain.
 
         A lease that has expired, but that nobody took over, is renewed first.
@@ -104,7 +104,7 @@ class Leases:
         kept_ids: set[str] = set()
         async with self._database.transaction() as connection:
             for start in range(0, len(held), MAX_RENEWED):
-                kept_ids |= await outbox.renew(
+                kept_ids |= await leases.renew(
                     connection,
                     owner=self.owner,
                     message_ids=held[start : start + MAX_RENEWED],
@@ -132,7 +132,7 @@ class Leases:
         self.drop(released)
         for start in range(0, len(released), MAX_RENEWED):
             async with self._database.transaction(announce=True) as connection:
-                await outbox.release(
+                await leases.release(
                     connection,
                     owner=self.owner,
                     message_ids=released[start : start + MAX_RENEWED],

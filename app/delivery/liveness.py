@@ -25,7 +25,7 @@ from app.domain.clock import Clock, uptime_seconds
 from app.domain.errors import Unavailable
 from app.store.db.database import Database
 from app.store.delivery import clamping, shared_limits, workers
-from app.store.outbox import queries as outbox
+from app.store.outbox import leases as outbox
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from app.store import retention as purging
 from app.store.db.database import Database
 from app.store.delivery import clamping, workers
 from app.store.inbound import reports
-from app.store.outbox import queries as outbox
+from app.store.outbox import leases as outbox
 from app.store.outbox import results as outcomes
 
 log = logging.getLogger(__name__)

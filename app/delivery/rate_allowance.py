@@ -10,7 +10,7 @@ from app.delivery.lane_config import LaneConfig
 from app.domain.delivery.token_bucket import Bucket, count_permits
 from app.domain.types import Profile, RateLimit
 from app.store.delivery import shared_limits as store
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 
 ANY_NUMBER = 1_000_000
 

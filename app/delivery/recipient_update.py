@@ -16,7 +16,7 @@ from app.domain.outcome.outcome import (
     Verdict,
 )
 from app.domain.types import Guarantee, RecipientStatus, RetryPolicy
-from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
+from app.store.outbox.claims import ClaimedMessage, ClaimedRecipient
 from app.store.outbox.results import RecipientUpdate, Settlement
 
 EVENTS: Final = {

@@ -13,7 +13,7 @@ from app.domain.outcome.outcome import OUTCOME_UNKNOWN, FailureScope, Outcome, S
 from app.domain.outcome.replies import Reply
 from app.smtp.identity import ConnectionFacts
 from app.smtp.transcript import Transcript
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

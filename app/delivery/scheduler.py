@@ -11,7 +11,7 @@ from app.delivery.lane_state import LaneState
 from app.delivery.registry import LaneRegistry
 from app.store.delivery import lanes
 from app.store.delivery.lanes import WaitingLane
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 
 # The wait before polling a lane whose due messages another worker had locked.
 CONTENDED_RETRY: Final = timedelta(seconds=0.5)

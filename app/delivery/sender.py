@@ -21,7 +21,7 @@ from app.smtp.pool import Pool
 from app.smtp.resolve import Network
 from app.smtp.session import NextMail, Session
 from app.smtp.session_opening import OpenFailure, make_open_failure, open_session
-from app.store.outbox.queries import ClaimedRecipient
+from app.store.outbox.claims import ClaimedRecipient
 
 CAPTURED: Final = Outcome(
     Stage.DOT,

@@ -22,9 +22,9 @@ from app.domain.types import Guarantee, Profile, RecipientStatus
 from app.store.db.database import Database
 from app.store.db.errors import RolledBack
 from app.store.delivery import lanes
-from app.store.outbox import queries as outbox
+from app.store.outbox import leases as outbox
 from app.store.outbox import results as outcomes
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 from app.store.outbox.results import Settlement
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from app.store.db.database import Database
 from app.store.delivery import profile_notices, workers
 from app.store.messages import erasure
 from app.store.messages.erasure import ErasureResult
-from app.store.outbox import queries as outbox
+from app.store.outbox import claims as outbox
 from app.store.tables.core import messages
 from tests.cli.test_message_commands import ANN, acme, fail_profile, list_actions, send
 from tests.cli.test_profile_commands import ProfileFile, with_database

@@ -24,7 +24,7 @@ from app.domain.types import (
 )
 from app.store.db.database import Database
 from app.store.delivery import lanes
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance as outbox
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import Vault

@@ -16,7 +16,7 @@ from app.domain.types import SealedContent
 from app.store import domains as sending_domains
 from app.store.db.database import Database
 from app.store.inbound import mailboxes, provider_webhooks
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance as outbox
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import (
     dkim_private_key,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.domain.outcome.replies import Reply
 from app.domain.types import Guarantee, Priority, RecipientStatus
-from app.store.outbox.queries import ClaimedMessage, ClaimedRecipient
+from app.store.outbox.claims import ClaimedMessage, ClaimedRecipient
 
 NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 OK = Reply(250, "Ok: queued as 4XyZ", "2.0.0")

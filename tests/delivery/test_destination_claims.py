@@ -38,7 +38,7 @@ from app.store.delivery import destinations as store
 from app.store.delivery import lanes
 from app.store.delivery.lanes import WaitingLane
 from app.store.delivery.workers import record_heartbeat
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 from app.store.profiles import queries as profiles
 from app.store.profiles.destinations import change_destinations
 from app.store.tables.core import message_contents, messages, recipients

@@ -25,7 +25,7 @@ from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.database import Database
 from app.store.delivery.lanes import WaitingLane
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 from app.store.secrets.encryption import Vault
 from tests.delivery.builders import claimed_message
 from tests.support.hand_clock import HandClock

@@ -19,7 +19,7 @@ from app.domain.types import (
     RecipientKind,
 )
 from app.store.db.database import Database
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance as outbox
 from app.store.tables.core import attempts, messages
 from tests.support.servers.counting_server import CountingServer
 from tests.support.waiting import until

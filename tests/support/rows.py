@@ -24,7 +24,7 @@ from app.domain.types import (
 from app.domain.webhooks import Webhook
 from app.store.db.database import Database
 from app.store.delivery import lanes
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance, claims
 from app.store.profiles import queries as profiles
 from app.store.tenants import queries as tenants
 
@@ -169,7 +169,7 @@ async def queued_message(
     """A message, accepted and due."""
     message = a_message(profile, *to, **fields)
     async with database.transaction() as connection:
-        await outbox.accept(connection, [message])
+        await acceptance.accept(connection, [message])
     return message
 
 
@@ -181,10 +181,10 @@ async def leased_messages(
     now: datetime = NOW,
     limit: int = 10,
     is_checked: bool = False,
-) -> Sequence[outbox.ClaimedMessage]:
+) -> Sequence[claims.ClaimedMessage]:
     """What is due, claimed by this owner for a minute."""
     async with database.transaction() as connection:
-        return await outbox.claim(
+        return await claims.claim(
             connection,
             profile_id=profile.id,
             owner=owner,

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from app.domain.delivery.status import RecipientEvent, next_status
 from app.domain.types import MessageStatus, RecipientStatus
-from app.store.outbox import queries as outbox
+from app.store.outbox import claims as outbox
 from app.store.outbox import results as outcomes
 from tests.support.api_client import MESSAGE, Api, Caller
 

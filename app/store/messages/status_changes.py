@@ -14,7 +14,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.events import EventType, NewEvent
 from app.domain.types import MessageStatus, Priority, RecipientStatus
 from app.store import events
-from app.store.outbox.queries import ClaimedRecipient, load_recipients
+from app.store.outbox.claims import ClaimedRecipient, load_recipients
 from app.store.outbox.results import close, finish_open
 from app.store.tables.core import IS_TO_SEND, messages, recipients
 

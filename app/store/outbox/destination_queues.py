@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.db.array_params import unnest
 from app.store.db.bulk import Bulk, Write
-from app.store.outbox.queries import DUE_COLUMNS, build_due_query
+from app.store.outbox.claims import DUE_COLUMNS, build_due_query
 from app.store.tables.core import messages
 
 

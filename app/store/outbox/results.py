@@ -21,7 +21,7 @@ from app.store.db.bulk import Bulk, Write
 from app.store.db.clock import bind_now
 from app.store.db.transaction_observer import note_finished
 from app.store.outbox import wiping
-from app.store.outbox.queries import load_recipients
+from app.store.outbox.claims import load_recipients
 from app.store.outbox.wiping import EndActions
 from app.store.tables.core import (
     IS_TO_SEND,

@@ -8,7 +8,7 @@ import pytest
 from app.domain.outcome.replies import Reply
 from app.domain.types import MessageStatus, RecipientStatus
 from app.store.delivery import lanes, workers
-from app.store.outbox import queries as outbox
+from app.store.outbox import claims as outbox
 from app.store.outbox import results as outcomes
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 from tests.support.database.statements import record_statements

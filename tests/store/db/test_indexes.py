@@ -21,7 +21,7 @@ from app.store import (
 from app.store.delivery import profile_notices, queue, shared_limits
 from app.store.inbound import mailboxes, provider_webhooks, reports
 from app.store.messages import queries as messages
-from app.store.outbox import queries as outbox
+from app.store.outbox import claims as outbox
 from app.store.outbox import results
 from app.store.profiles import queries as profiles
 from app.store.tables.metadata import metadata

@@ -27,8 +27,7 @@ from app.store.delivery import destinations, lanes, queue
 from app.store.delivery.queue import QueueScope
 from app.store.inbound import reports
 from app.store.messages import queries as messages
-from app.store.outbox import acceptance_check, destination_queues
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance, acceptance_check, claims, destination_queues, leases
 from app.store.outbox import results as outcomes
 from app.store.profiles.destinations import change_destinations
 from app.store.suppressions import Addressee
@@ -58,7 +57,7 @@ async def profile(database: Database) -> Profile:
                 a_message(owner, f"u{n}@example.org", "ann@example.org", tags=("all", f"t{n}"))
                 for n in range(count)
             ]
-            await outbox.accept(connection, sent)
+            await acceptance.accept(connection, sent)
             if count == OWN:
                 await connection.execute(_finish(owner))
     if database.is_postgresql:  # as its autovacuum does; SQLite has no such thing
@@ -117,7 +116,7 @@ async def test_a_claim_goes_by_the_index_over_what_is_due(
     """In its order, so that as much is read as is claimed, whoever's time it goes by."""
     async with database.transaction() as connection:
         with record_statements() as statements:
-            claimed = await outbox.claim(
+            claimed = await claims.claim(
                 connection,
                 profile_id=profile.id,
                 owner="wrk_1",
@@ -138,9 +137,9 @@ async def test_a_claim_for_several_profiles_goes_by_the_same_index(
     """For each of them; what belongs to the messages is found by their ids."""
     async with database.transaction() as connection:
         with record_statements() as statements:
-            claimed = await outbox.claim_many(
+            claimed = await claims.claim_many(
                 connection,
-                [outbox.ClaimRequest(profile.id, 10, PLENTY)],
+                [claims.ClaimRequest(profile.id, 10, PLENTY)],
                 owner="wrk_1",
                 now=NOW,
                 lease_until=NOW + MINUTE,
@@ -427,7 +426,7 @@ async def test_a_renewal_goes_by_the_ids_of_messages(database: Database, profile
     claimed = await leased_messages(database, profile, owner="wrk_1")
     async with database.transaction() as connection:
         with record_statements() as statements:
-            await outbox.renew(
+            await leases.renew(
                 connection,
                 owner="wrk_1",
                 message_ids=[message.id for message in claimed],

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.domain.types import MessageStatus, RecipientStatus
 from app.store.db.database import Database
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance as outbox
 from app.store.outbox.results import RecipientUpdate, Settlement, settle
 from tests.support.rows import (
     NOW,

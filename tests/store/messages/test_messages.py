@@ -22,7 +22,7 @@ from app.domain.types import (
 )
 from app.store.db.database import Database
 from app.store.messages import queries as messages
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance, leases
 from app.store.tables import core as tables
 from app.store.tenants import queries as tenants
 from tests.support.database.statements import record_statements
@@ -81,7 +81,7 @@ async def test_everything_that_was_accepted_reads_back(
         mime=b"Subject: \xc3\xa9\r\n\r\n\x00\r\n",
     )
     async with database.transaction() as connection:
-        await outbox.accept(connection, [message])
+        await acceptance.accept(connection, [message])
         view = await messages.get(connection, tenant_id=message.tenant_id, message_id=message.id)
         raw = await messages.load_content(
             connection, tenant_id=message.tenant_id, message_id=message.id
@@ -255,7 +255,7 @@ async def test_a_leased_message_shows_its_open_recipients(
         "sent",
     ]
     async with database.transaction() as connection:
-        await outbox.release(connection, owner="wrk_1", message_ids=[message.id], now=NOW)
+        await leases.release(connection, owner="wrk_1", message_ids=[message.id], now=NOW)
         await connection.execute(
             tables.messages.update().values(due_at=NOW + HOUR)  # as if it had been deferred
         )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from app.domain.types import MessageStatus, NewMessage, Priority, RecipientStatus
-from app.store.outbox.queries import ClaimedMessage
+from app.store.outbox.claims import ClaimedMessage
 from app.store.outbox.results import RecipientUpdate, Settlement
 
 OWNERS: Final = ("wrk_1", "wrk_2")

@@ -6,7 +6,7 @@ from app.accept.group import Acceptance
 from app.accept.group_commit import Committer
 from app.metrics import Metrics
 from app.store.db.database import Database
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance as outbox
 from tests.support.hand_clock import HandClock
 from tests.support.rows import NOW, a_message, made_profile, made_tenant
 

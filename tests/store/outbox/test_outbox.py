@@ -21,7 +21,7 @@ from app.domain.types import (
 from app.store.db.database import Database
 from app.store.delivery.clamping import LATEST_LEASE
 from app.store.messages import queries as messages
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance, claims, leases
 from app.store.tables import core as tables
 from tests.support.rows import (
     HOUR,
@@ -57,7 +57,7 @@ async def test_a_message_is_accepted_whole_or_not_at_all(
     good = a_message(profile, tags=("a",))
     with pytest.raises(IntegrityError):
         async with database.transaction() as connection:
-            await outbox.accept(connection, [good, replace(good, tags=())])
+            await acceptance.accept(connection, [good, replace(good, tags=())])
     for table in (tables.messages, tables.message_contents, tables.recipients, tables.message_tags):
         async with database.reading() as connection:
             count = await connection.execute(select(func.count()).select_from(table))
@@ -83,7 +83,7 @@ async def test_a_large_message_is_stored_as_a_small_one_is(
     """Beside it, in one transaction, though not by one statement where that would be slow."""
     small, large = a_message(profile, **fields), a_message(profile, mime=LARGE, **fields)
     async with database.transaction() as connection:
-        await outbox.accept(connection, [small, large, a_message(profile)])
+        await acceptance.accept(connection, [small, large, a_message(profile)])
     columns = tables.message_contents.c
     async with database.reading() as connection:
         result = await connection.execute(select(tables.message_contents))
@@ -149,7 +149,7 @@ async def test_a_claim_is_bounded_by_bytes(database: Database, profile: Profile)
     async def claim(max_bytes: int) -> int:
         async with database.transaction() as connection:
             return len(
-                await outbox.claim(
+                await claims.claim(
                     connection,
                     profile_id=profile.id,
                     owner="wrk_1",
@@ -181,7 +181,7 @@ async def test_a_renewed_lease_lasts_longer(database: Database, profile: Profile
     await leased_messages(database, profile, owner="wrk_1", limit=1)
     await leased_messages(database, profile, owner="wrk_2", limit=1)
     async with database.transaction() as connection:
-        renewed = await outbox.renew(
+        renewed = await leases.renew(
             connection, owner="wrk_1", message_ids=[held.id, lost.id], lease_until=NOW + HOUR
         )
     assert renewed == {held.id}
@@ -191,7 +191,7 @@ async def test_a_renewed_lease_lasts_longer(database: Database, profile: Profile
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("write", [outbox.renew, outbox.release])
+@pytest.mark.parametrize("write", [leases.renew, leases.release])
 async def test_leases_are_locked_in_the_order_of_ids(
     database: Database, profile: Profile, write: Callable[..., Awaitable[object]]
 ) -> None:
@@ -199,7 +199,7 @@ async def test_leases_are_locked_in_the_order_of_ids(
     ids = sorted([(await queued_message(database, profile)).id for _ in range(2)])
     await leased_messages(database, profile, owner="wrk_1")
     table = tables.messages
-    arguments = {"lease_until": NOW + HOUR} if write is outbox.renew else {"now": NOW}
+    arguments = {"lease_until": NOW + HOUR} if write is leases.renew else {"now": NOW}
 
     async def write_all() -> None:
         async with database.transaction() as connection:
@@ -229,7 +229,7 @@ async def test_what_is_given_back_is_due_at_once(database: Database, profile: Pr
     await leased_messages(database, profile, owner="wrk_1")
     for owner, status in (("wrk_2", MessageStatus.SENDING), ("wrk_1", MessageStatus.QUEUED)):
         async with database.transaction() as connection:
-            await outbox.release(connection, owner=owner, message_ids=[message.id], now=NOW)
+            await leases.release(connection, owner=owner, message_ids=[message.id], now=NOW)
         assert await status_of(database, profile, message.id) is status
     [reclaimed] = await leased_messages(database, profile, owner="wrk_2")
     assert [recipient.attempts for recipient in reclaimed.recipients] == [0]
@@ -242,7 +242,7 @@ async def test_a_sole_worker_frees_what_the_dead_one_held(
     await queued_message(database, profile)
     await leased_messages(database, profile, owner="wrk_dead")
     async with database.transaction() as connection:
-        assert await outbox.release_all(connection) == 1
+        assert await leases.release_all(connection) == 1
     assert len(await leased_messages(database, profile, owner="wrk_1")) == 1
 
 
@@ -263,7 +263,7 @@ async def test_the_leases_of_a_worker_that_is_gone_end(
         table = tables.messages
         is_first = table.c.id == select(func.min(table.c.id)).scalar_subquery()
         await connection.execute(update(table).where(is_first).values(destination=7))
-        ended = await outbox.end_leases(
+        ended = await leases.end_leases(
             connection, owner="wrk_gone", now=NOW, latest=NOW + LATEST_LEASE
         )
     assert ended == 3
@@ -289,11 +289,11 @@ async def test_what_is_due_of_several_profiles_is_claimed_together(
     await queued_message(database, second, created_at=NOW + HOUR, expires_at=NOW + 2 * HOUR)
     await leased_messages(database, profile, owner="wrk_other", limit=1)
     wants = [
-        outbox.ClaimRequest(profile.id, limit=1, max_bytes=PLENTY),
-        outbox.ClaimRequest(second.id, limit=5, max_bytes=PLENTY),
+        claims.ClaimRequest(profile.id, limit=1, max_bytes=PLENTY),
+        claims.ClaimRequest(second.id, limit=5, max_bytes=PLENTY),
     ]
     async with database.transaction() as connection:
-        claimed = await outbox.claim_many(
+        claimed = await claims.claim_many(
             connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
         )
     assert [message.id for message in claimed] == [
@@ -316,11 +316,11 @@ async def test_of_several_profiles_each_is_bounded_by_its_own_bytes(
         for _ in range(3):
             await queued_message(database, owner, mime=b"x" * 100)
     wants = [
-        outbox.ClaimRequest(profile.id, 3, max_bytes=1),
-        outbox.ClaimRequest(second.id, 3, max_bytes=150),
+        claims.ClaimRequest(profile.id, 3, max_bytes=1),
+        claims.ClaimRequest(second.id, 3, max_bytes=150),
     ]
     async with database.transaction() as connection:
-        claimed = await outbox.claim_many(
+        claimed = await claims.claim_many(
             connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
         )
     assert [message.profile_id for message in claimed] == [profile.id, second.id, second.id]
@@ -331,11 +331,11 @@ async def test_a_message_that_is_claimed_elsewhere_is_left_out_of_many(
 ) -> None:
     """On PostgreSQL nobody waits for it; who held it before is told once its lease has ended."""
     message = await queued_message(database, profile)
-    wants = [outbox.ClaimRequest(profile.id, 3, max_bytes=PLENTY)]
+    wants = [claims.ClaimRequest(profile.id, 3, max_bytes=PLENTY)]
 
     async def claim(owner: str, now: datetime) -> list[str | None]:
         async with database.transaction() as connection:
-            claimed = await outbox.claim_many(
+            claimed = await claims.claim_many(
                 connection, wants, owner=owner, now=now, lease_until=now + MINUTE
             )
             return [message.former_owner for message in claimed]
@@ -365,7 +365,7 @@ async def test_claimers_at_the_same_time_share_and_do_not_wait(
 
     async def claim(owner: str, **options: Any) -> set[str]:
         async with database.transaction() as connection:
-            claimed = await outbox.claim(
+            claimed = await claims.claim(
                 connection,
                 profile_id=profile.id,
                 owner=owner,

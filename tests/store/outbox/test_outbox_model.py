@@ -27,7 +27,7 @@ from app.domain.errors import Conflict
 from app.domain.types import NewMessage, Priority, Profile
 from app.store.db.database import Database
 from app.store.messages import status_changes as decisions
-from app.store.outbox import queries as outbox
+from app.store.outbox import acceptance, claims, leases
 from app.store.outbox import results as outcomes
 from app.store.tables.core import messages, recipients
 from app.store.tables.metadata import metadata
@@ -52,7 +52,7 @@ class Outbox(RuleBasedStateMachine):
         super().__init__()
         self.model = Model(NOW)
         self.ends: dict[tuple[str, int], str] = {}
-        self.claimed: dict[str, dict[str, outbox.ClaimedMessage]] = {owner: {} for owner in OWNERS}
+        self.claimed: dict[str, dict[str, claims.ClaimedMessage]] = {owner: {} for owner in OWNERS}
 
     @initialize()
     def an_empty_outbox(self) -> None:
@@ -85,7 +85,7 @@ class Outbox(RuleBasedStateMachine):
     )
     def accept(self, count: int, priority: Priority, minutes: int) -> None:
         message = self.a_message(count, minutes, priority)
-        self.write(outbox.accept, [message])
+        self.write(acceptance.accept, [message])
         self.model.accept(message)
 
     @rule(owner=owners, count=st.integers(1, 3))
@@ -93,10 +93,10 @@ class Outbox(RuleBasedStateMachine):
         """Written with its owner; it is in hand from then on, as if it were claimed."""
         message = self.a_message(count)
         ids = frozenset([message.id])
-        lease = outbox.Lease(owner=owner, until=self.model.now + LEASE, message_ids=ids)
-        self.write(outbox.accept, [message], lease)
+        lease = leases.Lease(owner=owner, until=self.model.now + LEASE, message_ids=ids)
+        self.write(acceptance.accept, [message], lease)
         self.model.accept_leased(message, owner)
-        self.claimed[owner][message.id] = outbox.ClaimedMessage.from_new(message)
+        self.claimed[owner][message.id] = claims.ClaimedMessage.from_new(message)
 
     def a_message(
         self, count: int, minutes: int = 600, priority: Priority = Priority.NORMAL
@@ -115,7 +115,7 @@ class Outbox(RuleBasedStateMachine):
     def claim(self, owner: str, limit: int) -> None:
         expected = self.model.claim(owner, limit)
         claimed = self.write(
-            outbox.claim,
+            claims.claim,
             profile_id=self.profile.id,
             owner=owner,
             limit=limit,
@@ -131,7 +131,7 @@ class Outbox(RuleBasedStateMachine):
         """Of all that the owner believes to hold, what is still its own is lengthened."""
         held = list(self.claimed[owner])
         until = self.model.now + LEASE
-        message_ids = self.write(outbox.renew, owner=owner, message_ids=held, lease_until=until)
+        message_ids = self.write(leases.renew, owner=owner, message_ids=held, lease_until=until)
         assert message_ids == self.model.renew(owner, held)
         self.claimed[owner] = {
             message_id: self.claimed[owner][message_id] for message_id in message_ids
@@ -167,7 +167,7 @@ class Outbox(RuleBasedStateMachine):
         held = sorted(self.claimed[owner])[: number + 1]
         for message_id in held:
             del self.claimed[owner][message_id]
-        self.write(outbox.release, owner=owner, message_ids=held, now=self.model.now)
+        self.write(leases.release, owner=owner, message_ids=held, now=self.model.now)
         self.model.release(owner, held)
 
     @rule(owner=owners, is_sole=st.sampled_from([False, False, True]))
@@ -175,7 +175,7 @@ class Outbox(RuleBasedStateMachine):
         """What it held in memory is gone; a sole worker that starts knows that all are dead."""
         self.claimed[owner].clear()
         if is_sole:
-            assert self.write(outbox.release_all) == self.model.release_all()
+            assert self.write(leases.release_all) == self.model.release_all()
             for held in self.claimed.values():
                 held.clear()
 

@@ -12,7 +12,7 @@ from app.domain.types import MessageStatus, NewMessage, Profile, RecipientStatus
 from app.store.db.database import Database
 from app.store.messages import queries as messages
 from app.store.messages import status_changes as decisions
-from app.store.outbox import queries as outbox
+from app.store.outbox import leases as outbox
 from app.store.outbox import results as outcomes
 from app.store.outbox.results import RecipientUpdate, Settlement
 from app.store.profiles import queries as profiles

@@ -33,8 +33,8 @@ OF_ONE_DATABASE: Final = {
     "events.horizon": "PostgreSQL orders events by transactions, SQLite by numbers",
     "events.renumber": "transactions are PostgreSQL's",
     "migrations.migrate": "PostgreSQL is locked while it migrates",
-    "outbox.queries.end_leases": "only on PostgreSQL does a worker see that another one is gone",
-    "outbox.queries.is_committed": "PostgreSQL may still be writing for a client that has gone",
+    "outbox.leases.end_leases": "only on PostgreSQL does a worker see that another one is gone",
+    "outbox.acceptance.is_committed": "PostgreSQL may still be writing for a client that has gone",
     "delivery.shared_limits.lease_connections": "SQLite has one worker, which shares none",
     "db.sqlite_driver": "the driver of SQLite",
 }

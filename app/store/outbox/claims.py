@@ -1,6 +1,6 @@
-"""Accept, claim, renew and release messages of the outbox; `results` settles them."""
+"""Claim due messages of the outbox: lease them, and load what delivery needs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from functools import cache
@@ -12,29 +12,18 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
-    Update,
-    and_,
     bindparam,
     literal_column,
-    null,
     select,
-    text,
     true,
-    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.address.folding import fold
-from app.domain.delivery.destinations import NO_DESTINATION
-from app.domain.delivery.priority import compute_turn
 from app.domain.delivery.status import TO_SEND
 from app.domain.dsn_request import DsnRequest
 from app.domain.errors import SealError
-from app.domain.events import EventType, NewEvent
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.domain.mime.build import parse_message_id
-from app.domain.mime.byte_blocks import LARGE_BYTES
 from app.domain.outcome.outcome import OUTCOME_UNKNOWN
 from app.domain.types import (
     Guarantee,
@@ -44,21 +33,11 @@ from app.domain.types import (
     RecipientStatus,
     SealedContent,
 )
-from app.store import events, suppressions
+from app.store import suppressions
 from app.store.db.array_params import any_of, unnest
-from app.store.db.bulk import Bulk, Write
 from app.store.db.clock import bind_now
-from app.store.db.column_types import EPOCH, Instant
-from app.store.db.copy import copy_row
 from app.store.suppressions import Addressee
-from app.store.tables.core import (
-    IS_TO_SEND,
-    UNFINISHED,
-    message_contents,
-    message_tags,
-    messages,
-    recipients,
-)
+from app.store.tables.core import IS_TO_SEND, message_contents, messages, recipients
 
 OpenContent = Callable[..., bytes]  # `Vault.open_content`
 QUEUED: Final = MessageStatus.QUEUED.value
@@ -165,160 +144,6 @@ class ClaimedMessage:
             request_id=message.origin.request_id,
             traceparent=message.origin.traceparent,
         )
-
-
-@frozen_dataclass(kw_only=True)
-class Lease:
-    """The owner of these messages, and until when it owns them."""
-
-    owner: str
-    until: datetime
-    message_ids: frozenset[str]
-
-    def __len__(self) -> int:
-        return len(self.message_ids)
-
-
-NO_LEASE: Final = Lease(owner="", until=EPOCH, message_ids=frozenset())
-
-
-async def accept(
-    connection: AsyncConnection, new_messages: Sequence[NewMessage], lease: Lease = NO_LEASE
-) -> None:
-    """Insert new messages: leased ones for their owner, others due at once."""
-    rows = [_message_row(message) for message in new_messages]
-    lease_values = {"status": SENDING, "lease_owner": lease.owner, "due_at": lease.until}
-    for row in rows:
-        if row["id"] in lease.message_ids:
-            row.update(lease_values)
-    contents = [
-        _content_row(message) for message in new_messages if not _is_large(connection, message)
-    ]
-    await _ACCEPT.execute(
-        connection,
-        rows,
-        contents,
-        [row for message in new_messages for row in _recipient_rows(message)],
-        [row for message in new_messages for row in _tag_rows(message)],
-        events.build_rows(_build_event(message) for message in new_messages),
-    )
-    for message in new_messages:
-        if _is_large(connection, message):
-            await copy_row(connection, message_contents, _content_row(message))
-
-
-def fits_one_statement(connection: AsyncConnection, new_messages: Iterable[NewMessage]) -> bool:
-    """Whether `accept` needs one statement only, and so no transaction."""
-    return not any(_is_large(connection, message) for message in new_messages)
-
-
-def _is_large(connection: AsyncConnection, message: NewMessage) -> bool:
-    """Whether building a statement from the bytes would block the event loop."""
-    return len(message.mime) > LARGE_BYTES and connection.dialect.name == "postgresql"
-
-
-def _build_event(message: NewMessage) -> NewEvent:
-    kind = EventType.MESSAGE_SCHEDULED if message.is_scheduled else EventType.MESSAGE_QUEUED
-    return NewEvent(kind, message.created_at, message.tenant_id, message.profile_id, message.id)
-
-
-_ACCEPT: Final = Bulk(
-    Write.insert(messages),
-    Write.insert(message_contents),
-    Write.insert(recipients),
-    Write.insert(message_tags),
-    events.APPEND,
-)
-
-
-async def is_committed(connection: AsyncConnection, *, message_id: str) -> bool:
-    """Whether a message is stored, after a commit without an answer.
-
-    Waits for all current writers, since the commit may be among them: a server continues a
-    statement after its client has gone.
-    """
-    if connection.dialect.name == "postgresql":
-        await connection.execute(_AFTER_ALL_WRITERS)
-    # The lock is written, so the answer's own commit waits until a synchronous standby has all that
-    # came before.
-    query = select(messages.c.id).where(messages.c.id == message_id)
-    locking = query.with_for_update(read=True, key_share=True)
-    return (await connection.execute(locking)).scalar_one_or_none() is not None
-
-
-_AFTER_ALL_WRITERS: Final = text(f"LOCK TABLE {messages.name} IN SHARE MODE")
-
-
-def _message_row(message: NewMessage) -> dict[str, Any]:
-    turn = compute_turn(message.send_at, message.priority, message.created_at)
-    return {
-        "id": message.id,
-        "tenant_id": message.tenant_id,
-        "profile_id": message.profile_id,
-        "status": QUEUED,
-        "due_at": turn.due_at,
-        "turn_at": turn.turn_at,
-        "lease_owner": None,
-        "priority": message.priority.value,
-        "guarantee": message.guarantee.value,
-        "envelope_from": message.envelope_from,
-        "recipient_count": len(message.recipients),
-        "created_at": message.created_at,
-        "updated_at": message.created_at,
-        "expires_at": message.expires_at,
-        "send_at": message.send_at,
-        "retry_of": message.retry_of,
-        "dsn": None if message.dsn is None else message.dsn.as_dict(),
-        "has_verp": message.has_verp,
-        "wipes_content": message.is_sensitive,
-        "erases_recipients": False,
-        "source": message.origin.source.value,
-        "destination": NO_DESTINATION,
-    }
-
-
-def _content_row(message: NewMessage) -> dict[str, Any]:
-    """Build the row of the content; a sensitive subject is only in its sealed bytes."""
-    sealed = message.sealed
-    is_given = parse_message_id(message.message_id_header) != message.id
-    return {
-        "message_id": message.id,
-        "sender_address": message.sender.address,
-        "sender_name": message.sender.name,
-        "subject": message.subject if sealed is None else "",
-        "message_id_header": message.message_id_header,
-        "given_message_id": message.message_id_header if is_given else None,
-        "metadata": dict(message.metadata),
-        "size_bytes": len(message.mime),
-        "mime": message.mime if sealed is None else sealed.content,
-        "key_id": message.origin.key_id,
-        "request_id": message.origin.request_id,
-        "traceparent": message.origin.traceparent,
-        "client_address": message.origin.client_address,
-        "is_sensitive": message.is_sensitive,
-        "sealed_key": None if sealed is None else sealed.key,
-    }
-
-
-def _recipient_rows(message: NewMessage) -> Iterable[dict[str, Any]]:
-    for position, recipient in enumerate(message.recipients):
-        yield {
-            "message_id": message.id,
-            "position": position,
-            "tenant_id": message.tenant_id,
-            "kind": recipient.kind.value,
-            "address": (address := recipient.named_address.address),
-            "folded_address": None if address.isascii() else fold(address),
-            "name": recipient.named_address.name,
-            "status": RecipientStatus.QUEUED.value,
-            "attempts": 0,
-            "updated_at": message.created_at,
-        }
-
-
-def _tag_rows(message: NewMessage) -> Iterable[dict[str, Any]]:
-    for tag in dict.fromkeys(message.tags):
-        yield {"tenant_id": message.tenant_id, "tag": tag, "message_id": message.id}
 
 
 async def claim(
@@ -614,112 +439,3 @@ _RECIPIENTS: Final = (
     .where(any_of(recipients.c.message_id, "ids"))
     .order_by(recipients.c.message_id, recipients.c.position)
 )
-
-
-async def renew(
-    connection: AsyncConnection, *, owner: str, message_ids: Sequence[str], lease_until: datetime
-) -> set[str]:
-    """Extend the leases of messages; return the ids that the owner still has."""
-    parameters = {"ids": message_ids, "owner": owner, "lease_until": lease_until}
-    return set((await connection.execute(_RENEW, parameters)).scalars())
-
-
-_OWNED: Final = messages.alias("owned")
-# Locked in the order of settlements: otherwise both could deadlock.
-_IS_HELD: Final = messages.c.id.in_(
-    select(_OWNED.c.id)
-    .where(any_of(_OWNED.c.id, "ids"), _OWNED.c.lease_owner == bindparam("owner"))
-    .order_by(_OWNED.c.id)
-    .with_for_update()
-)
-_RENEW: Final = (
-    update(messages)
-    .where(_IS_HELD)
-    .values(due_at=bindparam("lease_until"))
-    .returning(messages.c.id)
-)
-
-
-async def release(
-    connection: AsyncConnection, *, owner: str, message_ids: Sequence[str], now: datetime
-) -> None:
-    """Return messages to the queue, due at once."""
-    await connection.execute(_RELEASE, {"ids": message_ids, "owner": owner, "now": now})
-
-
-# A message without an attempt keeps its place in the queue.
-_RELEASE: Final = (
-    update(messages)
-    .where(_IS_HELD)
-    .values(
-        status=QUEUED,
-        lease_owner=null(),
-        due_at=messages.c.turn_at,
-        updated_at=bindparam("now"),
-    )
-)
-
-
-async def release_all(connection: AsyncConnection) -> int:
-    """End the leases of dead workers; return how many messages this frees.
-
-    Only for the sole delivering process of a database, before its first claim.
-    """
-    result = await connection.execute(
-        update(messages)
-        .where(UNFINISHED, messages.c.lease_owner.is_not(None))
-        .values(due_at=messages.c.turn_at)
-    )
-    return result.rowcount
-
-
-async def end_leases(
-    connection: AsyncConnection, *, owner: str, now: datetime, latest: datetime
-) -> int:
-    """End the leases of a worker that is gone; return how many messages this frees.
-
-    They keep their places in the queue, and their owner's name for the takeover. Costs an index
-    probe per queue, and reads what is due from `now` to `latest`, when every lease has ended.
-    """
-    parameters = {"owner": owner, "now": now, "latest": latest}
-    return (await connection.execute(_build_end_leases(), parameters)).rowcount
-
-
-@cache
-def _build_end_leases() -> Update:
-    """Build the statement, which finds every queue by one probe of the index of due messages."""
-    place = (messages.c.profile_id, messages.c.destination)
-    queues = (
-        select(*place)
-        .where(messages.c.due_at.is_not(None))
-        .order_by(*place)
-        .limit(1)
-        .cte("queues", recursive=True)
-    )
-    later = messages.alias("later")
-    later_place = (later.c.profile_id, later.c.destination)
-    next_queue = (
-        select(*later_place)
-        .where(later.c.due_at.is_not(None), tuple_(*later_place) > tuple_(*queues.c))
-        .order_by(*later_place)
-        .limit(1)
-        .lateral("next_queue")
-    )
-    queues = queues.union_all(select(*next_queue.c).select_from(queues.join(next_queue, true())))
-    leased = (
-        select(_OWNED.c.id)
-        .join_from(
-            queues,
-            _OWNED,
-            and_(
-                _OWNED.c.profile_id == queues.c.profile_id,
-                _OWNED.c.destination == queues.c.destination,
-                _OWNED.c.due_at > bindparam("now", type_=Instant()),
-                _OWNED.c.due_at <= bindparam("latest", type_=Instant()),
-            ),
-        )
-        .where(_OWNED.c.lease_owner == bindparam("owner"))
-        .order_by(_OWNED.c.id)
-        .with_for_update(of=_OWNED)
-    )
-    return update(messages).where(messages.c.id.in_(leased)).values(due_at=messages.c.turn_at)
