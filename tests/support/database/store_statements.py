@@ -25,7 +25,7 @@ OF_ONE_DATABASE: Final = {
     "db.bulk": "how each database takes many rows",
     "db.backup.remove_mark": "only SQLite has the mark of a copy",
     "db.copy": "COPY is PostgreSQL's",
-    "db.engine": "connections, and NOTIFY and LISTEN of PostgreSQL",
+    "db.database": "connections, and NOTIFY and LISTEN of PostgreSQL",
     "db.clock": "SQLite has the clock of its machine",
     "db.replica": "SQLite has no standby",
     "health.postgresql": "what PostgreSQL says about itself",
