@@ -223,7 +223,7 @@ async def page(
         start = Position(0, start.number)
     first = start
     if (created_after := filters.get("created_after")) is not None:
-        first = max(start, await _find_start(connection, created_after))
+        first = max(start, await _find_start(connection, tenant_id, created_after))
     query = _QUERY.where(is_after(first), is_up_to(end), *_build_conditions(tenant_id, filters))
     query = query.order_by(events.c.transaction_id, events.c.number).limit(limit)
     items = await _load_events(connection, query)
@@ -245,7 +245,7 @@ async def page_newest_first(
     is_of_page = is_up_to(end) if before is None or before > end else _place() < _at(before)
     query = _QUERY.where(is_of_page, *_build_conditions(tenant_id, filters))
     if (created_after := filters.get("created_after")) is not None:
-        query = query.where(is_after(await _find_start(connection, created_after)))
+        query = query.where(is_after(await _find_start(connection, tenant_id, created_after)))
     query = query.order_by(events.c.transaction_id.desc(), events.c.number.desc()).limit(limit)
     return await _load_events(connection, query)
 
@@ -264,16 +264,30 @@ def _build_conditions(tenant_id: str, filters: EventFilters) -> Iterator[ColumnE
         yield events.c.created_at > created_after
 
 
-async def _find_start(connection: AsyncConnection, created_after: datetime) -> Position:
-    """Return a position before all events of a time, which spares reading older ones."""
+async def _find_start(
+    connection: AsyncConnection, tenant_id: str, created_after: datetime
+) -> Position:
+    """Return a position before all events of a time, which spares reading older ones.
+
+    Transactions do not end in the order of ids, so the earliest event of a time need not be the
+    first. Events from a restored dump are in no order of time: see `renumber`.
+    """
+    is_restored = select(events.c.number).where(
+        events.c.tenant_id == tenant_id, events.c.transaction_id == 0
+    )
+    if (
+        connection.dialect.name == "postgresql"
+        and (await connection.execute(is_restored.limit(1))).one_or_none() is not None
+    ):
+        return FIRST_POSITION
     query = (
         select(events.c.transaction_id, events.c.number)
-        .where(events.c.id >= earliest_id("evt", created_after))
-        .order_by(events.c.id)
+        .where(events.c.id < earliest_id("evt", created_after))
+        .order_by(events.c.id.desc())
         .limit(1)
     )
     row = (await connection.execute(query)).one_or_none()
-    return FIRST_POSITION if row is None else Position(row.transaction_id, row.number - 1)
+    return FIRST_POSITION if row is None else Position(row.transaction_id, row.number)
 
 
 async def find(connection: AsyncConnection, *, tenant_id: str, event_id: str) -> Event | None:

@@ -5,6 +5,7 @@ from typing import Final
 from sqlalchemy import text, update
 
 from app.domain.events import FIRST_POSITION, EventType, NewEvent, Position
+from app.domain.ids import first_id
 from app.store import events
 from app.store.db.database import Database
 from app.store.db.keyset import CLOCK_SLACK, EARLIEST
@@ -76,6 +77,27 @@ async def test_the_newest_come_first(database: Database) -> None:
             )
             assert len(rows) == (0 if is_later else 5)
     assert profile_ids == ["4", "3", "2", "1", "0"]
+
+
+async def test_a_time_hides_no_event_of_an_earlier_transaction(database: Database) -> None:
+    """Ids are made before their transactions end, so they may be in another order."""
+    for name in ("first", "second"):
+        async with database.transaction() as connection:
+            await events.append(connection, [an_event(name)])
+    moments = {"first": NOW + MINUTE, "second": NOW}
+    async with database.transaction() as connection:
+        for name, moment in moments.items():
+            of_name = update(table).where(table.c.profile_id == name)
+            await connection.execute(of_name.values(id=first_id("evt", moment)))
+    async with database.reading() as connection:
+        page = await events.page(
+            connection, tenant_id=TENANT, limit=9, start=FIRST_POSITION, created_after=NOW - MINUTE
+        )
+        newest = await events.page_newest_first(
+            connection, tenant_id=TENANT, limit=9, before=None, created_after=NOW - MINUTE
+        )
+    assert [event.profile_id for event in page.items] == ["first", "second"]
+    assert [event.profile_id for event in newest] == ["second", "first"]
 
 
 async def test_a_dump_restored_in_another_cluster_is_read_on(database: Database) -> None:

@@ -367,7 +367,7 @@ async def test_events_are_read_in_their_order_by_its_index(
                 assert index in query_plan
                 assert not re.search("Sort|TEMP B-TREE", query_plan), query_plan
             for statement in statements:
-                if "events.id >=" in statement[0]:
+                if "events.id <" in statement[0]:
                     assert "uq_events_id" in await plan(connection, statement)
 
 
