@@ -29,7 +29,7 @@ from app.domain.errors import (
     Unavailable,
 )
 from app.domain.ids import new_id
-from app.domain.networks import IPNetwork, contains
+from app.domain.networks import IPNetwork, contains, unmap_ipv4
 from app.domain.types import ApiKey, MessageSource, Profile, Scope, Tenant
 from app.store import api_keys, audit
 from app.store.db.database import Database
@@ -208,8 +208,13 @@ class Visitor:
 
     @property
     def client_address(self) -> str | None:
-        """Return the address to store with the sender's messages."""
-        return self.source if self._auth.stores_client_addresses else None
+        """Return the address to store with the sender's messages; None if it is not valid.
+
+        A trusted proxy may hand on what its client wrote into `X-Forwarded-For`.
+        """
+        if self.source is None or not self._auth.stores_client_addresses:
+            return None
+        return _normalize_address(self.source)
 
     async def _look_up(self) -> Actor | Caller:
         auth, secret, source = self._auth, self.secret, self.source
@@ -310,6 +315,15 @@ def _make_session_key(session: ConsoleSession) -> ApiKey:
         revoked_at=None,
         last_used_at=None,
     )
+
+
+@lru_cache(maxsize=1024)
+def _normalize_address(source: str) -> str | None:
+    """Return an IP address without its zone, IPv4 as such; None for any other text."""
+    try:
+        return str(unmap_ipv4(ipaddress.ip_address(source.partition("%")[0])))
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=1024)

@@ -30,3 +30,20 @@ async def test_a_proxy_is_believed_where_it_is_trusted(
     assert answer.status_code == 201, answer.text
     log = (await acme.read("/audit-log?action=key.create&limit=1"))["items"]
     assert log[0]["actor"]["source"] == source
+
+
+async def test_a_message_keeps_only_an_ip_address(start: Start) -> None:
+    """A proxy may hand on what its client wrote."""
+    heloise = await start(trusted_proxies="127.0.0.1")
+    acme = await heloise.tenant()
+    await acme.profile("main", 1)
+    addresses = {
+        "198.51.100.7": "198.51.100.7",
+        "::ffff:198.51.100.7": "198.51.100.7",
+        "fe80::1%" + "z" * 65: "fe80::1",
+        "a" * 65: None,
+    }
+    for forwarded, address in addresses.items():
+        body = {"from": "a@example.com", "to": ["b@example.org"], "subject": "Hi", "text": "Hi."}
+        answer = await acme("POST", "/messages", body, headers={"X-Forwarded-For": forwarded})
+        assert (answer.status_code, answer.json()["client_address"]) == (202, address)
