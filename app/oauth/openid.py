@@ -87,7 +87,7 @@ class OpenIdProvider:
             async with self._connect(return_uri) as http:
                 await self._load_metadata(http)
         endpoint = self._metadata.get("end_session_endpoint")
-        if endpoint is None:
+        if not isinstance(endpoint, str) or not self._is_secure(endpoint):
             return None
         params = {"client_id": self._client.client_id, "post_logout_redirect_uri": return_uri}
         return str(add_params_to_uri(endpoint, list(params.items())))
@@ -168,9 +168,8 @@ class OpenIdProvider:
                 raise SignInError("its discovery document names another issuer")
             for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
                 self._check_endpoint(metadata[name], name)
-            for name in ("userinfo_endpoint", "end_session_endpoint"):
-                if name in metadata:
-                    self._check_endpoint(metadata[name], name)
+            if "userinfo_endpoint" in metadata:
+                self._check_endpoint(metadata["userinfo_endpoint"], "userinfo_endpoint")
             self._metadata, self._metadata_until = metadata, self._now() + METADATA_TIME
         return self._metadata
 
@@ -183,9 +182,12 @@ class OpenIdProvider:
         return GuardedTransport(self._network, self._context, max_bytes=MAX_ANSWER_BYTES)
 
     def _check_endpoint(self, url: str, name: str) -> None:
-        scheme = urlsplit(str(url)).scheme
-        if scheme not in {"https", urlsplit(self._client.issuer).scheme}:
+        if not self._is_secure(str(url)):
             raise SignInError(f"its {name} is no https:// URL")
+
+    def _is_secure(self, url: str) -> bool:
+        """Whether a URL uses TLS; only the endpoints of an issuer without TLS need none."""
+        return urlsplit(url).scheme in {"https", urlsplit(self._client.issuer).scheme}
 
     def _choose_authentication(self, metadata: Mapping[str, Any]) -> str:
         if self._client.client_secret is None:
