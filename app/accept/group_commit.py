@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_GROUP: Final = 200
 MAX_GROUP_BYTES: Final = 16 * 1024 * 1024
+MAX_FILL_TURNS: Final = 5
 MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
 # A restart of the database takes less, and no caller waits longer.
 MAX_DOUBT_SECONDS: Final = 10.0
@@ -146,14 +147,17 @@ class Committer:
             await self._commit_with_others(first)
 
     async def _let_fill(self) -> None:
-        """Wait for a turn of the event loop that brings no more messages.
+        """Wait for a turn of the event loop that brings no more messages, but for a few at most.
 
         Otherwise the first message that wakes the committer would be a group by itself.
         """
-        size = -1
-        while size < self._queue.qsize() < MAX_GROUP:
+        for _ in range(MAX_FILL_TURNS):
             size = self._queue.qsize()
+            if size >= MAX_GROUP or self._waiting_bytes >= MAX_GROUP_BYTES:
+                break
             await asyncio.sleep(0)
+            if self._queue.qsize() == size:
+                break
 
     async def _commit_with_others(self, first: list[_Entry]) -> None:
         """Store the first messages with all others that fit into one group."""
