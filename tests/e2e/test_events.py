@@ -191,6 +191,11 @@ async def test_filters(heloise: Heloise, server: SmtpServer) -> None:
     assert refusal.status_code == 422
     assert "message.queued" in refusal.json()["detail"]
     assert (await acme("GET", "/events?cursor=nonsense")).status_code == 422
+    for order, other in (("asc", "desc"), ("desc", "asc")):
+        page = await acme.read(f"/events?limit=1&order={order}")
+        cursor = page["next_cursor"]
+        assert (await acme("GET", f"/events?cursor={cursor}&order={order}")).status_code == 200
+        assert (await acme("GET", f"/events?cursor={cursor}&order={other}")).status_code == 422
 
 
 async def test_a_key_that_is_bound_reads_of_its_profiles(

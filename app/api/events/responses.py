@@ -177,6 +177,12 @@ class Order(StrEnum):
 class EventListQuery(EventQuery):
     """Filters, paging and order of events."""
 
+    cursor: str | None = Field(
+        default=None,
+        max_length=MAX_CURSOR_CHARACTERS,
+        description="The `next_cursor` of the previous page, which had the same `order`. Default:"
+        " the first event in that order.",
+    )
     order: Order = Field(
         default=Order.ASC,
         description="`asc`: as they happened, to read every event once. `desc`: newest first.",

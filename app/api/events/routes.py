@@ -40,6 +40,8 @@ POLL_INTERVAL: Final = timedelta(seconds=1)
 # Streams end after this time and clients reconnect, so that revoked keys and new replicas take
 # effect.
 STREAM_TIME: Final = timedelta(minutes=10)
+# A cursor of one order would repeat or skip events in the other.
+DESC_PREFIX: Final = "desc:"
 STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Events as they happen, each with an `id` to resume after.",
@@ -63,7 +65,8 @@ async def list_events(
     a cursor leads to older ones. A key that is bound to profiles gets only their events. Requires
     the scope `events:read`.
     """
-    start = _parse_start(query.cursor, "query", "cursor")
+    prefix = DESC_PREFIX if query.order is Order.DESC else ""
+    start = _parse_start(query.cursor, "query", "cursor", prefix=prefix)
     event_query = await _build_query(services, caller, query)
     if query.order is Order.DESC:
         rows = await event_query.read_newest(services, start)
@@ -74,7 +77,7 @@ async def list_events(
         items, end = event_page.items, event_page.end
     return EventPage(
         items=[EventRead.of(item) for item in items],
-        next_cursor=None if end is None else encode_cursor(str(end)),
+        next_cursor=None if end is None else encode_cursor(f"{prefix}{end}"),
     )
 
 
@@ -229,13 +232,15 @@ async def _build_query(services: Services, caller: Caller, query: EventQuery) ->
     return _EventQuery(caller.tenant_id, query.limit, filters)
 
 
-def _parse_start(cursor: str | None, *loc: str) -> Position | None:
+def _parse_start(cursor: str | None, *loc: str, prefix: str = "") -> Position | None:
     if cursor is None:
         return None
     try:
-        return parse_position(decode_cursor(cursor))
+        text = decode_cursor(cursor)
+        return parse_position(text.removeprefix(prefix) if text.startswith(prefix) else "")
     except ValueError:
         msg = (
-            "not a cursor of events; write the next_cursor of a previous response, or leave it out"
+            "not a cursor of events in this order; write the next_cursor of a previous response, or"
+            " leave it out"
         )
         raise InvalidRequest(f"{'.'.join(loc)}: {msg}", [FieldError(loc, msg)]) from None
