@@ -13,7 +13,6 @@ HELD: Final = sa.text("status = 'held'")
 
 def upgrade() -> None:
     """Bring the schema from 0034 to 0035."""
-    op.add_column("message_contents", sa.Column("client_address", sa.String(64)))
     op.create_index(
         "ix_messages_held",
         "messages",
@@ -23,6 +22,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_log_object", "audit_log", ["object_id", "id"])
     op.create_index("ix_audit_log_actor", "audit_log", ["actor_id", "id"])
+    # Last, since it keeps acceptance out until the transaction ends.
+    op.add_column("message_contents", sa.Column("client_address", sa.String(64)))
 
 
 def downgrade() -> None:

@@ -11,7 +11,7 @@ INDEX: Final = "ix_events_message"
 
 
 def upgrade() -> None:
-    """Bring the schema from 0034 to 0037; pages that exist stay as they are."""
+    """Bring the schema from 0036 to 0037; pages that exist stay as they are."""
     op.drop_index(INDEX, "events")
     op.create_index(INDEX, "events", ["message_id", "transaction_id", "number"])
     if op.get_bind().dialect.name == "postgresql":
@@ -19,7 +19,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Bring the schema from 0037 to 0034."""
+    """Bring the schema from 0037 to 0036."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE recipients RESET (fillfactor)")
     op.drop_index(INDEX, "events")

@@ -12,12 +12,12 @@ down_revision: Final = "0037"
 
 
 def upgrade() -> None:
-    """Bring the schema from 0034 to 0038."""
+    """Bring the schema from 0037 to 0038."""
     op.add_column("webhooks", sa.Column("last_error", sa.Text))
     op.add_column("webhooks", sa.Column("last_error_at", Instant()))
 
 
 def downgrade() -> None:
-    """Bring the schema from 0038 to 0034."""
+    """Bring the schema from 0038 to 0037."""
     op.drop_column("webhooks", "last_error_at")
     op.drop_column("webhooks", "last_error")

@@ -1,4 +1,4 @@
-"""Migrate the database schema with Alembic, in one transaction."""
+"""Migrate the database schema with Alembic."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +15,7 @@ from app.store import events
 from app.store.db.database import Database
 from app.store.db.errors import Locked
 from app.store.migrations import schema
+from app.store.tables.metadata import metadata
 
 # Shows how many steps are done, and of how many.
 ShowProgress = Callable[[int, int | None], None]
@@ -23,6 +24,7 @@ MIGRATION_LOCK: Final = 0x48454C4F495345
 _NOT_VALID: Final = text(
     "SELECT conrelid::regclass::text, quote_ident(conname) FROM pg_constraint"
     " WHERE NOT convalidated AND contype = 'c' AND connamespace = current_schema()::regnamespace"
+    " AND (SELECT relname FROM pg_class WHERE oid = conrelid) = ANY(:tables)"
 )
 # Each wait lasts as long as SQLite waits for a lock: 5 seconds.
 MAX_WAITS: Final = 120
@@ -35,9 +37,10 @@ def _ignore_progress(_done: int, _total: int | None) -> None:
 async def migrate(database: Database, show: ShowProgress = _ignore_progress) -> str:
     """Migrate to the newest revision, and return it; `show` gets the number of steps done.
 
-    Runs in one transaction. Several processes may call this at once: SQLite locks the file from the
-    beginning, PostgreSQL takes an advisory lock. Raises SettingsError if the database belongs to a
-    newer version of Heloise.
+    Changes the schema in one transaction, and validates new constraints after it: if that fails,
+    the schema is the new one, and the next call validates again. Several processes may call this at
+    once: SQLite locks the file from the beginning, PostgreSQL takes an advisory lock. Raises
+    SettingsError if the database belongs to a newer version of Heloise.
     """
     for _ in range(MAX_WAITS):
         with suppress(Locked):  # another process may be migrating a large table
@@ -63,8 +66,11 @@ async def _validate_constraints(database: Database) -> None:
 
     Reads whole tables, but blocks no writer, unlike the same within the migration's transaction.
     """
-    async with database.transaction() as connection:
-        for table, name in (await connection.execute(_NOT_VALID)).all():
+    async with database.reading() as connection:
+        rows = await connection.execute(_NOT_VALID, {"tables": list(metadata.tables)})
+        constraints = rows.all()
+    for table, name in constraints:
+        async with database.transaction() as connection:
             await connection.execute(text(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"))
 
 
