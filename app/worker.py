@@ -126,6 +126,7 @@ def open_replica(settings: Settings, database: Database) -> Replica:
         return Replica(database, None, max_lag_seconds=settings.database_read_max_lag_seconds)
     standby = Database(
         settings.database_read_url,
+        setting="HELOISE_DATABASE_READ_URL",
         pool_size=settings.database_pool_size,
         answer_seconds=settings.database_timeout_seconds,
     )

@@ -20,6 +20,7 @@ from app.metrics import definitions as gauges
 from app.metrics.grouping import Grouping
 from app.metrics.series import Gauge, Labels
 from app.store.db.database import Database, load_size_bytes
+from app.store.db.errors import CONNECTION_REFUSED
 from app.store.delivery import gauges as queries
 
 # A scrape must not hang while the database does not answer.
@@ -61,7 +62,7 @@ class Installation:
                     values[gauges.DATABASE_RESPONSE] = {(): monotonic_seconds() - started_seconds}
                     values[gauges.DATABASE_UP] = {(): 1}
                     await self._load_all(connection, now, values)
-        except (Unavailable, TimeoutError):
+        except (Unavailable, TimeoutError, *CONNECTION_REFUSED):
             values[gauges.DATABASE_UP] = {(): 0}
         except SQLAlchemyError:  # the schema is not at head; /readyz says so
             pass

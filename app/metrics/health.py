@@ -13,6 +13,7 @@ from app.domain.errors import Unavailable
 from app.metrics import definitions as gauges
 from app.metrics.database_gauges import READ_SECONDS, Values, age_seconds
 from app.store.db.database import Database
+from app.store.db.errors import CONNECTION_REFUSED
 from app.store.delivery.service_state import load_oldest_purge
 from app.store.health.postgresql import PostgresqlHealth, load_postgresql_health
 from app.store.health.sqlite import SqliteHealth, load_sqlite_health
@@ -51,7 +52,8 @@ class HealthGauges:
             ):
                 values = await self._read_database(connection)
                 purged_at = await load_oldest_purge(connection)
-        except (Unavailable, TimeoutError, SQLAlchemyError):  # /readyz says what is wrong
+        # /readyz says what is wrong.
+        except (Unavailable, TimeoutError, SQLAlchemyError, *CONNECTION_REFUSED):
             return {}
         return values | {gauges.OLDEST_PURGE: {(): age_seconds(purged_at, now)}}
 

@@ -1,16 +1,18 @@
 """The gauges of the database's health, and how often they are read."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import make_url, text, update
 
 from app.metrics import Metrics
 from app.metrics import definitions as gauges
 from app.metrics.health import CACHE_SECONDS, HealthGauges
 from app.store.db.database import Database
 from app.store.tables.core import purges
+from tests.support.database.postgresql import Server
 from tests.support.database.statements import record_statements
 from tests.support.hand_clock import HandClock
 from tests.support.rows import made_tenant
@@ -85,3 +87,14 @@ async def test_the_database_is_up_though_its_health_cannot_be_read(database: Dat
     assert "heloise_database_up 1.0" in lines
     assert "heloise_messages{" in lines
     assert "heloise_database_durable" not in lines
+
+
+@pytest.mark.postgresql
+async def test_a_server_that_refuses_connections_is_down(postgresql: Server) -> None:
+    """A scrape says so, and does not fail."""
+    url = make_url(await asyncio.to_thread(postgresql.empty)).set(username="nobody")
+    database = Database(url.render_as_string(hide_password=False))
+    lines = (await Metrics(database, HandClock(NOW)).exposition()).decode()
+    assert "heloise_database_up 0.0" in lines
+    assert await HealthGauges(database).load(NOW) == {}
+    await database.close()

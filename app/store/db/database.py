@@ -31,7 +31,7 @@ from app.store.db.errors import (
     sqlstate,
 )
 from app.store.db.listener import IS_WRITABLE, WAKE_CHANNEL, Listener, NoWatch, SessionWatch
-from app.store.db.postgresql_driver import CONNECT_SECONDS
+from app.store.db.postgresql_driver import CONNECT_SECONDS, DATABASE_SETTING
 from app.store.db.transaction_observer import DatabaseObserver, NoObserver, take_finished
 from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_database_url
 
@@ -77,12 +77,18 @@ class Database:
 
     The URL may set how long SQLite waits for another process's lock, in seconds:
     `sqlite:///file.db?timeout=2`. On PostgreSQL, `answer_seconds` limits connecting and each
-    statement; by default a statement has no limit.
+    statement; by default a statement has no limit. Errors name the `setting` of the URL.
     """
 
     def __init__(
-        self, url: str, *, pool_size: int = 10, answer_seconds: float | None = None
+        self,
+        url: str,
+        *,
+        setting: str = DATABASE_SETTING,
+        pool_size: int = 10,
+        answer_seconds: float | None = None,
     ) -> None:
+        self._setting = setting
         self._url = parse_database_url(url)
         self.observer: DatabaseObserver = NoObserver()
         self._listeners: list[Callable[[], None]] = []
@@ -229,7 +235,7 @@ class Database:
     async def _connect(self, **named: Any) -> Any:  # noqa: ANN401 - as asyncpg has it
         assert isinstance(self._url, PostgresqlUrl)  # noqa: S101 - SQLite has nobody to listen to
         return await postgresql_driver.connect(
-            self._url, connect_seconds=self._connect_seconds, **named
+            self._url, setting=self._setting, connect_seconds=self._connect_seconds, **named
         )
 
     async def is_writable(self) -> bool:

@@ -12,7 +12,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.domain.errors import Unavailable
+from app.domain.errors import SettingsError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ DISCONNECTED: Final = ("08", "57P", "25006")
 # A connection that breaks during COMMIT may have committed.
 IN_DOUBT: Final = ("08", "57P")
 DATABASE_UNAVAILABLE: Final = "database-unavailable"  # the problem type
+# SQLAlchemy does not translate what the server raises while it refuses a connection.
+CONNECTION_REFUSED: Final = (SettingsError, asyncpg.PostgresError)
 
 
 class Refused(Unavailable):

@@ -10,6 +10,7 @@ import asyncpg
 from app.domain.errors import SettingsError
 from app.store.db.url import PostgresqlUrl
 
+DATABASE_SETTING: Final = "HELOISE_DATABASE_URL"
 CONNECT_SECONDS: Final = 10.0
 ENCODING: Final = "UTF8"
 APPLICATION_PREFIX: Final = "heloise-"
@@ -19,6 +20,7 @@ MAX_NAME_CHARACTERS: Final = 40  # PostgreSQL keeps 63 bytes of the whole
 async def connect(
     url: PostgresqlUrl,
     *,
+    setting: str = DATABASE_SETTING,
     connect_seconds: float = CONNECT_SECONDS,
     answer_seconds: float | None = None,
     **named: Any,  # noqa: ANN401 - as below
@@ -26,8 +28,8 @@ async def connect(
     """Open a connection whose statements may take `answer_seconds` each.
 
     Passes other keywords to asyncpg. The hosts share `connect_seconds`; the URL's `connect_timeout`
-    is for each of them. Raises SettingsError for an unusable URL or database, and OSError or
-    asyncpg's errors if the server is away or refuses.
+    is for each of them. Raises SettingsError, which names `setting`, for an unusable URL or
+    database, and OSError or asyncpg's errors if the server is away or refuses.
     """
     server_settings = named.pop("server_settings", {})
     if not url.has_application_name:
@@ -42,12 +44,12 @@ async def connect(
             **named,
         )
     except asyncpg.exceptions.ClientConfigurationError as error:
-        raise SettingsError(f"HELOISE_DATABASE_URL: {error}") from None
+        raise SettingsError(f"{setting}: {error}") from None
     encoding = connection.get_settings().server_encoding
     if encoding != ENCODING:
         connection.terminate()
         raise SettingsError(
-            f"The database of HELOISE_DATABASE_URL has the encoding {encoding}, which cannot store"
+            f"The database of {setting} has the encoding {encoding}, which cannot store"
             " every text: create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
     _set_options(connection, url)

@@ -11,8 +11,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import monotonic_seconds
-from app.domain.errors import NotFound, SettingsError, Unavailable
+from app.domain.errors import NotFound, Unavailable
 from app.store.db.database import Database
+from app.store.db.errors import CONNECTION_REFUSED
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -73,7 +74,8 @@ class Replica:
         if self._standby is not None and await self._is_fresh():
             try:
                 answer = await self._standby.read(work, is_analytic=is_analytic)
-            except (Unavailable, NotFound):  # replication may cancel a query of a standby
+            # Replication may cancel a query of a standby.
+            except (Unavailable, NotFound, DBAPIError, *CONNECTION_REFUSED):
                 pass
             else:
                 self._primary.observer.record_replica_read("standby")
@@ -110,7 +112,7 @@ class Replica:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._wait_for_target()
             pause_seconds = CHECK_INTERVAL_SECONDS
-        except (TimeoutError, Unavailable, SettingsError, DBAPIError) as error:
+        except (TimeoutError, Unavailable, DBAPIError, *CONNECTION_REFUSED) as error:
             log.warning("the standby of HELOISE_DATABASE_READ_URL lags or is away: %s", error)
         finally:
             self._next_check_seconds = monotonic_seconds() + pause_seconds

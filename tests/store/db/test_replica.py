@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -109,6 +109,44 @@ async def test_a_standby_that_is_away_costs_nothing(
     for _ in range(3):
         assert await replica.read(_name) == await primary.read(_name)
     assert _servers(primary) == ["primary"] * 3
+    await replica.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "query", "reason"),
+    [
+        ("nobody", "", "password authentication failed"),
+        ("heloise", "?sslmode=require&sslnegotiation=perhaps", "HELOISE_DATABASE_READ_URL: "),
+    ],
+)
+async def test_a_standby_that_refuses_connections_is_left(
+    primary: Database,
+    postgresql: Server,
+    caplog: pytest.LogCaptureFixture,
+    user: str,
+    query: str,
+    reason: str,
+) -> None:
+    """As after a change of its pg_hba.conf; the log says why, and names the setting."""
+    url = make_url(await asyncio.to_thread(postgresql.empty)).set(username=user)
+    address = url.render_as_string(hide_password=False)
+    refusing = Database(f"{address}{query}", setting="HELOISE_DATABASE_READ_URL")
+    replica = Replica(primary, refusing, max_lag_seconds=10)
+    assert await replica.read(_name) == await primary.read(_name)
+    assert reason in caplog.text
+    await replica.close()
+
+
+async def test_a_standby_that_begins_to_refuse_connections_is_left(
+    primary: Database, standby: Database
+) -> None:
+    """While the last check still counts."""
+    replica = Replica(primary, standby, max_lag_seconds=600)
+    name = await replica.read(_name)
+    await standby.close()
+    async with primary.transaction(autocommit=True) as connection:
+        await connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+    assert await replica.read(_name) == await primary.read(_name)
     await replica.close()
 
 
