@@ -248,8 +248,12 @@ class Database:
         async with self.reading() as connection:
             is_writable = (await connection.execute(text(IS_WRITABLE))).scalar_one()
         if not is_writable:
-            await self._writer.dispose()
+            await self.replace_connections()
         return bool(is_writable)
+
+    async def replace_connections(self) -> None:
+        """Close every idle connection, since the servers may have changed their roles."""
+        await self._writer.dispose()
 
     async def is_replication_stuck(self) -> bool:
         """Whether a commit has waited for a synchronous standby for seconds; raises Unavailable."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import text
@@ -23,11 +24,13 @@ CHECK_INTERVAL_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 2.0
 AWAY_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.02
-# How much of the write-ahead log a primary has written, or a standby has replayed.
-_POSITION: Final = text(
-    "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
-    " ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn)::bigint"
-)
+# The position is how much of the write-ahead log a primary has written, or a standby has replayed.
+_SELECT_STATE: Final = text("""
+SELECT system_identifier AS cluster, pg_is_in_recovery() AS is_standby,
+       (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+             ELSE pg_current_wal_lsn() END - '0/0'::pg_lsn)::bigint AS position
+FROM pg_control_system()
+""")
 
 
 class Reader(Protocol):
@@ -40,16 +43,31 @@ class Reader(Protocol):
         ...
 
 
-class _Target(NamedTuple):
+class _State(NamedTuple):
+    cluster: int
+    is_standby: bool
     position: int
+
+
+class _Target(NamedTuple):
+    primary: _State
     at_seconds: float
+
+
+class _UnfitError(Exception):
+    """A connection leads to a server that is no standby of the primary, or is behind."""
+
+
+# How a standby fails that the primary makes up for. Replication may cancel a query of a standby.
+_FAULTS: Final = (_UnfitError, Unavailable, DBAPIError, *CONNECTION_REFUSED)
 
 
 class Replica:
     """Reads from a standby that had all of the primary's commits at most `max_lag_seconds` ago.
 
     A standby's own answer would not show that it has lost the primary. So Heloise notes the
-    primary's position, and asks the standby when it has reached it.
+    primary's position, and asks the standby when it has reached it. The connections of a pool may
+    lead to several standbys, so each read asks its own.
     """
 
     def __init__(
@@ -59,7 +77,7 @@ class Replica:
         self._standby = standby
         self._max_lag_seconds = max_lag_seconds
         self._target: _Target | None = None
-        self._fresh_at_seconds: float | None = None
+        self._reached: _Target | None = None
         self._next_check_seconds = 0.0
         self._check_task: asyncio.Task[None] | None = None
 
@@ -72,10 +90,10 @@ class Replica:
         Raises Unavailable.
         """
         if self._standby is not None and await self._is_fresh():
+            guarded = partial(self._run_if_fresh, work)
             try:
-                answer = await self._standby.read(work, is_analytic=is_analytic)
-            # Replication may cancel a query of a standby.
-            except (Unavailable, NotFound, DBAPIError, *CONNECTION_REFUSED):
+                answer = await self._standby.read(guarded, is_analytic=is_analytic)
+            except (*_FAULTS, NotFound):
                 pass
             else:
                 self._primary.observer.record_replica_read("standby")
@@ -102,8 +120,17 @@ class Replica:
         return self._was_fresh(monotonic_seconds())
 
     def _was_fresh(self, now_seconds: float) -> bool:
-        fresh_at = self._fresh_at_seconds
-        return fresh_at is not None and now_seconds - fresh_at <= self._max_lag_seconds
+        reached = self._reached
+        return reached is not None and now_seconds - reached.at_seconds <= self._max_lag_seconds
+
+    async def _run_if_fresh(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], connection: AsyncConnection
+    ) -> T:
+        """Run `work` if this connection's server has what the last check found on one of them."""
+        assert self._reached is not None  # noqa: S101 - without a check nothing is fresh
+        if not _has_reached(await _load_state(connection), self._reached.primary):
+            raise _UnfitError("the server is behind the standby that was asked last")
+        return await work(connection)
 
     async def _check(self) -> None:
         """Note since when the standby has what the primary had."""
@@ -112,7 +139,7 @@ class Replica:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._wait_for_target()
             pause_seconds = CHECK_INTERVAL_SECONDS
-        except (TimeoutError, Unavailable, DBAPIError, *CONNECTION_REFUSED) as error:
+        except (*_FAULTS, TimeoutError) as error:
             log.warning("the standby of HELOISE_DATABASE_READ_URL lags or is away: %s", error)
         finally:
             self._next_check_seconds = monotonic_seconds() + pause_seconds
@@ -120,14 +147,28 @@ class Replica:
 
     async def _wait_for_target(self) -> None:
         assert self._standby is not None  # noqa: S101 - only with one there are checks
-        if self._target is None:
-            at_seconds = monotonic_seconds()
-            self._target = _Target(await _load_position(self._primary), at_seconds)
-        while await _load_position(self._standby) < self._target.position:  # noqa: ASYNC110 - a server's
-            await asyncio.sleep(POLL_SECONDS)
-        self._fresh_at_seconds, self._target = self._target.at_seconds, None
+        now = monotonic_seconds()
+        # A failover may lose what an old target counts.
+        if self._target is None or now - self._target.at_seconds > self._max_lag_seconds:
+            self._target = _Target(await self._primary.read(_load_state), now)
+        primary = self._target.primary
+        try:
+            while not _has_reached(await self._standby.read(_load_state), primary):  # noqa: ASYNC110 - a server's
+                await asyncio.sleep(POLL_SECONDS)
+        except _UnfitError:
+            await self._standby.replace_connections()  # new ones may find a standby
+            raise
+        self._reached, self._target = self._target, None
 
 
-async def _load_position(database: Database) -> int:
-    async with database.reading() as connection:
-        return int((await connection.execute(_POSITION)).scalar_one())
+async def _load_state(connection: AsyncConnection) -> _State:
+    return _State(*(await connection.execute(_SELECT_STATE)).one())
+
+
+def _has_reached(state: _State, primary: _State) -> bool:
+    """Whether a standby has all that the primary had; raises _UnfitError."""
+    if not state.is_standby:
+        raise _UnfitError("the server is a primary")
+    if state.cluster != primary.cluster:
+        raise _UnfitError("the server is a standby of another primary")
+    return state.position >= primary.position
