@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections import deque
 from typing import Any, Final
 
 import asyncpg
@@ -36,7 +35,7 @@ async def connect(
         server_settings = {"application_name": _name_process(), **server_settings}
     try:
         connection = await _open(
-            url.dsns,
+            url,
             timeout=url.connect_seconds or connect_seconds / len(url.dsns),
             command_timeout=answer_seconds,
             server_settings=server_settings,
@@ -61,16 +60,15 @@ def _name_process() -> str:
     return f"{APPLICATION_PREFIX}{socket.gethostname()[:MAX_NAME_CHARACTERS]}-{os.getpid()}"
 
 
-async def _open(dsns: deque[str], **named: Any) -> Any:  # noqa: ANN401 - as above
+async def _open(url: PostgresqlUrl, **named: Any) -> Any:  # noqa: ANN401 - as above
     """Connect to the first host that answers and fits; try a silent one last the next time."""
     fault: Exception | None = None
-    for dsn in tuple(dsns):
+    for dsn in url.dsns:
         try:
             return await asyncpg.connect(dsn, **named)
         except TimeoutError as error:
             fault = error
-            dsns.remove(dsn)
-            dsns.append(dsn)
+            url.try_last(dsn)
         except asyncpg.exceptions.TargetServerAttributeNotMatched as error:
             fault = ConnectionError(str(error))
         except (OSError, asyncpg.exceptions.CannotConnectNowError) as error:

@@ -79,15 +79,26 @@ class SqliteUrl:
 class PostgresqlUrl:
     """The DSNs for asyncpg, and the settings that asyncpg does not read from them.
 
-    `dsns` holds one for each host, in the order in which to try them. `connect_seconds`, for each
-    host, is None if the URL does not set it. `socket_options` holds (level, option, value).
-    `has_application_name`: the DSNs name the sessions.
+    `hosts` holds the DSNs of each host, one for each target, in the order in which to try them.
+    `connect_seconds`, for each host, is None if the URL does not set it. `socket_options` holds
+    (level, option, value). `has_application_name`: the DSNs name the sessions.
     """
 
-    dsns: deque[str] = field(repr=False)
+    hosts: deque[tuple[str, ...]] = field(repr=False)
     connect_seconds: float | None
     socket_options: tuple[tuple[int, int, int], ...]
     has_application_name: bool = False
+
+    @property
+    def dsns(self) -> list[str]:
+        """The DSNs in the order in which to try them: all hosts for a target, then for the next."""
+        return [dsn for dsns in zip(*self.hosts, strict=True) for dsn in dsns]
+
+    def try_last(self, dsn: str) -> None:
+        """Try the host of a DSN last from now on, for each target."""
+        host = next(dsns for dsns in self.hosts if dsn in dsns)
+        self.hosts.remove(host)
+        self.hosts.append(host)
 
 
 def parse_database_url(url: str) -> SqliteUrl | PostgresqlUrl:
@@ -178,7 +189,7 @@ def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
         )
     connect_seconds = numbers.pop("connect_timeout", None)
     return PostgresqlUrl(
-        dsns=deque(_dsns(match, dsn_parameters)),
+        hosts=deque(_hosts(match, dsn_parameters)),
         # Zero means to wait forever; use the default limit instead.
         connect_seconds=float(connect_seconds) if connect_seconds else None,
         socket_options=tuple(_socket_options(numbers)),
@@ -186,16 +197,17 @@ def _postgresql(match: re.Match[str]) -> PostgresqlUrl:
     )
 
 
-def _dsns(match: re.Match[str], parameters: Mapping[str, str]) -> Iterator[str]:
-    """Yield a DSN for each host, since asyncpg would wait for a dead one all the time it has."""
+def _hosts(match: re.Match[str], parameters: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """Yield the DSNs of each host, since asyncpg would wait for a dead one all the time it has."""
     database = f"/{match['database']}" if match["database"] else ""
     wanted = parameters.get("target_session_attrs")
+    queries = []
     # First ask every host for a standby, then take any server.
     for target in (STANDBY, "any") if wanted == PREFER_STANDBY else (wanted,):
         named = {**parameters, "target_session_attrs": target} if target else parameters
-        query = f"?{urlencode(named)}" if named else ""
-        for host in match["hosts"].split(","):
-            yield f"postgresql://{_user(match)}{host}{database}{query}"
+        queries.append(f"?{urlencode(named)}" if named else "")
+    for host in match["hosts"].split(","):
+        yield tuple(f"postgresql://{_user(match)}{host}{database}{query}" for query in queries)
 
 
 def _user(match: re.Match[str]) -> str:

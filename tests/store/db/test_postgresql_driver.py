@@ -53,7 +53,7 @@ async def test_a_host_that_does_not_answer_costs_its_share_of_the_time(postgresq
         assert isinstance(parsed, PostgresqlUrl)
         silent, sound = parsed.dsns
         connection = await postgresql_driver.connect(parsed, connect_seconds=4)
-        assert list(parsed.dsns) == [sound, silent]
+        assert parsed.dsns == [sound, silent]
         connection.terminate()
 
 

@@ -38,7 +38,7 @@ def test_parameters_of_libpq_are_passed_on(url: str, dsn: str) -> None:
     """What asyncpg does by itself is left out."""
     parsed = parse_database_url(url)
     assert isinstance(parsed, PostgresqlUrl)
-    assert (list(parsed.dsns), parsed.connect_seconds) == ([dsn], None)
+    assert (parsed.dsns, parsed.connect_seconds) == ([dsn], None)
     assert parsed.socket_options == ()
 
 
@@ -66,6 +66,15 @@ def test_hosts_are_tried_one_by_one(target: str, tried: list[str]) -> None:
     parsed = parse_database_url(f"postgresql://u@a:5432,b/d{target}")
     assert isinstance(parsed, PostgresqlUrl)
     assert [dsn.removeprefix("postgresql://") for dsn in parsed.dsns] == tried
+
+
+def test_a_host_that_does_not_answer_is_tried_last_for_each_target() -> None:
+    """So a silent standby still comes before the servers that are no standby."""
+    parsed = parse_database_url("postgresql://a,b/d?target_session_attrs=prefer-standby")
+    assert isinstance(parsed, PostgresqlUrl)
+    a_standby, b_standby, a_any, b_any = parsed.dsns
+    parsed.try_last(a_standby)
+    assert parsed.dsns == [b_standby, a_standby, b_any, a_any]
 
 
 def test_times_are_kept_for_the_connection() -> None:
