@@ -116,6 +116,7 @@ def test_the_cluster_takes_the_place_of_the_server() -> None:
     assert services["postgres"]["image"].startswith("haproxy")
     assert set(services["postgres"]["depends_on"]) == members
     proxied = (folder / "haproxy.cfg").read_text()
+    assert all(f"    bind *:{port} tcp-ut 13s\n" in proxied for port in (5432, 5433))
     for name in members:
         assert proxied.count(f"    server {name} {name}:5432\n") == 2
         environment = services[name]["environment"]
