@@ -130,10 +130,10 @@ def _describe(transaction: OldTransaction) -> str:
 def _advise(transaction: OldTransaction) -> str:
     if transaction.pid is None:
         return f"run COMMIT PREPARED or ROLLBACK PREPARED '{transaction.name}'"
-    return (
-        f"end it with SELECT pg_terminate_backend({transaction.pid}), and set"
-        " idle_in_transaction_session_timeout for its role"
-    )
+    advice = f"end it with SELECT pg_terminate_backend({transaction.pid})"
+    if transaction.state.startswith("idle in transaction"):
+        advice += ", and set idle_in_transaction_session_timeout for its role"
+    return advice
 
 
 def _judge_replication(health: PostgresqlHealth) -> Finding:

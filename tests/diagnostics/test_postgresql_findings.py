@@ -14,7 +14,12 @@ from app.diagnostics.ehlo_advice import AdviceStatus
 from app.diagnostics.machine_findings import Finding
 from app.diagnostics.postgresql_findings import END_OF_LIFE, judge_postgresql
 from app.store.db.database import Database
-from app.store.health.postgresql import PostgresqlHealth, Standby, load_postgresql_health
+from app.store.health.postgresql import (
+    OldTransaction,
+    PostgresqlHealth,
+    Standby,
+    load_postgresql_health,
+)
 from tests.diagnostics.test_database_findings import findings, warns
 from tests.support.rows import NOW, made_tenant
 from tests.support.waiting import until
@@ -91,8 +96,18 @@ async def test_an_old_transaction_is_named(
         finding = (await findings(database))["old_transactions"]
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         assert warns(finding, "is idle in transaction", f"pg_terminate_backend({pid})")
+        assert "idle_in_transaction_session_timeout" in finding.detail
     finally:
         await connection.close()
+
+
+async def test_a_transaction_at_work_gets_no_advice_for_idle_ones(database: Database) -> None:
+    """`idle_in_transaction_session_timeout` would not end it."""
+    active = OldTransaction(pid=7, name="report", role="bi", state="active", age_seconds=600)
+    health = replace(await load_health(database), oldest_transaction=active)
+    finding = judge(health)["old_transactions"]
+    assert warns(finding, "is active", "pg_terminate_backend(7)")
+    assert "idle_in_transaction" not in finding.detail
 
 
 async def test_what_the_role_may_not_see_is_reported(migrated_url: str) -> None:

@@ -39,12 +39,13 @@ _BOUND_STATEMENTS: Final = text(
     f" set_config('lock_timeout', '{LOCK_SECONDS}s', true)"
 )
 # Transactions of other databases do not hold back VACUUM of this one's tables, nor does VACUUM.
+# Autovacuum's ANALYZE does, but ends by itself.
 _SELECT_OLDEST: Final = text("""
 SELECT pid, application_name AS name, usename AS role, coalesce(state, '') AS state,
        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS age_seconds
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
-  AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
+  AND backend_type = 'client backend' AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
 UNION ALL
 SELECT NULL, gid, owner, 'prepared', extract(epoch FROM clock_timestamp() - prepared)::float8
 FROM pg_prepared_xacts WHERE database = current_database()
@@ -52,7 +53,7 @@ ORDER BY age_seconds DESC LIMIT 1
 """)
 _COUNT_HIDDEN: Final = text("""
 SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND query = '<insufficient privilege>'
+WHERE datname = current_database() AND query = '<insufficient privilege>' AND usename IS NOT NULL
 """)
 _SELECT_SLOTS: Final = text("""
 SELECT slot_name AS name, active AS is_active, wal_status,
