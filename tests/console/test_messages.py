@@ -51,6 +51,24 @@ async def test_the_list_is_live(console: Console, acme: Tenant) -> None:
     console.window.errors.clear()
 
 
+@pytest.mark.one_database
+async def test_a_slow_load_pauses_the_list_at_most_half_a_minute(
+    console: Console, acme: Tenant
+) -> None:
+    """Even if the machine slept for an hour while the list loaded."""
+    await console.sign_in(acme)
+    await expect(console.page.get_by_text("There is no message yet.")).to_be_visible()
+    sleep = """() => {
+        const now = performance.now.bind(performance);
+        let slept = 0;
+        performance.now = () => now() + (slept += 3600000);
+        refresh();
+    }"""
+    await console.page.evaluate(sleep)
+    await console.page.wait_for_function("pauseMs > PAUSE_MS")
+    assert await console.page.evaluate("pauseMs") == 30_000
+
+
 async def answer_503(route: Route) -> None:
     """Answers as a proxy does while the service starts."""
     await route.fulfill(status=503, content_type="text/html", body="<h1>Not ready</h1>")

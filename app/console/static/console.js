@@ -3,8 +3,10 @@
 
 // An element with `data-live` is loaded anew from that URL when an event of the tenant arrives: at
 // once, then at most every two seconds, and not while somebody types or selects in it. What takes
-// long to load, such as a search, pauses longer.
+// long to load, such as a search, pauses longer. The pause has a limit: a machine that slept while a
+// part loaded would otherwise stop the updates for hours.
 const PAUSE_MS = 2000;
+const MAX_PAUSE_MS = 30000;
 const PAUSE_FACTOR = 5;
 const POLL_MS = 5000;
 let timer = null;
@@ -23,7 +25,8 @@ function refresh() {
     loads.push(htmx.ajax("GET", element.dataset.live, { target: element, swap: "innerMorph", headers: { "Heloise-Live": "true" } }));
   }
   Promise.allSettled(loads).then(() => {
-    pauseMs = Math.max(PAUSE_MS, PAUSE_FACTOR * (performance.now() - startedAt));
+    const elapsed = performance.now() - startedAt;
+    pauseMs = Math.min(MAX_PAUSE_MS, Math.max(PAUSE_MS, PAUSE_FACTOR * elapsed));
   });
 }
 
