@@ -171,7 +171,9 @@ class _Site:
 
     async def show_signed_out(self, sign_in: PersonSignIn, request: Request) -> Response:
         """Lead a person who has signed out to the provider, which may sign them out, too."""
-        config = self._pages.config
+        services, config = self._pages.services, self._pages.config
+        if await sessions.find_user(services, config, request) is not None:
+            return RedirectResponse(f"{config.path}/", 303)
         text = render(
             "signed_out.html",
             visit=None,

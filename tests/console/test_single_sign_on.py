@@ -465,8 +465,13 @@ END: Final = "/end?ui_locales=en"
 
 
 async def test_sign_out_ends_the_session(heloise: Heloise, provider: OpenIdServer) -> None:
-    """Here; the page says that the provider, which announces no sign-out, may know the person."""
+    """Here; the page says that the provider, which announces no sign-out, may know the person.
+
+    Whoever is still signed in does not see that page.
+    """
     session = await sign_in(heloise, provider, "ann", groups=["mail-support"])
+    early = await read(heloise, "/signed-out", session)
+    assert (early.status_code, early.headers["location"]) == (303, "/console/")
     response = await send_form(heloise, "/t/acme/messages", "/sign-out", session)
     assert (response.status_code, response.headers["location"]) == (303, "/console/signed-out")
     assert (await read(heloise, "/t/acme/messages", session)).status_code == 303
