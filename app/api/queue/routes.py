@@ -58,10 +58,11 @@ async def get_queue(
 async def get_queue_depth(
     query: Annotated[DepthQuery, Query()], caller: QueueReader, services: ReadyServices
 ) -> DepthRead:
-    """Count the 10000 oldest unfinished messages by status.
+    """Count unfinished messages by status, among the tenant's 10000 oldest.
 
-    Costs little, so a page may ask every few seconds. Reaches the same messages as `GET /queue`.
-    Requires the scope `messages:read`.
+    Costs little, so a page may ask every few seconds. `profile`, and the profiles that a key is
+    bound to, select from those 10000. Without `Heloise-Tenant`, an admin key counts the first 10000
+    in the order of tenants. Requires the scope `messages:read`.
     """
     scope = QueueScope(
         tenant_id=None if caller is None else caller.tenant_id,

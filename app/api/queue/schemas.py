@@ -95,11 +95,13 @@ class DepthRead(ResponseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [DEPTH_EXAMPLE]})
 
     messages: dict[MessageStatus, int] = Field(
-        description="Unfinished messages by status, the oldest 10000."
+        description="Unfinished messages by status, among the tenant's 10000 oldest. Of all"
+        " tenants: among the first 10000 in the order of tenants."
     )
     due: int = Field(description="How many of them are due.")
     is_complete: bool = Field(
-        description="Whether these are all. If not, each number is the least that there are."
+        description="Whether Heloise looked at all unfinished messages. If not, each number is the"
+        " least that there are."
     )
 
 
@@ -193,7 +195,8 @@ class QueueRead(Page[QueueProfileRead]):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     messages: dict[MessageStatus, int] = Field(
-        description="Unfinished messages by status, the oldest 100000."
+        description="Unfinished messages by status, among the tenant's 100000 oldest. Of all"
+        " tenants: among the first 100000 in the order of tenants."
     )
     due: int = Field(description="How many of them are due.")
     oldest_at: datetime | None = Field(description="When the oldest of them was accepted.")

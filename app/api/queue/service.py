@@ -69,11 +69,9 @@ async def read_queue(
 
 
 async def read_depth(connection: AsyncConnection, scope: QueueScope, *, now: datetime) -> DepthRead:
-    """Count the oldest unfinished messages, up to `MAX_COUNTED`."""
+    """Count the unfinished messages among the `MAX_COUNTED` oldest of the tenant."""
     depth = await queue.load_depth(connection, scope, now, limit=MAX_COUNTED)
-    return DepthRead(
-        messages=_fill_statuses(depth), due=depth.due, is_complete=depth.total < MAX_COUNTED
-    )
+    return DepthRead(messages=_fill_statuses(depth), due=depth.due, is_complete=depth.is_complete)
 
 
 def format_place(place: QueuePlace) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -59,15 +60,11 @@ class QueueScope:
 
 
 class QueueDepth(NamedTuple):
-    """The oldest unfinished messages by status, and how many of them are due."""
+    """Unfinished messages by status, how many of them are due, and whether these are all."""
 
     counts: Mapping[MessageStatus, int]
     due: int
-
-    @property
-    def total(self) -> int:
-        """How many messages were counted."""
-        return sum(self.counts.values())
+    is_complete: bool
 
 
 @frozen_dataclass(kw_only=True)
@@ -135,20 +132,33 @@ async def load_depth(
     *,
     limit: int = MAX_MESSAGES,
 ) -> QueueDepth:
-    """Count the `limit` oldest unfinished messages by status."""
-    rows = (
-        select(messages.c.status, messages.c.send_at, messages.c.due_at)
-        .where(UNFINISHED, *_of_scope(scope, messages.c.tenant_id, messages.c.profile_id))
-        .order_by(messages.c.tenant_id, messages.c.id)
-        .limit(limit)
-        .subquery()
-    )
-    status = build_status(rows, now)
-    due = func.count().filter(rows.c.due_at <= now)
-    query = select(status, func.count(), due).group_by(status)
+    """Count the scope's messages among the `limit` oldest unfinished ones of its tenant.
+
+    Of all tenants: among the first `limit` in the order of tenants.
+    """
+    rows = select(
+        messages.c.profile_id, messages.c.status, messages.c.send_at, messages.c.due_at
+    ).where(UNFINISHED)
+    if scope.tenant_id is not None:
+        rows = rows.where(messages.c.tenant_id == scope.tenant_id)
+    # Limited before the choice of profiles: one with few messages would cost the whole queue.
+    oldest = rows.order_by(messages.c.tenant_id, messages.c.id).limit(limit).subquery()
+    is_of_profiles: ColumnElement[bool] = true()
+    if scope.profile_ids is not None:
+        is_of_profiles = oldest.c.profile_id.in_(scope.profile_ids)
+    status = build_status(oldest, now)
+    query = select(
+        status,
+        func.count().filter(is_of_profiles),
+        func.count().filter(is_of_profiles, oldest.c.due_at <= now),
+        func.count(),
+    ).group_by(status)
     count_rows = (await connection.execute(query)).all()
-    counts = {MessageStatus(name): count for name, count, _ in count_rows}
-    return QueueDepth(counts, sum(due for _, _, due in count_rows))
+    return QueueDepth(
+        {MessageStatus(name): count for name, count, _, _ in count_rows if count},
+        due=sum(due for _, _, due, _ in count_rows),
+        is_complete=sum(total for *_, total in count_rows) < limit,
+    )
 
 
 async def load_moments(

@@ -156,7 +156,7 @@ class Heloise(Connection):
         return self.call(Call(method="GET", path="/queue", query=query))
 
     def get_queue_depth(self, **query: Unpack[types.GetQueueDepthQuery]) -> types.DepthRead:
-        """Count the 10000 oldest unfinished messages by status."""
+        """Count unfinished messages by status, among the tenant's 10000 oldest."""
         return self.call(Call(method="GET", path="/queue/depth", query=query))
 
     def create_template(self, body: types.TemplateCreate) -> types.TemplateRead:
@@ -735,7 +735,7 @@ class AsyncHeloise(AsyncConnection):
         return await self.call(Call(method="GET", path="/queue", query=query))
 
     async def get_queue_depth(self, **query: Unpack[types.GetQueueDepthQuery]) -> types.DepthRead:
-        """Count the 10000 oldest unfinished messages by status."""
+        """Count unfinished messages by status, among the tenant's 10000 oldest."""
         return await self.call(Call(method="GET", path="/queue/depth", query=query))
 
     async def create_template(self, body: types.TemplateCreate) -> types.TemplateRead:

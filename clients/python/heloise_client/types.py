@@ -436,11 +436,11 @@ class DepthRead(TypedDict):
     """How many messages wait."""
 
     messages: dict[str, int]
-    """Unfinished messages by status, the oldest 10000."""
+    """Unfinished messages by status, among the tenant's 10000 oldest."""
     due: int
     """How many of them are due."""
     is_complete: bool
-    """Whether these are all."""
+    """Whether Heloise looked at all unfinished messages."""
 
 
 class Destination(TypedDict, total=False):
@@ -1390,7 +1390,7 @@ class QueueRead(TypedDict):
     next_cursor: str | None
     """Send it as `cursor` to get the next page."""
     messages: dict[str, int]
-    """Unfinished messages by status, the oldest 100000."""
+    """Unfinished messages by status, among the tenant's 100000 oldest."""
     due: int
     """How many of them are due."""
     oldest_at: str | None

@@ -63,7 +63,7 @@ async def test_messages_are_counted_by_status(database: Database, profile: Profi
             }
             assert depth.due == queued
         depth = await queue.load_depth(connection, scope_of(profile, profile_ids=["prf_0"]), NOW)
-        assert depth == ({}, 0)
+        assert depth == ({}, 0, True)
 
 
 async def test_a_count_ends_at_its_limit(
@@ -74,7 +74,25 @@ async def test_a_count_ends_at_its_limit(
     async with database.reading() as connection:
         depth = await queue.load_depth(connection, scope_of(profile), NOW, limit=2)
         [row] = await queue.page_profiles(connection, scope_of(profile), now=NOW, limit=9)
-    assert depth.total == row.messages == 2
+    assert sum(depth.counts.values()) == row.messages == 2
+    assert not depth.is_complete
+
+
+async def test_a_profiles_depth_is_read_from_the_tenants_oldest_messages(
+    database: Database,
+) -> None:
+    """So a profile with few messages costs no more than the limit, beside a long queue."""
+    tenant = await made_tenant(database)
+    busy = await made_profile(database, tenant)
+    quiet = await made_profile(database, tenant, "quiet")
+    for owner in (busy, busy, quiet):
+        await queued_message(database, owner)
+    scope = scope_of(quiet, profile_ids=[quiet.id])
+    async with database.reading() as connection:
+        first_two = await queue.load_depth(connection, scope, NOW, limit=2)
+        all_three = await queue.load_depth(connection, scope, NOW, limit=4)
+    assert first_two == ({}, 0, False)
+    assert all_three == ({MessageStatus.QUEUED: 1}, 1, True)
 
 
 @pytest.mark.parametrize("is_of_all", [False, True])
