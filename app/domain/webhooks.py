@@ -54,7 +54,7 @@ class Webhook:
 
     `is_ordered`: an event waits until the previous one of the same message was delivered or failed.
     Until `former_secret_until`, requests are also signed with the former secret. `last_error` says
-    why the last failed post failed; since `waiting_since`, the oldest event waits to be posted.
+    why the last failed post failed; since `waiting_since`, the next event waits to be posted.
     """
 
     id: str

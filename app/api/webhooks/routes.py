@@ -238,7 +238,8 @@ async def update_webhook(
             before=add_secret_names(before),
             after=add_secret_names(after, *({"secret"} & body.model_fields_set)),
         )
-    return WebhookRead.of(after)
+        row = await webhooks.get(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
+    return WebhookRead.of(row)
 
 
 def _apply_update(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] | None) -> Webhook:
@@ -338,7 +339,8 @@ async def rotate_webhook_secret(
         await audit_context.record(
             connection, "webhook.rotate", object_id=webhook, before=before, after=after
         )
-    return WebhookCreated.of(after, secret=secret)
+        row = await webhooks.get(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
+    return WebhookCreated.of(row, secret=secret)
 
 
 async def _read_deliveries(

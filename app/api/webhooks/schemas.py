@@ -265,7 +265,8 @@ class WebhookRead(ResponseModel):
     )
     last_error_at: datetime | None
     waiting_since: datetime | None = Field(
-        description="Since when the oldest event waits to be posted. Null: none waits."
+        description="Since when the event that Heloise posts next has been waiting. A replayed"
+        " event waits since its replay. Null: no event waits."
     )
     previous_secret_expires_at: datetime | None = Field(
         description="Until then, Heloise also signs with the previous secret."
@@ -336,7 +337,9 @@ class DeliveryRead(ResponseModel):
     )
     attempts: int = Field(description="The number of posts since the last replay.")
     next_attempt_at: datetime | None
-    created_at: datetime
+    created_at: datetime = Field(
+        description="When Heloise queued the event for this webhook. A replay sets it anew."
+    )
     finished_at: datetime | None
     log: list[DeliveryLine] = Field(description="Oldest first.")
 

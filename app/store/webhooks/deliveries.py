@@ -63,7 +63,10 @@ def _insert_new(statement: postgresql.Insert | sqlite.Insert) -> Insert:
 
 
 def _insert_or_replay(statement: postgresql.Insert | sqlite.Insert) -> Insert:
-    values = _REPLAYED_VALUES | {"due_at": statement.excluded.due_at}
+    values = _REPLAYED_VALUES | {
+        "due_at": statement.excluded.due_at,
+        "created_at": statement.excluded.created_at,
+    }
     return statement.on_conflict_do_update(index_elements=_UNIQUE_COLUMNS, set_=values)
 
 

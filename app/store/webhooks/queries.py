@@ -20,9 +20,12 @@ from app.store.tables.events import webhook_deliveries, webhooks
 
 # A literal: the plan for a parameter could not use the partial indexes.
 IS_PENDING: Final = webhook_deliveries.c.status == literal_column(f"'{DeliveryStatus.PENDING}'")
+# Of the next event, not of the oldest: a probe of the index of what is due, however much waits.
 _WAITING_SINCE: Final = (
-    select(func.min(webhook_deliveries.c.created_at))
+    select(webhook_deliveries.c.created_at)
     .where(webhook_deliveries.c.webhook_id == webhooks.c.id, IS_PENDING)
+    .order_by(webhook_deliveries.c.due_at, webhook_deliveries.c.event_number)
+    .limit(1)
     .scalar_subquery()
     .label("waiting_since")
 )
@@ -88,10 +91,12 @@ async def page(
 async def get(
     connection: AsyncConnection, *, tenant_id: str, webhook_id: str, for_update: bool = False
 ) -> Webhook:
-    """Return a webhook, locked with `for_update`; raise NotFound."""
-    query = select(webhooks, _WAITING_SINCE).where(
-        webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id
-    )
+    """Return a webhook; raise NotFound.
+
+    With `for_update`, it is locked, and comes without `waiting_since`.
+    """
+    query = select(webhooks) if for_update else select(webhooks, _WAITING_SINCE)
+    query = query.where(webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id)
     if for_update:
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()

@@ -427,6 +427,7 @@ class DeliveryRead(TypedDict):
     """The number of posts since the last replay."""
     next_attempt_at: str | None
     created_at: str
+    """When Heloise queued the event for this webhook."""
     finished_at: str | None
     log: list[DeliveryLine]
     """Oldest first."""
@@ -2151,7 +2152,7 @@ class WebhookCreated(TypedDict):
     """Why the last failed post failed."""
     last_error_at: str | None
     waiting_since: str | None
-    """Since when the oldest event waits to be posted."""
+    """Since when the event that Heloise posts next has been waiting."""
     previous_secret_expires_at: str | None
     """Until then, Heloise also signs with the previous secret."""
     created_at: str
@@ -2183,7 +2184,7 @@ class WebhookRead(TypedDict):
     """Why the last failed post failed."""
     last_error_at: str | None
     waiting_since: str | None
-    """Since when the oldest event waits to be posted."""
+    """Since when the event that Heloise posts next has been waiting."""
     previous_secret_expires_at: str | None
     """Until then, Heloise also signs with the previous secret."""
     created_at: str

@@ -286,6 +286,46 @@ async def test_what_is_posted_next_is_found_by_an_index(database: Database) -> N
         )
 
 
+async def test_waiting_since_is_found_by_an_index(database: Database) -> None:
+    """However much waits: of each webhook, one delivery is read, that of the next event."""
+    webhook = await dead_webhook(database, 2000)
+    async with database.transaction() as connection:
+        with record_statements() as statements:
+            read = await webhooks.get(
+                connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id
+            )
+            [listed] = await webhooks.page(connection, tenant_id=webhook.tenant_id, limit=10)
+        assert read.waiting_since == listed.waiting_since == NOW
+        for statement in statements:
+            query_plan = await plan(connection, statement)
+            assert "ix_webhook_deliveries_due" in query_plan, query_plan
+            assert "Aggregate" not in query_plan, query_plan
+            assert "ORDER BY webhook_deliveries.due_at" in statement[0]
+        locked = await webhooks.get(
+            connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id, for_update=True
+        )
+    assert locked.waiting_since is None
+
+
+async def test_a_replayed_event_waits_since_its_replay(database: Database) -> None:
+    """Not since it was first queued, perhaps days ago."""
+    webhook = await make_webhook(database)
+    await claim_delivery(database, webhook)
+    later = NOW + timedelta(days=2)
+    async with database.transaction() as connection:
+        ids = (await connection.execute(select(event_rows.c.id))).scalars().all()
+        await webhook_deliveries.replay(
+            connection,
+            tenant_id=webhook.tenant_id,
+            webhook=webhook,
+            now=later,
+            limit=10,
+            event_ids=ids,
+        )
+        read = await webhooks.get(connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id)
+    assert read.waiting_since == later
+
+
 async def test_one_is_taken_away_once(database: Database) -> None:
     """Then there is none of that id any more."""
     webhook = await make_webhook(database)
