@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import to_jsonable_python
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +16,9 @@ from app.domain.mime.dkim import SendingDomain
 from app.domain.types import ApiKey, Profile, Suppression, Tenant
 from app.domain.webhooks import Webhook
 from app.store import audit
+
+# What Heloise observes of a webhook. Nobody changes it, and an error may name a recipient.
+_HEALTH: Final = frozenset({"failing_since", "last_error", "last_error_at", "waiting_since"})
 
 AuditedObject = ApiKey | Profile | SendingDomain | Suppression | Tenant | Webhook
 
@@ -94,14 +97,20 @@ class UnfinishedEntry:
 
 def add_secret_names(value: AuditedObject | Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return the fields of a value, plus the names of the secrets that are set with it."""
-    fields = dict(value) if isinstance(value, Mapping) else dataclasses.asdict(value)
-    return fields | {"secrets_set": sorted(names)}
+    return _get_fields(value) | {"secrets_set": sorted(names)}
+
+
+def _get_fields(value: AuditedObject | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    fields = dataclasses.asdict(value)
+    return {name: fields[name] for name in fields if name not in _HEALTH}
 
 
 def _dump_fields(value: AuditedObject | Mapping[str, Any] | None) -> dict[str, Any]:
     if value is None:
         return {}
-    fields = dict(value) if isinstance(value, Mapping) else dataclasses.asdict(value)
+    fields = _get_fields(value)
     if "scopes" in fields:  # a set has no order
         fields["scopes"] = sorted(fields["scopes"])
     json_fields: dict[str, Any] = to_jsonable_python(fields)

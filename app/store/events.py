@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     RowMapping,
     Select,
+    Update,
     delete,
     func,
     literal,
@@ -382,7 +383,7 @@ def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
 async def delete_old(
     connection: AsyncConnection, *, tenant_id: str, before: datetime, limit: int
 ) -> int:
-    """Delete up to `limit` old events of a tenant; return how many.
+    """Delete up to `limit` old events of a tenant, and old errors of webhooks; return how many.
 
     Looks only at the first ones in order, so it needs no index on the time.
     """
@@ -397,7 +398,14 @@ async def delete_old(
     numbers = [row.number for row in rows if row.created_at < before]
     if numbers:
         await connection.execute(delete(events).where(events.c.number.in_(numbers)))
+    await connection.execute(
+        _forget_errors(webhooks.c.tenant_id == tenant_id, webhooks.c.last_error_at < before)
+    )
     return len(numbers)
+
+
+def _forget_errors(*conditions: ColumnElement[bool]) -> Update:
+    return update(webhooks).where(*conditions).values(last_error=None, last_error_at=None)
 
 
 async def delete_of_messages(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
@@ -413,6 +421,16 @@ async def erase_replies(connection: AsyncConnection, *, message_ids: Sequence[st
     numbers = select(events.c.number).where(events.c.message_id.in_(message_ids))
     delivery_ids = select(webhook_deliveries.c.id).where(
         webhook_deliveries.c.event_number.in_(numbers)
+    )
+    errors = (
+        select(webhook_deliveries.c.webhook_id, webhook_attempts.c.error)
+        .join(webhook_attempts, webhook_attempts.c.delivery_id == webhook_deliveries.c.id)
+        .where(
+            webhook_deliveries.c.event_number.in_(numbers), webhook_attempts.c.error.is_not(None)
+        )
+    )
+    await connection.execute(
+        _forget_errors(tuple_(webhooks.c.id, webhooks.c.last_error).in_(errors))
     )
     await connection.execute(
         update(webhook_attempts)

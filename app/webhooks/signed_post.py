@@ -12,6 +12,7 @@ from standardwebhooks.webhooks import Webhook as Signer
 
 from app import __version__, tracing
 from app.domain.events import Event, build_payload
+from app.domain.outcome.replies import make_printable
 from app.domain.webhooks import RESPONSE_TIMEOUT_SECONDS, Webhook, WebhookResponse
 from app.http_client import GuardedTransport
 from app.retry_after import parse_retry_after
@@ -21,6 +22,7 @@ from app.tracing import OpenSpan
 from app.webhooks.resend_payload import build_resend_payload
 
 MAX_RESPONSE_BYTES: Final = 1000
+MAX_ERROR_CHARACTERS: Final = 300
 SIGNED: Final = ("id", "timestamp", "signature")
 USER_AGENT: Final = f"Heloise/{__version__}"
 
@@ -80,7 +82,7 @@ class Poster:
                 )
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 span.fail(error)
-                return WebhookResponse(error=str(error) or type(error).__name__)
+                return WebhookResponse(error=_describe(error))
             span.answer(response.status_code)
         return WebhookResponse(
             status_code=response.status_code,
@@ -115,6 +117,12 @@ def _build_headers(
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": " ".join(signatures),
     }
+
+
+def _describe(error: Exception) -> str:
+    """Describe an error in one bounded line: it may repeat what the receiver sent."""
+    text = make_printable(str(error)[:MAX_ERROR_CHARACTERS]).replace("\n", " ")
+    return text or type(error).__name__
 
 
 def _truncate(content: bytes) -> str:

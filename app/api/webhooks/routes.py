@@ -246,10 +246,13 @@ def _apply_update(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] 
     def value_or_stored(value: Sequence[str] | None, stored: tuple[str, ...]) -> tuple[str, ...]:
         return stored if value is None else tuple(value)
 
+    url = body.url or before.url
+    if url != before.url:  # the error is of the former URL
+        before = replace(before, last_error=None, last_error_at=None)
     return replace(
         before,
         name=body.name or before.name,
-        url=body.url or before.url,
+        url=url,
         event_filter=EventFilter(
             types=value_or_stored(body.events, before.event_filter.types),
             profiles=value_or_stored(profiles, before.event_filter.profiles),

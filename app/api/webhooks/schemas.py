@@ -261,7 +261,8 @@ class WebhookRead(ResponseModel):
         " webhook."
     )
     last_error: str | None = Field(
-        description="Why the last failed post failed. Stays when later posts succeed."
+        description="Why the last failed post failed, in at most 300 characters. Stays when later"
+        " posts succeed. Null after a change of `url`, and once Heloise has deleted the event."
     )
     last_error_at: datetime | None
     waiting_since: datetime | None = Field(

@@ -60,6 +60,8 @@ def build_columns(webhook: Webhook) -> dict[str, Any]:
         "disabled_at": webhook.disabled_at,
         "disabled_reason": webhook.disabled_reason,
         "failing_since": webhook.failing_since,
+        "last_error": webhook.last_error,
+        "last_error_at": webhook.last_error_at,
         "next_probe_at": None,  # probe at once after a change
     }
 

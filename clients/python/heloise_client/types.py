@@ -2149,7 +2149,7 @@ class WebhookCreated(TypedDict):
     failing_since: str | None
     """Since when all deliveries have failed."""
     last_error: str | None
-    """Why the last failed post failed."""
+    """Why the last failed post failed, in at most 300 characters."""
     last_error_at: str | None
     waiting_since: str | None
     """Since when the event that Heloise posts next has been waiting."""
@@ -2181,7 +2181,7 @@ class WebhookRead(TypedDict):
     failing_since: str | None
     """Since when all deliveries have failed."""
     last_error: str | None
-    """Why the last failed post failed."""
+    """Why the last failed post failed, in at most 300 characters."""
     last_error_at: str | None
     waiting_since: str | None
     """Since when the event that Heloise posts next has been waiting."""

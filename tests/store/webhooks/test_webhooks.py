@@ -326,6 +326,59 @@ async def test_a_replayed_event_waits_since_its_replay(database: Database) -> No
     assert read.waiting_since == later
 
 
+async def failed_post(database: Database, error: str) -> Webhook:
+    """A webhook whose post of a message's event failed with this error."""
+    webhook = await make_webhook(database)
+    async with database.transaction() as connection:
+        event = NewEvent(
+            EventType.MESSAGE_QUEUED, NOW, webhook.tenant_id, "prf_1", message_id="msg_1"
+        )
+        await events.append(connection, [event])
+    await spread_all(database, webhook)
+    [delivery] = await claim(database, webhook)
+    result = DeliveryResult(
+        delivery=delivery,
+        response=WebhookResponse(error=error),
+        started_at=NOW,
+        duration_ms=1.0,
+        retry_at=NOW + MINUTE,
+    )
+    async with database.transaction() as connection:
+        await webhook_deliveries.settle(
+            connection, webhook=webhook, owner="wrk_1", result=result, now=NOW
+        )
+    return webhook
+
+
+async def read_last_error(database: Database, webhook: Webhook) -> tuple[str | None, bool]:
+    """Its last error, and whether it has a time."""
+    async with database.reading() as connection:
+        read = await webhooks.get(connection, tenant_id=webhook.tenant_id, webhook_id=webhook.id)
+    return read.last_error, read.last_error_at is not None
+
+
+async def test_an_erased_message_takes_the_error_of_its_post_with_it(database: Database) -> None:
+    """The webhook shows the same text as the delivery; another message's stays."""
+    webhook = await failed_post(database, "refused: ann@example.org")
+    cases = (("msg_2", ("refused: ann@example.org", True)), ("msg_1", (None, False)))
+    for message_id, left in cases:
+        async with database.transaction() as connection:
+            await events.erase_replies(connection, message_ids=[message_id])
+        assert await read_last_error(database, webhook) == left
+
+
+async def test_an_error_is_kept_as_long_as_events(database: Database) -> None:
+    """It is of an event, whose deliveries end with it."""
+    webhook = await failed_post(database, "no response")
+    cases = ((NOW, ("no response", True)), (NOW + MINUTE, (None, False)))
+    for before, left in cases:
+        async with database.transaction() as connection:
+            await events.delete_old(
+                connection, tenant_id=webhook.tenant_id, before=before, limit=10
+            )
+        assert await read_last_error(database, webhook) == left
+
+
 async def test_one_is_taken_away_once(database: Database) -> None:
     """Then there is none of that id any more."""
     webhook = await make_webhook(database)
