@@ -49,11 +49,14 @@ class DevProfile:
         return f"{self.name}-password"
 
 
+PRACTICE_PROFILE: Final = "practice"
 PROFILES: Final[Sequence[DevProfile]] = (
     DevProfile("transactional", "mail.dev.example", "Billing <billing@mail.dev.example>"),
     DevProfile("marketing", "news.dev.example", "News <news@news.dev.example>"),
     # The console's inbox page gives it a name that the inbox refuses, if somebody asks for it.
-    DevProfile("practice", "practice.dev.example", "Practice <practice@practice.dev.example>"),
+    DevProfile(
+        PRACTICE_PROFILE, "practice.dev.example", "Practice <practice@practice.dev.example>"
+    ),
 )
 
 

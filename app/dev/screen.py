@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app import __version__
 from app.api.profiles.responses import ProfileRead
-from app.dev.first_run import LOOPBACK, Start
+from app.dev.first_run import LOOPBACK, PRACTICE_PROFILE, Start
 from app.dev.inbox import Mail
 from app.domain.types import ProfileState
 
@@ -40,13 +40,18 @@ class Screen:
 
     def show_start(self, start: Start, environment_file: Path) -> None:
         """Print the addresses and keys, and commands to paste."""
+        names = {profile.name for profile in start.profiles}
+        practice = (
+            "practice",
+            "click “See a refused EHLO name” in the console, and mend it by clicks",
+        )
         rows = (
             ("console", f"{self._url}/"),
             ("documents", f"{self._url}/docs"),
             ("inbox", f"{self._url}/inbox{self._key}, by SMTP on {LOOPBACK}:{self._smtp_port}"),
             ("tenant", start.tenant.slug),
             *(("profile", self._describe_profile(profile)) for profile in start.profiles),
-            ("practice", "click “See a refused EHLO name” in the console, and mend it by clicks"),
+            *((practice,) if PRACTICE_PROFILE in names else ()),
             ("key", start.keys.api_key),
             ("admin key", start.keys.admin_key),
             ("data folder", str(self._data_folder)),

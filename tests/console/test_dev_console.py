@@ -151,6 +151,28 @@ def test_no_other_site_opens_it(dev: Dev) -> None:
         assert "set-cookie" not in second.headers
 
 
+def test_practice_is_offered_where_its_profile_exists(dev: Dev) -> None:
+    """Not to another tenant, which has none: the button would lead to a 404."""
+    admin = {"Authorization": f"Bearer {dev.printed('admin key')}"}
+    with (
+        dev.http() as api,
+        httpx.Client(base_url=dev.url, timeout=60, follow_redirects=True) as http,
+    ):
+        http.get("/")
+        assert "See a refused EHLO name" in http.get("/console/t/dev/inbox").text
+        api.post("/tenants", json={"slug": "new"}, headers=admin).raise_for_status()
+        http.post(
+            "/console/sign-in",
+            data={"key": dev.printed("admin key")},
+            headers={"Sec-Fetch-Site": "same-origin"},
+        )
+        for path in ("/console/t/new/inbox", "/console/t/new/messages"):
+            page = http.get(path)
+            assert page.status_code == 200
+            assert "See a refused EHLO name" not in page.text
+        assert "See a refused EHLO name" in http.get("/console/t/dev/inbox").text
+
+
 def test_off_loopback_it_asks_for_the_key(tmp_path: Path) -> None:
     """As the inbox does."""
     with developing(Terminal(tmp_path), "--host", "0.0.0.0") as dev:  # noqa: S104 - the claim is about it

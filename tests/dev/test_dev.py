@@ -253,6 +253,7 @@ def test_without_a_profile_nothing_is_offered_to_paste(
     assert "No profile" in printed
     assert "curl" not in printed
     assert "password" not in printed
+    assert "practice" not in printed
 
 
 COMMANDS: Final = (

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from app.console.api_client import ApiError
 from app.console.html_frame import respond_with_html
 from app.console.page import Visit
 from app.domain.types import Scope
@@ -21,8 +22,21 @@ async def list_mails(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     """List mails, newest first."""
     cursor = visit.request.query_params.get("cursor")
     page = await visit.api.get("/inbox", {"cursor": cursor})
-    template = "inbox/list.html" if visit.is_live else "inbox/inbox.html"
-    return visit.render(template, mails=page["items"], next_cursor=page["next_cursor"])
+    values = {"mails": page["items"], "next_cursor": page["next_cursor"]}
+    if visit.is_live:
+        return visit.render("inbox/list.html", **values)
+    return visit.render("inbox/inbox.html", can_practice=await can_practice(visit), **values)
+
+
+async def can_practice(visit: Visit) -> bool:
+    """Whether the tenant has the practice profile, and the user may change it and send."""
+    if not (visit.can(Scope.PROFILES_MANAGE) and visit.can(Scope.MESSAGES_SEND)):
+        return False
+    try:
+        await visit.api.get(f"/profiles/{PRACTICE_PROFILE}")
+    except ApiError:
+        return False
+    return True
 
 
 async def show_mail(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response

@@ -9,6 +9,7 @@ from app.console.api_client import ApiError
 from app.console.errors import PageError
 from app.console.forms import ANY, list_choices, parse_number
 from app.console.page import Visit
+from app.console.pages.inbox import can_practice
 from app.domain.types import MessageSource, MessageStatus, Scope
 
 FILTERS: Final = (
@@ -58,6 +59,7 @@ async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
         errors = error.errors_by_field
     depth = await visit.api.get("/queue/depth")
     filters = {name: value for name, value in params.items() if value}
+    is_empty = not page["items"] and not filters
     return visit.render(
         "messages/list_part.html" if visit.is_live else "messages/list.html",
         params=params,
@@ -66,6 +68,7 @@ async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
         has_more=any(params[name] for name in FILTERS[MAIN_FILTERS:]),
         can_act_on_all=bool(filters) and not SEARCHES & filters.keys(),
         filters=filters,
+        can_practice=visit.config.has_inbox and is_empty and await can_practice(visit),
         messages=page["items"],
         next_cursor=page["next_cursor"],
         counts=depth["messages"],
