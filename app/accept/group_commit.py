@@ -260,9 +260,12 @@ class Committer:
                         async with self._database.transaction() as connection:
                             is_stored = await outbox.is_committed(connection, message_id=message.id)
                     except Unavailable:
-                        await asyncio.sleep(RECHECK_SECONDS)
+                        pass
+                    except Exception:  # callers wait for the answer
+                        log.exception("unexpected error after a commit without an answer")
                     else:
                         return None if is_stored else database_unavailable()
+                    await asyncio.sleep(RECHECK_SECONDS)
         return doubt
 
 

@@ -13,7 +13,7 @@ from app.store.delivery import lanes
 from app.store.delivery.lanes import WaitingLane
 from app.store.outbox.claims import ClaimedMessage
 
-# The wait before polling a lane whose due messages another worker had locked.
+# The wait before polling again: another worker had locked due messages, or may own all of them.
 CONTENDED_RETRY: Final = timedelta(seconds=0.5)
 # Bounds a transaction, so that no lane delays the others for long.
 MAX_LANES: Final = 32
@@ -22,7 +22,8 @@ MAX_LANES: Final = 32
 class Scheduler:
     """Claims for lanes once `wake` is set, once something is due, and every `poll_interval`.
 
-    Claims nothing while too many outcomes wait to be written.
+    Claims nothing while too many outcomes wait to be written, or while this worker is not certain
+    of its leases.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Scheduler:
             await self._clock.wait(self._wake, next_poll_at)
 
     async def _claim_ready(self, waiting: Iterable[WaitingLane], now: datetime) -> bool:
-        """Claim in fair turns; returns whether other workers had locked some messages."""
+        """Claim in fair turns; returns whether some messages must wait for other workers."""
         is_contended = False
         ready = order_by_turn(
             due for due in waiting if due.is_open and (due.due_at <= now or due.needs_fallback(now))
@@ -76,6 +77,8 @@ class Scheduler:
             for group in split_by_transaction(assignments):
                 if self._is_stopping or self._settler.is_full:
                     return is_contended
+                if not self._leases.is_certain:
+                    return True
                 fed = await self._feed(group)
                 if fed:
                     # The due time of their next message or permit is unknown.

@@ -26,6 +26,11 @@ TEMPORARY: Final = (
     "58",  # system error: I/O
     "25006",  # read only: the server became a standby
 )
+# Connecting may succeed later: an operator changes the password, or restores the database.
+REFUSED_CONNECTING: Final = (
+    "28",  # credentials, pg_hba.conf
+    "3D",  # the database is missing
+)
 # After these the connection is useless: it is closed, or leads to a standby.
 DISCONNECTED: Final = ("08", "57P", "25006")
 # A connection that breaks during COMMIT may have committed.
@@ -84,7 +89,7 @@ def database_faults() -> Iterator[None]:
             raise _unavailable(error, error.orig) from error
         raise
     except asyncpg.PostgresError as error:  # SQLAlchemy does not translate errors of connecting
-        if str(error.sqlstate or "").startswith(TEMPORARY):
+        if sqlstate(error).startswith((*TEMPORARY, *REFUSED_CONNECTING)):
             raise _unavailable(error, error) from error
         raise
     except (OSError, PoolTimeoutError, asyncpg.InterfaceError) as error:

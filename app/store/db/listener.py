@@ -91,7 +91,10 @@ class Listener:
                 log.warning("LISTEN failed, polling for new work meanwhile: %s", error)
             except Exception:
                 log.exception("unexpected error while listening")
-            await self._watch.end()
+            try:
+                await self._watch.end()
+            except Exception:
+                log.exception("unexpected error after the end of a session")
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen_once(self) -> None:

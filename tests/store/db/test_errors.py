@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -113,6 +113,17 @@ async def test_what_the_server_refused_was_not_written(
         async with database.transaction(autocommit=True) as connection:
             await connection.execute(text(RAISE.format(state)))
     assert isinstance(raised.value, CommitUnknown) is not is_known
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+async def test_a_server_that_refuses_to_connect_is_away(database_url: str) -> None:
+    """The database may be restored, and a password changed, while processes run."""
+    missing = make_url(database_url).set(database="missing")
+    database = Database(missing.render_as_string(hide_password=False))
+    with pytest.raises(Unavailable):
+        await _count(database)
+    await database.close()
 
 
 @pytest.mark.postgresql

@@ -1,11 +1,19 @@
 """A group has what arrives together; one message that cannot be stored fails only its unit."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accept.group import Acceptance
 from app.accept.group_commit import Committer
+from app.domain.errors import SettingsError, Unavailable
 from app.metrics import Metrics
 from app.store.db.database import Database
+from app.store.db.errors import CommitUnknown, database_unavailable
 from app.store.outbox import acceptance as outbox
 from tests.support.hand_clock import HandClock
 from tests.support.rows import NOW, a_message, made_profile, made_tenant
@@ -62,3 +70,41 @@ async def test_messages_that_arrive_turn_by_turn_are_stored_together(database: D
             callers.create_task(committer.accept(Acceptance(a_message(profile))))
             await asyncio.sleep(0)
     assert metrics.sizes == [5]
+
+
+class _Breaking:
+    """A database that breaks after a commit, and then cannot be asked for a while."""
+
+    def __init__(self, database: Database, faults: Iterator[Exception]) -> None:
+        self._commit, self._open = database.retry_transaction, database.transaction
+        self._faults = faults
+        self._has_broken = False
+
+    async def retry_transaction(self, *words: Any, **named: Any) -> Any:
+        if await self._commit(*words, **named) is False:  # the group needs another transaction
+            return False
+        self._has_broken = True
+        raise CommitUnknown
+
+    @asynccontextmanager
+    async def transaction(self, **named: Any) -> AsyncIterator[AsyncConnection]:
+        if self._has_broken and (fault := next(self._faults, None)) is not None:
+            raise fault
+        async with self._open(**named) as connection:
+            yield connection
+
+
+async def test_a_doubt_outlasts_any_error_of_connecting(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that refuses for a while must not end the committer (invariant 1)."""
+    clock = HandClock(NOW)
+    profile = await made_profile(database, await made_tenant(database))
+    committer = Committer(database, Metrics(database, clock), now=clock.now)
+    faults = iter([SettingsError("the encoding"), database_unavailable(Unavailable)])
+    breaking = _Breaking(database, faults)
+    monkeypatch.setattr(database, "retry_transaction", breaking.retry_transaction)
+    monkeypatch.setattr(database, "transaction", breaking.transaction)
+    async with committer.running():
+        assert await committer.accept(Acceptance(a_message(profile))) is None
+    assert list(faults) == []
