@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -150,7 +150,10 @@ class Engine:
         with self._database.lock_delivery() as is_sole:
             if is_sole:
                 await self._maintenance.take_over()
-            async with self._database.listening(self._wake.set, self._liveness):
+            async with (
+                aclosing(self._liveness),
+                self._database.listening(self._wake.set, self._liveness),
+            ):
                 duties = [
                     _start_duty(duty)
                     for duty in (*self._maintenance.duties, self._stalls.check_stalls)
@@ -165,7 +168,6 @@ class Engine:
                         await self._drain(claiming)
                     finally:
                         await _cancel([claiming, *duties])
-                        await self._liveness.close()
                     log.info("delivery stopped", extra={"worker": self.worker_id})
 
     async def _claim_due(self) -> None:

@@ -16,7 +16,6 @@ import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -36,9 +35,15 @@ GONE_SECONDS: Final = 1.0
 # at once: this leaves the others time to come back.
 UNSEEN_SECONDS: Final = 5.0
 CERTAIN_SECONDS: Final = 0.9
+# With later answers, a worker would be certain for only a moment between two looks.
+PROMPT_SECONDS: Final = (CERTAIN_SECONDS - LOOK_SECONDS) / 2
+# Prompt answers come more often. Between two that are further apart, a lock may have come back.
+STALE_SECONDS: Final = 0.6
 # A session that answers later than that for so long is too slow: only time counts.
 LATE_SECONDS: Final = 3.0
-END_SECONDS: Final = 2.0
+# To say so is safe however late, and a slow database needs the time.
+END_SECONDS: Final = 30.0
+TAKEOVER_RETRY_SECONDS: Final = 2.0
 
 
 class Liveness:
@@ -67,14 +72,18 @@ class Liveness:
         self._row_lock = asyncio.Lock()
         self._is_deregistered = False
         self._is_recorded = False
+        self._must_renew = False
+        self._must_revoke = False
         self._late_since: float | None = None
         self._seen: set[str] = set()
+        self._looked_at = -math.inf
         self._gone_since: dict[str, float] = {}
-        self._takeovers: dict[str, asyncio.Task[None]] = {}
+        self._takeover: asyncio.Task[None] | None = None
 
     async def beat(self) -> None:
         """Write the heartbeat and renew the connection permits. Raises Unavailable."""
         await self._write_row()
+        await self._revoke_lost()
 
     async def begin(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg has no types
         """Take the lock in a new session."""
@@ -87,16 +96,18 @@ class Liveness:
         """Look whose lock is gone; the answer shows that this session has its own."""
         asked_at = uptime_seconds()
         rows = await connection.fetch(workers.LOOK, self._leases.owner)
-        certain_until = asked_at + CERTAIN_SECONDS
-        if uptime_seconds() < certain_until:
+        answered_at = uptime_seconds()
+        is_late = answered_at - asked_at > PROMPT_SECONDS
+        if not is_late:
             self._late_since = None
-            await self._confirm(connection, rows, certain_until)
         elif self._late_since is None:
             self._late_since = asked_at
-        elif uptime_seconds() - self._late_since >= LATE_SECONDS:
+        elif answered_at - self._late_since >= LATE_SECONDS:
             await self.end()
-        for worker_id in self._find_gone(rows):
-            self._start_takeover(worker_id)
+        if not is_late or self._is_recorded:
+            await self._confirm(connection, rows, asked_at + CERTAIN_SECONDS)
+        self._note_locks(rows, answered_at)
+        self._start_takeover()
 
     async def end(self) -> None:
         """Say that only time counts, while there is no session, or too slow a one."""
@@ -106,6 +117,7 @@ class Liveness:
         try:
             async with asyncio.timeout(END_SECONDS):
                 await self._record_session(None)
+            await self._revoke_lost()
         except (Unavailable, TimeoutError):
             log.warning(
                 "no session and no database: beginning no transmission until either is back"
@@ -118,15 +130,14 @@ class Liveness:
         async with self._row_lock:
             self._is_deregistered = True
             async with self._database.transaction() as connection:
-                await shared_limits.return_connections(connection, worker_id=self._leases.owner)
                 await workers.deregister(connection, worker_id=self._leases.owner)
+                await shared_limits.return_connections(connection, worker_id=self._leases.owner)
 
-    async def close(self) -> None:
-        """Stop the takeovers in progress."""
-        takeovers = list(self._takeovers.values())
-        for takeover in takeovers:
-            takeover.cancel()
-        await asyncio.gather(*takeovers, return_exceptions=True)
+    async def aclose(self) -> None:
+        """Stop the takeover in progress; only when no session is left to start another."""
+        if self._takeover is not None:
+            self._takeover.cancel()
+            await asyncio.gather(self._takeover, return_exceptions=True)
 
     async def _confirm(self, connection: Any, rows: Iterable[Any], certain_until: float) -> None:  # noqa: ANN401 - as above
         """Be certain of the leases for a while; record the session first."""
@@ -137,6 +148,7 @@ class Liveness:
             server_started_at = await connection.fetchval(workers.SERVER_STARTED_AT)
             try:
                 await self._record_session(server_started_at)
+                await self._revoke_lost()
             except Unavailable:
                 return
             self._is_recorded = True
@@ -145,10 +157,18 @@ class Liveness:
     async def _record_session(self, server_started_at: datetime | None) -> None:
         """Record where the lock is, then learn what others may have taken over before."""
         await self._write_row(workers.Session(server_started_at))
-        if not self._leases.is_certain:
+        if self._must_renew or not self._leases.is_certain:
             await self._leases.renew()
+            self._must_renew = False
+
+    async def _revoke_lost(self) -> None:
+        """Give the connections up if somebody had removed this worker."""
+        if self._must_revoke:
+            self._must_revoke = False
+            await self._revoke()
 
     async def _write_row(self, session: workers.Session | None = None) -> None:
+        """Write the heartbeat; note if somebody had removed this worker, until it has reacted."""
         now = self._clock.now()
         self._started_at = self._started_at or now
         async with self._row_lock:
@@ -162,47 +182,66 @@ class Liveness:
                     pid=os.getpid(),
                     started_at=self._started_at,
                     now=now,
+                    session=session,
                 )
-                if session is not None:
-                    await workers.record_session(connection, session, worker_id=self._leases.owner)
+                if not had_row:  # before the commit, whose answer may not come
+                    self._must_renew = self._must_revoke = True
                 await shared_limits.renew_connections(
                     connection, worker_id=self._leases.owner, until=now + self._leases.length
                 )
-        if not had_row:
-            await self._revoke()
 
-    def _find_gone(self, rows: Iterable[Any]) -> list[str]:
-        """Return the workers whose locks have been gone for long enough."""
-        now = uptime_seconds()
+    def _note_locks(self, rows: Iterable[Any], answered_at: float) -> None:
+        """Note since when the locks of other workers are gone."""
+        if answered_at - self._looked_at > STALE_SECONDS:
+            self._gone_since.clear()
+        self._looked_at = answered_at
         is_free = {row["id"]: row["is_lock_free"] for row in rows}
         self._seen.update(worker_id for worker_id in is_free if not is_free[worker_id])
         self._gone_since = {
-            worker_id: self._gone_since.get(worker_id, now)
+            worker_id: self._gone_since.get(worker_id, answered_at)
             for worker_id in is_free
             if is_free[worker_id]
         }
-        return [
-            worker_id
-            for worker_id, since in self._gone_since.items()
-            if now - since >= (GONE_SECONDS if worker_id in self._seen else UNSEEN_SECONDS)
-        ]
 
-    def _start_takeover(self, worker_id: str) -> None:
-        """Take over beside the looks, which must go on."""
-        if worker_id not in self._takeovers:
-            takeover = asyncio.create_task(self._take_over(worker_id), name="takeover")
-            self._takeovers[worker_id] = takeover
-            takeover.add_done_callback(lambda _: self._takeovers.pop(worker_id))
+    def _is_gone(self, worker_id: str) -> bool:
+        """Whether the lock of another worker has been gone for long enough, and still is."""
+        since = self._gone_since.get(worker_id, math.inf)
+        needed = GONE_SECONDS if worker_id in self._seen else UNSEEN_SECONDS
+        is_fresh = uptime_seconds() - self._looked_at <= STALE_SECONDS
+        return is_fresh and self._looked_at - since >= needed
+
+    def _start_takeover(self) -> None:
+        """Take over beside the looks, which must go on; one at a time."""
+        gone = [worker_id for worker_id in self._gone_since if self._is_gone(worker_id)]
+        if gone and (self._takeover is None or self._takeover.done()):
+            self._takeover = asyncio.create_task(self._take_over_all(gone), name="takeover")
+
+    async def _take_over_all(self, worker_ids: Iterable[str]) -> None:
+        """Take over from dead workers; after an error, pause before a look starts it again."""
+        for worker_id in worker_ids:
+            try:
+                await self._take_over(worker_id)
+            except Unavailable as error:
+                log.warning("could not take over from the worker %s: %s", worker_id, error)
+                await asyncio.sleep(TAKEOVER_RETRY_SECONDS)
+            except Exception:
+                log.exception("could not take over from the worker %s", worker_id)
+                await asyncio.sleep(TAKEOVER_RETRY_SECONDS)
 
     async def _take_over(self, worker_id: str) -> None:
-        """End the leases and permits of a dead worker; without a database, try at the next look."""
-        now = self._clock.now()
-        with suppress(Unavailable):
-            async with self._database.transaction(announce=True) as connection:
-                if not await workers.remove_gone(connection, worker_id=worker_id):
-                    return
-                await shared_limits.return_connections(connection, worker_id=worker_id)
-                freed = await outbox.end_leases(
-                    connection, owner=worker_id, now=now, latest=now + clamping.LATEST_LEASE
-                )
-            log.warning("the worker %s is gone, taking over %d messages", worker_id, freed)
+        """End the leases and permits of a dead worker. Raises Unavailable."""
+        async with self._database.transaction(announce=True) as connection:
+            # It may have come back during the wait for a connection.
+            if not self._is_gone(worker_id):
+                return
+            if not await workers.remove_gone(connection, worker_id=worker_id):
+                return
+            await shared_limits.return_connections(connection, worker_id=worker_id)
+            now = self._clock.now()
+            freed = await outbox.end_leases(
+                connection,
+                owner=worker_id,
+                now=now,
+                latest=now + self._leases.length + clamping.TOLERANCE,
+            )
+        log.warning("the worker %s is gone, taking over %d messages", worker_id, freed)

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
+from app.delivery import liveness
 from app.delivery.leases import Leases
 from app.delivery.liveness import (
     CERTAIN_SECONDS,
     GONE_SECONDS,
     LATE_SECONDS,
+    LOOK_SECONDS,
+    PROMPT_SECONDS,
     UNSEEN_SECONDS,
     Liveness,
 )
@@ -72,11 +75,20 @@ class Watching:
         self.revoked += 1
 
     async def look(self, *, is_free: bool, after_seconds: float = 0) -> bool:
-        """Look later; returns whether it takes over."""
-        self.uptime.seconds += after_seconds
+        """Look again and again until then; returns whether it takes over."""
         self.session.is_free = is_free
-        await self.liveness.check(self.session)
-        return any(task.get_name() == "takeover" for task in asyncio.all_tasks())
+        until = self.uptime.seconds + after_seconds
+        while self.uptime.seconds < until:
+            self.uptime.seconds += min(LOOK_SECONDS, until - self.uptime.seconds)
+            await self.liveness.check(self.session)
+        if after_seconds == 0:
+            await self.liveness.check(self.session)
+        return bool(takeovers())
+
+
+def takeovers() -> list[asyncio.Task[Any]]:
+    """The takeovers in progress."""
+    return [task for task in asyncio.all_tasks() if task.get_name() == "takeover"]
 
 
 @pytest.fixture
@@ -86,9 +98,14 @@ async def watching(database: Database, monkeypatch: pytest.MonkeyPatch) -> Watch
         query = await connection.execute(text(workers.SERVER_STARTED_AT))
         server_started_at = query.scalar_one()
         await workers.record_heartbeat(
-            connection, worker_id=DEAD, hostname="h", pid=1, started_at=NOW, now=NOW
+            connection,
+            worker_id=DEAD,
+            hostname="h",
+            pid=1,
+            started_at=NOW,
+            now=NOW,
+            session=workers.Session(server_started_at),
         )
-        await workers.record_session(connection, workers.Session(server_started_at), worker_id=DEAD)
     uptime = Uptime()
     for module in ("leases", "liveness"):
         monkeypatch.setattr(f"app.delivery.{module}.uptime_seconds", uptime)
@@ -112,10 +129,31 @@ async def test_a_lock_must_be_free_for_a_while(
     if was_seen:
         assert not await watching.look(is_free=False)
     assert not await watching.look(is_free=True)
-    assert not await watching.look(is_free=True, after_seconds=seconds - 0.1)
-    assert await watching.look(is_free=True, after_seconds=0.1)
-    await asyncio.gather(*(t for t in asyncio.all_tasks() if t.get_name() == "takeover"))
+    assert not await watching.look(is_free=True, after_seconds=seconds - 0.125)
+    assert await watching.look(is_free=True, after_seconds=0.125)
+    await asyncio.gather(*takeovers())
     assert await registered(database) == {"wrk_1"}
+
+
+async def test_looks_far_apart_count_anew(watching: Watching) -> None:
+    """The lock may have come back between them."""
+    await watching.look(is_free=False)
+    await watching.look(is_free=True)
+    watching.uptime.seconds += GONE_SECONDS
+    assert not await watching.look(is_free=True)
+    assert await watching.look(is_free=True, after_seconds=GONE_SECONDS)
+
+
+async def test_a_lock_that_comes_back_ends_a_takeover_that_waits(
+    watching: Watching, database: Database
+) -> None:
+    """A connection of a busy pool may come much later than the decision."""
+    await watching.look(is_free=False)
+    await watching.look(is_free=True)
+    assert await watching.look(is_free=True, after_seconds=GONE_SECONDS)
+    assert await watching.look(is_free=False)
+    await asyncio.gather(*takeovers())
+    assert await registered(database) == {DEAD, "wrk_1"}
 
 
 async def test_a_lock_that_comes_back_begins_anew(watching: Watching) -> None:
@@ -153,12 +191,36 @@ async def test_a_worker_that_was_taken_over_gives_its_connections_up(
     assert watching.revoked == revoked + 1
 
 
-async def test_a_worker_whose_session_is_slow_goes_by_time(watching: Watching) -> None:
+async def test_a_worker_that_was_removed_learns_what_it_lost(
+    watching: Watching, database: Database
+) -> None:
+    """However certain it is, and however late the database answers (invariant 3)."""
+    await watching.look(is_free=False)
+    watching.leases.add(["msg_lost"], NOW + timedelta(minutes=1))
+    revoked = watching.revoked
+    async with database.transaction() as connection:
+        await workers.deregister(connection, worker_id="wrk_1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(liveness, "END_SECONDS", 0.5)
+        patch.setattr(watching.leases, "renew", asyncio.Event().wait)
+        await watching.liveness.end()
+        assert not watching.leases.needs_no_session
+    await watching.liveness.begin(watching.session)
+    assert watching.leases.is_certain
+    await watching.look(is_free=False)
+    assert "msg_lost" not in watching.leases
+    assert watching.revoked == revoked + 1
+
+
+@pytest.mark.parametrize("answer_seconds", [CERTAIN_SECONDS, PROMPT_SECONDS + 0.1])
+async def test_a_worker_whose_session_is_slow_goes_by_time(
+    watching: Watching, answer_seconds: float
+) -> None:
     """A busy machine must not stop delivery; once the session is fast again, it counts again."""
     await watching.look(is_free=False)
-    watching.session.answer_seconds = CERTAIN_SECONDS
+    watching.session.answer_seconds = answer_seconds
     await watching.look(is_free=False)
-    assert not watching.leases.is_certain
+    assert watching.leases.is_certain is (answer_seconds < CERTAIN_SECONDS)
     await watching.look(is_free=False, after_seconds=LATE_SECONDS)
     assert watching.leases.needs_no_session
     watching.session.answer_seconds = 0.0

@@ -22,11 +22,13 @@ RETRY_SECONDS: Final = 2.0
 CHECK_SECONDS: Final = 30.0
 ANSWER_SECONDS: Final = 5.0
 # The server notices within 13 s that the machine of a session has vanished, and ends the session.
+# It ends a statement that nobody waits for any more, which could otherwise take a lock.
 SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "tcp_keepalives_idle": "4",
     "tcp_keepalives_interval": "3",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "13000",
+    "statement_timeout": f"{ANSWER_SECONDS * 1000:.0f}",
 }
 
 

@@ -48,6 +48,13 @@ def _in_postgresql(_element: _IsGone, _compiler: SQLCompiler, **_named: Any) -> 
     return f"coalesce({_IS_OF_SERVER} AND {_IS_LOCK_FREE}, false)"
 
 
+@frozen_dataclass
+class Session:
+    """When the server started in which the worker's session holds its lock; None: it has none."""
+
+    server_started_at: datetime | None
+
+
 async def record_heartbeat(
     connection: AsyncConnection,
     *,
@@ -56,46 +63,37 @@ async def record_heartbeat(
     pid: int,
     started_at: datetime,
     now: datetime,
+    session: Session | None = None,
 ) -> bool:
-    """Record that a worker is alive; only the worker itself writes its row.
+    """Record that a worker is alive, and its session if given; only the worker writes its row.
 
     Returns False if there was none: it is new, or another worker has removed it as dead.
     """
+    values: dict[str, Any] = {"seen_at": now}
+    if session is not None:
+        values["server_started_at"] = session.server_started_at
     result = await connection.execute(
-        update(workers).where(workers.c.id == worker_id).values(seen_at=now)
+        update(workers).where(workers.c.id == worker_id).values(values)
     )
     if result.rowcount:
         return True
-    await connection.execute(
-        insert(workers).values(
-            id=worker_id, hostname=hostname, pid=pid, started_at=started_at, seen_at=now
-        )
-    )
+    row = {"id": worker_id, "hostname": hostname, "pid": pid, "started_at": started_at, **values}
+    await connection.execute(insert(workers).values(row))
     return False
 
 
-@frozen_dataclass
-class Session:
-    """When the server started in which the worker's session holds its lock; None: it has none."""
-
-    server_started_at: datetime | None
-
-
-async def record_session(connection: AsyncConnection, session: Session, *, worker_id: str) -> None:
-    """Record where a worker's session holds its lock."""
-    await connection.execute(
-        update(workers)
-        .where(workers.c.id == worker_id)
-        .values(server_started_at=session.server_started_at)
-    )
-
-
 async def remove_gone(connection: AsyncConnection, *, worker_id: str) -> bool:
-    """Delete a worker whose lock is gone; False if it is back, or no longer there.
+    """Delete a worker whose lock is gone; False if it is back, removed, or others write its row.
 
     Until the transaction ends, the worker cannot take its lock again.
     """
-    result = await connection.execute(delete(workers).where(workers.c.id == worker_id, _IsGone()))
+    gone = (
+        select(workers.c.id)
+        .where(workers.c.id == worker_id, _IsGone())
+        .with_for_update(skip_locked=True)
+        .correlate(None)
+    )
+    result = await connection.execute(delete(workers).where(workers.c.id.in_(gone)))
     return bool(result.rowcount)
 
 
@@ -105,8 +103,11 @@ def is_alive(*, since: ColumnElement[datetime] | datetime) -> ColumnElement[bool
 
 
 async def list_hostnames(connection: AsyncConnection, *, since: datetime) -> list[str]:
-    """Return the hostnames of live workers seen since a moment, one per worker."""
-    query = select(workers.c.hostname).where(is_alive(since=since)).order_by(workers.c.id)
+    """Return the hostnames of workers seen since a moment, one per worker.
+
+    Whatever their locks say: a live worker may be between two sessions.
+    """
+    query = select(workers.c.hostname).where(workers.c.seen_at >= since).order_by(workers.c.id)
     return list((await connection.execute(query)).scalars())
 
 

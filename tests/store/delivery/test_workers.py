@@ -12,7 +12,9 @@ from app.store.tables import core as tables
 from tests.support.rows import HOUR, MINUTE, NOW
 
 
-async def beat(database: Database, worker_id: str, minutes: int) -> None:
+async def beat(
+    database: Database, worker_id: str, minutes: int, session: Session | None = None
+) -> None:
     """A beat of a worker, so many minutes after its start."""
     async with database.transaction() as connection:
         await workers.record_heartbeat(
@@ -22,6 +24,7 @@ async def beat(database: Database, worker_id: str, minutes: int) -> None:
             pid=7,
             started_at=NOW,
             now=NOW + MINUTE * minutes,
+            session=session,
         )
 
 
@@ -57,11 +60,7 @@ SERVER_STARTED_AT = text(workers.SERVER_STARTED_AT)
 async def record_sessions(database: Database, sessions: dict[str, datetime | None]) -> None:
     """Workers that were seen now, and in which servers they hold locks."""
     for worker_id, server_started_at in sessions.items():
-        await beat(database, worker_id, 0)
-        async with database.transaction() as connection:
-            await workers.record_session(
-                connection, Session(server_started_at), worker_id=worker_id
-            )
+        await beat(database, worker_id, 0, Session(server_started_at))
 
 
 async def remove(database: Database, worker_id: str) -> bool:
@@ -89,10 +88,12 @@ async def test_only_a_worker_whose_lock_is_free_is_gone(database: Database) -> N
         await session.execute(LOCK, {"id": "wrk_live"})
         async with database.reading() as connection:
             count = (await connection.execute(workers.build_count(since=NOW))).scalar_one()
+            hostnames = await workers.list_hostnames(connection, since=NOW)
         removed_ids = [
             row[0] for row in await list_workers(database) if await remove(database, str(row[0]))
         ]
     assert count == 3
+    assert len(hostnames) == 4  # of which the silent one may be between two sessions
     assert removed_ids == ["wrk_dead"]
     assert [row[0] for row in await list_workers(database)] == [
         "wrk_elsewhere",
