@@ -193,7 +193,10 @@ async def test_killed_connections_are_replaced_before_they_are_used(database: Da
 @pytest.mark.postgresql
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 async def test_a_deadlock_is_repeated_and_both_go_through(database: Database) -> None:
-    """Two transactions take two rows in opposite order: one is rolled back, and done again."""
+    """Two transactions take two rows in opposite order: one is rolled back, and done again.
+
+    Once more, if it takes its first row before the other one has woken up.
+    """
     barrier, runs = asyncio.Barrier(2), list[tuple[int, int]]()
 
     async def cross(first: int, second: int) -> None:
@@ -210,7 +213,7 @@ async def test_a_deadlock_is_repeated_and_both_go_through(database: Database) ->
     await asyncio.gather(cross(1, 2), cross(2, 1))
     async with database.reading() as connection:
         notes = (await connection.execute(text("SELECT note FROM kept"))).scalars().all()
-    assert (len(runs), notes) == (3, ["xx", "xx"])
+    assert (len(runs) > 2, notes) == (True, ["xx", "xx"])
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

@@ -1,7 +1,7 @@
 """What stands in the way of using the database is told."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from app.store.db.database import Database
 from app.store.migrations.readiness import READ_ONLY, Readiness
@@ -33,3 +33,16 @@ async def test_a_database_that_can_only_be_read_is_not_ready(
                 text(f"ALTER DATABASE {name} RESET default_transaction_read_only")
             )
     assert await Readiness(database).check() == []
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+async def test_a_server_that_refuses_connections_is_not_ready(migrated_url: str) -> None:
+    """As after a change of a password or of pg_hba.conf."""
+    stranger = make_url(migrated_url).set(username="nobody_at_all")
+    other = Database(stranger.render_as_string(hide_password=False))
+    try:
+        [reason] = await Readiness(other).check()
+    finally:
+        await other.close()
+    assert reason == "The database cannot be reached."
