@@ -198,7 +198,7 @@ def test_an_exception_is_its_type_its_text_and_its_place(log_format: str) -> Non
     text = log.text()
     assert len(text.splitlines()) == 1
     assert "ProgrammingError: (builtins.ValueError) no table t" in text
-    assert "test_telemetry.py:" in text
+    assert "test_logs.py:" in text
     assert not any(word in text for word in ("Traceback", "INSERT", CANARY))
 
 
