@@ -142,9 +142,7 @@ class Committer:
 
     async def _run(self) -> None:
         while True:  # keep no reference to a message while idle
-            first = await self._queue.get()
-            await self._let_fill()
-            await self._commit_with_others(first)
+            await self._commit_with_others(await self._queue.get())
 
     async def _let_fill(self) -> None:
         """Wait for a turn of the event loop that brings no more messages, but for a few at most.
@@ -161,6 +159,7 @@ class Committer:
 
     async def _commit_with_others(self, first: list[_Entry]) -> None:
         """Store the first messages with all others that fit into one group."""
+        await self._let_fill()
         group, size_bytes, count = (
             list(first),
             sum(entry.acceptance.size_bytes for entry in first),

@@ -88,7 +88,7 @@ async def test_a_person_of_single_sign_on_is_known_by_the_session(
     )
     visitor = Visitor(auth, None, SOURCE, session=session)
     caller = await visitor.authorize(Scope.MESSAGES_SEND)
-    assert caller.origin == Origin(MessageSource.API, session.id)
+    assert caller.origin == Origin(MessageSource.API, session.id, client_address=SOURCE)
     assert caller.actor == Actor(ActorKind.PERSON, session.id, "ann@example.com", SOURCE)
     assert visitor.key_id == session.id
     with pytest.raises(Forbidden, match="lacks the scope messages:read"):
@@ -110,7 +110,7 @@ async def test_a_callers_messages_come_from_its_key_and_way_in(
     visitor = Visitor(auth, secret, SOURCE, message_source=source)
     caller = await visitor.authorize(Scope.MESSAGES_SEND)
     assert caller.key is not None
-    assert caller.origin == Origin(source, caller.key.id)
+    assert caller.origin == Origin(source, caller.key.id, client_address=SOURCE)
 
 
 @pytest.mark.parametrize(

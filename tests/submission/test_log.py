@@ -64,7 +64,7 @@ def new_journal(client: str | None = HOST, **fields: Any) -> Journal:
     journal = Journal(
         client, 50_000, lambda: datetime.now(UTC), lambda _: None, lambda _: None, **fields
     )
-    session_record.end("the client quit")
+    journal.end("the client quit")
     return journal
 
 
@@ -495,13 +495,13 @@ async def test_a_group_whose_commit_was_unknown_is_written_once(
 
     monkeypatch.setattr(submissions, "insert", insert_and_lose_the_answer)
     log, journal = new_log(api.services.database), new_journal(tenant_id=sender.tenant_id)
-    session_record.content(Reply(250, "OK"), "msg_1")
+    journal.content(Reply(250, "OK"), "msg_1")
     async with log.running():
         log.keep(journal)
         await until(is_repeated)
-    assert set(written) == {session_record.id}
+    assert set(written) == {journal.id}
     [session] = (await sender.read("/submissions"))["items"]
-    assert (session["id"], session["message_ids"]) == (session_record.id, ["msg_1"])
+    assert (session["id"], session["message_ids"]) == (journal.id, ["msg_1"])
 
 
 async def test_the_end_of_the_service_loses_no_session(api: Api, sender: Caller) -> None:

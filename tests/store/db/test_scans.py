@@ -35,9 +35,8 @@ LARGE_TABLES = (
 @pytest.mark.slow
 async def test_ten_thousand_messages_scan_no_table(database: Database) -> None:
     """Accepted, claimed and settled by groups, on a database that nobody analyzes."""
+    await _alter_tables(database, "SET (autovacuum_enabled = false)")
     async with database.transaction() as connection:
-        for table in LARGE_TABLES:
-            await connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
         # Another test may have used the database before.
         await connection.execute(text("SELECT pg_stat_reset()"))
     profile = await made_profile(database, await made_tenant(database))
@@ -82,3 +81,10 @@ async def test_ten_thousand_messages_scan_no_table(database: Database) -> None:
         scanned, fetched = read[table]
         assert scanned == 0, table
         assert fetched <= MAX_FETCHES * GROUPS * GROUP_SIZE, (table, fetched)
+    await _alter_tables(database, "RESET (autovacuum_enabled)")
+
+
+async def _alter_tables(database: Database, change: str) -> None:
+    async with database.transaction() as connection:
+        for table in LARGE_TABLES:
+            await connection.execute(text(f"ALTER TABLE {table} {change}"))
