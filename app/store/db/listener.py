@@ -18,6 +18,14 @@ WAKE_CHANNEL: Final = "heloise_wake"
 IS_WRITABLE: Final = (
     "SELECT NOT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)"
 )
+# A connection that breaks during an answer may leave asyncpg's protocol in a state of its own.
+CONNECTION_FAULTS: Final = (
+    OSError,
+    SettingsError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 RETRY_SECONDS: Final = 2.0
 CHECK_SECONDS: Final = 30.0
 ANSWER_SECONDS: Final = 5.0
@@ -89,7 +97,7 @@ class Listener:
                     log.info("LISTEN does not work behind a pooler: polling for new work instead")
                     return
                 await self._listen_once()
-            except (OSError, SettingsError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except CONNECTION_FAULTS as error:
                 log.warning("LISTEN failed, polling for new work meanwhile: %s", error)
             except Exception:
                 log.exception("unexpected error while listening")
