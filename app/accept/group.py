@@ -155,12 +155,12 @@ async def _charge_quotas(
             acceptances_by_tenant.setdefault(acceptance.message.tenant_id, []).append(acceptance)
     refused = dict[str, QuotaError]()
     for tenant_id in sorted(acceptances_by_tenant):
-        tenant_submissions = acceptances_by_tenant[tenant_id]
-        units = [list(unit) for _, unit in groupby(tenant_submissions, key=get_unit)]
+        tenant_acceptances = acceptances_by_tenant[tenant_id]
+        units = [list(unit) for _, unit in groupby(tenant_acceptances, key=get_unit)]
         verdicts = await quota_usage.charge(
             connection,
             tenant_id=tenant_id,
-            quota=tenant_submissions[-1].quota,
+            quota=tenant_acceptances[-1].quota,
             units=[[acceptance.size_bytes for acceptance in unit] for unit in units],
             now=now,
         )

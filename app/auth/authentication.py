@@ -29,7 +29,7 @@ from app.domain.errors import (
     Unavailable,
 )
 from app.domain.ids import new_id
-from app.domain.networks import IPNetwork, contains, unmap_ipv4
+from app.domain.networks import IPNetwork, contains, normalize_address
 from app.domain.types import ApiKey, MessageSource, Profile, Scope, Tenant
 from app.store import api_keys, audit
 from app.store.db.database import Database
@@ -321,7 +321,7 @@ def _make_session_key(session: ConsoleSession) -> ApiKey:
 def _normalize_address(source: str) -> str | None:
     """Return an IP address without its zone, IPv4 as such; None for any other text."""
     try:
-        return str(unmap_ipv4(ipaddress.ip_address(source.partition("%")[0])))
+        return normalize_address(source.partition("%")[0])
     except ValueError:
         return None
 

@@ -92,6 +92,11 @@ def unmap_ipv4(address: IPAddress) -> IPAddress:
     return mapped or address
 
 
+def normalize_address(text: str) -> str:
+    """Return an IP address as Heloise stores it, IPv4 as such; raise ValueError."""
+    return str(unmap_ipv4(ipaddress.ip_address(text)))
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens on this host."""
     if host == "localhost":

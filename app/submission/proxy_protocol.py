@@ -7,7 +7,7 @@ import ipaddress
 import struct
 from typing import Final
 
-from app.domain.networks import unmap_ipv4
+from app.domain.networks import normalize_address, unmap_ipv4
 
 MAX_V1_BYTES: Final = 107
 V2_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
@@ -65,7 +65,7 @@ def parse_v2(head: bytes, body: bytes) -> Address | None:
             raise ProxyHeaderError
     except struct.error:
         raise ProxyHeaderError from None
-    return str(unmap_ipv4(ipaddress.ip_address(client))), port
+    return normalize_address(client), port
 
 
 def _address(client: bytes, port: bytes) -> Address:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import socket
 import struct
@@ -13,7 +12,7 @@ from typing import Any, Final
 
 from app.domain.audit import request_id
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.domain.networks import IPNetwork, contains, unmap_ipv4
+from app.domain.networks import IPNetwork, contains, normalize_address
 from app.submission import replies
 from app.submission.listener import Listener
 from app.submission.proxy_protocol import (
@@ -193,7 +192,7 @@ class Server:
 
 def _read_peer(peer: tuple[Any, ...]) -> Address:
     """The client's address and port; IPv4 on a socket of IPv6 is IPv4."""
-    return str(unmap_ipv4(ipaddress.ip_address(peer[0]))), peer[1]
+    return normalize_address(peer[0]), peer[1]
 
 
 async def _read_proxy_header(connection: socket.socket) -> Address | None:

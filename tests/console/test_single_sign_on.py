@@ -467,7 +467,7 @@ END: Final = "/end?ui_locales=en"
 async def test_sign_out_ends_the_session(heloise: Heloise, provider: OpenIdServer) -> None:
     """Here; the page says that the provider, which announces no sign-out, may know the person.
 
-    Whoever is still signed in does not see that page.
+    People who are still signed in do not see that page.
     """
     session = await sign_in(heloise, provider, "ann", groups=["mail-support"])
     early = await read(heloise, "/signed-out", session)

@@ -1,6 +1,5 @@
 """Define the JSON of SMTP sessions."""
 
-import ipaddress
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
@@ -8,7 +7,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from app.api.http.fields import Instant, ResponseModel, Text
 from app.api.http.pagination import Page, Paging
-from app.domain.networks import unmap_ipv4
+from app.domain.networks import normalize_address
 from app.domain.submissions import SubmissionSession
 
 EXAMPLE: Final[dict[str, Any]] = {
@@ -43,7 +42,7 @@ EXAMPLE: Final[dict[str, Any]] = {
 
 def _normalize_address(text: str) -> str:
     try:
-        return str(unmap_ipv4(ipaddress.ip_address(text)))
+        return normalize_address(text)
     except ValueError:
         raise ValueError("write an IP address, such as 192.0.2.10") from None
 
