@@ -273,13 +273,7 @@ async def _find_start(
     Transactions do not end in the order of ids, so the earliest event of a time need not be the
     first. Events from a restored dump are in no order of time: see `renumber`.
     """
-    is_restored = select(events.c.number).where(
-        events.c.tenant_id == tenant_id, events.c.transaction_id == 0
-    )
-    if (
-        connection.dialect.name == "postgresql"
-        and (await connection.execute(is_restored.limit(1))).one_or_none() is not None
-    ):
+    if connection.dialect.name == "postgresql" and await _has_restored(connection, tenant_id):
         return FIRST_POSITION
     query = (
         select(events.c.transaction_id, events.c.number)
@@ -289,6 +283,14 @@ async def _find_start(
     )
     row = (await connection.execute(query)).one_or_none()
     return FIRST_POSITION if row is None else Position(row.transaction_id, row.number)
+
+
+async def _has_restored(connection: AsyncConnection, tenant_id: str) -> bool:
+    """Whether the tenant has events from a restored dump, which have no transaction here."""
+    query = select(events.c.number).where(
+        events.c.tenant_id == tenant_id, events.c.transaction_id == 0
+    )
+    return (await connection.execute(query.limit(1))).one_or_none() is not None
 
 
 async def find(connection: AsyncConnection, *, tenant_id: str, event_id: str) -> Event | None:

@@ -109,7 +109,11 @@ class Write:
         """Build the statement with one JSON parameter for all rows, and arrays of bytes."""
         expressions = self._build_expressions()
         if self._keys:
-            return self._build_statement(expressions)
+            key = expressions[self._keys[0].name]
+            # Always true, but the planner expects one row of two hundred. So it looks up each row
+            # in the table by its key, and never each row of the table among these, as it does where
+            # the statistics are of a table that was nearly empty.
+            return self._build_statement(expressions, func.coalesce(key, key) == key)
         set_to = {**expressions, **self._computed}
         statement = postgresql.insert(self._table).from_select(
             list(set_to), select(*set_to.values())
@@ -150,15 +154,17 @@ class Write:
             if isinstance(table_column.type, LargeBinary)
         )
 
-    def _build_statement(self, expressions: Mapping[str, ColumnElement[Any]]) -> Insert | Update:
+    def _build_statement(
+        self, expressions: Mapping[str, ColumnElement[Any]], *conditions: ColumnElement[bool]
+    ) -> Insert | Update:
         set_to = {value.name: expressions[value.name] for value in self._values} | dict(
             self._computed
         )
         if not self._keys:
             statement = sqlite.insert(self._table).values(set_to)
             return statement.on_conflict_do_nothing() if self._is_repeatable else statement
-        conditions = [key == expressions[key.name] for key in self._keys]
-        return update(self._table).where(*conditions).values(set_to)
+        by_key = [key == expressions[key.name] for key in self._keys]
+        return update(self._table).where(*by_key, *conditions).values(set_to)
 
     def build_parameters(self, compiled: SQLCompiler, dialect: Dialect) -> "list[_Parameter]":
         """Return this table's parameters of a compiled statement, in order."""

@@ -24,6 +24,7 @@ from app.store.outbox import wiping
 from app.store.outbox.claims import load_recipients
 from app.store.outbox.wiping import EndActions
 from app.store.tables.core import (
+    EXPIRING,
     IS_TO_SEND,
     attempt_transcripts,
     attempts,
@@ -316,9 +317,7 @@ def _is_free(now: ColumnElement[datetime]) -> ColumnElement[bool]:
 @cache
 def _select_expired(*, is_clock_checked: bool) -> Select[str]:
     now = bind_now(is_clock_checked=is_clock_checked)
-    return select(messages.c.id).where(
-        messages.c.expires_at <= now, messages.c.due_at.is_not(None), _is_free(now)
-    )
+    return select(messages.c.id).where(messages.c.expires_at <= now, EXPIRING, _is_free(now))
 
 
 @cache
