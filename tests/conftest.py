@@ -18,6 +18,7 @@ from tests.support.database.compiled_statements import shared_statements
 from tests.support.database.postgresql import Server, postgresql_server
 from tests.support.database.store_statements import StatementRecorder
 from tests.support.memory import memory_folder
+from tests.support.processes.forked import Forker, forker
 from tests.support.required import pytest_runtest_makereport
 
 __all__ = ["pytest_runtest_makereport"]
@@ -25,8 +26,11 @@ __all__ = ["pytest_runtest_makereport"]
 # Nothing of what is imported and collected is garbage, so none is looked for until then.
 gc.disable()
 
-# A busy machine is slow at times, and that is no fault of the code.
-hypothesis.settings.register_profile("heloise", deadline=None)
+# A busy machine is slow at times, and that is no fault of the code. The examples are the same on
+# every run, so that a commit that has passed once passes again.
+hypothesis.settings.register_profile(
+    "heloise", deadline=None, derandomize=True, database=None, max_examples=50
+)
 hypothesis.settings.load_profile("heloise")
 
 # Here pytest makes `tmp_path`.
@@ -87,10 +91,11 @@ def _what_is_shared(item: pytest.Item) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for garbage once all is collected."""
+    """Look for garbage once all is collected, and only among what the tests make."""
     try:
         return (yield)
     finally:
+        gc.freeze()
         gc.enable()
 
 
@@ -142,6 +147,13 @@ def compiled_once() -> Iterator[None]:
     """What one test has made SQL of, the next ones need not."""
     with shared_statements():
         yield
+
+
+@pytest.fixture(scope="session")
+def forking() -> Iterator[Forker]:
+    """What the commands of all tests of this process are forked from."""
+    with forker() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

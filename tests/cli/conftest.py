@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes.forked import Forker
 from tests.support.terminal import NearTerminal, Terminal
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Terminal:
+def terminal(tmp_path: Path, forking: Forker) -> Terminal:
     """A terminal without any setting."""
-    return NearTerminal(tmp_path)
+    return NearTerminal(tmp_path, forker=forking)
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def process_terminal(tmp_path: Path) -> Terminal:
 
 
 @pytest.fixture
-def operator(tmp_path: Path, migrated_url: str) -> Terminal:
+def operator(tmp_path: Path, migrated_url: str, forking: Forker) -> Terminal:
     """A terminal with a migrated database, on SQLite and on PostgreSQL, and a secret key."""
-    terminal = NearTerminal(tmp_path)
+    terminal = NearTerminal(tmp_path, forker=forking)
     terminal.environment["HELOISE_DATABASE_URL"] = migrated_url
     terminal.environment["HELOISE_SECRET_KEYS"] = terminal.done("secret-key").out.strip()
     return terminal

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from app.store.db.database import Database
 from benchmarks.trial.processes import held_port
 from tests.support.database.postgresql import Server
+from tests.support.processes.forked import Piped
 from tests.support.terminal import Terminal
 
 
@@ -39,7 +40,7 @@ def serving(terminal: Terminal, *words: str, **variables: str) -> Iterator[tuple
         assert process.returncode == 0, lines
 
 
-def stop(process: subprocess.Popen[str]) -> str:
+def stop(process: subprocess.Popen[str] | Piped) -> str:
     """What a process writes after it is told to stop."""
     process.send_signal(signal.SIGTERM)
     return process.communicate()[1]

@@ -18,6 +18,7 @@ from tests.support.crawling import find_missing, read_pages, trap
 from tests.support.dev_process import Dev, developing
 from tests.support.hostile import CONTROLS, DECEPTIVE, EVERYTHING, build_html
 from tests.support.hostile import HOSTILE as HOSTILE_TEXTS
+from tests.support.processes.forked import Forker
 from tests.support.terminal import Terminal
 
 NAME = "mail.dev.example"  # of another profile, which the doctor recommends
@@ -25,9 +26,9 @@ HOSTILE = "<script>fetch('http://192.0.2.1/')</script><img src=http://192.0.2.1/
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def dev(tmp_path_factory: pytest.TempPathFactory, forking: Forker) -> Iterator[Dev]:
     """It runs on loopback."""
-    with developing(Terminal(tmp_path_factory.mktemp("dev"))) as dev:
+    with developing(Terminal(tmp_path_factory.mktemp("dev"), forker=forking)) as dev:
         yield dev
 
 
@@ -115,11 +116,11 @@ def plant(folder: Path, origin: str) -> None:
 
 
 @pytest.mark.slow
-async def test_hostile_mails_do_nothing(tmp_path: Path, browser: Path) -> None:
+async def test_hostile_mails_do_nothing(tmp_path: Path, browser: Path, forking: Forker) -> None:
     """What a client says, and what is in a mail: it is readable, runs nothing and loads nothing."""
     async with trap() as (origin, requests):
         await asyncio.to_thread(plant, tmp_path / "heloise-data" / "inbox", origin)
-        with developing(Terminal(tmp_path)) as dev:
+        with developing(Terminal(tmp_path, forker=forking)) as dev:
             async with window(browser) as opened:
                 await opened.page.goto(f"{dev.url}/")
                 texts = await read_pages(opened, dev.url, ["/console/t/dev/inbox"])
@@ -173,9 +174,9 @@ def test_practice_is_offered_where_its_profile_exists(dev: Dev) -> None:
         assert "See a refused EHLO name" in http.get("/console/t/dev/inbox").text
 
 
-def test_off_loopback_it_asks_for_the_key(tmp_path: Path) -> None:
+def test_off_loopback_it_asks_for_the_key(tmp_path: Path, forking: Forker) -> None:
     """As the inbox does."""
-    with developing(Terminal(tmp_path), "--host", "0.0.0.0") as dev:  # noqa: S104 - the claim is about it
+    with developing(Terminal(tmp_path, forker=forking), "--host", "0.0.0.0") as dev:  # noqa: S104 - the claim is about it
         answer = httpx.get(f"{dev.url}/", follow_redirects=True, timeout=60)
         assert answer.url.path == "/console/sign-in"
         assert "Sign in to heloise dev" not in answer.text

@@ -1,10 +1,10 @@
 """Every page that links reach: hostile text does nothing, and everybody can use it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 from playwright.async_api import Page
@@ -23,6 +23,8 @@ STARTS: Final = {
     "tenant": ("/console/",),
     "admin": ("/console/", "/console/t/acme/messages"),
 }
+# No colour of the style sheet depends on the width, so each width has one scheme.
+LOOKS: Final[Sequence[tuple[Literal["light", "dark"], int]]] = (("light", 1200), ("dark", 360))
 pytestmark = [pytest.mark.one_database, pytest.mark.slow]
 
 
@@ -69,11 +71,11 @@ async def test_every_page_is_accessible(heloise: Heloise, acme: Tenant, browser:
             if path.endswith("/document"):
                 continue
             await browser_window.page.evaluate(source)
-            for scheme, width in (("light", 1200), ("dark", 360), ("light", 360), ("dark", 1200)):
-                await browser_window.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            for scheme, width in LOOKS:
+                await browser_window.page.emulate_media(color_scheme=scheme)
                 await browser_window.page.set_viewport_size({"width": width, "height": 800})
                 for violation in await _find_violations(
-                    browser_window.page, full=(scheme, width) == ("light", 1200)
+                    browser_window.page, full=(scheme, width) == LOOKS[0]
                 ):
                     broken.setdefault(violation, (path, scheme, width))
                 overflow = "document.documentElement.scrollWidth - innerWidth"

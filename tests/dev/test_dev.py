@@ -26,6 +26,7 @@ from app.dev.first_run import Start
 from app.dev.screen import Screen
 from benchmarks.trial.processes import held_port
 from tests.support.dev_process import Dev, developing
+from tests.support.processes.forked import Forker
 from tests.support.rows import a_tenant
 from tests.support.terminal import CommandResult, NearTerminal, Terminal
 
@@ -57,9 +58,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dev(folder: Path) -> Iterator[Dev]:
+def dev(folder: Path, forking: Forker) -> Iterator[Dev]:
     """It runs, for the first time in its folder; several tests send to it, and none stops it."""
-    with developing(Terminal(folder)) as dev:
+    with developing(Terminal(folder, forker=forking)) as dev:
         yield dev
 
 
@@ -82,9 +83,9 @@ class Lived:
 
 
 @pytest.fixture(scope="module")
-def dev_runs(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+def dev_runs(tmp_path_factory: pytest.TempPathFactory, forking: Forker) -> Lived:
     """It ran, ran off loopback, was changed, ran again, lost its keys, and was started."""
-    terminal = Terminal(tmp_path_factory.mktemp("lived"))
+    terminal = Terminal(tmp_path_factory.mktemp("lived"), forker=forking)
     other = terminal.folder / "real.db"
     certificate = terminal.folder / "tls.pem"
     trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)

@@ -1,7 +1,7 @@
 """Fixtures of the end-to-end tests: the service on a real database, watched for secrets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.clock import Clock
 from tests.support.harness import Heloise, Process, Watched, assert_no_secret, serving, settings
-from tests.support.processes.forked import Forker, forker
+from tests.support.processes.forked import Forker
 from tests.support.servers.exim import exim, exim_server
 from tests.support.servers.postfix import postfix, postfix_server
 from tests.support.servers.smtp_server import SmtpServer
@@ -49,13 +49,6 @@ async def start(migrated_url: str, watched: Watched) -> AsyncIterator[Start]:
 async def heloise(start: Start) -> Heloise:
     """The service, delivering."""
     return await start()
-
-
-@pytest.fixture(scope="session")
-def forking() -> Iterator[Forker]:
-    """What the commands of all tests of this process are forked from."""
-    with forker() as started:
-        yield started
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from app.domain.outcome.outcome import Failure, Stage
 from app.domain.outcome.replies import Reply
 from tests.project.shell_blocks import blocks, shell
 from tests.support.dev_process import Dev, developing
+from tests.support.processes.forked import Forker
 from tests.support.servers.dns_server import DnsServer
 from tests.support.terminal import ROOT, Terminal
 
@@ -70,12 +71,12 @@ def write_account(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+def terminal(tmp_path_factory: pytest.TempPathFactory, forking: Forker) -> Terminal:
     """A folder with what a clone has once `make run` has run."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / ".venv").symlink_to(sys.prefix)
     write_account(folder)
-    return Terminal(folder)
+    return Terminal(folder, forker=forking)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from benchmarks.trial.processes import held_port
 from tests.project.shell_blocks import blocks, shell
 from tests.support.database.postgresql import Server, binaries
 from tests.support.dev_process import developing
+from tests.support.processes.forked import Forker
 from tests.support.servers.dns_server import DnsServer
 from tests.support.servers.smtp_server import SmtpServer
 from tests.support.terminal import ROOT, Terminal
@@ -61,9 +62,9 @@ def section(heading: str) -> list[str]:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Terminal:
+def terminal(tmp_path: Path, forking: Forker) -> Terminal:
     """An empty folder without any setting."""
-    return Terminal(tmp_path)
+    return Terminal(tmp_path, forker=forking)
 
 
 def test_every_block_is_run_here() -> None:

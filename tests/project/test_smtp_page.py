@@ -20,6 +20,7 @@ from tests.project.pages import rows
 from tests.project.shell_blocks import blocks
 from tests.support.dev_process import developing
 from tests.support.mail_clients import NEEDS_MSMTP, NEEDS_NODEMAILER, NODEMAILER
+from tests.support.processes.forked import Forker
 from tests.support.servers.satellite import Satellite, satellite
 from tests.support.terminal import ROOT, NearTerminal, Terminal
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
@@ -78,11 +79,11 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def serve(tmp_path_factory: pytest.TempPathFactory, forking: Forker) -> Iterator[Place]:
     """`heloise serve` with a certificate."""
     authority = trustme.CA()
     folder = tmp_path_factory.mktemp("serve")
-    terminal = NearTerminal(folder)
+    terminal = NearTerminal(folder, forker=forking)
     terminal.environment["HELOISE_DATABASE_URL"] = f"sqlite:///{folder / 'heloise.db'}"
     terminal.environment["HELOISE_SECRET_KEYS"] = terminal.done("secret-key").out.strip()
     terminal.done("migrate")
@@ -116,10 +117,10 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def make_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def make_run(tmp_path_factory: pytest.TempPathFactory, forking: Forker) -> Iterator[Place]:
     """`heloise dev`, as `make run` starts it."""
     folder = tmp_path_factory.mktemp("dev")
-    with developing(Terminal(folder)) as dev:
+    with developing(Terminal(folder, forker=forking)) as dev:
         key = dev.printed("password")
         yield Place(dev.url, dev.submission_port, key, Path("/dev/null"), has_tls=False)
 

@@ -18,8 +18,8 @@ from tests.support.api_client import Api
 pytestmark = pytest.mark.one_database
 
 BODY_BYTES: Final = 50_000_000
-GROWTH_BYTES: Final = 2_000_000
-AT_ONCE: Final = 2
+AT_ONCE: Final = 8
+GROWTH_BYTES: Final = AT_ONCE * 1_000_000
 PART: Final = b"x" * 65_536
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPEN: Final = re.compile(r"/(docs|redoc|openapi\.json|static-offline-docs|healthz|readyz|problems)")

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -28,6 +27,7 @@ from app.domain.types import Scope
 from app.store import console_sessions, submissions
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
+from tests.support.processes.served import listen
 
 # Loaded once: a client's own would read all certificates of the machine's authorities.
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -214,9 +214,7 @@ async def serving(
         app, http=protocol, lifespan="off", log_config=None, access_log=False, ws="none"
     )
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        # asyncio leaves it off for a socket that was handed in, and each answer waits 40 ms.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with listen() as listening:
         task = asyncio.create_task(server.serve(sockets=[listening]))
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         # Its own way to stop waits a fifth of a second for clients, and there are none any more;

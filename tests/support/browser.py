@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, Page, Request, async_playwright, expect
@@ -17,7 +17,8 @@ from tests.support.waiting import until
 
 CHROMIUM = shutil.which("chromium")
 # Longer than a busy machine takes.
-expect.set_options(timeout=60_000)
+PATIENCE_MILLISECONDS: Final = 60_000
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
 # Without these, Chromium calls its maker's hosts.
 OPTIONS = (
     "--headless=new",
@@ -85,6 +86,7 @@ async def window(port_file: Path, **options: Any) -> AsyncIterator[Window]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.connect_over_cdp(url)
         context = await browser.new_context(**options)
+        context.set_default_timeout(PATIENCE_MILLISECONDS)
         page = await context.new_page()
         console_window = Window(context, page)
         page.on("pageerror", lambda error: console_window.errors.append(str(error)))

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from benchmarks.trial.processes import held_port
+from tests.support.processes.forked import Piped
 from tests.support.terminal import Terminal
 
 
@@ -17,7 +18,7 @@ from tests.support.terminal import Terminal
 class Dev:
     """A running `heloise dev`: what it printed, and where it is."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Piped
     smtp_port: int
     submission_port: int
     url: str

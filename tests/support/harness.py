@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import secrets
-import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
@@ -33,6 +32,7 @@ from app.store.tables.metadata import metadata
 from app.submission.listener import Listener
 from tests.support.api_client import EVERY_SCOPE, NO_AUTHORITIES, Caller, bearer
 from tests.support.processes.forked import Forker
+from tests.support.processes.served import PromptServer, listen
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -228,17 +228,15 @@ async def serving(
         # Else a test that waits for so long elsewhere meets a connection that is just being closed.
         timeout_keep_alive=120,
     )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        # asyncio leaves it off for a socket that was handed in, and each answer waits 40 ms.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    server = PromptServer(config)
+    with listen() as listening:
         task = asyncio.create_task(server.serve(sockets=[listening]))
         heloise = Heloise(f"http://127.0.0.1:{listening.getsockname()[1]}", watched)
         try:
             async with heloise.http:
                 yield heloise
         finally:
-            server.should_exit = True
+            server.stop()
             await task
             logging.getLogger().removeHandler(handler)
 

@@ -27,6 +27,7 @@ from app.smtp.session import Session, Transaction
 from app.smtp.session_opening import OpenFailure, open_session
 from tests.support.servers.dns_server import DnsServer
 from tests.support.servers.smtp_server import SmtpServer
+from tests.support.waiting import until
 
 SENDER: Final = "billing@example.com"
 ANN: Final = "ann@example.org"
@@ -38,6 +39,7 @@ BROKEN: Final = {
     Fault.PIPELINING.value: Extension.PIPELINING,
     Fault.CHUNKING.value: Extension.CHUNKING,
 }
+LOOP_TURNS: Final = 50
 IMPATIENT: Final = Timeouts(connect=1, command=0.3, data=0.3)
 
 
@@ -93,12 +95,16 @@ async def session_to(server: SmtpServer, **fields: Any) -> AsyncIterator[Session
 
 
 async def come_true(fact: Callable[[], bool]) -> None:
-    """Return once it is so."""
-    async with asyncio.timeout(10):
-        while True:
-            if fact():
-                return
-            await asyncio.sleep(0)
+    """Return once it is so; most facts need only some turns of the loop."""
+    for _ in range(LOOP_TURNS):
+        if fact():
+            return
+        await asyncio.sleep(0)
+
+    async def become() -> bool | None:
+        return fact() or None
+
+    await until(become)
 
 
 async def send(

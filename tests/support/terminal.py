@@ -15,6 +15,7 @@ from unittest import mock
 import pytest
 
 from app import cli
+from tests.support.processes.forked import Forker, Piped
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,25 +36,33 @@ class CommandResult:
 class Terminal:
     """Where commands are typed: a folder, an environment, and all that was ever printed.
 
-    Each is a process of its own, which costs the start of an interpreter and all imports: use it
-    for claims about processes: signals, pipes, ports, and what they print while they run.
+    Each is a process of its own, for claims about processes: signals, pipes, ports, and what they
+    print while they run. Without a forker each costs the start of an interpreter and all imports.
     """
 
-    def __init__(self, folder: Path, module: str = "app.cli") -> None:
+    def __init__(
+        self, folder: Path, module: str = "app.cli", *, forker: Forker | None = None
+    ) -> None:
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith("HELOISE_")
         }
         self.folder = folder
         self.module = module
+        self.forker = forker
         self.environment = inherited | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
         self.printed = ""
 
-    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **variables: str) -> subprocess.Popen[str] | Piped:
         """Start a command that goes on, with pipes to and from it."""
+        environment = self.environment | {
+            f"HELOISE_{name}": value for name, value in variables.items()
+        }
+        if self.forker is not None:
+            return self.forker.start_piped(self.module, words, env=environment, cwd=self.folder)
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", self.module, *words],
             cwd=self.folder,
-            env=self.environment | {f"HELOISE_{name}": value for name, value in variables.items()},
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

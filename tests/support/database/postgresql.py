@@ -126,6 +126,7 @@ class Server:
         self._clean: list[str] = []
         self._emptying: dict[str, asyncpg.Connection] = {}
         self._template: str | None = None
+        self._schema: asyncpg.Record | None = None
         self._connection: asyncpg.Connection | None = None
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -221,12 +222,14 @@ class Server:
             self._clean.append(url)
 
     async def _empty(self, url: str) -> bool:
-        """Delete every row, unless somebody is still connected; return whether it did.
+        """Delete every row; return whether the database is now as a new one.
 
-        The connection is kept for the next time: a new one would read the whole catalog again.
+        It is not where somebody is still connected, or where the test has left another schema or
+        another setting behind. The connection is kept for the next time: a new one would read the
+        whole catalog again.
         """
         connection = await self._connection_to(url)
-        if await connection.fetchval(_OTHERS):
+        if await connection.fetchval(_OTHERS) or await _load_schema(connection) != self._schema:
             await connection.close()
             return False
         size_bytes = await connection.fetchval("SELECT pg_relation_size('messages')")
@@ -246,7 +249,7 @@ class Server:
     def _migrated_template(self) -> str:
         if self._template is None:
             url = self.empty()
-            self._run(_migrate(url))
+            self._schema = self._run(_migrate(url))
             self._template = url.rpartition("/")[2]
         return self._template
 
@@ -277,15 +280,38 @@ _OTHERS: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 )
+# A column that is dropped and added again counts too: it is another one for `SELECT *`.
+_SCHEMA: Final = (
+    "SELECT count(*), sum(relnatts), sum(hashtext(concat(relname, relkind, reloptions))),"
+    " (SELECT version_num FROM alembic_version),"
+    " (SELECT datconnlimit FROM pg_database WHERE datname = current_database()),"
+    " (SELECT count(*) FROM pg_db_role_setting JOIN pg_database ON pg_database.oid = setdatabase"
+    " WHERE datname = current_database())"
+    " FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+)
 _TABLES: Final = [table.name for table in reversed(metadata.sorted_tables)]
 _EMPTY: Final = "; ".join(f"DELETE FROM {table}" for table in _TABLES)  # noqa: S608 - the names of our own tables
 _EMPTY_LARGE: Final = f"TRUNCATE {', '.join(_TABLES)}"
 
 
-async def _migrate(url: str) -> None:
+async def _migrate(url: str) -> asyncpg.Record:
+    """Migrate a database; return its schema, as `_load_schema` does."""
     database = Database(url)
     await migrating.migrate(database)
     await database.close()
+    connection = await asyncpg.connect(url)
+    try:
+        return await _load_schema(connection)
+    finally:
+        await connection.close()
+
+
+async def _load_schema(connection: asyncpg.Connection) -> asyncpg.Record | None:
+    """Return what tells a database from one of another schema, or None where tables are missing."""
+    try:
+        return await connection.fetchrow(_SCHEMA)
+    except asyncpg.UndefinedTableError:
+        return None
 
 
 @contextmanager

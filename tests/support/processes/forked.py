@@ -2,8 +2,8 @@
 
 To start Python and import Heloise takes seconds of a processor, and dozens of tests kill, stop and
 replace processes. Here one process imports, and every other is forked from it: a process of its
-own like any other, with its own environment, folder and log, a tenth as dear.
-`tests/cli` starts the command as a user does.
+own like any other, with its own environment, folder and files, a tenth as dear. Some tests of
+`tests/cli` and those of the client start a command as a user does.
 """
 
 import gc
@@ -17,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO
 
 from tests.support.machine import name_machine
 
@@ -30,6 +31,7 @@ ROOT: Final = Path(__file__).parents[3]
 # imported: what is random would be the same in each process, and a thread would be in none.
 IMPORTED: Final = (
     "app.main",
+    "app.cli.dev",
     "app.cli.serve",
     "app.cli.submission",
     "app.cli.worker",
@@ -38,6 +40,7 @@ IMPORTED: Final = (
     "httptools",
 )
 FINISHED_SECONDS: Final = 60
+FILES: Final = 3  # stdin, stdout and stderr
 
 
 class Forked:
@@ -82,6 +85,29 @@ class Forked:
                     self._connection.close()
 
 
+class Piped(Forked):
+    """The same with pipes to and from it."""
+
+    def __init__(
+        self, connection: socket.socket, stdin: TextIO, stdout: TextIO, stderr: TextIO
+    ) -> None:
+        super().__init__(connection)
+        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+
+    def communicate(self, text: str = "") -> tuple[str, str]:
+        """Write the text, and return what it still writes to stdout and stderr until it ends."""
+        errors: list[str] = []
+        reading = threading.Thread(target=lambda: errors.append(self.stderr.read()))
+        reading.start()
+        with suppress(BrokenPipeError), self.stdin:
+            self.stdin.write(text)
+        with self.stdout, self.stderr:
+            printed = self.stdout.read()
+            reading.join()
+        self.wait()
+        return printed, errors[0]
+
+
 class Forker:
     """Starts processes, at the socket of the one that they are forked from."""
 
@@ -99,12 +125,41 @@ class Forker:
         machine: str | None = None,
     ) -> Forked:
         """`python -m MODULE WORDS`, its output to `log`, on a machine of a name if one is given."""
+        with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            files = (nothing.fileno(), output.fileno(), output.fileno())
+            return Forked(self._request(files, module, words, env, cwd, machine=machine))
+
+    def start_piped(
+        self, module: str, words: Sequence[str], *, env: Mapping[str, str], cwd: Path
+    ) -> Piped:
+        """The same with pipes, as `subprocess.Popen` makes them for text."""
+        (stdin, write), (read_out, stdout), (read_err, stderr) = (os.pipe() for _ in range(FILES))
+        theirs = (stdin, stdout, stderr)
+        try:
+            connection = self._request(theirs, module, words, env, cwd)
+        finally:
+            for file in theirs:
+                os.close(file)
+        ours = os.fdopen(write, "w"), os.fdopen(read_out), os.fdopen(read_err)
+        return Piped(connection, *ours)
+
+    def _request(
+        self,
+        files: Sequence[int],
+        module: str,
+        words: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        *,
+        machine: str | None = None,
+    ) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self._address)
         request = {"module": module, "words": words, "env": dict(env), "cwd": str(cwd)}
-        request |= {"log": str(log), "machine": machine}
+        request |= {"machine": machine}
+        socket.send_fds(connection, [b"\n"], list(files))
         connection.sendall(json.dumps(request).encode() + b"\n")
-        return Forked(connection)
+        return connection
 
 
 @contextmanager
@@ -153,7 +208,11 @@ def _forget_ended() -> None:
 
 def _fork_watched(connection: socket.socket) -> dict[str, Any]:
     """Fork the process, of which this one tells the id and the exit code; answers in it."""
+    _, files, _, _ = socket.recv_fds(connection, 1, FILES)
     request: dict[str, Any] = json.loads(connection.makefile().readline())
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
     _end_with_parent()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # it ends with the one it watches
     if (pid := os.fork()) != 0:
@@ -182,12 +241,9 @@ def _end_with_parent() -> None:
 
 def _become(request: dict[str, Any]) -> None:
     """Go on as the process that is wanted, and end as it does."""
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
     os.environ.clear()
     os.environ.update(request["env"])
+    _heed_warnings(os.environ.get("PYTHONWARNINGS", ""))
     os.chdir(request["cwd"])
     sys.argv = [request["module"], *request["words"]]
     sys.path[0] = request["cwd"]
@@ -200,7 +256,16 @@ def _become(request: dict[str, Any]) -> None:
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
 
+def _heed_warnings(options: str) -> None:
+    """Have the filters that an interpreter of this environment has after the same imports."""
+    imported = warnings.filters[: len(warnings.filters) - len(FILTERS)]
+    warnings.filters[:] = FILTERS
+    warnings._processoptions(filter(None, options.split(",")))  # type: ignore[attr-defined] # noqa: SLF001 - as the interpreter does
+    warnings.filters[:0] = imported
+
+
 if __name__ == "__main__":
+    FILTERS = list(warnings.filters)
     for name in IMPORTED:
         import_module(name)
     gc.collect()

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -32,7 +33,7 @@ class OpenIdServer:
 
     def __init__(self) -> None:
         self.people: dict[str, dict[str, Any]] = {}
-        self.key = self.signing_key = RSAKey.generate_key(2048, {"kid": "key-1"})
+        self.key = self.signing_key = _make_key()
         self.change_metadata: Change = keep
         self.change_claims: Change = keep
         self.change_header: Change = keep
@@ -123,6 +124,12 @@ class OpenIdServer:
 
             return jwt.encode(header, claims, OctKey.import_key(CLIENT_SECRET), ["HS256"])
         return jwt.encode(header, claims, self.signing_key)
+
+
+@cache
+def _make_key() -> RSAKey:
+    """The first key of every server: making one takes longer than most tests."""
+    return RSAKey.generate_key(2048, {"kid": "key-1"})
 
 
 def _make_handler(server: OpenIdServer) -> type[BaseHTTPRequestHandler]:
