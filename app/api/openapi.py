@@ -2,18 +2,23 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import FastAPI, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute, Route
 
 from app import __version__
+from app.api.auth.dependencies import TenantScope, require_admin
 from app.api.http.problem_types import PROBLEMS
 from app.api.requests.problems import MEDIA_TYPE, ProblemBody
+from app.api.services import require_ready_services
 from app.auth.coalesced_reads import SharedReads
 
 DESCRIPTION: Final = """\
@@ -86,8 +91,9 @@ REQUEST_ID: Final = "X-Request-ID"
 FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 _ANY: Final = ("duplicate-header", "internal-error")
-_STORED: Final = (*_ANY, "commit-unknown", "database-unavailable", "not-ready")
+_STORED: Final = ("commit-unknown", "database-unavailable", "not-ready")
 _KEY: Final = ("unauthenticated", "admin-only", "network-not-allowed", "too-many-auth-failures")
+_TENANT: Final = ("scope-missing", "tenant-not-found", "too-many-requests", "tenant-required")
 _BODY: Final = (
     "invalid-json",
     "invalid-request",
@@ -99,30 +105,21 @@ _BODY: Final = (
 )
 
 Responses = dict[int | str, dict[str, Any]]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+_NAMED: Final[dict[object, tuple[str, ...]]] = {}
 
 
-def open_problems(*slugs: str) -> Responses:
-    """Document the errors of an operation that needs no key."""
-    return _problems(*_ANY, *slugs)
+def problems(*slugs: str) -> Callable[[Endpoint], Endpoint]:
+    """Name the problems of an operation, without those of every caller, body and query.
 
+    The document adds these when somebody reads it: a start must not pay for it.
+    """
 
-def tenant_problems(*slugs: str, has_body: bool = False) -> Responses:
-    """Document the errors of an operation of a tenant."""
-    auth = (*_KEY, "scope-missing", "tenant-not-found", "too-many-requests")
-    body = _BODY if has_body else ()
-    return _problems(*_STORED, *auth, "tenant-required", *body, *slugs)
+    def name_problems(endpoint: Endpoint) -> Endpoint:
+        _NAMED[endpoint] = slugs
+        return endpoint
 
-
-def provider_problems(*slugs: str) -> Responses:
-    """Document the errors of an operation of an email provider, known by a token in the URL."""
-    token = ("unauthenticated", "network-not-allowed", "too-many-auth-failures")
-    return _problems(*_STORED, *token, *_BODY, *slugs)
-
-
-def admin_problems(*slugs: str, has_body: bool = False) -> Responses:
-    """Document the errors of an operation that needs an admin key."""
-    body = _BODY if has_body else ()
-    return _problems(*_STORED, *_KEY, *body, *slugs)
+    return name_problems
 
 
 def location_header(path: str) -> dict[str, Any]:
@@ -135,19 +132,19 @@ def lines_content(media_type: str, example: str) -> dict[str, Any]:
     return {media_type: {"schema": {}, "examples": {"lines": {"value": example}}}}
 
 
-def _problems(*slugs: str) -> Responses:
-    responses: Responses = {}
+def describe_location(path: str) -> Responses:
+    """Document the `Location` header of a 201 with an example path."""
+    return {201: {"headers": location_header(path)}}
+
+
+def _add_problems(responses: dict[Any, Any], slugs: Iterable[str]) -> None:
+    """Add problems to an operation's responses, with an example each."""
     for slug in sorted(slugs, key=lambda problem_slug: PROBLEMS[problem_slug].status):
         kind = PROBLEMS[slug]
-        response = responses.setdefault(kind.status, _problem_response(kind.status))
+        response = responses.setdefault(str(kind.status), _problem_response(kind.status))
         examples = response["content"][MEDIA_TYPE]["examples"]
         examples[slug] = {"summary": kind.title, "value": _example(slug)}
-    for response in responses.values():
-        titles = [
-            example["summary"] for example in response["content"][MEDIA_TYPE]["examples"].values()
-        ]
-        response["description"] = " · ".join(titles)
-    return responses
+        response["description"] = " · ".join(example["summary"] for example in examples.values())
 
 
 def _problem_response(status: int) -> dict[str, Any]:
@@ -250,9 +247,14 @@ def build_document(app: FastAPI) -> dict[str, Any]:
     for unused in FRAMEWORK_SCHEMAS:
         components.pop(unused, None)
     document["paths"] = _sort_paths(document["paths"])
+    route_by_id = {
+        route.unique_id: route
+        for route in iter_route_contexts(app.routes)
+        if isinstance(route.original_route, APIRoute)
+    }
     for path in document["paths"].values():
         for operation in path.values():
-            _complete(operation["responses"])
+            _complete(operation, route_by_id[operation["operationId"]])
     return document
 
 
@@ -267,13 +269,39 @@ def _sort_paths(paths: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _complete(responses: dict[str, Any]) -> None:
-    """Add the header X-Request-ID, and drop the 422 that FastAPI adds."""
-    invalid = responses.get("422", {}).get("content", {})
-    if MEDIA_TYPE not in invalid:
+def _complete(operation: dict[str, Any], route: RouteContext) -> None:
+    """Add what follows from the caller and the request, and drop the 422 that FastAPI adds."""
+    responses = operation["responses"]
+    if MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
         responses.pop("422", None)
+    slugs = [*_ANY]
+    for call in _list_calls(route.dependant):
+        if isinstance(call, TenantScope):
+            slugs += [*_STORED, *_KEY, *_TENANT, *(["key-is-bound"] if call.is_unbound else [])]
+            operation["description"] += _describe_scope(call)
+        elif call is require_admin:
+            slugs += [*_STORED, *_KEY]
+        elif call is require_ready_services:
+            slugs += _STORED
+    if "requestBody" in operation:
+        slugs += _BODY
+    if any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):
+        slugs.append("invalid-request")
+    _add_problems(responses, dict.fromkeys([*slugs, *_NAMED.get(route.endpoint, ())]))
     for response in responses.values():
         response.setdefault("headers", {})[REQUEST_ID] = {
             "description": "The id of the request.",
             "schema": {"type": "string"},
         }
+
+
+def _list_calls(dependant: Dependant) -> Iterator[Callable[..., Any] | None]:
+    """List the dependencies of an operation, and theirs."""
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _list_calls(dependency)
+
+
+def _describe_scope(required: TenantScope) -> str:
+    more = " and a key that is not bound to profiles" if required.is_unbound else ""
+    return f"\n\nRequires the scope `{required.scope}`{more}."

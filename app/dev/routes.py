@@ -5,20 +5,22 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from app.api.auth.dependencies import MessageReader
+from app.api.auth.dependencies import TenantScope
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import Page, make_page, parse_cursor
-from app.api.openapi import open_problems, tenant_problems
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.dev.inbox import Inbox, Mail
 from app.domain.mime.contents import find_text, is_attached
 from app.domain.mime.header_reader import TooComplexError, decode_words
 from app.domain.mime.part_reader import Part, read_message
 from app.domain.networks import is_loopback
 from app.domain.outcome.replies import make_printable
+from app.domain.types import Scope
 
 TAG: Final = {
     "name": "Inbox",
@@ -39,7 +41,7 @@ EXAMPLE: Final[dict[str, Any]] = {
 _ENCODED_NAME: Final = re.compile(r"filename\*=utf-8'[^';]*'([^;\s]+)", re.IGNORECASE)
 _NAME: Final = re.compile(r'filename=(?:"([^"]*)"|([^;\s"]+))', re.IGNORECASE)
 
-router = APIRouter(tags=["Inbox"])
+router = Router("Inbox")
 
 
 class MailRead(BaseModel):
@@ -120,24 +122,15 @@ async def _get_mail(
 MailDependency = Annotated[Mail, Depends(_get_mail)]
 
 
-@router.get(
-    "/inbox",
-    operation_id="list_mails",
-    summary="List captured mails",
-    responses=open_problems("invalid-request"),
-)
+@router.get("/inbox", summary="List captured mails")
 async def list_mails(paging: ListQuery, inbox: InboxDependency) -> MailPage:
     """List captured mails, newest first. Heloise keeps the newest 1000."""
     rows = inbox.page(limit=paging.limit + 1, after=parse_cursor(paging, "cap"))
     return make_page(paging, rows, MailPage, MailRead.model_validate)
 
 
-@router.get(
-    "/inbox/{mail}",
-    operation_id="get_mail",
-    summary="Get a captured mail",
-    responses=open_problems("not-found"),
-)
+@router.get("/inbox/{mail}", summary="Get a captured mail")
+@problems("not-found")
 async def get_mail(mail: MailDependency, inbox: InboxDependency) -> MailFull:
     """Get a mail: envelope, headers, decoded text, and the names of its files.
 
@@ -163,17 +156,16 @@ async def get_mail(mail: MailDependency, inbox: InboxDependency) -> MailFull:
 
 @router.get(
     "/inbox/{mail}/files/{number}",
-    operation_id="get_mail_file",
     summary="Get a file of a captured mail",
     response_class=Response,
-    responses=open_problems("not-found")
-    | {
+    responses={
         200: {
             "description": "The file.",
             "content": {"application/octet-stream": {"schema": {"type": "string"}}},
         }
     },
 )
+@problems("not-found")
 async def get_mail_file(
     mail: MailDependency,
     number: Annotated[int, Path(description="The position in `files`, from 0.", ge=0, le=1000)],
@@ -196,17 +188,16 @@ async def get_mail_file(
 
 @router.get(
     "/inbox/{mail}/raw",
-    operation_id="get_raw_mail",
     summary="Get a captured mail's raw content",
     response_class=Response,
-    responses=open_problems("not-found")
-    | {
+    responses={
         200: {
             "description": "The message.",
             "content": {"message/rfc822": {"schema": {"type": "string"}}},
         }
     },
 )
+@problems("not-found")
 async def get_raw_mail(mail: MailDependency, inbox: InboxDependency) -> Response:
     """Get the bytes between DATA and the final dot (RFC 5322)."""
     return Response(inbox.content(mail), media_type="message/rfc822")
@@ -238,11 +229,6 @@ def _find_name(part: Part) -> str:
     return decode_words(part.header.media_type()[1].get("name", ""))
 
 
-async def _require_reader(caller: MessageReader) -> None:
-    """Require a key that may read the messages of all profiles."""
-    caller.require_unbound()
-
-
 def install(app: FastAPI, inbox: Inbox, *, host: str) -> None:
     """Add the inbox to the app and to its OpenAPI document.
 
@@ -255,6 +241,6 @@ def install(app: FastAPI, inbox: Inbox, *, host: str) -> None:
         names = [*LOOPBACK_NAMES, f"[{host}]" if ":" in host else host]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
     else:
-        required, responses = [Depends(_require_reader)], tenant_problems("key-is-bound")
-        app.include_router(router, dependencies=required, responses=responses)
+        reads_all = TenantScope(Scope.MESSAGES_READ, is_unbound=True)
+        app.include_router(router, dependencies=[Depends(reads_all)])
     app.openapi_tags = [*(app.openapi_tags or ()), TAG]

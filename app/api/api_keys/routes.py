@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Response
 from fastapi import Body as JsonBody
+from fastapi import Depends, Path, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys import service as key_actions
@@ -21,8 +21,8 @@ from app.api.api_keys.schemas import (
 from app.api.auth.dependencies import AdminAuditContext, KeyManager
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.openapi import Responses, admin_problems, location_header, tenant_problems
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import describe_location, problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.api.tenants.routes import InPath
 from app.auth.audit_context import AuditContext
@@ -32,8 +32,8 @@ from app.store import api_keys
 from app.store.db.keyset import read_pages
 from app.store.tenants import queries as tenants
 
-router = APIRouter(tags=["Keys"], route_class=BoundedRoute)
-admin_router = APIRouter(tags=["Keys"], route_class=BoundedRoute)
+router = Router("Keys")
+admin_router = Router("Keys")
 
 EXAMPLE_TENANT: Final = "/tenants/ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
 NewKey = Annotated[KeyCreate, JsonBody(openapi_examples=CREATE_EXAMPLES)]
@@ -59,7 +59,6 @@ SHOWN_ONCE: Final[dict[str, Any]] = {
 OWN_RULES: Final = (
     "\n\nWith a key, you can create, rotate and revoke only keys that have no more rights than that"
     " key. A key that is bound to profiles sees only keys bound to some of the same profiles."
-    " Requires the scope `keys:manage`."
 )
 
 
@@ -83,15 +82,13 @@ async def _get_named(tenant: InPath, audit_context: AdminAuditContext) -> KeyOwn
     return KeyOwner(tenant, audit_context)
 
 
-def _add_routes(router: APIRouter, *, is_own: bool) -> None:
+def _add_routes(router: Router, *, is_own: bool) -> None:
     """Add the operations on the caller's own keys, or on those of the tenant in the path."""
     path = "/keys" if is_own else "/tenants/{tenant}/keys"
     infix, owner_text, rules = ("own_", "", OWN_RULES) if is_own else ("", "a tenant's ", "")
     key_name = "key" if is_own else "key_id"
-    problems = tenant_problems if is_own else partial(admin_problems, "tenant-not-found")
-    wider_problem = ("scope-exceeds-caller",) if is_own else ()
-    example = ("" if is_own else EXAMPLE_TENANT) + f"/keys/{EXAMPLE['id']}"
-    location: Responses = {201: {"headers": location_header(example)}}
+    own_problem = "scope-exceeds-caller" if is_own else "tenant-not-found"
+    location = describe_location(("" if is_own else EXAMPLE_TENANT) + f"/keys/{EXAMPLE['id']}")
 
     def respond_created(
         response: Response, services: ReadyServices, key: ApiKey, secret: str
@@ -111,9 +108,10 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         operation_id=f"create_{infix}key",
         summary=f"Create {owner_text or 'a '}key",
         description=f"Create a key. The response shows `key` only this once.{rules}",
-        responses=problems(*wider_problem, has_body=True) | location,
+        responses=location,
         **SHOWN_ONCE,
     )
+    @problems(own_problem)
     async def create(
         body: NewKey, owner: Owner, response: Response, services: ReadyServices
     ) -> KeyCreated:
@@ -132,8 +130,8 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         operation_id=f"list_{infix}keys",
         summary=f"List {owner_text}keys",
         description=f"List the tenant's keys, oldest first, revoked ones included.{rules}",
-        responses=problems("invalid-request"),
     )
+    @problems("tenant-not-found")
     async def list_keys(paging: ListQuery, owner: Owner, services: ReadyServices) -> KeyPage:
         load = partial(_load_reachable, owner=owner)
         return await read_page(services.database, paging, "key", load, KeyPage, KeyRead.of)
@@ -144,10 +142,10 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         summary=f"Rotate {owner_text or 'a '}key",
         description="Create a key with the same rights. The old one works for a day, or for"
         f" `overlap_seconds`.{rules}",
-        responses=problems("key-not-found", "key-inactive", *wider_problem, has_body=True)
-        | location,
+        responses=location,
         **SHOWN_ONCE,
     )
+    @problems("key-not-found", "key-inactive", own_problem)
     async def rotate(
         key: KeyId, owner: Owner, response: Response, services: ReadyServices, body: Rotation = None
     ) -> KeyCreated:
@@ -171,8 +169,8 @@ def _add_routes(router: APIRouter, *, is_own: bool) -> None:
         description="Revoke a key: at once in this process, within five seconds in all others."
         f"{rules}",
         response_description="The key is revoked.",
-        responses=problems("key-not-found", *wider_problem),
     )
+    @problems("key-not-found", own_problem)
     async def revoke(key: KeyId, owner: Owner, services: ReadyServices) -> None:
         async with services.database.transaction() as connection:
             await key_actions.revoke(

@@ -1,6 +1,6 @@
 """Authorize callers: tenant keys by scope, admin keys for any tenant."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -44,26 +44,33 @@ async def _identify(request: Request) -> Visitor:
 
 
 class TenantScope:
-    """Dependency that returns the caller if it may use this scope for a tenant."""
+    """Dependency that returns the caller if it may use this scope for a tenant.
 
-    def __init__(self, scope: Scope) -> None:
+    With `is_unbound`, its key must not be bound to profiles: the operation concerns all profiles.
+    With `is_tenant_optional`, it returns None for an admin without a tenant, who reads all tenants'
+    rows.
+    """
+
+    def __init__(
+        self, scope: Scope, *, is_unbound: bool = False, is_tenant_optional: bool = False
+    ) -> None:
         self.scope = scope
+        self.is_unbound = is_unbound
+        self._is_tenant_optional = is_tenant_optional
 
     async def __call__(
         self, request: Request, _: Bearer, tenant_header: TenantHeader = None
-    ) -> Caller:
-        services = await require_ready_services(request)
-        return await self.caller(await _identify(request), services, tenant_header)
-
-    async def caller(
-        self, visitor: Visitor, services: Services, tenant_header: str | None
-    ) -> Caller:
-        """Return the caller of a tenant.
+    ) -> Caller | None:
+        """Return the caller.
 
         Raises like `Visitor.authorize`; Forbidden for a tenant's key with another tenant's header.
         """
+        services = await require_ready_services(request)
+        visitor = await _identify(request)
         identity = await visitor.identify()
         if isinstance(identity, Actor):
+            if tenant_header is None and self._is_tenant_optional:
+                return None
             tenant = await _load_tenant(services, tenant_header)
             return Caller(
                 tenant,
@@ -77,10 +84,14 @@ class TenantScope:
                 "Only admin keys take the header Heloise-Tenant; a tenant's key acts for its own"
                 " tenant. Leave the header out.",
             )
-        return await visitor.authorize(self.scope)
+        caller = await visitor.authorize(self.scope)
+        if self.is_unbound:
+            caller.require_unbound()
+        return caller
 
 
-async def _require_admin(request: Request, _: Bearer) -> Actor:
+async def require_admin(request: Request, _: Bearer) -> Actor:
+    """Return the admin; raises Forbidden for a tenant's key."""
     actor = await (await _identify(request)).identify()
     if isinstance(actor, Actor):
         return actor
@@ -90,7 +101,7 @@ async def _require_admin(request: Request, _: Bearer) -> Actor:
     )
 
 
-Admin = Annotated[Actor, Depends(_require_admin)]
+Admin = Annotated[Actor, Depends(require_admin)]
 
 
 async def _make_admin_context(admin: Admin, request: Request) -> AuditContext:
@@ -99,65 +110,42 @@ async def _make_admin_context(admin: Admin, request: Request) -> AuditContext:
 
 AdminAuditContext = Annotated[AuditContext, Depends(_make_admin_context)]
 Sender = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_SEND))]
-MESSAGE_READS: Final = TenantScope(Scope.MESSAGES_READ)
-MessageReader = Annotated[Caller, Depends(MESSAGE_READS)]
+MessageReader = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_READ))]
 MessageManager = Annotated[Caller, Depends(TenantScope(Scope.MESSAGES_MANAGE))]
+UnboundMessageManager = Annotated[
+    Caller, Depends(TenantScope(Scope.MESSAGES_MANAGE, is_unbound=True))
+]
 ProfileReader = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_READ))]
 ProfileManager = Annotated[Caller, Depends(TenantScope(Scope.PROFILES_MANAGE))]
-SuppressionManager = Annotated[Caller, Depends(TenantScope(Scope.SUPPRESSIONS_MANAGE))]
+UnboundProfileManager = Annotated[
+    Caller, Depends(TenantScope(Scope.PROFILES_MANAGE, is_unbound=True))
+]
+SuppressionManager = Annotated[
+    Caller, Depends(TenantScope(Scope.SUPPRESSIONS_MANAGE, is_unbound=True))
+]
 EventReader = Annotated[Caller, Depends(TenantScope(Scope.EVENTS_READ))]
-TemplateManager = Annotated[Caller, Depends(TenantScope(Scope.TEMPLATES_MANAGE))]
-WebhookManager = Annotated[Caller, Depends(TenantScope(Scope.WEBHOOKS_MANAGE))]
-KEYS: Final = TenantScope(Scope.KEYS_MANAGE)
-KeyManager = Annotated[Caller, Depends(KEYS)]
+TemplateManager = Annotated[Caller, Depends(TenantScope(Scope.TEMPLATES_MANAGE, is_unbound=True))]
+WebhookManager = Annotated[Caller, Depends(TenantScope(Scope.WEBHOOKS_MANAGE, is_unbound=True))]
+KeyManager = Annotated[Caller, Depends(TenantScope(Scope.KEYS_MANAGE))]
+# None is an admin without a tenant, who reads all tenants' rows.
+Auditor = Annotated[
+    Caller | None,
+    Depends(TenantScope(Scope.KEYS_MANAGE, is_unbound=True, is_tenant_optional=True)),
+]
+QueueReader = SubmissionReader = Annotated[
+    Caller | None, Depends(TenantScope(Scope.MESSAGES_READ, is_tenant_optional=True))
+]
 
 
-async def _find_caller(
-    scope: TenantScope, request: Request, tenant_header: str | None
-) -> Caller | None:
-    """Return the caller; None for an admin without a tenant, who reads all tenants' rows."""
-    services = await require_ready_services(request)
-    visitor = await _identify(request)
-    if tenant_header is None and isinstance(await visitor.identify(), Actor):
-        return None
-    return await scope.caller(visitor, services, tenant_header)
-
-
-async def _resolve_audited_tenant(
-    request: Request, _: Bearer, tenant_header: TenantHeader = None
-) -> str | None:
-    caller = await _find_caller(KEYS, request, tenant_header)
-    if caller is None:
-        return None
-    caller.require_unbound()
-    return caller.tenant_id
-
-
-async def _resolve_session_manager(
-    request: Request, _: Bearer, tenant_header: TenantHeader = None
-) -> AuditContext:
-    caller = await _find_caller(KEYS, request, tenant_header)
+async def _make_session_context(caller: Auditor, request: Request) -> AuditContext:
     now = (await require_ready_services(request)).now()
     if caller is not None:
-        caller.require_unbound()
         return caller.audit_context(now)
-    return AuditContext(actor=await _require_admin(request, None), now=now)
+    return AuditContext(actor=await require_admin(request, None), now=now)
 
 
-async def _resolve_message_reader(
-    request: Request, _: Bearer, tenant_header: TenantHeader = None
-) -> Caller | None:
-    return await _find_caller(MESSAGE_READS, request, tenant_header)
-
-
-# The tenant whose log the caller may read; None for an admin without a tenant, who reads all.
-Auditor = Annotated[str | None, Depends(_resolve_audited_tenant)]
-# The caller's tenant, whose sessions of the console it may end; None for an admin without a tenant.
-SessionManager = Annotated[AuditContext, Depends(_resolve_session_manager)]
-# None is an admin without a tenant, who reads all sessions.
-SubmissionReader = Annotated[Caller | None, Depends(_resolve_message_reader)]
-# None is an admin without a tenant, who reads all tenants' queue.
-QueueReader = Annotated[Caller | None, Depends(_resolve_message_reader)]
+# Whose sessions of the console the caller may end: its tenant's; an admin's without a tenant.
+SessionManager = Annotated[AuditContext, Depends(_make_session_context)]
 
 
 async def _load_tenant(services: Services, tenant_header: str | None) -> Tenant:

@@ -75,4 +75,4 @@ async def audit_refused_request(request: Request, problem: Problem) -> None:
 def get_operation_id(request: Request) -> str:
     """Return the operation id of the OpenAPI document."""
     route = request.scope.get("route")
-    return getattr(route, "operation_id", None) or request.method
+    return getattr(route, "unique_id", request.method)

@@ -4,21 +4,22 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import ConfigDict, Field
 
 from app.api.auth.dependencies import SessionManager
 from app.api.http.fields import ResponseModel
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import Page, read_page
-from app.api.openapi import tenant_problems
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.domain.console_sessions import ConsoleSession
 from app.domain.errors import NotFound
 from app.domain.types import Scope
 from app.store import console_sessions
 
-router = APIRouter(tags=["Console"])
+router = Router("Console")
 
 EXAMPLE: Final[dict[str, Any]] = {
     "id": "ses_0198c5a2d3f07b6e8a4c1d2e3f405162",
@@ -64,19 +65,11 @@ class ConsoleSessionPage(Page[ConsoleSessionRead]):
     """A page of sessions, newest first."""
 
 
-@router.get(
-    "/console-sessions",
-    operation_id="list_console_sessions",
-    summary="List sessions of the console",
-    responses=tenant_problems("invalid-request", "key-is-bound"),
-)
+@router.get("/console-sessions", summary="List sessions of the console")
 async def list_console_sessions(
     paging: ListQuery, manager: SessionManager, services: ReadyServices
 ) -> ConsoleSessionPage:
-    """List the tenant's sessions, newest first. Without `Heloise-Tenant`, list those of admins.
-
-    Requires the scope `keys:manage` and a key that is not bound to profiles.
-    """
+    """List the tenant's sessions, newest first. Without `Heloise-Tenant`, list those of admins."""
     load = partial(
         console_sessions.page,
         tenant_id=manager.tenant_id,
@@ -90,11 +83,10 @@ async def list_console_sessions(
 @router.delete(
     "/console-sessions/{console_session}",
     status_code=204,
-    operation_id="end_console_session",
     summary="End a session of the console",
     response_description="The session has ended.",
-    responses=tenant_problems("console-session-not-found", "key-is-bound"),
 )
+@problems("console-session-not-found")
 async def end_console_session(
     console_session: Annotated[
         str, Path(description="The session's id.", examples=[EXAMPLE["id"]])
@@ -107,8 +99,7 @@ async def end_console_session(
     The process that handles the request refuses the session at once, every other process within
     five seconds.
 
-    To keep somebody out, also revoke their key, or change HELOISE_OIDC_RULES. Requires the scope
-    `keys:manage` and a key that is not bound to profiles.
+    To keep somebody out, also revoke their key, or change HELOISE_OIDC_RULES.
     """
     async with services.database.transaction() as connection:
         if not await console_sessions.remove(

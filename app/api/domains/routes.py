@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
+from fastapi import Path, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.dependencies import ProfileManager, ProfileReader
+from app.api.auth.dependencies import ProfileReader, UnboundProfileManager
 from app.api.domains.schemas import CREATE, DOMAIN, DomainCreate, DomainPage, DomainRead
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.openapi import location_header, tenant_problems
+from app.api.openapi import describe_location, problems
 from app.api.profiles.verify_routes import take_permit
-from app.api.requests.json_limits import BoundedRoute
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.auth.audit_context import AuditContext
 from app.auth.quotas import check_count
@@ -38,7 +38,7 @@ from app.store import domains as sending_domains
 from app.store.secrets.contexts import dkim_private_key
 from app.store.tenants import queries as tenants
 
-router = APIRouter(tags=["Domains"], route_class=BoundedRoute)
+router = Router("Domains")
 
 MAX_DOMAINS: Final = 1000
 SELECTOR_CHARACTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -46,33 +46,27 @@ SELECTOR_LENGTH: Final = 8
 # Other servers may hold a message this long before a receiver verifies its signature.
 TRANSIT_TIME: Final = timedelta(days=7)
 InPath = Annotated[str, Path(description="The domain's name or id.", examples=["example.com"])]
-CREATED: Final[dict[int | str, dict[str, Any]]] = {
-    201: {"headers": location_header(f"/domains/{DOMAIN}")}
-}
 
 
 @router.post(
     "/domains",
     status_code=201,
-    operation_id="create_domain",
     summary="Create a signing domain",
     response_description="The domain with two new keys. Add their records to the DNS.",
-    responses=tenant_problems("domain-exists", "quota-exceeded", "key-is-bound", has_body=True)
-    | CREATED,
+    responses=describe_location(f"/domains/{DOMAIN}"),
 )
+@problems("domain-exists", "quota-exceeded")
 async def create_domain(
     body: Annotated[DomainCreate, JsonBody(openapi_examples=CREATE)],
-    caller: ProfileManager,
+    caller: UnboundProfileManager,
     response: Response,
     services: ReadyServices,
 ) -> DomainRead:
     """Create two DKIM keys for a domain: RSA (2048 bits) and Ed25519.
 
     Add each `dns_record` to the domain's DNS, then call `POST /domains/{domain}/check`. Once
-    Heloise finds a record, its key signs every message of the domain (RFC 6376, RFC 8463). Requires
-    the scope `profiles:manage`.
+    Heloise finds a record, its key signs every message of the domain (RFC 6376, RFC 8463).
     """
-    caller.require_unbound()
     audit_context = caller.audit_context(services.now())
     domain = SendingDomain(
         id=new_id("dom"),
@@ -93,34 +87,19 @@ async def create_domain(
     return DomainRead.of(domain)
 
 
-@router.get(
-    "/domains",
-    operation_id="list_domains",
-    summary="List domains",
-    responses=tenant_problems("invalid-request"),
-)
+@router.get("/domains", summary="List domains")
 async def list_domains(
     paging: ListQuery, caller: ProfileReader, services: ReadyServices
 ) -> DomainPage:
-    """List the tenant's signing domains, newest first.
-
-    Requires the scope `profiles:read`.
-    """
+    """List the tenant's signing domains, newest first."""
     load = partial(sending_domains.page, tenant_id=caller.tenant_id)
     return await read_page(services.database, paging, "dom", load, DomainPage, DomainRead.of)
 
 
-@router.get(
-    "/domains/{domain}",
-    operation_id="get_domain",
-    summary="Get a domain",
-    responses=tenant_problems("domain-not-found"),
-)
+@router.get("/domains/{domain}", summary="Get a domain")
+@problems("domain-not-found")
 async def get_domain(domain: InPath, caller: ProfileReader, services: ReadyServices) -> DomainRead:
-    """Get a domain with its keys, their DNS records and the last check.
-
-    Requires the scope `profiles:read`.
-    """
+    """Get a domain with its keys, their DNS records and the last check."""
     async with services.database.reading() as connection:
         row = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
     return DomainRead.of(row)
@@ -128,21 +107,18 @@ async def get_domain(domain: InPath, caller: ProfileReader, services: ReadyServi
 
 @router.post(
     "/domains/{domain}/check",
-    operation_id="check_domain",
     summary="Check a domain's DNS records",
     response_description="The result. A key whose record exists becomes active.",
-    responses=tenant_problems("domain-not-found", "key-is-bound", "too-many-verifications"),
 )
+@problems("domain-not-found", "too-many-verifications")
 async def check_domain(
-    domain: InPath, caller: ProfileManager, services: ReadyServices
+    domain: InPath, caller: UnboundProfileManager, services: ReadyServices
 ) -> DomainRead:
     """Look up the DNS records of all keys that are not retired.
 
     A key whose record exists becomes active and replaces the older key of its algorithm. A key
     whose record is missing or different stops signing. If the DNS does not answer, nothing changes.
-    Requires the scope `profiles:manage`.
     """
-    caller.require_unbound()
     async with services.database.reading() as connection:
         row = await sending_domains.get(connection, tenant_id=caller.tenant_id, domain=domain)
     await take_permit(services, caller.tenant_id)
@@ -182,21 +158,18 @@ async def check_domain(
 
 @router.post(
     "/domains/{domain}/rotate",
-    operation_id="rotate_domain",
     summary="Rotate a domain's keys",
     response_description="The domain with two more keys. Add their records to the DNS.",
-    responses=tenant_problems("domain-not-found", "rotation-pending", "key-is-bound"),
 )
+@problems("domain-not-found", "rotation-pending")
 async def rotate_domain(
-    domain: InPath, caller: ProfileManager, services: ReadyServices
+    domain: InPath, caller: UnboundProfileManager, services: ReadyServices
 ) -> DomainRead:
     """Create two more keys. The current ones sign until the new records exist.
 
     Add the new records, then check the domain: each new key replaces the old key of its algorithm,
     and Heloise deletes the old private key. Keep an old record until `record_needed_until`.
-    Requires the scope `profiles:manage`.
     """
-    caller.require_unbound()
     audit_context = caller.audit_context(services.now())
     keys = await _generate_keys(audit_context)
     async with services.database.transaction() as connection:
@@ -222,18 +195,17 @@ async def rotate_domain(
 @router.delete(
     "/domains/{domain}",
     status_code=204,
-    operation_id="delete_domain",
     summary="Delete a signing domain",
     response_description="The domain and its keys are deleted.",
-    responses=tenant_problems("domain-not-found", "key-is-bound"),
 )
-async def delete_domain(domain: InPath, caller: ProfileManager, services: ReadyServices) -> None:
+@problems("domain-not-found")
+async def delete_domain(
+    domain: InPath, caller: UnboundProfileManager, services: ReadyServices
+) -> None:
     """Delete a domain and its keys. Heloise no longer signs new messages of the domain.
 
-    Keep the DNS records while signed messages may be in transit. Requires the scope
-    `profiles:manage`.
+    Keep the DNS records while signed messages may be in transit.
     """
-    caller.require_unbound()
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await sending_domains.get(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.auth.dependencies import EventReader
@@ -19,9 +19,9 @@ from app.api.events.responses import (
     Order,
 )
 from app.api.http.pagination import MAX_CURSOR_CHARACTERS, decode_cursor, encode_cursor
-from app.api.openapi import tenant_problems
+from app.api.openapi import problems
 from app.api.profiles.filter import resolve_profile_id
-from app.api.requests.json_limits import BoundedRoute
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.errors import FieldError, InvalidRequest, Unavailable
@@ -34,7 +34,7 @@ from app.domain.events import (
 )
 from app.store import events
 
-router = APIRouter(tags=["Events"], route_class=BoundedRoute)
+router = Router("Events")
 
 POLL_INTERVAL: Final = timedelta(seconds=1)
 # Streams end after this time and clients reconnect, so that revoked keys and new replicas take
@@ -50,20 +50,15 @@ STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@router.get(
-    "/events",
-    operation_id="list_events",
-    summary="List events",
-    responses=tenant_problems("profile-not-found", "invalid-request"),
-)
+@router.get("/events", summary="List events")
+@problems("profile-not-found")
 async def list_events(
     query: Annotated[EventListQuery, Query()], caller: EventReader, services: ReadyServices
 ) -> EventPage:
     """List the events after a cursor, complete and in the order in which they happened.
 
     New events always come after `next_cursor`. With `order=desc`, the newest events come first, and
-    a cursor leads to older ones. A key that is bound to profiles gets only their events. Requires
-    the scope `events:read`.
+    a cursor leads to older ones. A key that is bound to profiles gets only their events.
     """
     prefix = DESC_PREFIX if query.order is Order.DESC else ""
     start = _parse_start(query.cursor, "query", "cursor", prefix=prefix)
@@ -120,18 +115,18 @@ async def _follow(
 
 @router.get(
     "/events/stream",
-    operation_id="stream_events",
     summary="Stream events",
     response_class=EventSourceResponse,
-    responses=tenant_problems("profile-not-found", "invalid-request") | STREAM_RESPONSES,
+    responses=STREAM_RESPONSES,
 )
+@problems("profile-not-found")
 async def stream_events(
     following: Annotated[_Stream, Depends(_follow)],
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream events as server-sent events: `event` is the type, `data` the event as JSON.
 
     The stream starts after `Last-Event-ID` or `cursor`, or now. It ends every ten minutes and when
-    the service stops; reconnect to continue. Requires the scope `events:read`.
+    the service stops; reconnect to continue.
     """
     services, event_page = following.services, following.first_page
     ends_at = services.now() + STREAM_TIME
@@ -156,21 +151,14 @@ async def stream_events(
             return
 
 
-@router.get(
-    "/events/{event}",
-    operation_id="get_event",
-    summary="Get an event",
-    responses=tenant_problems("event-not-found"),
-)
+@router.get("/events/{event}", summary="Get an event")
+@problems("event-not-found")
 async def get_event(
     event: Annotated[str, Path(description="The event's id.", examples=[EXAMPLE["id"]])],
     caller: EventReader,
     services: ReadyServices,
 ) -> EventRead:
-    """Get an event.
-
-    Requires the scope `events:read`.
-    """
+    """Get an event."""
     async with services.database.reading() as connection:
         event_row = await events.find(connection, tenant_id=caller.tenant_id, event_id=event)
     return EventRead.of(caller.require_reachable("event", event, event_row))

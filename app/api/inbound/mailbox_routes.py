@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
+from fastapi import Path, Response
 
 from app.api.auth.dependencies import SuppressionManager
 from app.api.auth.secret_destinations import find_missing_secret
@@ -22,8 +22,8 @@ from app.api.inbound.mailbox_schemas import (
     MailboxRead,
     MailboxUpdate,
 )
-from app.api.openapi import location_header, tenant_problems
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import describe_location, problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.auth.audit_context import add_secret_names
 from app.auth.quotas import check_count
@@ -34,15 +34,12 @@ from app.store.inbound import mailboxes
 from app.store.secrets.contexts import mailbox_password
 from app.store.tenants import queries as tenants
 
-router = APIRouter(tags=["Suppressions"], route_class=BoundedRoute)
+router = Router("Suppressions")
 
 MAX_MAILBOXES: Final = 20
 PORTS: Final = frozenset({143, 993})
 NULLABLE: Final = frozenset({"tls_ca"})
 InPath = Annotated[str, Path(description="The mailbox's id.", examples=[MAILBOX])]
-CREATED: Final[dict[int | str, dict[str, Any]]] = {
-    201: {"headers": location_header(f"/mailboxes/{MAILBOX}")}
-}
 
 
 def _check_server(mailbox: Mailbox, services: Services) -> None:
@@ -65,12 +62,11 @@ def _check_server(mailbox: Mailbox, services: Services) -> None:
 @router.post(
     "/mailboxes",
     status_code=201,
-    operation_id="create_mailbox",
     summary="Create a mailbox",
     response_description="The mailbox. Heloise reads it from now on.",
-    responses=tenant_problems("mailbox-exists", "quota-exceeded", "key-is-bound", has_body=True)
-    | CREATED,
+    responses=describe_location(f"/mailboxes/{MAILBOX}"),
 )
+@problems("mailbox-exists", "quota-exceeded")
 async def create_mailbox(
     body: Annotated[MailboxCreate, JsonBody(openapi_examples=CREATE)],
     caller: SuppressionManager,
@@ -80,9 +76,8 @@ async def create_mailbox(
     """Process the mail in an IMAP folder like `POST /inbound/bounces`.
 
     Heloise starts with the oldest mail, and leaves all mail unread and in place unless
-    `delete_reports` is true. Requires the scope `suppressions:manage`.
+    `delete_reports` is true.
     """
-    caller.require_unbound()
     audit_context = caller.audit_context(services.now())
     mailbox = Mailbox(
         id=new_id("mbx"),
@@ -122,49 +117,28 @@ async def create_mailbox(
     return MailboxRead.of(mailbox)
 
 
-@router.get(
-    "/mailboxes",
-    operation_id="list_mailboxes",
-    summary="List mailboxes",
-    responses=tenant_problems("invalid-request", "key-is-bound"),
-)
+@router.get("/mailboxes", summary="List mailboxes")
 async def list_mailboxes(
     paging: ListQuery, caller: SuppressionManager, services: ReadyServices
 ) -> MailboxPage:
-    """List the tenant's mailboxes, newest first.
-
-    Requires the scope `suppressions:manage`.
-    """
-    caller.require_unbound()
+    """List the tenant's mailboxes, newest first."""
     load = partial(mailboxes.page, tenant_id=caller.tenant_id)
     return await read_page(services.database, paging, "mbx", load, MailboxPage, MailboxRead.of)
 
 
-@router.get(
-    "/mailboxes/{mailbox}",
-    operation_id="get_mailbox",
-    summary="Get a mailbox",
-    responses=tenant_problems("mailbox-not-found", "key-is-bound"),
-)
+@router.get("/mailboxes/{mailbox}", summary="Get a mailbox")
+@problems("mailbox-not-found")
 async def get_mailbox(
     mailbox: InPath, caller: SuppressionManager, services: ReadyServices
 ) -> MailboxRead:
-    """Get a mailbox with its last poll, its counts and the reason if it fails.
-
-    Requires the scope `suppressions:manage`.
-    """
-    caller.require_unbound()
+    """Get a mailbox with its last poll, its counts and the reason if it fails."""
     async with services.database.reading() as connection:
         row = await mailboxes.get(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)
     return MailboxRead.of(row)
 
 
-@router.patch(
-    "/mailboxes/{mailbox}",
-    operation_id="update_mailbox",
-    summary="Update a mailbox",
-    responses=tenant_problems("mailbox-not-found", "mailbox-exists", "key-is-bound", has_body=True),
-)
+@router.patch("/mailboxes/{mailbox}", summary="Update a mailbox")
+@problems("mailbox-not-found", "mailbox-exists")
 async def update_mailbox(
     mailbox: InPath,
     body: Annotated[MailboxUpdate, JsonBody(openapi_examples=UPDATE)],
@@ -175,9 +149,7 @@ async def update_mailbox(
 
     In a new folder or on a new server, Heloise starts with the oldest mail. If you change `host`,
     `port`, `tls`, `tls_ca` or `username`, set `password` again: it is bound to its destination.
-    Requires the scope `suppressions:manage`.
     """
-    caller.require_unbound()
     check_nulls(body, NULLABLE)
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
@@ -235,19 +207,14 @@ def _apply_update(before: Mailbox, body: MailboxUpdate) -> Mailbox:
 @router.delete(
     "/mailboxes/{mailbox}",
     status_code=204,
-    operation_id="delete_mailbox",
     summary="Delete a mailbox",
     response_description="The mailbox is deleted here. Its mail stays on the server.",
-    responses=tenant_problems("mailbox-not-found", "key-is-bound"),
 )
+@problems("mailbox-not-found")
 async def delete_mailbox(
     mailbox: InPath, caller: SuppressionManager, services: ReadyServices
 ) -> None:
-    """Delete a mailbox and its password.
-
-    Requires the scope `suppressions:manage`.
-    """
-    caller.require_unbound()
+    """Delete a mailbox and its password."""
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await mailboxes.delete(connection, tenant_id=caller.tenant_id, mailbox_id=mailbox)

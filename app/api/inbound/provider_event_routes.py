@@ -2,17 +2,18 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from pydantic import ConfigDict, Field
 
 from app.api.auth.visitors import get_provider_visitor
 from app.api.http.fields import ResponseModel
 from app.api.inbound.provider_event_service import receive_post
-from app.api.openapi import provider_problems
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.domain.inbound.provider import Provider
 
-router = APIRouter(tags=["Suppressions"])
+router = Router("Suppressions")
 
 EXAMPLE: Final[dict[str, Any]] = {"events": 1, "repeated": 0, "unmatched": 0, "ignored": 0}
 POSTMARK_BOUNCE: Final[dict[str, Any]] = {
@@ -49,10 +50,8 @@ class ProviderEventsRead(ResponseModel):
 
 @router.post(
     "/inbound/{provider}/{token}",
-    operation_id="receive_provider_events",
     summary="Receive an email provider's events",
     response_description="How many events the post contains, by what Heloise did with them.",
-    responses=provider_problems("signature-invalid", "provider-not-found", "provider-unreachable"),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -65,6 +64,10 @@ class ProviderEventsRead(ResponseModel):
             },
         }
     },
+)
+@problems(
+    *("unauthenticated", "network-not-allowed", "too-many-auth-failures"),
+    *("signature-invalid", "provider-not-found", "provider-unreachable"),
 )
 async def receive_provider_events(
     provider: ProviderInPath,

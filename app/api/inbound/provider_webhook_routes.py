@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
+from fastapi import Path, Response
 
 from app.api.auth.dependencies import SuppressionManager
 from app.api.http.fields import check_nulls
@@ -26,8 +26,8 @@ from app.api.inbound.provider_webhook_schemas import (
     ProviderWebhookRotate,
     ProviderWebhookUpdate,
 )
-from app.api.openapi import location_header, tenant_problems
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import describe_location, problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.auth.audit_context import add_secret_names
 from app.auth.quotas import check_count
@@ -39,7 +39,7 @@ from app.store.inbound import provider_webhooks
 from app.store.secrets.contexts import provider_webhook_secret
 from app.store.tenants import queries as tenants
 
-router = APIRouter(tags=["Suppressions"], route_class=BoundedRoute)
+router = Router("Suppressions")
 
 MAX_WEBHOOKS: Final = 20
 TOKEN_BYTES: Final = 32
@@ -57,9 +57,6 @@ REMEDIES: Final = {
     "topic_arn": "write the ARN of the topic: arn:aws:sns:eu-west-1:123456789012:bounces",
 }
 InPath = Annotated[str, Path(description="The provider webhook's id.", examples=[WEBHOOK])]
-CREATED: Final[dict[int | str, dict[str, Any]]] = {
-    201: {"headers": location_header(f"/provider-webhooks/{WEBHOOK}")}
-}
 
 
 def _check_proof(webhook: ProviderWebhook) -> None:
@@ -95,14 +92,11 @@ def _build_path(services: Services, webhook: ProviderWebhook, token: str) -> str
 @router.post(
     "/provider-webhooks",
     status_code=201,
-    operation_id="create_provider_webhook",
     summary="Create a provider webhook",
     response_description="The provider webhook. Its path is shown only this once.",
-    responses=tenant_problems(
-        "provider-webhook-exists", "quota-exceeded", "key-is-bound", has_body=True
-    )
-    | CREATED,
+    responses=describe_location(f"/provider-webhooks/{WEBHOOK}"),
 )
+@problems("provider-webhook-exists", "quota-exceeded")
 async def create_provider_webhook(
     body: Annotated[ProviderWebhookCreate, JsonBody(openapi_examples=CREATE)],
     caller: SuppressionManager,
@@ -113,9 +107,8 @@ async def create_provider_webhook(
 
     Enter the URL in the provider's console. Each provider needs one setting: SES `topic_arn`,
     SendGrid `public_key`, Mailgun `secret`. Postmark and Brevo do not sign their posts: set
-    `secret` as the password or token that they send. Requires the scope `suppressions:manage`.
+    `secret` as the password or token that they send.
     """
-    caller.require_unbound()
     audit_context = caller.audit_context(services.now())
     token = secrets.token_urlsafe(TOKEN_BYTES)
     webhook = ProviderWebhook(
@@ -155,40 +148,23 @@ async def create_provider_webhook(
     return ProviderWebhookCreated.of(webhook, path=_build_path(services, webhook, token))
 
 
-@router.get(
-    "/provider-webhooks",
-    operation_id="list_provider_webhooks",
-    summary="List provider webhooks",
-    responses=tenant_problems("invalid-request", "key-is-bound"),
-)
+@router.get("/provider-webhooks", summary="List provider webhooks")
 async def list_provider_webhooks(
     paging: ListQuery, caller: SuppressionManager, services: ReadyServices
 ) -> ProviderWebhookPage:
-    """List the tenant's provider webhooks, newest first.
-
-    Requires the scope `suppressions:manage`.
-    """
-    caller.require_unbound()
+    """List the tenant's provider webhooks, newest first."""
     load = partial(provider_webhooks.page, tenant_id=caller.tenant_id)
     return await read_page(
         services.database, paging, "pwh", load, ProviderWebhookPage, ProviderWebhookRead.of
     )
 
 
-@router.get(
-    "/provider-webhooks/{provider_webhook}",
-    operation_id="get_provider_webhook",
-    summary="Get a provider webhook",
-    responses=tenant_problems("provider-webhook-not-found", "key-is-bound"),
-)
+@router.get("/provider-webhooks/{provider_webhook}", summary="Get a provider webhook")
+@problems("provider-webhook-not-found")
 async def get_provider_webhook(
     provider_webhook: InPath, caller: SuppressionManager, services: ReadyServices
 ) -> ProviderWebhookRead:
-    """Get a provider webhook with its last post and its counts.
-
-    Requires the scope `suppressions:manage`.
-    """
-    caller.require_unbound()
+    """Get a provider webhook with its last post and its counts."""
     async with services.database.reading() as connection:
         webhook = await provider_webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=provider_webhook
@@ -196,14 +172,8 @@ async def get_provider_webhook(
     return ProviderWebhookRead.of(webhook)
 
 
-@router.patch(
-    "/provider-webhooks/{provider_webhook}",
-    operation_id="update_provider_webhook",
-    summary="Update a provider webhook",
-    responses=tenant_problems(
-        "provider-webhook-not-found", "provider-webhook-exists", "key-is-bound", has_body=True
-    ),
-)
+@router.patch("/provider-webhooks/{provider_webhook}", summary="Update a provider webhook")
+@problems("provider-webhook-not-found", "provider-webhook-exists")
 async def update_provider_webhook(
     provider_webhook: InPath,
     body: Annotated[ProviderWebhookUpdate, JsonBody(openapi_examples=UPDATE)],
@@ -212,9 +182,8 @@ async def update_provider_webhook(
 ) -> ProviderWebhookRead:
     """Update the given fields; the URL stays. `secret: null` removes the secret.
 
-    The provider cannot change. Requires the scope `suppressions:manage`.
+    The provider cannot change.
     """
-    caller.require_unbound()
     check_nulls(body, NULLABLE)
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
@@ -262,22 +231,17 @@ def _apply_update(before: ProviderWebhook, body: ProviderWebhookUpdate) -> Provi
 
 @router.post(
     "/provider-webhooks/{provider_webhook}/rotate",
-    operation_id="rotate_provider_webhook",
     summary="Rotate a provider webhook's URL",
     response_description="The provider webhook with its new path, shown only this once.",
-    responses=tenant_problems("provider-webhook-not-found", "key-is-bound", has_body=True),
 )
+@problems("provider-webhook-not-found")
 async def rotate_provider_webhook(
     provider_webhook: InPath,
     caller: SuppressionManager,
     services: ReadyServices,
     body: Annotated[ProviderWebhookRotate | None, JsonBody(openapi_examples=ROTATE)] = None,
 ) -> ProviderWebhookCreated:
-    """Create a new URL. The previous one works for a day, or for `overlap_seconds`.
-
-    Requires the scope `suppressions:manage`.
-    """
-    caller.require_unbound()
+    """Create a new URL. The previous one works for a day, or for `overlap_seconds`."""
     audit_context = caller.audit_context(services.now())
     token = secrets.token_urlsafe(TOKEN_BYTES)
     overlap = timedelta(seconds=(body or ProviderWebhookRotate()).overlap_seconds)
@@ -308,19 +272,14 @@ async def rotate_provider_webhook(
 @router.delete(
     "/provider-webhooks/{provider_webhook}",
     status_code=204,
-    operation_id="delete_provider_webhook",
     summary="Delete a provider webhook",
     response_description="The provider webhook is deleted. Its URL does not work any more.",
-    responses=tenant_problems("provider-webhook-not-found", "key-is-bound"),
 )
+@problems("provider-webhook-not-found")
 async def delete_provider_webhook(
     provider_webhook: InPath, caller: SuppressionManager, services: ReadyServices
 ) -> None:
-    """Delete a provider webhook and its secret.
-
-    Requires the scope `suppressions:manage`.
-    """
-    caller.require_unbound()
+    """Delete a provider webhook and its secret."""
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         webhook = await provider_webhooks.delete(

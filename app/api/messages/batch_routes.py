@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request, Response
 from fastapi import Body as JsonBody
+from fastapi import Request, Response
 from pydantic import ConfigDict, Field, WrapValidator
 
 from app.api.auth.dependencies import Sender
@@ -30,12 +30,12 @@ from app.api.messages.idempotency import (
 )
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MessageCreate
-from app.api.openapi import tenant_problems
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.api.requests.problems import ProblemBody, build_problem_body
 from app.api.services import ReadyServices
 
-router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
+router = Router("Messages")
 
 PATH: Final = "/messages/batch"
 MAX_MESSAGES: Final = 1000
@@ -85,12 +85,11 @@ class BatchRead(ResponseModel):
     "/messages/batch",
     status_code=202,
     response_model=BatchRead,
-    operation_id="send_batch",
     summary="Send a batch of messages",
     response_description="One result per message. Heloise sends the accepted ones.",
-    responses=tenant_problems("idempotency-key-in-flight", has_body=True)
-    | {202: {"headers": REPLAYED_HEADER}},
+    responses={202: {"headers": REPLAYED_HEADER}},
 )
+@problems("idempotency-key-in-flight")
 async def send_batch(
     body: Annotated[BatchCreate, JsonBody(openapi_examples=BATCH)],
     caller: Sender,
@@ -102,7 +101,7 @@ async def send_batch(
 
     An invalid message does not affect the others: its result holds the error. With an
     `Idempotency-Key` you can repeat the whole request: Heloise returns the same result for accepted
-    messages and tries refused messages again. Requires the scope `messages:send`.
+    messages and tries refused messages again.
     """
     if idempotency_key is None:
         items = [BatchItem(message, None) for message in body.messages]

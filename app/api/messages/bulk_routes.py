@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
 from fastapi import Body as JsonBody
 from pydantic import ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,8 +15,8 @@ from app.api.http.fields import ResponseModel
 from app.api.messages.message_actions import build_filter, require_message
 from app.api.messages.schemas import RESOLUTION_EVENTS, Action, MessageActions, MessageRetry
 from app.api.messages.service import commit_message, prepare_resend
-from app.api.openapi import tenant_problems
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.errors import InvalidRequest, Problem, Unavailable
@@ -25,7 +24,7 @@ from app.domain.ids import is_id
 from app.store.messages import queries as messages
 from app.store.messages import status_changes as decisions
 
-router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
+router = Router("Messages")
 
 MAX_MESSAGES: Final = 500
 COUNTED: Final = 100_000
@@ -77,11 +76,10 @@ class ActionsRead(ResponseModel):
 
 @router.post(
     "/messages/actions",
-    operation_id="act_on_messages",
     summary="Cancel, retry or resolve many messages",
     response_description="The number of matching, changed and skipped messages.",
-    responses=tenant_problems("profile-not-found", has_body=True),
 )
+@problems("profile-not-found")
 async def act_on_messages(
     body: Annotated[MessageActions, JsonBody(openapi_examples=EXAMPLES)],
     caller: MessageManager,
@@ -93,7 +91,7 @@ async def act_on_messages(
 
     A request handles at most 500 messages, newest first. If `next_cursor` is not null, repeat the
     request with it as `cursor`. Messages that do not allow the action stay unchanged; `skipped`
-    counts them by reason. Requires the scope `messages:manage`.
+    counts them by reason.
     """
     now = services.now()
     if body.cursor is not None and not is_id(body.cursor, "msg"):

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import ConfigDict, Field
 
-from app.api.auth.dependencies import MessageManager
+from app.api.auth.dependencies import UnboundMessageManager
 from app.api.http.fields import ResponseModel
 from app.api.messages.schemas import RecipientAddress
-from app.api.openapi import tenant_problems
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.domain.address.parse import mask_addresses
 from app.store import submissions
@@ -16,7 +17,7 @@ from app.store.messages import erasure
 from app.store.messages.erasure import NOTHING_ERASED, ErasureResult
 from app.store.outbox import address_masking
 
-router = APIRouter(tags=["Messages"])
+router = Router("Messages")
 
 ERASED_PER_TRANSACTION: Final = 200
 EXAMPLE: Final[dict[str, Any]] = {"erased": 12, "sending": 0, "uncertain": 1}
@@ -39,17 +40,16 @@ class ErasureRead(ResponseModel):
 
 @router.delete(
     "/recipients/{address:path}",
-    operation_id="erase_recipient",
     summary="Erase a recipient",
     response_description="The number of erased and of remaining messages.",
-    responses=tenant_problems("key-is-bound", "invalid-request"),
 )
+@problems("invalid-request")
 async def erase_recipient(
     address: Annotated[
         RecipientAddress,
         Path(description="The address. Case does not matter.", examples=["ann@example.org"]),
     ],
-    caller: MessageManager,
+    caller: UnboundMessageManager,
     services: ReadyServices,
 ) -> ErasureRead:
     """Erase an address from all messages of the tenant, for example under the GDPR.
@@ -58,9 +58,8 @@ async def erase_recipient(
     and the content, metadata and attempts of its messages; if other recipients still wait, Heloise
     deletes the content after they are finished. It removes tags that contain the address, masks it
     in the audit log, and deletes the SMTP sessions that name it. The message itself and its
-    statuses stay. Requires the scope `messages:manage` and a key that is not bound to profiles.
+    statuses stay.
     """
-    caller.require_unbound()
     audit_context, erased, total = (
         caller.audit_context(services.now()),
         NOTHING_ERASED,

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Unpack
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,7 +15,8 @@ from app.api.messages.message_actions import build_filter
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MessageFilters
 from app.api.messages.waiting_reasons import read_messages
-from app.api.openapi import tenant_problems
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.clock import format_rfc3339
@@ -23,7 +24,7 @@ from app.store.db.keyset import Slice, read_pages
 from app.store.messages import queries as messages
 from app.store.messages.queries import MessageFilter
 
-router = APIRouter(tags=["Messages"])
+router = Router("Messages")
 
 JSON_LINES: Final = "application/jsonl"
 PAGE_MESSAGES: Final = 200
@@ -69,11 +70,9 @@ class ExportQuery(MessageFilters):
 
 @router.get(
     "/messages/export",
-    operation_id="export_messages",
     summary="Export messages",
     response_class=StreamingResponse,
-    responses=tenant_problems("profile-not-found", "invalid-request")
-    | {
+    responses={
         200: {
             "description": "All matches, newest first.",
             "content": {
@@ -83,13 +82,11 @@ class ExportQuery(MessageFilters):
         }
     },
 )
+@problems("profile-not-found")
 async def export_messages(
     query: Annotated[ExportQuery, Query()], caller: MessageReader, services: ReadyServices
 ) -> StreamingResponse:
-    """Export all messages that match the filters.
-
-    Requires the scope `messages:read`.
-    """
+    """Export all messages that match the filters."""
     message_filter = await services.replica.read(
         lambda connection: build_filter(connection, caller, query)
     )

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accept.draft import Draft
@@ -11,17 +11,19 @@ from app.api.auth.dependencies import Sender
 from app.api.http.fields import Address, Instant, Text
 from app.api.messages.examples import QUEUED, RAW
 from app.api.messages.idempotency import IdempotencyKey, fingerprint_request, respond_once
-from app.api.messages.openapi import accept_responses
+from app.api.messages.openapi import KEYED_PROBLEMS, accept_responses
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MAX_TAGS, ReturnPath, Tag
 from app.api.messages.service import prepare_raw
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.api.requests.media_types import RFC822, require_media_type
 from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.auth.profiles import find_sending_profile
 from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
 
-router = APIRouter(tags=["Messages"])
+router = Router("Messages")
 
 ENVELOPE: Final = "The recipients, with or without names. Heloise ignores those in the header."
 
@@ -71,10 +73,9 @@ class Envelope(BaseModel):
     "/messages/raw",
     status_code=202,
     response_model=MessageRead,
-    operation_id="send_raw_message",
     summary="Send a raw message",
     response_description="The message is stored durably. Heloise will send it.",
-    responses=accept_responses(QUEUED, "message-too-large"),
+    responses=accept_responses(QUEUED),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -88,6 +89,7 @@ class Envelope(BaseModel):
         }
     },
 )
+@problems(*KEYED_PROBLEMS, "message-too-large")
 async def send_raw_message(
     envelope: Annotated[Envelope, Query()],
     caller: Sender,
@@ -101,7 +103,7 @@ async def send_raw_message(
     messages without a DKIM-Signature, and converts line ends from LF to CRLF. It refuses messages
     with other errors. From and Sender must each be one plain address that the profile allows.
     Heloise also refuses the headers Resent-…, ARC-… and Authentication-Results, and signatures of
-    other domains. The header may have at most 64 KiB. Requires the scope `messages:send`.
+    other domains. The header may have at most 64 KiB.
     """
     require_media_type(request, "the message", RFC822)
     content = await request.body()

@@ -5,8 +5,8 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final, Unpack
 
-from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi import Body as JsonBody
+from fastapi import Path, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageManager, MessageReader, Sender
@@ -25,7 +25,7 @@ from app.api.messages.examples import (
 from app.api.messages.idempotency import IdempotencyKey, fingerprint_request, respond_once
 from app.api.messages.message_actions import build_filter, require_message
 from app.api.messages.multipart import EXTRA, UploadRoute
-from app.api.messages.openapi import accept_responses
+from app.api.messages.openapi import KEYED_PROBLEMS, accept_responses
 from app.api.messages.rescheduling import reschedule
 from app.api.messages.responses import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.messages.schemas import (
@@ -38,8 +38,8 @@ from app.api.messages.schemas import (
 )
 from app.api.messages.service import prepare_resend, prepare_send
 from app.api.messages.waiting_reasons import read_message, read_messages
-from app.api.openapi import tenant_problems
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.auth.audit_context import AuditContext
 from app.auth.caller import Caller
@@ -49,8 +49,8 @@ from app.store.messages import queries as messages
 from app.store.messages import status_changes
 from app.store.messages.views import AttemptView, MessageView
 
-router = APIRouter(tags=["Messages"], route_class=BoundedRoute)
-uploads = APIRouter(tags=["Messages"], route_class=UploadRoute)
+router = Router("Messages")
+uploads = Router("Messages", route_class=UploadRoute)
 
 MAX_SEARCHED: Final = 20_000
 InPath = Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])]
@@ -67,11 +67,11 @@ RAW_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     openapi_extra=EXTRA,
     status_code=202,
     response_model=MessageRead,
-    operation_id="send_message",
     summary="Send a message",
     response_description="The message is stored durably. Heloise will send it.",
-    responses=accept_responses(QUEUED, "message-too-large"),
+    responses=accept_responses(QUEUED),
 )
+@problems(*KEYED_PROBLEMS, "message-too-large")
 async def send_message(
     body: Annotated[MessageCreate, JsonBody(openapi_examples=CREATE)],
     caller: Sender,
@@ -84,8 +84,7 @@ async def send_message(
     If you get no response, repeat the request with the same `Idempotency-Key`: Heloise sends the
     message once. You can upload files as a form (`multipart/form-data`), with the message in
     `message` and the files in `attachments`. An address that occurs several times in `to`, `cc` and
-    `bcc` gets the message once. A message has at most 1000 recipients. Requires the scope
-    `messages:send`.
+    `bcc` gets the message once. A message has at most 1000 recipients.
     """
     return await respond_once(
         services,
@@ -96,19 +95,12 @@ async def send_message(
     )
 
 
-@router.get(
-    "/messages",
-    operation_id="list_messages",
-    summary="List messages",
-    responses=tenant_problems("profile-not-found", "invalid-request"),
-)
+@router.get("/messages", summary="List messages")
+@problems("profile-not-found")
 async def list_messages(
     query: Annotated[MessageQuery, Query()], caller: MessageReader, services: ReadyServices
 ) -> MessagePage:
-    """List the messages that match all filters, newest first.
-
-    Requires the scope `messages:read`.
-    """
+    """List the messages that match all filters, newest first."""
     now, search = services.now(), query.to_search()
     if search is not None:
         return await _search_messages(services, caller, query, search, now)
@@ -151,19 +143,12 @@ async def _search_messages(
     return MessagePage(items=items, next_cursor=last_id and encode_cursor(last_id))
 
 
-@router.get(
-    "/messages/{message}",
-    operation_id="get_message",
-    summary="Get a message",
-    responses=tenant_problems("message-not-found"),
-)
+@router.get("/messages/{message}", summary="Get a message")
+@problems("message-not-found")
 async def get_message(
     message: InPath, caller: MessageReader, services: ReadyServices
 ) -> MessageRead:
-    """Get a message with the status of each recipient.
-
-    Requires the scope `messages:read`.
-    """
+    """Get a message with the status of each recipient."""
     async with services.database.reading() as connection:
         view = await require_message(connection, caller, message)
         now = services.now()
@@ -172,22 +157,15 @@ async def get_message(
         )
 
 
-@router.get(
-    "/messages/{message}/attempts",
-    operation_id="list_attempts",
-    summary="List a message's attempts",
-    responses=tenant_problems("message-not-found", "invalid-request"),
-)
+@router.get("/messages/{message}/attempts", summary="List a message's attempts")
+@problems("message-not-found")
 async def list_attempts(
     message: InPath,
     query: Annotated[AttemptQuery, Query()],
     caller: MessageReader,
     services: ReadyServices,
 ) -> AttemptPage:
-    """List all attempts to send a message, oldest first: EHLO name, stage and replies.
-
-    Requires the scope `messages:read`.
-    """
+    """List all attempts to send a message, oldest first: EHLO name, stage and replies."""
 
     async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[AttemptView]:
         if caller.profiles is not None:
@@ -206,18 +184,16 @@ async def list_attempts(
 @router.get(
     "/messages/{message}/raw",
     response_class=Response,
-    operation_id="get_raw_message",
     summary="Get a message's raw content",
-    responses=RAW_RESPONSE
-    | tenant_problems("message-not-found", "content-wiped", "content-sensitive"),
+    responses=RAW_RESPONSE,
 )
+@problems("message-not-found", "content-wiped", "content-sensitive")
 async def get_raw_message(
     message: InPath, caller: MessageReader, services: ReadyServices
 ) -> Response:
     """Get the bytes that go over the wire, rendered at acceptance.
 
-    For a sensitive message, and after Heloise has deleted the content, the status is 410. Requires
-    the scope `messages:read`.
+    For a sensitive message, and after Heloise has deleted the content, the status is 410.
     """
     async with services.database.reading() as connection:
         if caller.profiles is not None:
@@ -230,16 +206,10 @@ async def get_raw_message(
 
 @router.post(
     "/messages/{message}/resolve",
-    operation_id="resolve_message",
     summary="Resolve uncertain recipients",
     response_description="The current message.",
-    responses=tenant_problems(
-        "message-not-found",
-        "recipient-not-uncertain",
-        "message-in-transmission",
-        has_body=True,
-    ),
 )
+@problems("message-not-found", "recipient-not-uncertain", "message-in-transmission")
 async def resolve_message(
     message: InPath,
     body: Annotated[MessageResolve, JsonBody(openapi_examples=RESOLVE)],
@@ -248,7 +218,7 @@ async def resolve_message(
 ) -> MessageRead:
     """Set the outcome of recipients with the status `uncertain`.
 
-    `GET /messages?status=held` lists their messages. Requires the scope `messages:manage`.
+    `GET /messages?status=held` lists their messages.
     """
     return await _change(
         services,
@@ -261,13 +231,10 @@ async def resolve_message(
 
 @router.patch(
     "/messages/{message}",
-    operation_id="update_message",
     summary="Update a scheduled message",
     response_description="The current message.",
-    responses=tenant_problems(
-        "message-not-found", "message-in-transmission", "message-not-scheduled", has_body=True
-    ),
 )
+@problems("message-not-found", "message-in-transmission", "message-not-scheduled")
 async def update_message(
     message: InPath,
     body: Annotated[MessageUpdate, JsonBody(openapi_examples=RESCHEDULE)],
@@ -277,8 +244,7 @@ async def update_message(
     """Update the time or priority of a message that is still `scheduled`.
 
     The content, `Date` included, does not change: Heloise renders it when it accepts the message.
-    To change the content, cancel the message and send a new one. Requires the scope
-    `messages:manage`.
+    To change the content, cancel the message and send a new one.
     """
 
     async def decide(connection: AsyncConnection, now: datetime) -> None:
@@ -315,18 +281,17 @@ def _describe_schedule(view: MessageView, _: datetime) -> dict[str, object]:
 
 @router.post(
     "/messages/{message}/cancel",
-    operation_id="cancel_message",
     summary="Cancel a message",
     response_description="The current message.",
-    responses=tenant_problems("message-not-found", "message-in-transmission", "nothing-to-cancel"),
 )
+@problems("message-not-found", "message-in-transmission", "nothing-to-cancel")
 async def cancel_message(
     message: InPath, caller: MessageManager, services: ReadyServices
 ) -> MessageRead:
     """Cancel a message for all recipients that did not get it yet.
 
     Recipients that are `sent` or `uncertain` stay so. During a transmission you cannot cancel:
-    repeat the request later. Requires the scope `messages:manage`.
+    repeat the request later.
     """
     return await _change(
         services,
@@ -359,12 +324,12 @@ async def _change(
     "/messages/{message}/retry",
     status_code=202,
     response_model=MessageRead,
-    operation_id="retry_message",
     summary="Retry failed recipients",
     response_description="The new message with the same content.",
-    responses=accept_responses(
-        RETRIED, "message-not-found", "content-wiped", "content-sensitive", "nothing-to-retry"
-    ),
+    responses=accept_responses(RETRIED),
+)
+@problems(
+    *KEYED_PROBLEMS, "message-not-found", "content-wiped", "content-sensitive", "nothing-to-retry"
 )
 async def retry_message(
     message: InPath,
@@ -377,7 +342,7 @@ async def retry_message(
     """Send the same content again to bounced, expired or cancelled recipients.
 
     Creates a new message with the same `Message-ID` (see `Location`), whose `retry_of` is this
-    message. This message does not change. Requires the scope `messages:manage`.
+    message. This message does not change.
     """
     return await respond_once(
         services,

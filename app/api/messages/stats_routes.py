@@ -3,14 +3,15 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageReader
 from app.api.http.fields import Instant, ResponseModel, Text
-from app.api.openapi import tenant_problems
+from app.api.openapi import problems
 from app.api.profiles.filter import resolve_profile_id
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.inbound.bounce_parser import ReportKind
@@ -19,7 +20,7 @@ from app.store.messages import stats
 from app.store.messages.queries import MessageFilter
 from app.store.messages.stats import Dimension, GroupCount
 
-router = APIRouter(tags=["Messages"])
+router = Router("Messages")
 
 DEFAULT_SPAN: Final = timedelta(days=30)
 MAX_SPAN: Final = timedelta(days=366)
@@ -116,18 +117,14 @@ class StatsRead(ResponseModel):
     )
 
 
-@router.get(
-    "/stats",
-    operation_id="get_stats",
-    summary="Get delivery statistics",
-    responses=tenant_problems("profile-not-found", "invalid-request"),
-)
+@router.get("/stats", summary="Get delivery statistics")
+@problems("profile-not-found")
 async def get_stats(
     query: Annotated[StatsQuery, Query()], caller: MessageReader, services: ReadyServices
 ) -> StatsRead:
     """Count recipients by current status, grouped by profile, tag, domain, hour or day.
 
-    Recipients of messages with several tags count for each tag. Requires the scope `messages:read`.
+    Recipients of messages with several tags count for each tag.
     """
     before = query.created_before or services.now()
     after = query.created_after or before - DEFAULT_SPAN

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.auth.dependencies import Sender
@@ -23,16 +23,16 @@ from app.api.messages.idempotency import (
     fingerprint_value,
     lock_key,
 )
-from app.api.openapi import lines_content, tenant_problems
+from app.api.openapi import lines_content, problems
 from app.api.requests import body_reader as intake
-from app.api.requests.json_limits import check_json
+from app.api.requests.json_limits import Router, check_json
 from app.api.requests.media_types import require_media_type
 from app.api.requests.problems import build_problem_body
 from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.domain.errors import FieldError, Problem, TooLarge
 
-router = APIRouter(tags=["Messages"])
+router = Router("Messages")
 
 PATH: Final = "/messages/upload"
 TYPES: Final = ("application/jsonl", "application/x-ndjson")
@@ -75,11 +75,9 @@ class _Progress(Response):
 @router.post(
     PATH,
     status_code=202,
-    operation_id="upload_messages",
     summary="Upload messages",
     response_class=_Progress,
-    responses=tenant_problems("idempotency-key-in-flight", has_body=True)
-    | {
+    responses={
         202: {
             "description": 'Progress: one line per 200 messages. The last line has `"is_done":'
             " true`. If that line is missing or has a `problem`, Heloise did not accept all"
@@ -95,6 +93,7 @@ class _Progress(Response):
         }
     },
 )
+@problems("idempotency-key-in-flight")
 async def upload_messages(
     caller: Sender,
     services: ReadyServices,
@@ -106,7 +105,7 @@ async def upload_messages(
     Each line is a message of its own. The response names the first 200 refused lines by their
     number in the file. Set a tag to find the messages later. If the connection breaks, accepted
     messages stay accepted: send the same lines with the same `Idempotency-Key` again, and Heloise
-    accepts only the rest. Requires the scope `messages:send`.
+    accepts only the rest.
     """
     require_media_type(request, "JSON Lines", *TYPES)
     return _Progress(_stream_progress(services, caller, request, idempotency_key))

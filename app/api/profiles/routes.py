@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Annotated, Final, Unpack
 
-from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
+from fastapi import Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.dependencies import ProfileManager, ProfileReader
+from app.api.auth.dependencies import ProfileManager, ProfileReader, UnboundProfileManager
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.openapi import location_header, tenant_problems
+from app.api.openapi import describe_location, problems
 from app.api.profiles import service as profile_actions
 from app.api.profiles.examples import CREATE, UPDATE
 from app.api.profiles.responses import ProfilePage, ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
-from app.api.requests.json_limits import BoundedRoute
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.auth.caller import Caller
 from app.auth.profiles import require_profile
@@ -24,7 +24,7 @@ from app.store.db.keyset import Slice
 from app.store.profiles import queries as profiles
 from app.store.tenants import queries as tenants
 
-router = APIRouter(tags=["Profiles"], route_class=BoundedRoute)
+router = Router("Profiles")
 
 LOCATION: Final = "/profiles/prf_0198c5a2d3f07b6e8a4c1d2e3f405162"
 InPath = Annotated[str, Path(description="The profile's id or name.", examples=["transactional"])]
@@ -33,23 +33,18 @@ InPath = Annotated[str, Path(description="The profile's id or name.", examples=[
 @router.post(
     "/profiles",
     status_code=201,
-    operation_id="create_profile",
     summary="Create a profile",
     response_description="The new profile. You can send messages through it.",
-    responses=tenant_problems("profile-exists", "key-is-bound", "quota-exceeded", has_body=True)
-    | {201: {"headers": location_header(LOCATION)}},
+    responses=describe_location(LOCATION),
 )
+@problems("profile-exists", "quota-exceeded")
 async def create_profile(
     body: Annotated[ProfileCreate, JsonBody(openapi_examples=CREATE)],
     response: Response,
-    caller: ProfileManager,
+    caller: UnboundProfileManager,
     services: ReadyServices,
 ) -> ProfileRead:
-    """Create a profile. Heloise stores its password encrypted and never returns it.
-
-    Requires the scope `profiles:manage`.
-    """
-    caller.require_unbound()
+    """Create a profile. Heloise stores its password encrypted and never returns it."""
     async with services.database.transaction() as connection:
         profile = await profile_actions.create(
             connection,
@@ -65,19 +60,11 @@ async def create_profile(
     return answer
 
 
-@router.get(
-    "/profiles",
-    operation_id="list_profiles",
-    summary="List profiles",
-    responses=tenant_problems("invalid-request"),
-)
+@router.get("/profiles", summary="List profiles")
 async def list_profiles(
     paging: ListQuery, caller: ProfileReader, services: ReadyServices
 ) -> ProfilePage:
-    """List the tenant's profiles, oldest first.
-
-    Requires the scope `profiles:read`.
-    """
+    """List the tenant's profiles, oldest first."""
 
     async def load(connection: AsyncConnection, **part: Unpack[Slice]) -> list[ProfileRead]:
         rows = await profiles.page(
@@ -88,30 +75,19 @@ async def list_profiles(
     return await read_page(services.database, paging, "prf", load, ProfilePage, lambda read: read)
 
 
-@router.get(
-    "/profiles/{profile}",
-    operation_id="get_profile",
-    summary="Get a profile",
-    responses=tenant_problems("profile-not-found"),
-)
+@router.get("/profiles/{profile}", summary="Get a profile")
+@problems("profile-not-found")
 async def get_profile(
     profile: InPath, caller: ProfileReader, services: ReadyServices
 ) -> ProfileRead:
-    """Get a profile with its effective EHLO name and its state.
-
-    Requires the scope `profiles:read`.
-    """
+    """Get a profile with its effective EHLO name and its state."""
     async with services.database.reading() as connection:
         row = await require_profile(connection, caller.tenant_id, profile, caller_key=caller.key)
         return await _build_answer(connection, services, caller, row)
 
 
-@router.patch(
-    "/profiles/{profile}",
-    operation_id="update_profile",
-    summary="Update a profile",
-    responses=tenant_problems("profile-not-found", "profile-exists", "key-is-bound", has_body=True),
-)
+@router.patch("/profiles/{profile}", summary="Update a profile")
+@problems("profile-not-found", "profile-exists", "key-is-bound")
 async def update_profile(
     profile: InPath,
     body: Annotated[ProfileUpdate, JsonBody(openapi_examples=UPDATE)],
@@ -126,7 +102,6 @@ async def update_profile(
     for OAuth, `auth.token_url`.
 
     Waiting messages use the updated profile. Heloise tries a failing profile again at once.
-    Requires the scope `profiles:manage`.
     """
     async with services.database.transaction(announce=True) as connection:
         before = await _lock_profile(connection, caller, profile)
@@ -147,13 +122,10 @@ async def update_profile(
 @router.delete(
     "/profiles/{profile}",
     status_code=204,
-    operation_id="delete_profile",
     summary="Delete a profile",
     response_description="The profile and its credentials are deleted.",
-    responses=tenant_problems(
-        "profile-not-found", "profile-has-pending-messages", "invalid-request"
-    ),
 )
+@problems("profile-not-found", "profile-has-pending-messages")
 async def delete_profile(
     profile: InPath,
     caller: ProfileManager,
@@ -166,8 +138,7 @@ async def delete_profile(
 ) -> None:
     """Delete a profile and its credentials. Its messages stay readable.
 
-    Refused while the profile has unfinished messages, unless `cancel_pending` is true. Requires the
-    scope `profiles:manage`.
+    Refused while the profile has unfinished messages, unless `cancel_pending` is true.
     """
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
@@ -179,18 +150,14 @@ async def delete_profile(
 
 @router.post(
     "/profiles/{profile}/pause",
-    operation_id="pause_profile",
     summary="Pause a profile",
     response_description="The paused profile.",
-    responses=tenant_problems("profile-not-found"),
 )
+@problems("profile-not-found")
 async def pause_profile(
     profile: InPath, caller: ProfileManager, services: ReadyServices
 ) -> ProfileRead:
-    """Stop sending through a profile. Heloise accepts its messages and keeps them waiting.
-
-    Requires the scope `profiles:manage`.
-    """
+    """Stop sending through a profile. Heloise accepts its messages and keeps them waiting."""
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.pause(connection, caller.audit_context(services.now()), row)
@@ -201,18 +168,14 @@ async def pause_profile(
 
 @router.post(
     "/profiles/{profile}/resume",
-    operation_id="resume_profile",
     summary="Resume a profile",
     response_description="The active profile.",
-    responses=tenant_problems("profile-not-found"),
 )
+@problems("profile-not-found")
 async def resume_profile(
     profile: InPath, caller: ProfileManager, services: ReadyServices
 ) -> ProfileRead:
-    """Resume sending. Heloise tries a failing profile's server at once.
-
-    Requires the scope `profiles:manage`.
-    """
+    """Resume sending. Heloise tries a failing profile's server at once."""
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
         await profile_actions.resume(connection, caller.audit_context(services.now()), row)

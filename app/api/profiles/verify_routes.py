@@ -3,17 +3,17 @@
 import math
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path
 from fastapi import Body as JsonBody
+from fastapi import Path
 
-from app.api.auth.dependencies import ProfileManager
-from app.api.openapi import tenant_problems
+from app.api.auth.dependencies import ProfileManager, UnboundProfileManager
+from app.api.openapi import problems
 from app.api.profiles.builder import build_new_profile
 from app.api.profiles.secrets import read_plain_secrets
 from app.api.profiles.verify_examples import EXAMPLE, UNSAVED
 from app.api.profiles.verify_schemas import ProfileVerify, UnsavedVerify, VerifyRead
 from app.api.profiles.verify_service import build_check, save_recommendation
-from app.api.requests.json_limits import BoundedRoute
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.auth.profiles import require_profile
 from app.domain.delivery.token_bucket import count_permits, next_permit_at
@@ -25,7 +25,7 @@ from app.store.profiles.ehlo_names import load_other_names
 from app.store.profiles.queries import DeliveryProfile
 from app.store.tenants import queries as tenants
 
-router = APIRouter(tags=["Profiles"], route_class=BoundedRoute)
+router = Router("Profiles")
 
 InPath = Annotated[str, Path(description="The profile's id or name.", examples=["transactional"])]
 MINUTE_SECONDS: Final = 60
@@ -33,22 +33,19 @@ MINUTE_SECONDS: Final = 60
 
 @router.post(
     "/profiles/verify",
-    operation_id="verify_unsaved_profile",
     summary="Verify a profile without saving it",
     response_description="The result of each stage. `ok` says whether the profile can send mail.",
-    responses=tenant_problems("key-is-bound", "too-many-verifications", has_body=True),
 )
+@problems("too-many-verifications")
 async def verify_unsaved_profile(
     body: Annotated[UnsavedVerify, JsonBody(openapi_examples=UNSAVED)],
-    caller: ProfileManager,
+    caller: UnboundProfileManager,
     services: ReadyServices,
 ) -> VerifyRead:
     """Test a profile's settings on its server without saving them.
 
-    In other respects, this is the same as verifying a saved profile. Requires the scope
-    `profiles:manage`.
+    In other respects, this is the same as verifying a saved profile.
     """
-    caller.require_unbound()
     profile = build_new_profile(body, tenant_id=caller.tenant_id, now=services.now())
     if profile.transport is Transport.SANDBOX:
         raise InvalidRequest.at("transport", msg="a sandbox has no server to verify")
@@ -66,13 +63,10 @@ async def verify_unsaved_profile(
 
 @router.post(
     "/profiles/{profile}/verify",
-    operation_id="verify_profile",
     summary="Verify a profile",
     response_description="The result of each stage. `ok` says whether the profile can send mail.",
-    responses=tenant_problems(
-        "profile-not-found", "nothing-to-verify", "too-many-verifications", has_body=True
-    ),
 )
+@problems("profile-not-found", "nothing-to-verify", "too-many-verifications")
 async def verify_profile(
     profile: InPath,
     caller: ProfileManager,
@@ -88,8 +82,7 @@ async def verify_profile(
 
     If the server refuses the EHLO name, Heloise tries a few others: the domains of `default_from`
     and `allowed_from` first, then the other names of the tenant that the key reaches.
-    `ehlo_diagnosis` recommends one, or says what to ask the server's operator for. Requires the
-    scope `profiles:manage`.
+    `ehlo_diagnosis` recommends one, or says what to ask the server's operator for.
     """
     verify_body = body or ProfileVerify()
     async with services.database.reading() as connection:

@@ -2,28 +2,25 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from app.api.auth.dependencies import QueueReader
 from app.api.http.pagination import Paging, decode_cursor
-from app.api.openapi import tenant_problems
+from app.api.openapi import problems
 from app.api.profiles.filter import resolve_profile_ids
 from app.api.queue.schemas import DepthQuery, DepthRead, QueueQuery, QueueRead
 from app.api.queue.service import read_depth, read_queue
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.ids import is_id
 from app.store.delivery.queue import QueuePlace, QueueScope
 
-router = APIRouter(tags=["Queue"])
+router = Router("Queue")
 
 
-@router.get(
-    "/queue",
-    operation_id="get_queue",
-    summary="Get the queue",
-    responses=tenant_problems("profile-not-found", "invalid-request"),
-)
+@router.get("/queue", summary="Get the queue")
+@problems("profile-not-found")
 async def get_queue(
     query: Annotated[QueueQuery, Query()], caller: QueueReader, services: ReadyServices
 ) -> QueueRead:
@@ -31,7 +28,7 @@ async def get_queue(
 
     `items` lists the profiles with waiting messages or a fault, failing ones first. A key that is
     bound to profiles gets only their messages. Without `Heloise-Tenant`, an admin key gets all
-    tenants' queue, and `service`. Requires the scope `messages:read`.
+    tenants' queue, and `service`.
     """
     scope = QueueScope(
         tenant_id=None if caller is None else caller.tenant_id,
@@ -49,12 +46,8 @@ async def get_queue(
         )
 
 
-@router.get(
-    "/queue/depth",
-    operation_id="get_queue_depth",
-    summary="Count the messages of the queue",
-    responses=tenant_problems("profile-not-found", "invalid-request"),
-)
+@router.get("/queue/depth", summary="Count the messages of the queue")
+@problems("profile-not-found")
 async def get_queue_depth(
     query: Annotated[DepthQuery, Query()], caller: QueueReader, services: ReadyServices
 ) -> DepthRead:
@@ -62,7 +55,7 @@ async def get_queue_depth(
 
     Costs little, so a page may ask every few seconds. `profile`, and the profiles that a key is
     bound to, select from those 10000. Without `Heloise-Tenant`, an admin key counts the first 10000
-    in the order of tenants. Requires the scope `messages:read`.
+    in the order of tenants.
     """
     scope = QueueScope(
         tenant_id=None if caller is None else caller.tenant_id,

@@ -8,9 +8,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from itertools import accumulate
 from json import detect_encoding, loads
+from operator import attrgetter
 from typing import Any, Final
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from app.api.auth.visitors import get_visitor
@@ -122,3 +123,17 @@ class BoundedRoute(APIRoute):
             return await handle(request)
 
         return bounded
+
+
+class Router(APIRouter):
+    """Routes with bounded bodies. The name of a route's function is its operation id."""
+
+    def __init__(
+        self, tag: str, *, prefix: str = "", route_class: type[APIRoute] = BoundedRoute
+    ) -> None:
+        super().__init__(
+            prefix=prefix,
+            tags=[tag],
+            route_class=route_class,
+            generate_unique_id_function=attrgetter("name"),
+        )

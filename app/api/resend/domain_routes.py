@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import Path, Response
 from pydantic import Field
 
-from app.api.auth.dependencies import ProfileManager, ProfileReader
+from app.api.auth.dependencies import ProfileReader, UnboundProfileManager
 from app.api.domains import routes as domains
 from app.api.domains.schemas import DkimKeyRead, DomainCreate, DomainRead
 from app.api.http.field_errors import validate_body
 from app.api.http.fields import Line, RequestModel
-from app.api.requests.json_limits import BoundedRoute
+from app.api.requests.json_limits import Router
 from app.api.resend.lists import ListQuery, ListRead, build_list, select_rows
 from app.api.services import ReadyServices
 from app.domain.mime.dkim import DkimKeyStatus
@@ -20,7 +20,7 @@ MAX_DOMAINS: Final = domains.MAX_DOMAINS
 # The SDKs' types require a region; Heloise has none.
 REGION: Final = "us-east-1"
 
-router = APIRouter(prefix="/resend/domains", tags=["Domains"], route_class=BoundedRoute)
+router = Router("Domains", prefix="/resend/domains")
 InPath = Annotated[str, Path(description="The domain's id or name.")]
 
 
@@ -39,7 +39,7 @@ class ResendDomainCreate(RequestModel):
 
 @router.post("", operation_id="resend_create_domain")
 async def create_domain(
-    body: ResendDomainCreate, caller: ProfileManager, services: ReadyServices
+    body: ResendDomainCreate, caller: UnboundProfileManager, services: ReadyServices
 ) -> dict[str, Any]:
     """Create a domain with two DKIM keys, and return their DNS records."""
     domain = validate_body(DomainCreate, {"domain": body.name})
@@ -69,7 +69,7 @@ async def get_domain(
 
 @router.post("/{domain}/verify", operation_id="resend_verify_domain")
 async def verify_domain(
-    domain: InPath, caller: ProfileManager, services: ReadyServices
+    domain: InPath, caller: UnboundProfileManager, services: ReadyServices
 ) -> dict[str, Any]:
     """Look up a domain's DNS records; a key whose record exists signs from then on."""
     checked = await domains.check_domain(domain, caller, services)
@@ -78,7 +78,7 @@ async def verify_domain(
 
 @router.delete("/{domain}", operation_id="resend_delete_domain")
 async def delete_domain(
-    domain: InPath, caller: ProfileManager, services: ReadyServices
+    domain: InPath, caller: UnboundProfileManager, services: ReadyServices
 ) -> dict[str, Any]:
     """Delete a domain and its keys."""
     read = await domains.get_domain(domain, caller, services)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Body, Header, Path, Request, Response
+from fastapi import Body, Header, Path, Request, Response
 from starlette.types import Message
 
 from app.api.auth.dependencies import MessageManager, MessageReader, Sender
@@ -21,7 +21,7 @@ from app.api.messages.idempotency import (
 from app.api.messages.message_actions import require_message
 from app.api.messages.routes import cancel_message, update_message
 from app.api.messages.schemas import MessageUpdate
-from app.api.requests.json_limits import BoundedRoute
+from app.api.requests.json_limits import BoundedRoute, Router
 from app.api.requests.media_types import require_json
 from app.api.requests.problems import build_problem_body
 from app.api.resend.byte_arrays import pack_byte_arrays
@@ -77,8 +77,8 @@ class EmailRoute(BoundedRoute):
         return pack_and_handle
 
 
-sending = APIRouter(prefix=PATH, tags=["Emails"], route_class=EmailRoute)
-router = APIRouter(prefix=PATH, tags=["Emails"], route_class=BoundedRoute)
+sending = Router("Emails", prefix=PATH, route_class=EmailRoute)
+router = Router("Emails", prefix=PATH)
 
 
 @sending.post("", operation_id="resend_send_email")

@@ -4,14 +4,14 @@ from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Response
+from fastapi import Path, Response
 from pydantic import Field
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import KeyCreate
 from app.api.auth.dependencies import KeyManager
 from app.api.http.fields import Line, RequestModel, Text
-from app.api.requests.json_limits import BoundedRoute
+from app.api.requests.json_limits import Router
 from app.api.resend.lists import ListQuery, ListRead, build_list, select_rows
 from app.api.services import ReadyServices
 from app.domain.types import ApiKey, Scope
@@ -21,7 +21,7 @@ from app.store.db.keyset import read_pages
 
 KEYS_PER_READ: Final = 200
 
-router = APIRouter(prefix="/resend/api-keys", tags=["Keys"], route_class=BoundedRoute)
+router = Router("Keys", prefix="/resend/api-keys")
 
 
 class Permission(StrEnum):

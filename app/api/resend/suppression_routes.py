@@ -3,12 +3,12 @@
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from app.api.auth.dependencies import SuppressionManager
 from app.api.http.field_errors import validate_body
 from app.api.http.fields import Line, RequestModel
-from app.api.requests.json_limits import BoundedRoute
+from app.api.requests.json_limits import Router
 from app.api.resend.lists import ListParams, ListRead, build_list
 from app.api.services import ReadyServices, Services
 from app.api.suppressions import routes as native
@@ -20,7 +20,7 @@ from app.domain.suppressions import parse_suppressed
 from app.domain.types import Suppression, SuppressionReason
 from app.store import suppressions
 
-router = APIRouter(prefix="/resend/suppressions", tags=["Suppressions"], route_class=BoundedRoute)
+router = Router("Suppressions", prefix="/resend/suppressions")
 InPath = Annotated[
     str, Path(max_length=MAX_ADDRESS_CHARACTERS, description="The suppression's id or address.")
 ]
@@ -74,7 +74,6 @@ async def list_suppressions(
     services: ReadyServices,
 ) -> ListRead:
     """List suppressions, newest first; those of one tag too."""
-    caller.require_unbound()
     params.check("sup")
     async with services.database.reading() as connection:
         rows = await suppressions.page(
@@ -107,7 +106,6 @@ async def delete_suppression(
 
 
 async def _find(services: Services, caller: Caller, suppression: str) -> Suppression:
-    caller.require_unbound()
     try:
         name = suppression if is_id(suppression, "sup") else parse_suppressed(suppression)
     except ValueError:

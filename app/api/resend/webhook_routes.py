@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Path, Response
+from fastapi import Path, Response
 from pydantic import AfterValidator, Field
 
 from app.api.auth.dependencies import WebhookManager
 from app.api.http.fields import Line, RequestModel, Text
-from app.api.requests.json_limits import BoundedRoute
+from app.api.requests.json_limits import Router
 from app.api.resend.lists import ListQuery, ListRead, build_list, select_rows
 from app.api.services import ReadyServices
 from app.api.webhooks import routes as native
@@ -31,7 +31,7 @@ MAX_EVENTS: Final = 100
 MAX_HOST_CHARACTERS: Final = 80
 ENABLED, DISABLED = "enabled", "disabled"
 
-router = APIRouter(prefix="/resend/webhooks", tags=["Webhooks"], route_class=BoundedRoute)
+router = Router("Webhooks", prefix="/resend/webhooks")
 InPath = Annotated[str, Path(description="The webhook's id.")]
 
 
@@ -81,7 +81,6 @@ async def list_webhooks(
     params: ListQuery, caller: WebhookManager, services: ReadyServices
 ) -> ListRead:
     """List webhooks, newest first, those in Heloise's own form too."""
-    caller.require_unbound()
     params.check("whk")
     async with services.database.reading() as connection:
         rows = await webhooks.page(

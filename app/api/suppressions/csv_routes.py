@@ -5,7 +5,7 @@ import io
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final, Unpack
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -13,7 +13,8 @@ from app.api.auth.dependencies import SuppressionManager
 from app.api.http.csv import MEDIA_TYPE, format_rows, restore_cell
 from app.api.http.field_errors import build_field_error
 from app.api.http.fields import ResponseModel
-from app.api.openapi import lines_content, tenant_problems
+from app.api.openapi import lines_content
+from app.api.requests.json_limits import Router
 from app.api.requests.media_types import require_media_type
 from app.api.services import ReadyServices, Services
 from app.api.suppressions.routes import SuppressionCreate
@@ -23,7 +24,7 @@ from app.domain.types import Suppression
 from app.store import suppressions
 from app.store.db.keyset import Slice, read_pages
 
-router = APIRouter(tags=["Suppressions"])
+router = Router("Suppressions")
 
 COLUMNS: Final = ("address", "tag", "reason", "detail", "created_at")
 ROWS_PER_TRANSACTION: Final = 500
@@ -67,11 +68,9 @@ class SuppressionsImported(ResponseModel):
 
 @router.get(
     "/suppressions/export",
-    operation_id="export_suppressions",
     summary="Export suppressions",
     response_class=StreamingResponse,
-    responses=tenant_problems("key-is-bound")
-    | {
+    responses={
         200: {
             "description": "All suppressions, newest first.",
             "content": lines_content(MEDIA_TYPE, TEXT),
@@ -81,11 +80,7 @@ class SuppressionsImported(ResponseModel):
 async def export_suppressions(
     caller: SuppressionManager, services: ReadyServices
 ) -> StreamingResponse:
-    """Export all suppressions as CSV, in the format of `/suppressions/import`.
-
-    Requires the scope `suppressions:manage`.
-    """
-    caller.require_unbound()
+    """Export all suppressions as CSV, in the format of `/suppressions/import`."""
     return StreamingResponse(
         _export_lines(services, caller.tenant_id),
         media_type=f"{MEDIA_TYPE}; charset=utf-8",
@@ -111,10 +106,8 @@ def _build_cells(row: Suppression) -> tuple[str, ...]:
 
 @router.post(
     "/suppressions/import",
-    operation_id="import_suppressions",
     summary="Import suppressions",
     response_description="The numbers of created and existing suppressions, and the invalid lines.",
-    responses=tenant_problems("key-is-bound", has_body=True),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -130,9 +123,8 @@ async def import_suppressions(
     """Suppress every address and pattern in a CSV file.
 
     Reads the columns `address`, `tag`, `reason` and `detail` and ignores others. Reports invalid
-    lines and imports the rest. Requires the scope `suppressions:manage`.
+    lines and imports the rest.
     """
-    caller.require_unbound()
     require_media_type(request, "CSV", MEDIA_TYPE)
     content = _decode(await request.body())
     audit_context = caller.audit_context(services.now())

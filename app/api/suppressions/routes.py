@@ -5,16 +5,16 @@ from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
+from fastapi import Path, Query, Response
 from pydantic import AfterValidator, ConfigDict, Field
 
 from app.api.auth.dependencies import SuppressionManager
 from app.api.http.fields import Line, RequestModel, ResponseModel, Text
 from app.api.http.pagination import Page, Paging, read_page
 from app.api.messages.schemas import RecipientAddress, Tag
-from app.api.openapi import location_header, tenant_problems
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import describe_location, problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.domain.address.parse import MAX_ADDRESS_CHARACTERS
 from app.domain.ids import new_id
@@ -22,7 +22,7 @@ from app.domain.suppressions import parse_suppressed
 from app.domain.types import Suppression, SuppressionReason
 from app.store import suppressions
 
-router = APIRouter(tags=["Suppressions"], route_class=BoundedRoute)
+router = Router("Suppressions")
 
 EXAMPLE: Final[dict[str, Any]] = {
     "id": "sup_0198c5a2d3f07b6e8a4c1d2e3f405162",
@@ -121,12 +121,11 @@ class SuppressionQuery(Paging):
 @router.post(
     "/suppressions",
     status_code=201,
-    operation_id="create_suppression",
     summary="Create a suppression",
     response_description="The new suppression. Heloise sends nothing more to what it covers.",
-    responses=tenant_problems("suppression-exists", "key-is-bound", has_body=True)
-    | {201: {"headers": location_header(f"/suppressions?address={EXAMPLE['address']}")}},
+    responses=describe_location(f"/suppressions?address={EXAMPLE['address']}"),
 )
+@problems("suppression-exists")
 async def create_suppression(
     body: Annotated[SuppressionCreate, JsonBody(openapi_examples=CREATE)],
     caller: SuppressionManager,
@@ -135,9 +134,8 @@ async def create_suppression(
 ) -> SuppressionRead:
     """Stop sending to an address, or to all addresses of a pattern: they become `suppressed`.
 
-    This also applies to waiting messages. Requires the scope `suppressions:manage`.
+    This also applies to waiting messages.
     """
-    caller.require_unbound()
     audit_context = caller.audit_context(services.now())
     suppression = body.to_suppression(caller.tenant_id, audit_context.now)
     async with services.database.transaction() as connection:
@@ -149,20 +147,11 @@ async def create_suppression(
     return SuppressionRead.model_validate(suppression)
 
 
-@router.get(
-    "/suppressions",
-    operation_id="list_suppressions",
-    summary="List suppressions",
-    responses=tenant_problems("invalid-request", "key-is-bound"),
-)
+@router.get("/suppressions", summary="List suppressions")
 async def list_suppressions(
     query: Annotated[SuppressionQuery, Query()], caller: SuppressionManager, services: ReadyServices
 ) -> SuppressionPage:
-    """List the tenant's suppressions, newest first.
-
-    Requires the scope `suppressions:manage` and a key that is not bound to profiles.
-    """
-    caller.require_unbound()
+    """List the tenant's suppressions, newest first."""
     load = partial(
         suppressions.page,
         tenant_id=caller.tenant_id,
@@ -178,11 +167,10 @@ async def list_suppressions(
 @router.delete(
     "/suppressions/{suppression}",
     status_code=204,
-    operation_id="delete_suppression",
     summary="Delete a suppression",
     response_description="The suppression is deleted, and no longer stops messages.",
-    responses=tenant_problems("suppression-not-found", "key-is-bound"),
 )
+@problems("suppression-not-found")
 async def delete_suppression(
     suppression: Annotated[
         str, Path(description="The suppression's id.", examples=[EXAMPLE["id"]])
@@ -190,11 +178,7 @@ async def delete_suppression(
     caller: SuppressionManager,
     services: ReadyServices,
 ) -> None:
-    """Delete a suppression. Recipients that are `suppressed` stay so.
-
-    Requires the scope `suppressions:manage`.
-    """
-    caller.require_unbound()
+    """Delete a suppression. Recipients that are `suppressed` stay so."""
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await suppressions.delete(

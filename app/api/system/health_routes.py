@@ -3,17 +3,18 @@
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.auth.visitors import get_visitor
 from app.api.http.fields import ResponseModel
-from app.api.openapi import Responses, open_problems
+from app.api.openapi import Responses, problems
+from app.api.requests.json_limits import Router
 from app.api.services import Services, ServicesEvenIfNotReady
 from app.domain.clock import format_rfc3339
 from app.domain.errors import Unavailable
 from app.store.delivery.queue import find_undelivered
 
-router = APIRouter(tags=["Health"])
+router = Router("Health")
 
 
 class Alive(ResponseModel):
@@ -29,11 +30,7 @@ class Ready(ResponseModel):
 
 
 @router.get(
-    "/healthz",
-    operation_id="get_health",
-    summary="Check that the process is alive",
-    response_description="The process runs.",
-    responses=open_problems(),
+    "/healthz", summary="Check that the process is alive", response_description="The process runs."
 )
 async def get_health() -> Alive:
     """Return 200 while the process runs, with any database state.
@@ -45,11 +42,10 @@ async def get_health() -> Alive:
 
 @router.get(
     "/readyz",
-    operation_id="get_readiness",
     summary="Check that the service is ready",
     response_description="The database is writable, its schema is current, and mail is delivered.",
-    responses=open_problems("not-ready", "database-unavailable", "invalid-request"),
 )
+@problems("not-ready", "database-unavailable")
 async def get_readiness(
     services: ServicesEvenIfNotReady,
     *,
@@ -102,12 +98,9 @@ METRICS: Final[Responses] = {
 
 
 @router.get(
-    "/metrics",
-    response_class=Response,
-    operation_id="get_metrics",
-    summary="Get metrics for Prometheus",
-    responses=open_problems("unauthenticated", "too-many-auth-failures") | METRICS,
+    "/metrics", response_class=Response, summary="Get metrics for Prometheus", responses=METRICS
 )
+@problems("unauthenticated", "too-many-auth-failures")
 async def get_metrics(request: Request, services: ServicesEvenIfNotReady) -> Response:
     """Get the metrics of this `heloise serve` and of the queue, whatever the database does.
 

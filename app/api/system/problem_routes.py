@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import ConfigDict, Field
 
 from app.api.http.fields import ResponseModel
 from app.api.http.problem_types import PROBLEMS
 from app.api.http.root_path import root_path
-from app.api.openapi import open_problems
+from app.api.openapi import problems
+from app.api.requests.json_limits import Router
 from app.domain.errors import NotFound
 
-router = APIRouter(tags=["Problems"])
+router = Router("Problems")
 
 
 class ProblemTypeRead(ResponseModel):
@@ -42,23 +43,14 @@ class ProblemTypes(ResponseModel):
     items: list[ProblemTypeRead]
 
 
-@router.get(
-    "/problems",
-    operation_id="list_problem_types",
-    summary="List problem types",
-    responses=open_problems(),
-)
+@router.get("/problems", summary="List problem types")
 async def list_problem_types() -> ProblemTypes:
     """List every `type` that an error of this API can have."""
     return ProblemTypes(items=[_build_answer(slug) for slug in PROBLEMS])
 
 
-@router.get(
-    "/problems/{slug}",
-    operation_id="get_problem_type",
-    summary="Get a problem type",
-    responses=open_problems("problem-not-found"),
-)
+@router.get("/problems/{slug}", summary="Get a problem type")
+@problems("problem-not-found")
 async def get_problem_type(
     slug: Annotated[str, Path(examples=["profile-not-found"])],
 ) -> ProblemTypeRead:

@@ -4,21 +4,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi import Body as JsonBody
+from fastapi import Path, Query, Request, Response
 
 from app.api.auth.dependencies import TemplateManager
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
 from app.api.messages.examples import QUEUED
 from app.api.messages.idempotency import fingerprint_request, respond_once
-from app.api.messages.openapi import accept_responses
+from app.api.messages.openapi import ACCEPT_PROBLEMS, accept_responses
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MessageCreate
 from app.api.messages.service import prepare_send
 from app.api.messages.template_service import VersionChoice, check_template, render_template
-from app.api.openapi import location_header, tenant_problems
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import describe_location, problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.api.templates.schemas import (
     CREATE,
@@ -46,11 +46,10 @@ from app.domain.types import Scope
 from app.store import templates
 from app.store.tenants import queries as tenants
 
-router = APIRouter(tags=["Templates"], route_class=BoundedRoute)
+router = Router("Templates")
 
 MAX_TEMPLATES: Final = 1000
 MAX_VERSIONS: Final = 200
-NOUN: Final = ("template-not-found", "key-is-bound")
 InPath = Annotated[
     str, Path(description="The template's id or name.", examples=[PUBLISHED["name"]])
 ]
@@ -59,12 +58,11 @@ InPath = Annotated[
 @router.post(
     "/templates",
     status_code=201,
-    operation_id="create_template",
     summary="Create a template",
     response_description="The new template with a draft. Publish it to send it.",
-    responses=tenant_problems("template-exists", "quota-exceeded", "key-is-bound", has_body=True)
-    | {201: {"headers": location_header(f"/templates/{PUBLISHED['id']}")}},
+    responses=describe_location(f"/templates/{PUBLISHED['id']}"),
 )
+@problems("template-exists", "quota-exceeded")
 async def create_template(
     body: Annotated[TemplateCreate, JsonBody(openapi_examples=CREATE)],
     caller: TemplateManager,
@@ -74,9 +72,8 @@ async def create_template(
     """Create a template as a draft. `POST /templates/{template}/publish` publishes it.
 
     The parts are Jinja templates. `{% extends "layout" %}` and `{% include "footer" %}` use the
-    same part of other published templates of the tenant. Requires the scope `templates:manage`.
+    same part of other published templates of the tenant.
     """
-    caller.require_unbound()
     audit_context = caller.audit_context(services.now())
     content = TemplateContent(
         parts=body.to_parts(),
@@ -105,49 +102,28 @@ async def create_template(
     return TemplateRead.of(row)
 
 
-@router.get(
-    "/templates",
-    operation_id="list_templates",
-    summary="List templates",
-    responses=tenant_problems("invalid-request", "key-is-bound"),
-)
+@router.get("/templates", summary="List templates")
 async def list_templates(
     paging: ListQuery, caller: TemplateManager, services: ReadyServices
 ) -> TemplatePage:
-    """List the tenant's templates, newest first.
-
-    Requires the scope `templates:manage`.
-    """
-    caller.require_unbound()
+    """List the tenant's templates, newest first."""
     load = partial(templates.page, tenant_id=caller.tenant_id)
     return await read_page(services.database, paging, "tpl", load, TemplatePage, TemplateRead.of)
 
 
-@router.get(
-    "/templates/{template}",
-    operation_id="get_template",
-    summary="Get a template",
-    responses=tenant_problems(*NOUN),
-)
+@router.get("/templates/{template}", summary="Get a template")
+@problems("template-not-found")
 async def get_template(
     template: InPath, caller: TemplateManager, services: ReadyServices
 ) -> TemplateRead:
-    """Get a template's name and published version.
-
-    Requires the scope `templates:manage`.
-    """
-    caller.require_unbound()
+    """Get a template's name and published version."""
     async with services.database.reading() as connection:
         row = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
     return TemplateRead.of(row)
 
 
-@router.get(
-    "/templates/{template}/versions",
-    operation_id="list_template_versions",
-    summary="List a template's versions",
-    responses=tenant_problems(*NOUN, "invalid-request"),
-)
+@router.get("/templates/{template}/versions", summary="List a template's versions")
+@problems("template-not-found")
 async def list_template_versions(
     template: InPath,
     caller: TemplateManager,
@@ -156,11 +132,7 @@ async def list_template_versions(
         int, Query(ge=1, le=MAX_VERSIONS, description="How many versions to return.")
     ] = MAX_VERSIONS,
 ) -> TemplateVersions:
-    """List a template's last versions, newest first. The first may be a draft.
-
-    Requires the scope `templates:manage`.
-    """
-    caller.require_unbound()
+    """List a template's last versions, newest first. The first may be a draft."""
     async with services.database.reading() as connection:
         template_row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=template
@@ -171,12 +143,8 @@ async def list_template_versions(
     return TemplateVersions(items=[TemplateVersionRead.of(row) for row in rows])
 
 
-@router.patch(
-    "/templates/{template}",
-    operation_id="update_template",
-    summary="Update a template's draft",
-    responses=tenant_problems(*NOUN, "template-exists", has_body=True),
-)
+@router.patch("/templates/{template}", summary="Update a template's draft")
+@problems("template-not-found", "template-exists")
 async def update_template(
     template: InPath,
     body: Annotated[TemplateUpdate, JsonBody(openapi_examples=UPDATE)],
@@ -185,10 +153,8 @@ async def update_template(
 ) -> TemplateVersionRead:
     """Update the draft. Without a draft, create one from the latest version.
 
-    The published version does not change. A new name applies at once. Requires the scope
-    `templates:manage`.
+    The published version does not change. A new name applies at once.
     """
-    caller.require_unbound()
     audit_context = caller.audit_context(services.now())
     async with services.database.reading() as connection:
         row_before = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
@@ -255,19 +221,14 @@ def _apply_update(before: TemplateContent, body: TemplateUpdate) -> TemplateCont
 @router.delete(
     "/templates/{template}",
     status_code=204,
-    operation_id="delete_template",
     summary="Delete a template",
     response_description="The template is deleted. Messages made from it stay.",
-    responses=tenant_problems(*NOUN),
 )
+@problems("template-not-found")
 async def delete_template(
     template: InPath, caller: TemplateManager, services: ReadyServices
 ) -> None:
-    """Delete a template and all its versions.
-
-    Requires the scope `templates:manage`.
-    """
-    caller.require_unbound()
+    """Delete a template and all its versions."""
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await templates.get(
@@ -281,22 +242,17 @@ async def delete_template(
 
 @router.post(
     "/templates/{template}/publish",
-    operation_id="publish_template",
     summary="Publish a template version",
     response_description="New messages use this version from now on.",
-    responses=tenant_problems(*NOUN, "template-version-not-found", has_body=True),
 )
+@problems("template-not-found", "template-version-not-found")
 async def publish_template(
     template: InPath,
     caller: TemplateManager,
     services: ReadyServices,
     body: Annotated[TemplatePublish | None, JsonBody(openapi_examples=PUBLISH)] = None,
 ) -> TemplateRead:
-    """Publish the latest version, or an earlier one again. Accepted messages do not change.
-
-    Requires the scope `templates:manage`.
-    """
-    caller.require_unbound()
+    """Publish the latest version, or an earlier one again. Accepted messages do not change."""
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await templates.get(
@@ -327,24 +283,17 @@ async def publish_template(
 
 @router.post(
     "/templates/{template}/preview",
-    operation_id="preview_template",
     summary="Render a template",
     response_description="The subject, text and HTML of a message.",
-    responses=tenant_problems(
-        *NOUN, "template-version-not-found", "template-failed", has_body=True
-    ),
 )
+@problems("template-not-found", "template-version-not-found", "template-failed")
 async def preview_template(
     template: InPath,
     body: Annotated[TemplatePreview, JsonBody(openapi_examples=PREVIEW)],
     caller: TemplateManager,
     services: ReadyServices,
 ) -> TemplateRendered:
-    """Render a version with your variables. Default: the latest version, which may be a draft.
-
-    Requires the scope `templates:manage`.
-    """
-    caller.require_unbound()
+    """Render a version with your variables. Default: the latest version, which may be a draft."""
     number, content = await render_template(
         services,
         caller.tenant_id,
@@ -362,13 +311,11 @@ async def preview_template(
     "/templates/{template}/test",
     status_code=202,
     response_model=MessageRead,
-    operation_id="test_template",
     summary="Send a test message",
     response_description="The message is stored durably. Heloise will send it.",
-    responses=accept_responses(
-        QUEUED, *NOUN, "template-version-not-found", "template-failed", is_keyed=False
-    ),
+    responses=accept_responses(QUEUED, is_keyed=False),
 )
+@problems(*ACCEPT_PROBLEMS, "template-not-found", "template-version-not-found", "template-failed")
 async def test_template(
     template: InPath,
     body: Annotated[TemplateTest, JsonBody(openapi_examples=TEST)],
@@ -378,9 +325,8 @@ async def test_template(
 ) -> Response:
     """Send a version to at most ten recipients. Default: the latest version, which may be a draft.
 
-    Requires the scopes `templates:manage` and `messages:send`.
+    The key also needs the scope `messages:send`.
     """
-    caller.require_unbound()
     caller.require_scope(Scope.MESSAGES_SEND)
     _, content = await render_template(
         services,

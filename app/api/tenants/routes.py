@@ -2,20 +2,20 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Response
 from fastapi import Body as JsonBody
+from fastapi import Path, Response
 
 from app.api.auth.dependencies import Admin, AdminAuditContext
 from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
-from app.api.openapi import admin_problems, location_header
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import describe_location, problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate, TenantPage, TenantRead, TenantUpdate
 from app.store.tenants import queries as tenants
 
-router = APIRouter(tags=["Tenants"], route_class=BoundedRoute)
+router = Router("Tenants")
 
 LOCATION: Final = "/tenants/ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
 InPath = Annotated[str, Path(description="The tenant's id or slug.", examples=["acme"])]
@@ -24,12 +24,11 @@ InPath = Annotated[str, Path(description="The tenant's id or slug.", examples=["
 @router.post(
     "/tenants",
     status_code=201,
-    operation_id="create_tenant",
     summary="Create a tenant",
     response_description="The new tenant.",
-    responses=admin_problems("tenant-exists", has_body=True)
-    | {201: {"headers": location_header(LOCATION)}},
+    responses=describe_location(LOCATION),
 )
+@problems("tenant-exists")
 async def create_tenant(
     body: Annotated[
         TenantCreate,
@@ -58,36 +57,23 @@ async def create_tenant(
     return TenantRead.model_validate(tenant)
 
 
-@router.get(
-    "/tenants",
-    operation_id="list_tenants",
-    summary="List tenants",
-    responses=admin_problems("invalid-request"),
-)
+@router.get("/tenants", summary="List tenants")
 async def list_tenants(paging: ListQuery, _: Admin, services: ReadyServices) -> TenantPage:
     """List all tenants, oldest first."""
     read = TenantRead.model_validate
     return await read_page(services.database, paging, "ten", tenants.page, TenantPage, read)
 
 
-@router.get(
-    "/tenants/{tenant}",
-    operation_id="get_tenant",
-    summary="Get a tenant",
-    responses=admin_problems("tenant-not-found"),
-)
+@router.get("/tenants/{tenant}", summary="Get a tenant")
+@problems("tenant-not-found")
 async def get_tenant(tenant: InPath, _: Admin, services: ReadyServices) -> TenantRead:
     """Get a tenant by id or slug."""
     async with services.database.reading() as connection:
         return TenantRead.model_validate(await tenants.get(connection, tenant=tenant))
 
 
-@router.patch(
-    "/tenants/{tenant}",
-    operation_id="update_tenant",
-    summary="Update a tenant",
-    responses=admin_problems("tenant-not-found", "tenant-exists", has_body=True),
-)
+@router.patch("/tenants/{tenant}", summary="Update a tenant")
+@problems("tenant-not-found", "tenant-exists")
 async def update_tenant(
     tenant: InPath,
     body: Annotated[
@@ -129,11 +115,10 @@ async def update_tenant(
 @router.delete(
     "/tenants/{tenant}",
     status_code=204,
-    operation_id="delete_tenant",
     summary="Delete a tenant",
     response_description="The tenant and all its data are deleted.",
-    responses=admin_problems("tenant-not-found", "tenant-not-empty"),
 )
+@problems("tenant-not-found", "tenant-not-empty")
 async def delete_tenant(
     tenant: InPath, audit_context: AdminAuditContext, services: ReadyServices
 ) -> None:

@@ -3,18 +3,17 @@
 from datetime import datetime
 from typing import Any, Final
 
-from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
 from app.api.auth.dependencies import MessageReader
 from app.api.http.fields import ResponseModel
-from app.api.openapi import tenant_problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.domain.tenants.quotas import Quota, resets_at
 from app.store.profiles import queries as profiles
 from app.store.tenants import quota_usage
 
-router = APIRouter(tags=["Messages"])
+router = Router("Messages")
 
 EXAMPLE: Final[dict[str, Any]] = {
     "limits": [
@@ -49,16 +48,11 @@ class UsageRead(ResponseModel):
     limits: list[LimitRead]
 
 
-@router.get(
-    "/usage",
-    operation_id="get_usage",
-    summary="Get usage",
-    responses=tenant_problems(),
-)
+@router.get("/usage", summary="Get usage")
 async def get_usage(caller: MessageReader, services: ReadyServices) -> UsageRead:
     """Get the limits of the tenant's quota, and how much of each the tenant uses.
 
-    Empty if the tenant has no quota. Requires the scope `messages:read`.
+    Empty if the tenant has no quota.
     """
     quota, now, tenant_id = caller.tenant.quota, services.now(), caller.tenant_id
     used: dict[str, int] = {}

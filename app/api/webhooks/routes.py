@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Path, Query, Response
 from fastapi import Body as JsonBody
+from fastapi import Path, Query, Response
 
 from app.api.api_keys.service import profile_ids
 from app.api.auth.dependencies import WebhookManager
@@ -21,8 +21,8 @@ from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
 from app.api.messages.examples import MESSAGE
 from app.api.messages.message_actions import require_message
-from app.api.openapi import location_header, tenant_problems
-from app.api.requests.json_limits import BoundedRoute
+from app.api.openapi import describe_location, problems
+from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
 from app.api.webhooks.schemas import (
     CREATE,
@@ -56,15 +56,12 @@ from app.store.tenants import queries as tenants
 from app.store.webhooks import deliveries as webhook_deliveries
 from app.store.webhooks import queries as webhooks
 
-router = APIRouter(tags=["Webhooks"], route_class=BoundedRoute)
+router = Router("Webhooks")
 
 MAX_WEBHOOKS: Final = 50
 SECRET_BYTES: Final = 32
 DISABLED_BY_API: Final = "disabled by the API"
 InPath = Annotated[str, Path(description="The webhook's id.", examples=[EXAMPLE["id"]])]
-CREATED: Final[dict[int | str, dict[str, Any]]] = {
-    201: {"headers": location_header(f"/webhooks/{EXAMPLE['id']}")}
-}
 
 
 def _generate_secret() -> str:
@@ -83,12 +80,11 @@ def _check_url(url: str, services: Services) -> None:
 @router.post(
     "/webhooks",
     status_code=201,
-    operation_id="create_webhook",
     summary="Create a webhook",
     response_description="The new webhook. Its secret is shown only this once.",
-    responses=tenant_problems("webhook-exists", "quota-exceeded", "key-is-bound", has_body=True)
-    | CREATED,
+    responses=describe_location(f"/webhooks/{EXAMPLE['id']}"),
 )
+@problems("webhook-exists", "quota-exceeded")
 async def create_webhook(
     body: Annotated[WebhookCreate, JsonBody(openapi_examples=CREATE)],
     caller: WebhookManager,
@@ -97,11 +93,9 @@ async def create_webhook(
 ) -> WebhookCreated:
     """Post events to a URL from now on, signed as in Standard Webhooks.
 
-    If the URL does not answer with 2xx within 20 seconds, Heloise posts the event again: up to
-    ten posts in three days, always with the same `webhook-id`. Requires the scope
-    `webhooks:manage`.
+    If the URL does not answer with 2xx within 20 seconds, Heloise posts the event again: up to ten
+    posts in three days, always with the same `webhook-id`.
     """
-    caller.require_unbound()
     _check_url(body.url, services)
     audit_context, secret = caller.audit_context(services.now()), _generate_secret()
     async with services.database.transaction() as connection:
@@ -141,52 +135,31 @@ async def create_webhook(
     return WebhookCreated.of(webhook, secret=secret)
 
 
-@router.get(
-    "/webhooks",
-    operation_id="list_webhooks",
-    summary="List webhooks",
-    responses=tenant_problems("invalid-request", "key-is-bound"),
-)
+@router.get("/webhooks", summary="List webhooks")
 async def list_webhooks(
     paging: ListQuery, caller: WebhookManager, services: ReadyServices
 ) -> WebhookPage:
-    """List the tenant's webhooks, newest first.
-
-    Requires the scope `webhooks:manage`.
-    """
-    caller.require_unbound()
+    """List the tenant's webhooks, newest first."""
     load = partial(webhooks.page, tenant_id=caller.tenant_id)
     return await read_page(services.database, paging, "whk", load, WebhookPage, WebhookRead.of)
 
 
-@router.get(
-    "/webhooks/{webhook}",
-    operation_id="get_webhook",
-    summary="Get a webhook",
-    responses=tenant_problems("webhook-not-found", "key-is-bound"),
-)
+@router.get("/webhooks/{webhook}", summary="Get a webhook")
+@problems("webhook-not-found")
 async def get_webhook(
     webhook: InPath, caller: WebhookManager, services: ReadyServices
 ) -> WebhookRead:
-    """Get a webhook.
-
-    Requires the scope `webhooks:manage`.
-    """
+    """Get a webhook."""
     return WebhookRead.of(await _get_webhook(services, caller, webhook))
 
 
 async def _get_webhook(services: Services, caller: Caller, webhook: str) -> Webhook:
-    caller.require_unbound()
     async with services.database.reading() as connection:
         return await webhooks.get(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
 
 
-@router.patch(
-    "/webhooks/{webhook}",
-    operation_id="update_webhook",
-    summary="Update a webhook",
-    responses=tenant_problems("webhook-not-found", "webhook-exists", "key-is-bound", has_body=True),
-)
+@router.patch("/webhooks/{webhook}", summary="Update a webhook")
+@problems("webhook-not-found", "webhook-exists")
 async def update_webhook(
     webhook: InPath,
     body: Annotated[WebhookUpdate, JsonBody(openapi_examples=UPDATE)],
@@ -196,9 +169,8 @@ async def update_webhook(
     """Update the given fields. Waiting events go to the new URL.
 
     The secret is bound to the URL: with a new `url`, set `secret` to the current or a new one. A
-    new `secret` replaces all previous secrets at once. Requires the scope `webhooks:manage`.
+    new `secret` replaces all previous secrets at once.
     """
-    caller.require_unbound()
     check_nulls(body)
     if body.url is not None:
         _check_url(body.url, services)
@@ -277,17 +249,12 @@ def _set_enabled(webhook: Webhook, is_enabled: bool | None) -> Webhook:  # noqa:
 @router.delete(
     "/webhooks/{webhook}",
     status_code=204,
-    operation_id="delete_webhook",
     summary="Delete a webhook",
     response_description="The webhook is deleted.",
-    responses=tenant_problems("webhook-not-found", "key-is-bound"),
 )
+@problems("webhook-not-found")
 async def delete_webhook(webhook: InPath, caller: WebhookManager, services: ReadyServices) -> None:
-    """Delete a webhook, its waiting events and its log.
-
-    Requires the scope `webhooks:manage`.
-    """
-    caller.require_unbound()
+    """Delete a webhook, its waiting events and its log."""
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction() as connection:
         row = await webhooks.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook)
@@ -296,11 +263,10 @@ async def delete_webhook(webhook: InPath, caller: WebhookManager, services: Read
 
 @router.post(
     "/webhooks/{webhook}/rotate",
-    operation_id="rotate_webhook_secret",
     summary="Rotate a webhook's secret",
     response_description="The webhook with its new secret, shown only this once.",
-    responses=tenant_problems("webhook-not-found", "key-is-bound", has_body=True),
 )
+@problems("webhook-not-found")
 async def rotate_webhook_secret(
     webhook: InPath,
     caller: WebhookManager,
@@ -317,11 +283,7 @@ async def rotate_webhook_secret(
         ),
     ] = None,
 ) -> WebhookCreated:
-    """Create a new secret. Heloise signs with both for a day, or for `overlap_seconds`.
-
-    Requires the scope `webhooks:manage`.
-    """
-    caller.require_unbound()
+    """Create a new secret. Heloise signs with both for a day, or for `overlap_seconds`."""
     audit_context, secret = caller.audit_context(services.now()), _generate_secret()
     overlap = timedelta(seconds=(body or WebhookRotate()).overlap_seconds)
     async with services.database.transaction() as connection:
@@ -365,12 +327,8 @@ async def _read_deliveries(
     return await read_page(services.database, query, "whd", load, DeliveryPage, DeliveryRead.of)
 
 
-@router.get(
-    "/webhooks/{webhook}/deliveries",
-    operation_id="list_webhook_deliveries",
-    summary="List a webhook's deliveries",
-    responses=tenant_problems("webhook-not-found", "invalid-request", "key-is-bound"),
-)
+@router.get("/webhooks/{webhook}/deliveries", summary="List a webhook's deliveries")
+@problems("webhook-not-found")
 async def list_webhook_deliveries(
     webhook: InPath,
     query: Annotated[DeliveryQuery, Query()],
@@ -379,18 +337,14 @@ async def list_webhook_deliveries(
 ) -> DeliveryPage:
     """List the events for a webhook, newest first, with the response to each post.
 
-    Heloise keeps them as long as the events. Requires the scope `webhooks:manage`.
+    Heloise keeps them as long as the events.
     """
     await _get_webhook(services, caller, webhook)
     return await _read_deliveries(services, caller, query, webhook_id=webhook)
 
 
-@router.get(
-    "/messages/{message}/webhook-deliveries",
-    operation_id="list_message_deliveries",
-    summary="List a message's webhook deliveries",
-    responses=tenant_problems("message-not-found", "invalid-request", "key-is-bound"),
-)
+@router.get("/messages/{message}/webhook-deliveries", summary="List a message's webhook deliveries")
+@problems("message-not-found")
 async def list_message_deliveries(
     message: Annotated[str, Path(description="The message's id.", examples=[MESSAGE["id"]])],
     query: Annotated[DeliveryQuery, Query()],
@@ -399,9 +353,8 @@ async def list_message_deliveries(
 ) -> DeliveryPage:
     """List the posts of a message's events to all webhooks, newest first, with their responses.
 
-    Heloise keeps them as long as the events. Requires the scope `webhooks:manage`.
+    Heloise keeps them as long as the events.
     """
-    caller.require_unbound()
     async with services.database.reading() as connection:
         await require_message(connection, caller, message)
     return await _read_deliveries(services, caller, query, message_id=message)
@@ -409,11 +362,10 @@ async def list_message_deliveries(
 
 @router.post(
     "/webhooks/{webhook}/replay",
-    operation_id="replay_webhook",
     summary="Replay events",
     response_description="The number of events that Heloise posts again.",
-    responses=tenant_problems("webhook-not-found", "key-is-bound", has_body=True),
 )
+@problems("webhook-not-found")
 async def replay_webhook(
     webhook: InPath,
     body: Annotated[WebhookReplay, JsonBody(openapi_examples=REPLAY)],
@@ -423,9 +375,8 @@ async def replay_webhook(
     """Post events again, delivered ones included, with their original ids.
 
     A request replays at most 1000 events. If `next_cursor` is not null, repeat the request with it
-    as `cursor`. Requires the scope `webhooks:manage`.
+    as `cursor`.
     """
-    caller.require_unbound()
     if body.model_copy(update={"cursor": None}) == WebhookReplay():
         raise InvalidRequest.at(
             "events", msg="set at least one: events, status, created_after or created_before"
