@@ -37,7 +37,6 @@ from app.api.app import OPENAPI_KWARGS, install
 from app.api.requests.body_memory import Budget
 from app.api.services import Services
 from app.auth.authentication import Authenticator
-from app.auth.key_cache import KeyCache
 from app.auth.throttle import AuthThrottle
 from app.console.middleware import Console, ConsoleConfig, SingleSignOn
 from app.delivery.engine import Engine
@@ -54,7 +53,6 @@ from app.smtp.local_address import local_address
 from app.smtp.resolve import Network
 from app.store import api_keys
 from app.store.db.clock import DatabaseClock
-from app.store.db.database import Database
 from app.store.migrations.readiness import Readiness
 from app.submission.listener import Listener
 
@@ -205,7 +203,7 @@ class _Service:
             # It hands messages to delivery, so it ends first.
             await stack.enter_async_context(self.committer.running())
             await stack.enter_async_context(
-                worker.background_task(_write_key_uses(database, self.services.auth.key_cache))
+                worker.background_task(_write_key_uses(self.services.auth))
             )
             if self.metrics.is_shared:
                 await stack.enter_async_context(worker.background_task(self.metrics.share()))
@@ -304,21 +302,22 @@ async def _fetch_file(network: Network, max_bytes: int, url: str) -> bytes:
     return await fetch_file(network, url, max_bytes=max_bytes)
 
 
-async def _write_key_uses(database: Database, keys: KeyCache) -> None:
+async def _write_key_uses(auth: Authenticator) -> None:
     """Write `last_used_at` in batches, because a write per request costs too much."""
     while True:
         try:
             await asyncio.sleep(KEY_USE_SECONDS)
         finally:
-            await _write_key_uses_once(database, keys)
+            await _write_key_uses_once(auth)
 
 
-async def _write_key_uses_once(database: Database, keys: KeyCache) -> None:
-    used = keys.take_uses()
-    if not used:
+async def _write_key_uses_once(auth: Authenticator) -> None:
+    uses = dict(auth.key_uses)
+    auth.key_uses.clear()
+    if not uses:
         return
     try:
-        async with database.transaction() as connection:
-            await api_keys.record_use(connection, last_used_at=used)
+        async with auth.database.transaction() as connection:
+            await api_keys.record_use(connection, last_used_at=uses)
     except Unavailable:
-        log.warning("could not write the last use of %d keys", len(used))
+        log.warning("could not write the last use of %d keys", len(uses))

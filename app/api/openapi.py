@@ -19,7 +19,7 @@ from app.api.auth.dependencies import TenantScope, require_admin
 from app.api.http.problem_types import PROBLEMS
 from app.api.requests.problems import MEDIA_TYPE, ProblemBody
 from app.api.services import require_ready_services
-from app.auth.coalesced_reads import SharedReads
+from app.auth.caches import SharedReads
 
 DESCRIPTION: Final = """\
 Heloise accepts messages over HTTP, stores them in a durable queue, and delivers each through the \

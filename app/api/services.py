@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Request
@@ -10,7 +11,7 @@ from fastapi import Depends, Request
 from app.accept.group import Acceptance
 from app.api.http.fetch_slots import FetchSlots
 from app.auth.authentication import Authenticator
-from app.auth.tenant_cache import TenantCache
+from app.auth.caches import TenantCache
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.ehlo import EhloNames
@@ -101,7 +102,7 @@ class Services:
     record_request: RecordRequest = _ignore_request
     renderer: Renderer = field(default_factory=Renderer)
     signing_cache: TenantCache[Signing] = field(
-        default_factory=lambda: TenantCache(keep_seconds=SIGNING_SECONDS)
+        default_factory=partial(TenantCache, SIGNING_SECONDS)
     )
     # Idempotency keys in use in this process: (tenant id, key).
     in_flight: set[tuple[str, str]] = field(default_factory=set)

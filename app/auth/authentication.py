@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Final
+from typing import Final, NamedTuple
 
+from app.auth.caches import HashCache, TenantCache
 from app.auth.caller import Caller
-from app.auth.hash_cache import KEEP_SECONDS, HashCache
-from app.auth.key_cache import CachedKey, KeyCache
 from app.auth.quotas import check_rate
 from app.auth.rate_limiter import RateLimiter
-from app.auth.tenant_cache import TenantCache
 from app.auth.throttle import AuthThrottle
 from app.domain.api_keys import build_hint, hash_secret, looks_like_key
 from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
@@ -41,6 +39,13 @@ PROFILE_SECONDS: Final = 1.0
 MAX_TOKEN_READS: Final = 4
 
 
+class CachedKey(NamedTuple):
+    """A key and its tenant."""
+
+    key: ApiKey
+    tenant: Tenant
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticator:
     """Hold what the authentications of a process share: database, caches and throttles."""
@@ -49,7 +54,9 @@ class Authenticator:
     now: Callable[[], datetime]
     admin_keys: Mapping[str, str] = field(repr=False)  # by name
     auth_throttle: AuthThrottle
-    key_cache: KeyCache = field(default_factory=KeyCache)
+    key_cache: HashCache[CachedKey] = field(default_factory=HashCache)
+    # When each key was last used, until a batched write of `last_used_at`.
+    key_uses: dict[str, datetime] = field(default_factory=dict)
     session_cache: HashCache[ConsoleSession] = field(default_factory=HashCache)
     request_limiter: RateLimiter = field(default_factory=RateLimiter)
     # Limits the database connections that guesses of tokens can use.
@@ -57,16 +64,14 @@ class Authenticator:
         default_factory=lambda: asyncio.Semaphore(MAX_TOKEN_READS)
     )
     profile_cache: TenantCache[Profile] = field(
-        default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
+        default_factory=partial(TenantCache, PROFILE_SECONDS)
     )
     # Apart, because callers choose its names: many senders would drop every tenant's profiles.
     sender_profile_cache: TenantCache[Profile] = field(
-        default_factory=lambda: TenantCache(keep_seconds=PROFILE_SECONDS)
+        default_factory=partial(TenantCache, PROFILE_SECONDS)
     )
     # The tenants of people's sessions.
-    tenant_cache: TenantCache[Tenant] = field(
-        default_factory=lambda: TenantCache(keep_seconds=KEEP_SECONDS)
-    )
+    tenant_cache: TenantCache[Tenant] = field(default_factory=TenantCache)
     # Whether messages keep the address of the client that sent them.
     stores_client_addresses: bool = True
     # The reason why the schema is unusable, or None. Runs at every request, so it must not query.
@@ -77,20 +82,46 @@ class Authenticator:
         self.profile_cache.invalidate(tenant_id)
         self.sender_profile_cache.invalidate(tenant_id)
 
+    def forget_key(self, key_id: str) -> None:
+        """Drop a cached key that this process has revoked."""
+        self.key_cache.drop(lambda _, cached: cached.key.id == key_id)
+
     def forget_tenant(self, tenant_id: str) -> None:
         """Drop all that is cached of a tenant that this process has changed or deleted."""
-        self.key_cache.invalidate_tenant(tenant_id=tenant_id)
+        self.key_cache.drop(lambda _, cached: cached.tenant.id == tenant_id)
         self.tenant_cache.invalidate(tenant_id)
         self.forget_profiles(tenant_id)
 
     def forget_session(self, session_id: str) -> None:
         """Drop a cached session that this process has ended."""
-        self.session_cache.drop(lambda session: session.id == session_id)
+        self.session_cache.drop(lambda _, session: session.id == session_id)
 
     def require_schema(self) -> None:
         """Raise Unavailable while the schema is unusable."""
         if reason := self.schema_fault():
             raise Unavailable("not-ready", reason)
+
+    async def audit_refusal(
+        self, problem: Problem, *, actor: Actor, tenant_id: str | None, action: str, object_id: str
+    ) -> None:
+        """Write a refused request to the audit log, if the database works."""
+        entry = AuditEntry(
+            id=new_id("aud"),
+            at=self.now(),
+            actor=actor,
+            action=action,
+            tenant_id=tenant_id,
+            object_id=object_id,
+            refused_as=problem.slug,
+            request_id=request_id.get(),
+        )
+        try:
+            async with self.database.transaction() as connection:
+                await audit.record(connection, entry)
+        except Unavailable:
+            log.warning(
+                "could not write a refused request to the audit log", extra={"slug": problem.slug}
+            )
 
 
 class Visitor:
@@ -186,24 +217,13 @@ class Visitor:
 
         Writes nothing without a key, or after too many invalid keys.
         """
-        if not isinstance(problem, Unauthenticated | Forbidden) or self.actor is None:
-            return
-        entry = AuditEntry(
-            id=new_id("aud"),
-            at=self._auth.now(),
-            actor=self.actor,
-            action=action,
-            tenant_id=self.tenant_id,
-            object_id=object_id,
-            refused_as=problem.slug,
-            request_id=request_id.get(),
-        )
-        try:
-            async with self._auth.database.transaction() as connection:
-                await audit.record(connection, entry)
-        except Unavailable:
-            log.warning(
-                "could not write a refused request to the audit log", extra={"slug": problem.slug}
+        if isinstance(problem, Unauthenticated | Forbidden) and self.actor is not None:
+            await self._auth.audit_refusal(
+                problem,
+                actor=self.actor,
+                tenant_id=self.tenant_id,
+                action=action,
+                object_id=object_id,
             )
 
     @property
@@ -253,7 +273,7 @@ class Visitor:
                 f"This key works only from {', '.join(key.networks)}, and"
                 f" {self._describe_source()}.",
             )
-        auth.key_cache.mark_used(key.id, now)
+        auth.key_uses[key.id] = now
         return Caller(tenant, self.actor, key, self.message_source, self.client_address)
 
     async def _admit_person(self, session: ConsoleSession) -> Actor | Caller:
@@ -262,9 +282,7 @@ class Visitor:
         if session.tenant_id is None:
             return self.actor
         try:
-            tenant = await self._auth.tenant_cache.get(
-                session.tenant_id, None, partial(_read_tenant, self._auth, session.tenant_id)
-            )
+            tenant = await _find_tenant(self._auth, session.tenant_id)
         except NotFound:
             raise Unauthenticated("The tenant of this session is deleted.") from None
         self.tenant_id = tenant.id
@@ -295,6 +313,11 @@ async def _read_key(auth: Authenticator, key_hash: bytes) -> CachedKey | None:
         if key is None:
             return None
         return CachedKey(key, await tenants.get(connection, tenant=key.tenant_id))
+
+
+async def _find_tenant(auth: Authenticator, tenant_id: str) -> Tenant:
+    key, cache = (tenant_id, None), auth.tenant_cache
+    return cache.get(key) or await cache.read(key, partial(_read_tenant, auth, tenant_id))
 
 
 async def _read_tenant(auth: Authenticator, tenant_id: str) -> Tenant:

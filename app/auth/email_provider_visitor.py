@@ -1,19 +1,13 @@
 """Authenticate email providers by the token in the URL that they post to."""
 
-import logging
-
 from app.auth.authentication import Authenticator, parse_networks
 from app.domain.api_keys import hash_secret
-from app.domain.audit import Actor, ActorKind, AuditEntry, request_id
-from app.domain.errors import Forbidden, Problem, Unauthenticated, Unavailable
-from app.domain.ids import new_id
+from app.domain.audit import Actor, ActorKind
+from app.domain.errors import Forbidden, Problem, Unauthenticated
 from app.domain.inbound.provider import Provider
 from app.domain.networks import contains
-from app.store import audit
 from app.store.inbound import provider_webhooks
 from app.store.inbound.provider_webhooks import AddressedWebhook
-
-log = logging.getLogger(__name__)
 
 
 class ProviderVisitor:
@@ -71,21 +65,12 @@ class ProviderVisitor:
 
         Writes nothing for an unknown token: it belongs to no tenant.
         """
-        if not isinstance(problem, Forbidden) or self._addressed is None:
-            return
-        webhook = self._addressed.webhook
-        entry = AuditEntry(
-            id=new_id("aud"),
-            at=self._auth.now(),
-            actor=Actor(ActorKind.UNKNOWN, webhook.id, webhook.name, self.source),
-            action=action,
-            tenant_id=webhook.tenant_id,
-            object_id=object_id,
-            refused_as=problem.slug,
-            request_id=request_id.get(),
-        )
-        try:
-            async with self._auth.database.transaction() as connection:
-                await audit.record(connection, entry)
-        except Unavailable:
-            log.warning("could not write a refused post to the audit log")
+        if isinstance(problem, Forbidden) and self._addressed is not None:
+            webhook = self._addressed.webhook
+            await self._auth.audit_refusal(
+                problem,
+                actor=Actor(ActorKind.UNKNOWN, webhook.id, webhook.name, self.source),
+                tenant_id=webhook.tenant_id,
+                action=action,
+                object_id=object_id,
+            )

@@ -62,9 +62,8 @@ async def find_sending_profile(
     `is_single`: in a batch, the suggestion would cost more than the message.
     """
     try:
-        profile = await auth.profile_cache.get(
-            caller.tenant_id, name, partial(_read_profile, auth, caller.tenant_id, name)
-        )
+        key, cache = (caller.tenant_id, name), auth.profile_cache
+        profile = cache.get(key) or await cache.read(key, partial(_read_profile, auth, *key))
         return caller.require_reachable("profile", name or "", profile)
     except NotFound:
         if name is not None and not is_single:
@@ -97,10 +96,10 @@ async def find_profile_of_sender(
         return await find_sending_profile(auth, caller, caller.profiles[0])
     if sender is None:
         return None
-    name = f"{sender.address.lower()} {','.join(caller.profiles or ())}"
-    read = partial(_read_profile_of_sender, auth, caller, sender)
+    key = caller.tenant_id, f"{sender.address.lower()} {','.join(caller.profiles or ())}"
+    read, cache = partial(_read_profile_of_sender, auth, caller, sender), auth.sender_profile_cache
     try:
-        return await auth.sender_profile_cache.get(caller.tenant_id, name, read)
+        return cache.get(key) or await cache.read(key, read)
     except NotFound:
         return None
 

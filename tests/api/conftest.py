@@ -15,6 +15,7 @@ from app.api.app import OPENAPI_KWARGS, install
 from app.api.requests.body_memory import Budget
 from app.api.services import Services
 from app.auth.authentication import Authenticator
+from app.auth.caches import HashCache
 from app.auth.throttle import AuthThrottle
 from app.diagnostics.dns_records import look_up_txt
 from app.diagnostics.verifier import Verifier
@@ -36,7 +37,6 @@ from tests.support.api_client import (
     Api,
     Caller,
     HandClock,
-    new_key_cache,
     serving,
 )
 from tests.support.servers.dns_server import DnsServer
@@ -70,7 +70,7 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
             now=clock.now,
             admin_keys={"admin": ADMIN_KEY},
             auth_throttle=AuthThrottle(20, monotonic=monotonic),
-            key_cache=new_key_cache(monotonic),
+            key_cache=HashCache(monotonic=monotonic),
         ),
         database=database,
         replica=Replica(database, None, max_lag_seconds=10),

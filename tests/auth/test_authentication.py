@@ -66,7 +66,7 @@ async def test_a_key_that_may_send_is_the_tenants_caller(
     assert caller.tenant_id == tenant.id
     assert (caller.actor.kind, caller.actor.source) == (ActorKind.KEY, SOURCE)
     assert caller.key is not None
-    assert auth.key_cache.take_uses() == {caller.key.id: NOW}
+    assert auth.key_uses == {caller.key.id: NOW}
 
 
 async def test_a_person_of_single_sign_on_is_known_by_the_session(

@@ -18,7 +18,6 @@ from fastapi import FastAPI
 from app.api.http.server_protocol import BoundedProtocol
 from app.api.requests.body_memory import Budget
 from app.api.services import Services
-from app.auth.key_cache import KeyCache
 from app.domain.api_keys import hash_secret
 from app.domain.console_sessions import ConsoleSession
 from app.domain.ids import new_id
@@ -198,11 +197,6 @@ def without_waiting(message: Any) -> Any:
     """A message without the reasons why it waits, which no answer to its sender has."""
     recipients = [recipient | {"waiting": None} for recipient in message["recipients"]]
     return message | {"waiting": None, "recipients": recipients}
-
-
-def new_key_cache(monotonic: HandClock) -> KeyCache:
-    """A key cache whose time the test moves."""
-    return KeyCache(monotonic=monotonic)
 
 
 @asynccontextmanager

@@ -158,7 +158,7 @@ def _add_routes(router: Router, *, is_own: bool) -> None:
                 tenant=owner.tenant,
                 caller_key=owner.caller_key,
             )
-        services.auth.key_cache.invalidate(key_id=key)
+        services.auth.forget_key(key)
         return respond_created(response, services, new_key, secret)
 
     @router.delete(
@@ -180,7 +180,7 @@ def _add_routes(router: Router, *, is_own: bool) -> None:
                 tenant=owner.tenant,
                 caller_key=owner.caller_key,
             )
-        services.auth.key_cache.invalidate(key_id=key)
+        services.auth.forget_key(key)
 
 
 async def _load_reachable(

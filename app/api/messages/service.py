@@ -130,8 +130,8 @@ async def prepare_resend(
 
 async def build_policy(services: Services, caller: Caller) -> AcceptPolicy:
     """Build the limits and rules for the caller's messages."""
-    tenant_id = caller.tenant_id
-    read = partial(read_signing, services.database, services.vault, tenant_id)
+    key, cache = (caller.tenant_id, None), services.signing_cache
+    read = partial(read_signing, services.database, services.vault, caller.tenant_id)
     return AcceptPolicy(
         origin=caller.origin,
         allowed_from=caller.allowed_from,
@@ -140,7 +140,7 @@ async def build_policy(services: Services, caller: Caller) -> AcceptPolicy:
         max_message_bytes=max_message_bytes(services, caller),
         max_age_seconds=services.message_max_age_seconds,
         seal_content=services.vault.seal_content,
-        signing=await services.signing_cache.get(tenant_id, None, read),
+        signing=cache.get(key) or await cache.read(key, read),
     )
 
 

@@ -106,5 +106,5 @@ async def delete_key(
             tenant=caller.tenant_id,
             caller_key=caller.key,
         )
-    services.auth.key_cache.invalidate(key_id=key)
+    services.auth.forget_key(key)
     return {}

@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from app.auth.hash_cache import MAX_UNKNOWN_READS
-from app.auth.key_cache import CachedKey, KeyCache
+from app.auth.authentication import CachedKey
+from app.auth.caches import MAX_UNKNOWN_READS, HashCache
 from app.auth.throttle import AuthThrottle
 from app.domain.errors import TooManyRequests
 from tests.api.auth.test_auth import a_key
@@ -69,7 +69,7 @@ async def test_no_guess_locks_out_a_valid_key(throttled_api: Api) -> None:
 async def test_guesses_have_a_few_look_ups_at_a_time() -> None:
     """A key that was seen before waits for none of them."""
     monotonic, asked, is_over = HandClock(), list[bytes](), asyncio.Event()
-    cache, cached_hash = KeyCache(monotonic=monotonic), b"seen"
+    cache, cached_hash = HashCache[CachedKey](monotonic=monotonic), b"seen"
 
     async def find(key_hash: bytes) -> CachedKey | None:
         asked.append(key_hash)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.auth.coalesced_reads import SharedReads
+from app.auth.caches import SharedReads
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 from tests.support.database.statements import record_statements
 

@@ -47,7 +47,7 @@ async def test_one_that_is_refused_is_no_fault_of_its_neighbours(api: Api, sende
     await api.admin(
         "PATCH", f"/tenants/{sender.tenant_id}", {"allowed_recipient_domains": ["example.org"]}
     )
-    api.services.auth.key_cache.invalidate_tenant(tenant_id=sender.tenant_id)
+    api.services.auth.forget_tenant(sender.tenant_id)
     invalid: list[tuple[Any, int, str]] = [
         (MESSAGE | {"to": []}, 422, "invalid-request"),
         (MESSAGE | {"to": ["nobody"]}, 422, "invalid-request"),
@@ -83,7 +83,7 @@ async def test_it_has_one_to_a_thousand(sender: Caller, messages: object) -> Non
 async def test_a_quota_is_kept_to_the_message(api: Api, sender: Caller) -> None:
     """The first ones go, the others are told when to come again."""
     await api.admin("PATCH", f"/tenants/{sender.tenant_id}", {"quota": {"messages_per_day": 2}})
-    api.services.auth.key_cache.invalidate_tenant(tenant_id=sender.tenant_id)
+    api.services.auth.forget_tenant(sender.tenant_id)
     answer = await batch(sender, *(to(name) for name in ("ann", "bob", "carol")))
     results = answer.json()["results"]
     assert [result["status"] for result in results] == [202, 202, 429]

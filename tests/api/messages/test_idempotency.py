@@ -76,12 +76,12 @@ async def test_what_was_refused_used_no_key(sender: Caller) -> None:
 async def test_what_is_beyond_the_quota_used_no_key(api: Api, sender: Caller) -> None:
     """And who repeats what was accepted uses nothing of it."""
     await api.admin("PATCH", f"/tenants/{sender.tenant_id}", {"quota": {"messages_per_day": 1}})
-    api.services.auth.key_cache.invalidate_tenant(tenant_id=sender.tenant_id)
+    api.services.auth.forget_tenant(sender.tenant_id)
     assert (await send_keyed(sender, "one")).status_code == 202
     assert (await send_keyed(sender, "two")).status_code == 429
     assert (await send_keyed(sender, "one")).headers["Idempotent-Replayed"] == "true"
     await api.admin("PATCH", f"/tenants/{sender.tenant_id}", {"quota": {"messages_per_day": 2}})
-    api.services.auth.key_cache.invalidate_tenant(tenant_id=sender.tenant_id)
+    api.services.auth.forget_tenant(sender.tenant_id)
     assert (await send_keyed(sender, "two")).status_code == 202
     assert await count(sender) == 2
 
