@@ -1,6 +1,8 @@
 """Define the services that handlers use, in `app.state.services`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,13 +11,12 @@ from typing import Annotated, Final, Protocol
 from fastapi import Depends, Request
 
 from app.accept.group import Acceptance
-from app.api.http.fetch_slots import FetchSlots
 from app.auth.authentication import Authenticator
 from app.auth.caches import TenantCache
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.ehlo import EhloNames
-from app.domain.errors import FetchError
+from app.domain.errors import FetchError, Unavailable
 from app.domain.mime.dkim import Signing
 from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure
@@ -32,6 +33,9 @@ from app.templating.child_processes import Renderer
 BODY_OVERHEAD_BYTES: Final = 1024 * 1024
 JSON_ESCAPE_FACTOR: Final = 2
 SIGNING_SECONDS: Final = 3.0
+# Requests that download files at a time.
+MAX_FETCHES: Final = 8
+MAX_TENANT_FETCHES: Final = 2
 
 
 class MessageCommitter(Protocol):
@@ -49,6 +53,29 @@ class MessageCommitter(Protocol):
     ) -> list[KeyedRequest | Exception | None]:
         """Return after all messages are durable, in one transaction."""
         ...
+
+
+class FetchSlots:
+    """Slots for requests that download files. No tenant takes all of them."""
+
+    def __init__(self) -> None:
+        self._taken = Counter[str]()
+
+    @contextmanager
+    def reserve(self, tenant_id: str) -> Iterator[None]:
+        """Take a slot while the block runs; raises Unavailable if none is free."""
+        if self._taken[tenant_id] >= MAX_TENANT_FETCHES or self._taken.total() >= MAX_FETCHES:
+            raise Unavailable(
+                "overloaded",
+                "Heloise downloads too many attachments at the moment; send the request again"
+                " later, or send `content` instead of `path`.",
+            )
+        self._taken[tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._taken[tenant_id] -= 1
+            self._taken += Counter()  # forget tenants without a slot
 
 
 # Method, route and status of a request, and the seconds until its response started.

@@ -9,8 +9,7 @@ from fastapi import Depends, FastAPI, HTTPException, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from app.api.auth.dependencies import TenantScope
-from app.api.http.page_query import ListQuery
+from app.api.auth.dependencies import ListQuery, TenantScope
 from app.api.http.pagination import Page, make_page, parse_cursor
 from app.api.openapi import problems
 from app.api.requests.json_limits import Router

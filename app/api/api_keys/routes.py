@@ -18,8 +18,7 @@ from app.api.api_keys.schemas import (
     KeyRead,
     KeyRotate,
 )
-from app.api.auth.dependencies import AdminAuditContext, KeyManager
-from app.api.http.page_query import ListQuery
+from app.api.auth.dependencies import AdminAuditContext, KeyManager, ListQuery
 from app.api.http.pagination import read_page
 from app.api.openapi import describe_location, problems
 from app.api.requests.json_limits import Router
@@ -96,7 +95,7 @@ def _add_routes(router: Router, *, is_own: bool) -> None:
         base = "" if is_own else f"{services.admin_prefix}/tenants/{key.tenant_id}"
         response.headers["Location"] = f"{base}/keys/{key.id}"
         response.headers["Cache-Control"] = "no-store"
-        return KeyCreated.with_secret(key, secret)
+        return KeyCreated.of(key, key=secret)
 
     Owner = Annotated[KeyOwner, Depends(_get_own if is_own else _get_named)]  # noqa: N806 - a type
     KeyId = Annotated[  # noqa: N806 - as above

@@ -2,7 +2,7 @@
 
 import ipaddress
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -141,9 +141,9 @@ class KeyRead(ResponseModel):
     last_used_at: datetime | None = Field(description="Updated from time to time, not at each use.")
 
     @classmethod
-    def of(cls, key: ApiKey) -> "KeyRead":
+    def of(cls, key: ApiKey, **secret: str) -> Self:
         """Build the response for a key."""
-        return cls(**_dump_key(key))
+        return cls.build(key, scopes=sorted(key.scopes), **secret)
 
 
 class KeyCreated(KeyRead):
@@ -154,17 +154,6 @@ class KeyCreated(KeyRead):
     key: str = Field(
         description="The key. Store it now: Heloise keeps only its hash and does not show it again."
     )
-
-    @classmethod
-    def with_secret(cls, key: ApiKey, secret: str) -> "KeyCreated":
-        """Build the response for a new key."""
-        return cls(**_dump_key(key), key=secret)
-
-
-def _dump_key(key: ApiKey) -> dict[str, Any]:
-    return {name: getattr(key, name) for name in KeyRead.model_fields} | {
-        "scopes": sorted(key.scopes)
-    }
 
 
 class KeyPage(Page[KeyRead]):

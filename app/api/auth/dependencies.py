@@ -1,12 +1,16 @@
 """Authorize callers: tenant keys by scope, admin keys for any tenant."""
 
-from typing import Annotated
+from typing import Annotated, get_origin
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from app.api.auth.visitors import get_visitor
-from app.api.http.repeated_params import check_repeated_params
+from app.api.http.pagination import Paging
 from app.api.services import Services, require_ready_services
 from app.auth.audit_context import AuditContext
 from app.auth.authentication import Visitor
@@ -35,12 +39,52 @@ TenantHeader = Annotated[
 ]
 
 
+# The part of a list that a route returns.
+ListQuery = Annotated[Paging, Query()]
+
+
 async def _identify(request: Request) -> Visitor:
     """Authenticate the visitor; raises InvalidRequest for a repeated query parameter."""
     visitor = get_visitor(request)
     await visitor.identify()
-    check_repeated_params(request)
+    _check_repeated_params(request)
     return visitor
+
+
+def _check_repeated_params(request: Request) -> None:
+    """Raise InvalidRequest if a single-valued parameter is repeated.
+
+    FastAPI would silently use the last value.
+    """
+    names = [name for name, _ in request.query_params.multi_items()]
+    if len(names) == len(set(names)):
+        return
+    for name in sorted(_list_single_params(request.scope["route"])):
+        if names.count(name) > 1:
+            msg = "this parameter is in the URL more than once; write it once"
+            raise InvalidRequest(f"query.{name}: {msg}", [FieldError(("query", name), msg)])
+
+
+def _list_single_params(route: APIRoute) -> frozenset[str]:
+    """List the query parameters of a route that take one value."""
+    return frozenset(
+        name
+        for name, field in _map_fields(route.dependant).items()
+        if get_origin(field.annotation) is not list
+    )
+
+
+def _map_fields(dependant: Dependant) -> dict[str, FieldInfo]:
+    fields = dict[str, FieldInfo]()
+    for param in dependant.query_params:
+        kind = param.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields |= kind.model_fields
+        else:
+            fields[param.alias] = param.field_info
+    for dependency in dependant.dependencies:
+        fields |= _map_fields(dependency)
+    return fields
 
 
 class TenantScope:

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Final
 from fastapi import Path
 from pydantic import ConfigDict, Field
 
-from app.api.auth.dependencies import SessionManager
+from app.api.auth.dependencies import ListQuery, SessionManager
 from app.api.http.fields import ResponseModel
-from app.api.http.page_query import ListQuery
 from app.api.http.pagination import Page, read_page
 from app.api.openapi import problems
 from app.api.requests.json_limits import Router

@@ -12,9 +12,8 @@ from fastapi import Body as JsonBody
 from fastapi import Path, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.dependencies import ProfileReader, UnboundProfileManager
+from app.api.auth.dependencies import ListQuery, ProfileReader, UnboundProfileManager
 from app.api.domains.schemas import CREATE, DOMAIN, DomainCreate, DomainPage, DomainRead
-from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
 from app.api.openapi import describe_location, problems
 from app.api.profiles.verify_routes import take_permit

@@ -65,6 +65,7 @@ _UNESCAPED: Final = re.compile(r" \d\d:?\d\d\Z", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # Names of profiles and templates.
 NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LOCALE: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")  # RFC 5646 section 2.1, roughly
 MAX_NAMED_FIELDS: Final = 30
 # Schema keywords that describe the field rather than its value.
 ANNOTATION_KEYS: Final = frozenset({"title", "description", "default", "examples"})
@@ -206,6 +207,12 @@ def check_name(name: str, *, prefix: Prefix) -> str:
     return name
 
 
+def _check_locale(tag: str) -> str:
+    if _LOCALE.fullmatch(tag) is None:
+        raise ValueError("write a language tag such as de or de-AT")
+    return tag
+
+
 def check_nulls(body: BaseModel, may_be_null: AbstractSet[str] = frozenset()) -> None:
     """Raise InvalidRequest if a field that is not nullable is null."""
     set_fields = body.model_fields_set - may_be_null
@@ -241,6 +248,7 @@ Line = Annotated[str, AfterValidator(_check_one_line)]
 Text = Annotated[str, AfterValidator(_check_storable)]
 Secret = Annotated[SecretStr, AfterValidator(_check_storable_secret)]
 Instant = Annotated[AwareDatetime, BeforeValidator(_check_date), AfterValidator(_to_utc)]
+Locale = Annotated[Line, Field(max_length=35, examples=["de-AT"]), AfterValidator(_check_locale)]
 EhloName = Annotated[
     str,
     Field(max_length=255, examples=["mail.example.com"]),

@@ -7,11 +7,10 @@ from typing import Annotated, Final
 from fastapi import Body as JsonBody
 from fastapi import Path, Response
 
-from app.api.auth.dependencies import SuppressionManager
+from app.api.auth.dependencies import ListQuery, SuppressionManager
 from app.api.auth.secret_destinations import find_missing_secret
 from app.api.http.field_errors import build_invalid_request
 from app.api.http.fields import check_nulls
-from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
 from app.api.inbound.mailbox_schemas import (
     CREATE,

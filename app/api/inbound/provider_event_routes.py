@@ -85,4 +85,4 @@ async def receive_provider_events(
     """
     addressed = await get_provider_visitor(request, provider).identify()
     counts = await receive_post(services, addressed, request.headers, await request.body())
-    return ProviderEventsRead.build(counts)
+    return ProviderEventsRead(**counts)

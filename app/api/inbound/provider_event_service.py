@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,14 +29,8 @@ MAX_EVENTS: Final = 5000
 EVENTS_PER_TRANSACTION: Final = 50
 
 
-@dataclass(slots=True)
-class PostCounts:
-    """How many events of a post were reports, repeated, without a message, or ignored."""
-
-    events: int = 0
-    repeated: int = 0
-    unmatched: int = 0
-    ignored: int = 0
+# How many events of a post were reports, repeated, without a message, or ignored.
+NO_EVENTS: Final = {"events": 0, "repeated": 0, "unmatched": 0, "ignored": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +44,13 @@ class _Post:
 
 async def receive_post(
     services: Services, addressed: AddressedWebhook, headers: Mapping[str, str], content: bytes
-) -> PostCounts:
+) -> Counter[str]:
     """Check that a post is by the provider, and store its reports; each event counts once.
 
     Raises Forbidden if it is not, InvalidRequest if it is not JSON, and Unavailable if Heloise
     cannot check it now.
     """
-    webhook, counts = addressed.webhook, PostCounts()
+    webhook, counts = addressed.webhook, Counter(NO_EVENTS)
     post = await _check_post(services, addressed, headers, content)
     if isinstance(post.payload, list) and len(post.payload) > MAX_EVENTS:
         detail = f"The post has more than {MAX_EVENTS} events; send less in one post."
@@ -66,11 +61,7 @@ async def receive_post(
     for start in range(0, len(events), EVENTS_PER_TRANSACTION):
         chunk = events[start : start + EVENTS_PER_TRANSACTION]
         work = partial(_store_events, services, webhook, chunk, post.nonce)
-        chunk_counts = await services.database.retry_transaction(work)
-        counts.events += chunk_counts.events
-        counts.repeated += chunk_counts.repeated
-        counts.unmatched += chunk_counts.unmatched
-        counts.ignored += chunk_counts.ignored
+        counts.update(await services.database.retry_transaction(work))
     return counts
 
 
@@ -161,7 +152,7 @@ async def _store_events(
     events: Sequence[ProviderEvent],
     nonce: bytes | None,
     connection: AsyncConnection,
-) -> PostCounts:
+) -> dict[str, int]:
     """Store new reports in one transaction, and add to the webhook's counts."""
     now, tenant_id = services.now(), webhook.tenant_id
     record = partial(reports.record_digests, connection, tenant_id=tenant_id, now=now)
@@ -175,20 +166,19 @@ async def _store_events(
         reports=[report for report in new_reports.values() if report is not None],
         now=now,
     )
-    counts = PostCounts(
-        events=len(received),
-        repeated=len(reporting) - len(received),
-        unmatched=sum(all(match.message_id is None for match in group) for group in received),
-        ignored=len(events) - len(reporting),
-    )
+    counts = {
+        "events": len(received),
+        "unmatched": sum(all(match.message_id is None for match in group) for group in received),
+        "ignored": len(events) - len(reporting),
+    }
     await provider_webhooks.record_post(
         connection,
         tenant_id=tenant_id,
         webhook_id=webhook.id,
-        counts={name: getattr(counts, name) for name in ("events", "unmatched", "ignored")},
+        counts=counts,
         now=now,
     )
-    return counts
+    return {**counts, "repeated": len(reporting) - len(received)}
 
 
 async def _record_post(services: Services, webhook: ProviderWebhook) -> None:

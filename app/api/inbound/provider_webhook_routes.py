@@ -10,9 +10,8 @@ from typing import Annotated, Final
 from fastapi import Body as JsonBody
 from fastapi import Path, Response
 
-from app.api.auth.dependencies import SuppressionManager
+from app.api.auth.dependencies import ListQuery, SuppressionManager
 from app.api.http.fields import check_nulls
-from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
 from app.api.inbound.provider_webhook_schemas import (
     CREATE,

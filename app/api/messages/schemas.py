@@ -7,8 +7,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StrictBool, model_validator
 
 from app.accept.draft import Draft, DsnOptions, Importance
-from app.api.http.fields import Address, Instant, Line, RequestModel, Text, allow_single
-from app.api.http.language_tag import Locale
+from app.api.http.fields import Address, Instant, Line, Locale, RequestModel, Text, allow_single
 from app.api.http.pagination import Paging
 from app.api.messages.attachment_schemas import MAX_ATTACHMENTS, AttachmentBody
 from app.domain.address.parse import MAX_ADDRESS_CHARACTERS, canonical_address, make_named_address

@@ -7,8 +7,12 @@ from fastapi import Body as JsonBody
 from fastapi import Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.auth.dependencies import ProfileManager, ProfileReader, UnboundProfileManager
-from app.api.http.page_query import ListQuery
+from app.api.auth.dependencies import (
+    ListQuery,
+    ProfileManager,
+    ProfileReader,
+    UnboundProfileManager,
+)
 from app.api.http.pagination import read_page
 from app.api.openapi import describe_location, problems
 from app.api.profiles import service as profile_actions

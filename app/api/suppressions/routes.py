@@ -65,13 +65,7 @@ class SuppressionCreate(RequestModel):
     def to_suppression(self, tenant_id: str, now: datetime) -> Suppression:
         """Convert to a new suppression."""
         return Suppression(
-            id=new_id("sup"),
-            tenant_id=tenant_id,
-            address=self.address,
-            tag=self.tag,
-            reason=self.reason,
-            detail=self.detail,
-            created_at=now,
+            id=new_id("sup"), tenant_id=tenant_id, created_at=now, **self.model_dump()
         )
 
 

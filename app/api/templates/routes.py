@@ -7,8 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import Body as JsonBody
 from fastapi import Path, Query, Request, Response
 
-from app.api.auth.dependencies import TemplateManager
-from app.api.http.page_query import ListQuery
+from app.api.auth.dependencies import ListQuery, TemplateManager
 from app.api.http.pagination import read_page
 from app.api.messages.examples import QUEUED
 from app.api.messages.idempotency import fingerprint_request, respond_once

@@ -17,13 +17,13 @@ from pydantic import (
 from app.api.http.fields import (
     Address,
     Line,
+    Locale,
     RequestModel,
     ResponseModel,
     Text,
     allow_single,
     check_name,
 )
-from app.api.http.language_tag import Locale
 from app.api.http.pagination import Page
 from app.domain.templates import PARTS, Template, TemplateContent, TemplateVersion
 

@@ -5,8 +5,7 @@ from typing import Annotated, Final
 from fastapi import Body as JsonBody
 from fastapi import Path, Response
 
-from app.api.auth.dependencies import Admin, AdminAuditContext
-from app.api.http.page_query import ListQuery
+from app.api.auth.dependencies import Admin, AdminAuditContext, ListQuery
 from app.api.http.pagination import read_page
 from app.api.openapi import describe_location, problems
 from app.api.requests.json_limits import Router

@@ -13,11 +13,10 @@ from fastapi import Body as JsonBody
 from fastapi import Path, Query, Response
 
 from app.api.api_keys.service import profile_ids
-from app.api.auth.dependencies import WebhookManager
+from app.api.auth.dependencies import ListQuery, WebhookManager
 from app.api.auth.secret_destinations import find_missing_secret
 from app.api.http.field_errors import build_invalid_request
 from app.api.http.fields import check_nulls
-from app.api.http.page_query import ListQuery
 from app.api.http.pagination import read_page
 from app.api.messages.examples import MESSAGE
 from app.api.messages.message_actions import require_message
