@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from app.domain.errors import NotFound
+
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
@@ -15,6 +17,18 @@ class ProblemType:
     example: str
 
 
+def _missing(noun: str, name: str, remedy: str, *, title: str = "") -> ProblemType:
+    title = title or f"{noun.replace('-', ' ').capitalize()} not found"
+    return ProblemType(404, title, remedy, NotFound(noun, name).detail)
+
+
+def _taken(noun: str, name: str) -> ProblemType:
+    remedy = f"Choose another name, or update the existing {noun}."
+    example = f"A {noun} {name!r} exists already; choose another name."
+    return ProblemType(409, "Name taken", remedy, example)
+
+
+ID: Final = "0198c5a2d3f07b6e8a4c1d2e3f405162"
 PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "invalid-request": ProblemType(
         422,
@@ -134,78 +148,47 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Check the path against /docs.",
         "There is nothing at /mesages. See /docs for the API.",
     ),
-    "tenant-not-found": ProblemType(
-        404,
-        "Tenant not found",
-        "Check the id or slug; GET /tenants lists all tenants.",
-        "There is no tenant 'acme' here.",
+    "tenant-not-found": _missing(
+        "tenant", "acme", "Check the id or slug; GET /tenants lists all tenants."
     ),
-    "key-not-found": ProblemType(
-        404,
-        "Key not found",
-        "Check the id; GET /keys lists the keys.",
-        "There is no key 'key_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    "key-not-found": _missing("key", f"key_{ID}", "Check the id; GET /keys lists the keys."),
+    "profile-not-found": _missing(
+        "profile", "transactional", "Check the id or name; GET /profiles lists the profiles."
     ),
-    "profile-not-found": ProblemType(
-        404,
-        "Profile not found",
-        "Check the id or name; GET /profiles lists the profiles.",
-        "There is no profile 'transactional' here.",
+    "message-not-found": _missing(
+        "message", f"msg_{ID}", "Check the id; GET /messages lists the messages."
     ),
-    "message-not-found": ProblemType(
-        404,
-        "Message not found",
-        "Check the id; GET /messages lists the messages.",
-        "There is no message 'msg_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    "suppression-not-found": _missing(
+        "suppression", f"sup_{ID}", "Check the id; GET /suppressions lists the suppressions."
     ),
-    "suppression-not-found": ProblemType(
-        404,
-        "Suppression not found",
-        "Check the id; GET /suppressions lists the suppressions.",
-        "There is no suppression 'sup_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
-    ),
-    "submission-not-found": ProblemType(
-        404,
-        "SMTP session not found",
+    "submission-not-found": _missing(
+        "submission",
+        f"sub_{ID}",
         "Check the id; GET /submissions lists the sessions. Heloise keeps sessions for"
         " HELOISE_SUBMISSION_LOG_DAYS.",
-        "There is no submission 'sub_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+        title="SMTP session not found",
     ),
-    "template-not-found": ProblemType(
-        404,
-        "Template not found",
-        "Check the id or name; GET /templates lists the templates.",
-        "There is no template 'receipt' here.",
+    "template-not-found": _missing(
+        "template", "receipt", "Check the id or name; GET /templates lists the templates."
     ),
-    "template-version-not-found": ProblemType(
-        404,
-        "Template version not found",
+    "template-version-not-found": _missing(
+        "template-version",
+        "receipt 7",
         "Check the number; GET /templates/{template}/versions lists the versions.",
-        "There is no template-version 'receipt 7' here.",
     ),
-    "event-not-found": ProblemType(
-        404,
-        "Event not found",
-        "Check the id. Heloise keeps events for HELOISE_EVENT_RETENTION_DAYS.",
-        "There is no event 'evt_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    "event-not-found": _missing(
+        "event", f"evt_{ID}", "Check the id. Heloise keeps events for HELOISE_EVENT_RETENTION_DAYS."
     ),
-    "webhook-not-found": ProblemType(
-        404,
-        "Webhook not found",
-        "Check the id; GET /webhooks lists the webhooks.",
-        "There is no webhook 'whk_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    "webhook-not-found": _missing(
+        "webhook", f"whk_{ID}", "Check the id; GET /webhooks lists the webhooks."
     ),
-    "mailbox-not-found": ProblemType(
-        404,
-        "Mailbox not found",
-        "Check the id; GET /mailboxes lists the mailboxes.",
-        "There is no mailbox 'mbx_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+    "mailbox-not-found": _missing(
+        "mailbox", f"mbx_{ID}", "Check the id; GET /mailboxes lists the mailboxes."
     ),
-    "provider-webhook-not-found": ProblemType(
-        404,
-        "Provider webhook not found",
+    "provider-webhook-not-found": _missing(
+        "provider-webhook",
+        f"pwh_{ID}",
         "Check the id; GET /provider-webhooks lists the provider webhooks.",
-        "There is no provider-webhook 'pwh_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
     ),
     "provider-not-found": ProblemType(
         404,
@@ -213,23 +196,17 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Post to the URL of a provider webhook, as its creation showed it.",
         "Heloise reads no webhooks of 'acme'; use one of ses, sendgrid, postmark, mailgun, brevo.",
     ),
-    "domain-not-found": ProblemType(
-        404,
-        "Domain not found",
-        "Check the name; GET /domains lists the domains.",
-        "There is no domain 'example.com' here.",
+    "domain-not-found": _missing(
+        "domain", "example.com", "Check the name; GET /domains lists the domains."
     ),
-    "console-session-not-found": ProblemType(
-        404,
-        "Session not found",
+    "console-session-not-found": _missing(
+        "console-session",
+        f"ses_{ID}",
         "Check the id; GET /console-sessions lists the sessions.",
-        "There is no console-session 'ses_0198c5a2d3f07b6e8a4c1d2e3f405162' here.",
+        title="Session not found",
     ),
-    "problem-not-found": ProblemType(
-        404,
-        "Problem type not found",
-        "GET /problems lists all types.",
-        "There is no problem 'out-of-stamps' here.",
+    "problem-not-found": _missing(
+        "problem", "out-of-stamps", "GET /problems lists all types.", title="Problem type not found"
     ),
     "method-not-allowed": ProblemType(
         405,
@@ -274,30 +251,10 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Nothing to do. To change the suppression, delete it first.",
         "ann@example.org is suppressed already; to change the suppression, delete it first.",
     ),
-    "template-exists": ProblemType(
-        409,
-        "Name taken",
-        "Choose another name, or update the existing template.",
-        "A template 'receipt' exists already; choose another name.",
-    ),
-    "webhook-exists": ProblemType(
-        409,
-        "Name taken",
-        "Choose another name, or update the existing webhook.",
-        "A webhook 'orders' exists already; choose another name.",
-    ),
-    "mailbox-exists": ProblemType(
-        409,
-        "Name taken",
-        "Choose another name, or update the existing mailbox.",
-        "A mailbox 'bounces' exists already; choose another name.",
-    ),
-    "provider-webhook-exists": ProblemType(
-        409,
-        "Name taken",
-        "Choose another name, or update the existing provider webhook.",
-        "A provider webhook 'ses' exists already; choose another name.",
-    ),
+    "template-exists": _taken("template", "receipt"),
+    "webhook-exists": _taken("webhook", "orders"),
+    "mailbox-exists": _taken("mailbox", "bounces"),
+    "provider-webhook-exists": _taken("provider webhook", "ses"),
     "domain-exists": ProblemType(
         409,
         "Domain exists",
@@ -311,12 +268,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "example.com has a pending key (h7k2m9q4e): add its record to the DNS, and check the"
         " domain.",
     ),
-    "profile-exists": ProblemType(
-        409,
-        "Name taken",
-        "Choose another name, or update the existing profile.",
-        "A profile 'transactional' exists already; choose another name.",
-    ),
+    "profile-exists": _taken("profile", "transactional"),
     "profile-has-pending-messages": ProblemType(
         409,
         "Unfinished messages",
