@@ -19,9 +19,8 @@ from app.api.resend.middleware import ResendSurface
 from app.api.routers import admin_routers, routers
 from app.api.services import Services
 from app.api.system.docs_pages import DocsPages
-from app.domain.audit import request_id
 
-__all__: Final = ["OPENAPI_KWARGS", "install", "request_id"]
+__all__: Final = ["OPENAPI_KWARGS", "install"]
 
 
 def install(
@@ -37,17 +36,18 @@ def install(
     app.add_middleware(SendFastPath)
     app.add_middleware(DocsPages)
     app.add_middleware(BodyMiddleware, max_body_bytes=services.max_body_bytes, budget=budget)
-    prefixed = [("", router) for router in routers]
-    prefixed += [(services.admin_prefix, router) for router in admin_routers]
+    admin = services.admin_prefix
+    prefixed = [("", router) for router in routers] + [(admin, router) for router in admin_routers]
+    routes = [
+        (prefix + route.path, route.methods)
+        for prefix, router in prefixed
+        for route in router.routes
+        if isinstance(route, APIRoute)
+    ]
     app.add_middleware(
         RequestMiddleware,
         record=services.record_request,
-        literal_paths={
-            prefix + route.path
-            for prefix, router in prefixed
-            for route in router.routes
-            if isinstance(route, APIRoute) and "{" not in route.path
-        },
+        literal_paths={path for path, _ in routes if "{" not in path},
     )
     if console is not None:
         app.add_middleware(console.cls, *console.args, **console.kwargs)
@@ -61,11 +61,6 @@ def install(
         else:  # `include_router` would build every route again at the first request
             app.router.routes.extend(router.routes)
     # The methods of each path. Literal paths come before those with parameters.
-    ways = [
-        ("{" in route.path, compile_path(prefix + route.path)[0], route.methods)
-        for prefix, router in prefixed
-        for route in router.routes
-        if isinstance(route, APIRoute)
-    ]
+    ways = [("{" in path, compile_path(path)[0], methods) for path, methods in routes]
     app.state.ways = sorted(ways, key=itemgetter(0))
     customize_openapi(app)

@@ -20,7 +20,7 @@ def check_rate(tenant: Tenant, buckets: RateLimiter) -> None:
     limit = tenant.quota.requests_per_second
     if limit is None:
         return
-    if wait := buckets.wait_seconds(tenant.id, capacity=limit, per_second=limit):
+    if wait := buckets.take(tenant.id, capacity=limit, per_second=limit):
         raise TooManyRequests(
             "too-many-requests",
             f"The tenant may make {limit} requests a second (requests_per_second); wait for"
@@ -29,7 +29,6 @@ def check_rate(tenant: Tenant, buckets: RateLimiter) -> None:
             limit=limit,
             per_seconds=1,
         )
-    buckets.take(tenant.id, capacity=limit, per_second=limit)
 
 
 def check_profiles(tenant: Tenant, count: int) -> None:

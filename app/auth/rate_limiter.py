@@ -28,9 +28,13 @@ class RateLimiter:
         tokens = self._refill(key, capacity, per_second).tokens
         return max(0.0, (1 - tokens) / per_second)
 
-    def take(self, key: str, *, capacity: int, per_second: float) -> None:
-        """Take a token, even if none is available."""
-        self._refill(key, capacity, per_second).tokens -= 1
+    def take(self, key: str, *, capacity: int, per_second: float) -> float:
+        """Take a token if one is available; returns the seconds until then, or 0."""
+        bucket = self._refill(key, capacity, per_second)
+        wait_seconds = max(0.0, (1 - bucket.tokens) / per_second)
+        if not wait_seconds:
+            bucket.tokens -= 1
+        return wait_seconds
 
     def _refill(self, key: str, capacity: int, per_second: float) -> _Bucket:
         now = self._monotonic()

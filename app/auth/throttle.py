@@ -32,29 +32,28 @@ class AuthThrottle:
     def record_failure(self, source: str | None, *, of: str = "key") -> None:
         """Count an invalid key; raises TooManyRequests above the limit of its address."""
         self._check(
+            self._buckets.take,
             source,
             of,
             f"This {of} is not valid, and this address sent more than {self._per_minute} invalid"
             f" {of}s in a minute (HELOISE_AUTH_FAILURES_PER_MINUTE). Check the {of}, and wait for"
             " Retry-After.",
         )
-        self._buckets.take(
-            f"{of} {_find_site(source)}",
-            capacity=self._per_minute,
-            per_second=self._per_minute / MINUTE_SECONDS,
-        )
 
     def check_sign_in(self, source: str | None) -> None:
         """Raise TooManyRequests after too many failed sign-ins: each costs the provider work."""
         self._check(
+            self._buckets.wait_seconds,
             source,
             "sign-in",
             f"More than {self._per_minute} sign-ins from this address failed in a minute"
             " (HELOISE_AUTH_FAILURES_PER_MINUTE). Wait for Retry-After.",
         )
 
-    def _check(self, source: str | None, of: str, detail: str) -> None:
-        wait = self._buckets.wait_seconds(
+    def _check(
+        self, find_wait: Callable[..., float], source: str | None, of: str, detail: str
+    ) -> None:
+        wait = find_wait(
             f"{of} {_find_site(source)}",
             capacity=self._per_minute,
             per_second=self._per_minute / MINUTE_SECONDS,

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import ProgrammingError
 
 from app import logs
-from app.api.app import request_id
+from app.domain.audit import request_id
 from app.domain.trace_context import traceparent
 
 CANARY = "canary-3f9c-in-the-coal-mine"
