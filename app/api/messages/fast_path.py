@@ -16,7 +16,7 @@ from app.api.messages.idempotency import fingerprint_json, is_idempotency_key, r
 from app.api.messages.schemas import MessageCreate
 from app.api.messages.service import prepare_send
 from app.api.requests.json_limits import check_json
-from app.api.requests.problems import build_problem_response
+from app.api.requests.problems import ProblemResponse
 from app.api.services import Services
 from app.auth.authentication import Visitor
 from app.auth.caller import Caller
@@ -44,7 +44,7 @@ class SendFastPath:
             if is_send and (caller := await _authenticate(scope)) is not None:
                 content = await _read_content(receive)
         except Problem as problem:
-            await build_problem_response(problem, PATH)(scope, receive, send)
+            await ProblemResponse(problem, PATH)(scope, receive, send)
             return
         if caller is None:
             await self._app(scope, receive, send)
@@ -65,7 +65,7 @@ class SendFastPath:
             await self._app(scope, _replay_content(received_body.content, receive), send)
             return
         except Problem as problem:
-            response = build_problem_response(problem, PATH)
+            response = ProblemResponse(problem, PATH)
         await response(scope, receive, send)
 
 

@@ -17,7 +17,7 @@ from app.auth.authentication import Visitor
 from app.auth.email_provider_visitor import ProviderVisitor
 from app.domain.audit import Actor
 from app.domain.clock import monotonic_seconds
-from app.domain.errors import RequestTimeout, TooLarge
+from app.domain.errors import Problem, RequestTimeout, TooLarge
 
 # Paths that take whole messages: the native API and the Resend-compatible one.
 MESSAGE_PATHS: Final = ("/messages", "/resend/emails")
@@ -274,11 +274,11 @@ def _find_refusal(scope: Scope) -> ProblemResponse | None:
     """Return an error response for a request that needs no further processing, or None."""
     path, names = scope["path"], [name for name, _ in scope["headers"]]
     if "\0" in path:  # no database holds such a name, and PostgreSQL says so with an error
-        return ProblemResponse("not-found", "There is nothing at this path.", instance=path)
+        return ProblemResponse(Problem("not-found", "There is nothing at this path."), path)
     if len(set(names)) == len(names):
         return None
     for name in SINGLE_HEADERS:
         if names.count(name) > 1:
             detail = f"The request has the header {str(name, 'ascii').title()} twice; send it once."
-            return ProblemResponse("duplicate-header", detail, instance=path)
+            return ProblemResponse(Problem("duplicate-header", detail), path)
     return None

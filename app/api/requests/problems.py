@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -66,50 +66,49 @@ class ProblemResponse(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(
-        self,
-        slug: str,
-        detail: str,
-        *,
-        instance: str,
-        errors: Iterable[FieldError] = (),
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        body = _build_body(slug, detail, instance=instance, errors=errors)
-        self._slug = slug
+    def __init__(self, problem: Problem, instance: str) -> None:
+        body = build_problem_body(problem, instance)
+        self._slug = problem.slug
         # ASCII, so that a lone surrogate in a field name can be returned.
-        super().__init__(json.dumps(body).encode("ascii"), body["status"], headers)
+        content = json.dumps(body).encode("ascii")
+        super().__init__(content, body["status"], _build_headers(problem))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[PROBLEM] = self._slug  # for the log
         await super().__call__(scope, receive, send)
 
 
-def _build_body(
-    slug: str,
-    detail: str,
-    *,
-    instance: str,
-    errors: Iterable[FieldError] = (),
-) -> dict[str, Any]:
-    kind = PROBLEMS[slug]
-    body: dict[str, Any] = {
-        "type": f"{root_path.get()}/problems/{slug}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail,
-        "instance": f"{root_path.get()}{hide_token(instance)}",
-        "request_id": request_id.get(),
-    }
-    if error_items := [_dump_error(error) for error in errors][:MAX_ERRORS]:
-        body["errors"] = error_items
-    return body
+def _build_headers(problem: Problem) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if isinstance(problem, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(problem, UnsupportedMediaType):
+        headers["Accept-Encoding"] = "identity"  # RFC 9110 section 12.5.3
+    if isinstance(problem, Unavailable | TooManyRequests):
+        headers["Retry-After"] = str(problem.retry_after_seconds)
+    if isinstance(problem, TooManyRequests):
+        # draft-ietf-httpapi-ratelimit-headers, section 3
+        headers["RateLimit"] = f'"{problem.slug}";r=0;t={problem.retry_after_seconds}'
+        window = "" if problem.per_seconds is None else f";w={problem.per_seconds}"
+        headers["RateLimit-Policy"] = f'"{problem.slug}";q={problem.limit}{window}'
+    return headers
 
 
 def build_problem_body(problem: Problem, instance: str) -> dict[str, Any]:
-    """Build the JSON of a problem inside another response."""
+    """Build the JSON of a problem, for a response or inside one."""
+    kind = PROBLEMS[problem.slug]
+    body: dict[str, Any] = {
+        "type": f"{root_path.get()}/problems/{problem.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "instance": f"{root_path.get()}{hide_token(instance)}",
+        "request_id": request_id.get(),
+    }
     errors = problem.errors if isinstance(problem, InvalidRequest) else ()
-    return _build_body(problem.slug, problem.detail, instance=instance, errors=errors)
+    if error_items := [_dump_error(error) for error in errors][:MAX_ERRORS]:
+        body["errors"] = error_items
+    return body
 
 
 def _dump_error(error: FieldError) -> dict[str, Any]:
@@ -124,39 +123,17 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
 
 
-def build_problem_response(problem: Problem, instance: str) -> ProblemResponse:
-    """Build the response to a problem."""
-    headers: dict[str, str] = {}
-    if isinstance(problem, Unauthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(problem, UnsupportedMediaType):
-        headers["Accept-Encoding"] = "identity"  # RFC 9110 section 12.5.3
-    if isinstance(problem, Unavailable | TooManyRequests):
-        headers["Retry-After"] = str(problem.retry_after_seconds)
-    if isinstance(problem, TooManyRequests):
-        # draft-ietf-httpapi-ratelimit-headers, section 3
-        headers["RateLimit"] = f'"{problem.slug}";r=0;t={problem.retry_after_seconds}'
-        window = "" if problem.per_seconds is None else f";w={problem.per_seconds}"
-        headers["RateLimit-Policy"] = f'"{problem.slug}";q={problem.limit}{window}'
-    return ProblemResponse(
-        problem.slug,
-        problem.detail,
-        instance=instance,
-        errors=problem.errors if isinstance(problem, InvalidRequest) else (),
-        headers=headers,
-    )
-
-
 def build_unexpected_response(error: Exception, instance: str) -> ProblemResponse:
     """Log an unexpected error and build a response without its details."""
     log.error("the request failed", exc_info=error)
-    return ProblemResponse("internal-error", PROBLEMS["internal-error"].example, instance=instance)
+    problem = Problem("internal-error", PROBLEMS["internal-error"].example)
+    return ProblemResponse(problem, instance)
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - as it was registered
     await audit_refused_request(request, error)
-    return build_problem_response(error, request.url.path)
+    return ProblemResponse(error, request.url.path)
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
@@ -166,8 +143,10 @@ async def _on_validation(request: Request, error: Exception) -> Response:
     first_error = errors[0]
     if first_error.type == "json_invalid":
         detail = f"The body is not JSON: {first_error.msg} at character {first_error.loc[-1]}."
-        return ProblemResponse("invalid-json", detail, instance=request.url.path, errors=errors)
-    return build_problem_response(build_invalid_request(errors), request.url.path)
+        problem = InvalidRequest(detail, errors, "invalid-json")
+    else:
+        problem = build_invalid_request(errors)
+    return ProblemResponse(problem, request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -179,10 +158,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
                 "The body is not readable JSON: it is nested too deeply, has a number with too"
                 " many digits, or is not UTF-8."
             )
-            return ProblemResponse("invalid-json", detail, instance=path)
+            return ProblemResponse(Problem("invalid-json", detail), path)
         case 404:
             detail = f"There is nothing at {hide_token(path)}. See /docs for the API."
-            return ProblemResponse("not-found", detail, instance=path)
+            return ProblemResponse(Problem("not-found", detail), path)
         case 405:
             return _answer_method_not_allowed(request, dict(error.headers or {}).get("Allow", ""))
         case _:
@@ -202,4 +181,6 @@ def _answer_method_not_allowed(request: Request, one_routes: str) -> Response:
     detail = (
         f"{hide_token(path)} does not allow {request.method}; use {allowed or 'another method'}."
     )
-    return ProblemResponse("method-not-allowed", detail, instance=path, headers={"Allow": allowed})
+    response = ProblemResponse(Problem("method-not-allowed", detail), path)
+    response.headers["Allow"] = allowed
+    return response
