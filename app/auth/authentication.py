@@ -239,9 +239,9 @@ class Visitor:
     async def _look_up(self) -> Actor | Caller:
         auth, secret, source = self._auth, self.secret, self.source
         auth.require_schema()
-        if self._session is not None and self._session.key_hash is None:
-            return await self._admit_person(self._session)
-        if self._session is not None and self._session.key_hash is not None:
+        if self._session is not None:
+            if self._session.key_hash is None:
+                return await self._admit_person(self._session)
             key_hash = self._session.key_hash
         elif secret is not None:
             key_hash = hash_secret(secret)

@@ -1,8 +1,9 @@
 """Serve `/mailboxes`: IMAP folders that receive bounces and complaints."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Body as JsonBody
 from fastapi import Path, Response
@@ -81,15 +82,7 @@ async def create_mailbox(
     mailbox = Mailbox(
         id=new_id("mbx"),
         tenant_id=caller.tenant_id,
-        name=body.name,
-        host=body.host,
-        port=body.port,
-        tls=body.tls,
-        tls_ca=body.tls_ca,
-        username=body.username,
-        folder=body.folder,
-        poll_seconds=body.poll_seconds,
-        deletes_reports=body.delete_reports,
+        **_build_values(body.model_dump()),
         disabled_at=None if body.enabled else audit_context.now,
         next_poll_at=audit_context.now,
         created_at=audit_context.now,
@@ -156,7 +149,8 @@ async def update_mailbox(
             connection, tenant_id=caller.tenant_id, mailbox_id=mailbox, for_update=True
         )
         after = replace(
-            _apply_update(before, body),
+            before,
+            **_build_values(body.model_dump(exclude_unset=True)),
             next_poll_at=audit_context.now,
             updated_at=audit_context.now,
         )
@@ -196,11 +190,11 @@ def _place(mailbox: Mailbox) -> tuple[str, int, str, str]:
     return mailbox.host, mailbox.port, mailbox.username, mailbox.folder
 
 
-def _apply_update(before: Mailbox, body: MailboxUpdate) -> Mailbox:
-    changes = body.model_dump(exclude_unset=True, exclude={"password", "enabled"})
-    if "delete_reports" in changes:
-        changes["deletes_reports"] = changes.pop("delete_reports")
-    return replace(before, **changes)
+def _build_values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the fields of a body as a mailbox has them, without those that it stores otherwise."""
+    names = {"delete_reports": "deletes_reports"}
+    stored = fields.keys() - {"password", "enabled"}
+    return {names.get(name, name): fields[name] for name in stored}
 
 
 @router.delete(

@@ -109,22 +109,19 @@ async def make_items(
 ) -> list[BatchItem]:
     """Parse and translate the emails of a batch; an invalid one becomes an InvalidItem."""
     fingerprint = fingerprint_value(path, list(values))  # a key stands for the whole batch
-    items = [
-        BatchItem(
-            InvalidItem(()),
-            None
-            if key is None
-            else IdempotentRequest(services, caller, build_item_key(key, number), fingerprint),
-        )
-        for number, _ in enumerate(values)
-    ]
-    for item, value in zip(items, values, strict=True):
+    items = list[BatchItem]()
+    for number, value in enumerate(values):
+        item = BatchItem(InvalidItem(()), None)
+        if key is not None:
+            item_key = build_item_key(key, number)
+            item.keyed = IdempotentRequest(services, caller, item_key, fingerprint)
         try:
             item.body = await _make_body(services, caller, value)
         except Unavailable:
             raise
         except Problem as problem:
             item.problem = problem
+        items.append(item)
     return items
 
 

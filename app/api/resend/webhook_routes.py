@@ -24,7 +24,7 @@ from app.api.webhooks.schemas import (
 )
 from app.domain.events import find_matching_types
 from app.domain.resend_events import RESEND_TYPES, find_types, list_names
-from app.domain.webhooks import Webhook, WebhookFormat
+from app.domain.webhooks import WebhookFormat
 from app.store.webhooks import queries as webhooks
 
 MAX_EVENTS: Final = 100
@@ -86,7 +86,7 @@ async def list_webhooks(
         rows = await webhooks.page(
             connection, tenant_id=caller.tenant_id, limit=native.MAX_WEBHOOKS
         )
-    return build_list(select_rows(rows, params), params, _describe_row)
+    return build_list(select_rows(rows, params), params, lambda row: _describe(WebhookRead.of(row)))
 
 
 @router.get("/{webhook}", operation_id="resend_get_webhook")
@@ -103,15 +103,13 @@ async def update_webhook(
     webhook: InPath, body: ResendWebhookUpdate, caller: WebhookManager, services: ReadyServices
 ) -> dict[str, Any]:
     """Change a webhook. A new `endpoint` requires `signing_secret`, which is bound to the URL."""
-    changes: dict[str, Any] = {}
-    if body.endpoint is not None:
-        changes["url"] = body.endpoint
-    if body.signing_secret is not None:
-        changes["secret"] = body.signing_secret
-    if body.events is not None:
-        changes["events"] = _to_patterns(body.events)
-    if body.status is not None:
-        changes["enabled"] = body.status == ENABLED
+    values = {
+        "url": body.endpoint,
+        "secret": body.signing_secret,
+        "events": None if body.events is None else _to_patterns(body.events),
+        "enabled": None if body.status is None else body.status == ENABLED,
+    }
+    changes: Any = {name: value for name, value in values.items() if value is not None}
     updated = await native.update_webhook(webhook, WebhookUpdate(**changes), caller, services)
     return {"object": "webhook", "id": updated.id}
 
@@ -136,10 +134,6 @@ async def rotate_secret(
 
 def _to_patterns(names: Sequence[str]) -> list[str]:
     return [event_type.value for event_type in find_types(names)]
-
-
-def _describe_row(webhook: Webhook) -> dict[str, Any]:
-    return _describe(WebhookRead.of(webhook))
 
 
 def _describe(webhook: WebhookRead) -> dict[str, Any]:
