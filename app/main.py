@@ -20,7 +20,7 @@ warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,7 +39,6 @@ from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.throttle import AuthThrottle
 from app.console.middleware import Console, ConsoleConfig, SingleSignOn
-from app.delivery.engine import Engine
 from app.diagnostics.dns_records import look_up_txt
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
@@ -175,8 +174,7 @@ class _Service:
     metrics: Metrics
     message_log: MessageLog
     committer: Committer
-    engine: Engine | None
-    companions: Sequence[worker.Companion]
+    delivery: AbstractAsyncContextManager[None] | None  # runs the engine
     submission: AbstractAsyncContextManager[None] | None  # runs the server
 
     @asynccontextmanager
@@ -184,6 +182,10 @@ class _Service:
         """Run all parts while the block runs. Accepting parts end before delivering ones."""
         database, clock = self.services.database, self.services.clock
         async with AsyncExitStack() as stack:
+
+            async def start(work: Coroutine[Any, Any, None]) -> None:
+                await stack.enter_async_context(worker.background_task(work))
+
             stack.push_async_callback(tracing.flush)
             stack.callback(self.message_log.flush)
             stack.push_async_callback(database.close)
@@ -191,22 +193,16 @@ class _Service:
             stack.push_async_callback(self.services.renderer.close)
             await self.readiness.check()
             await worker.sync_clock(clock)
-            if self.engine is not None:
-                await stack.enter_async_context(
-                    worker.deliver_when_ready(self.engine, self.companions, self.readiness, clock)
-                )
+            if self.delivery is not None:
+                await stack.enter_async_context(self.delivery)
             else:  # the engine does both itself
-                await stack.enter_async_context(worker.background_task(self.readiness.wait_ready()))
-                await stack.enter_async_context(
-                    worker.background_task(worker.sync_clock_forever(clock, self.settings))
-                )
+                await start(self.readiness.wait_ready())
+                await start(worker.sync_clock_forever(clock, self.settings))
             # It hands messages to delivery, so it ends first.
             await stack.enter_async_context(self.committer.running())
-            await stack.enter_async_context(
-                worker.background_task(_write_key_uses(self.services.auth))
-            )
+            await start(_write_key_uses(self.services.auth))
             if self.metrics.is_shared:
-                await stack.enter_async_context(worker.background_task(self.metrics.share()))
+                await start(self.metrics.share())
             if self.submission is not None:
                 await stack.enter_async_context(self.submission)
             yield
@@ -228,12 +224,13 @@ def _make_service(
     message_log = worker.make_message_log(settings)
     metrics = worker.make_metrics(settings, database, clock, message_log)
     parts = make_parts(settings, database, clock, hostname)
-    engine, companions = None, tuple[worker.Companion, ...]()
+    handover = delivery = None
     if is_delivering:
         engine = worker.make_engine(settings, database, clock, metrics, parts)
         companions = worker.make_companions(settings, engine, database, clock, metrics, parts)
         metrics.watch_delivery(engine.count_connections, engine.count_lanes)
-    handover = engine.handover if engine is not None else None
+        handover = engine.handover
+        delivery = worker.deliver_when_ready(engine, companions, readiness, clock)
     committer = Committer(database, metrics, handover, now=clock.now)
     services = Services(
         auth=Authenticator(
@@ -290,8 +287,7 @@ def _make_service(
         metrics=metrics,
         message_log=message_log,
         committer=committer,
-        engine=engine,
-        companions=companions,
+        delivery=delivery,
         submission=submission,
     )
 
