@@ -356,6 +356,7 @@ async def test_in_files(heloise: Heloise) -> None:
     """What is exported can be imported elsewhere; what is wrong is told by its line."""
     acme, other = await heloise.tenant("acme"), await heloise.tenant("other")
     await suppress(acme, "bob@example.org", reason="complaint")
+    await suppress(acme, "zoe@example.org", detail="'=1+1")
     lines = [
         "\ufeffDetail,Address,Tag",
         '"said, ""no""",Ann@Example.org,newsletter',
@@ -374,7 +375,7 @@ async def test_in_files(heloise: Heloise) -> None:
     exported = await acme("GET", "/suppressions/export")
     assert exported.headers["content-type"].startswith("text/csv")
     assert "'+eve@example.org" in exported.text  # or a spreadsheet would reckon
-    assert (await import_file(other, exported.content)).json()["created"] == 5
+    assert (await import_file(other, exported.content)).json()["created"] == 6
     field_names = ("address", "tag", "reason", "detail")
     lists = [
         {

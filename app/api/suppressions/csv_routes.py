@@ -198,9 +198,9 @@ def _format_rows(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _defuse_formula(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    return f"'{cell}" if cell.lstrip("'").startswith(_FORMULA) else cell
 
 
 def _restore_cell(cell: str) -> str:
     """Undo the escape that `_format_rows` adds to a cell."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
