@@ -4,7 +4,7 @@ import ipaddress
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from app.api.http.fields import Instant, Line, RequestModel, ResponseModel, Text
 from app.api.http.pagination import Page
@@ -121,10 +121,8 @@ class KeyRotate(RequestModel):
     )
 
 
-class KeyRead(ResponseModel):
+class KeyRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """A key without the key itself."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     name: str
@@ -142,14 +140,11 @@ class KeyRead(ResponseModel):
 
     @classmethod
     def of(cls, key: ApiKey, **secret: str) -> Self:
-        """Build the response for a key."""
         return cls.build(key, scopes=sorted(key.scopes), **secret)
 
 
-class KeyCreated(KeyRead):
+class KeyCreated(KeyRead, json_schema_extra={"examples": [EXAMPLE_CREATED]}):
     """A new key, including the key itself."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_CREATED]})
 
     key: str = Field(
         description="The key. Store it now: Heloise keeps only its hash and does not show it again."

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import Query
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.auth.dependencies import Auditor
 from app.api.http.fields import Instant, ResponseModel, Text
@@ -78,15 +78,12 @@ class AuditQuery(Paging):
     )
 
     def to_filter(self) -> AuditFilter:
-        """Build the store's filter."""
         filters = self.model_dump(exclude={"limit", "cursor", "refused"})
         return AuditFilter(**filters, is_refused=self.refused)
 
 
 class ActorRead(ResponseModel):
     """The actor."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     kind: ActorKind
     id: str | None = Field(
@@ -109,10 +106,8 @@ class ChangeRead(ResponseModel):
     after: Any
 
 
-class AuditRead(ResponseModel):
+class AuditRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """An entry of the audit log."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     at: datetime
@@ -135,7 +130,6 @@ class AuditRead(ResponseModel):
 
     @classmethod
     def of(cls, entry: AuditEntry) -> "AuditRead":
-        """Build from an audit entry."""
         changes = {
             name: ChangeRead(before=before, after=after)
             for name, (before, after) in entry.changes.items()

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.auth.dependencies import ListQuery, SessionManager
 from app.api.http.fields import ResponseModel
@@ -32,10 +32,8 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-class ConsoleSessionRead(ResponseModel):
+class ConsoleSessionRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """A session of the console."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     name: str = Field(description="The name of the key or of the person who signed in.")
@@ -55,7 +53,6 @@ class ConsoleSessionRead(ResponseModel):
 
     @classmethod
     def of(cls, session: ConsoleSession) -> "ConsoleSessionRead":
-        """Build from a session."""
         scopes = None if session.scopes is None else sorted(session.scopes)
         return cls.build(session, scopes=scopes)
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from app.api.http.fields import Line, RequestModel, ResponseModel
 from app.api.http.pagination import Page
@@ -101,15 +101,12 @@ class DkimKeyRead(ResponseModel):
 
     @classmethod
     def of(cls, key: DkimKey, domain: str) -> Self:
-        """Build from a stored key."""
         record = DnsRecord(name=key.record_name(domain), type="TXT", value=key.record)
         return cls.build(key, dns_record=record)
 
 
-class DomainRead(ResponseModel):
+class DomainRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """A domain and its keys, without their private parts."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     domain: str
@@ -122,7 +119,6 @@ class DomainRead(ResponseModel):
 
     @classmethod
     def of(cls, domain: SendingDomain) -> Self:
-        """Build from a stored domain."""
         keys = [DkimKeyRead.of(key, domain.domain) for key in domain.keys]
         return cls.build(domain, signed=domain.is_signed, keys=keys)
 

@@ -75,7 +75,7 @@ MAX_KEY_CHARACTERS: Final = 60
 class ResponseModel(BaseModel):
     """An answer or part of one, built when it is first used."""
 
-    model_config = ConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=True, from_attributes=True)
 
     @classmethod
     def build(cls, *sources: object, **values: Any) -> Self:  # noqa: ANN401 - the fields' types

@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Annotated, Any, Final, Self
 
 from fastapi import Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.api.auth.dependencies import SuppressionManager
 from app.api.http.fields import Line, ResponseModel
@@ -56,10 +56,8 @@ Diagnostic-Code: smtp; 550 5.1.1 <ann@example.org>: user unknown
 """
 
 
-class InboundQuery(BaseModel):
+class InboundQuery(BaseModel, extra="forbid"):
     """How the mail came."""
-
-    model_config = ConfigDict(extra="forbid")
 
     sent_to: Line | None = Field(
         default=None,
@@ -82,7 +80,6 @@ class InboundRecipient(ResponseModel):
 
     @classmethod
     def of(cls, received: MatchedReport) -> Self:
-        """Build from a recipient of a bounce."""
         reported = received.reported
         return cls(
             kind=reported.kind,
@@ -94,10 +91,8 @@ class InboundRecipient(ResponseModel):
         )
 
 
-class InboundRead(ResponseModel):
+class InboundRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """The content of a report."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     new: bool = Field(
         description="False if Heloise has already processed this mail. Nothing changes then."

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import ConfigDict, Field, StrictBool
+from pydantic import Field, StrictBool
 
 from app.api.http.fields import Line, Patch, RequestModel, ResponseModel, Secret
 from app.api.http.pagination import Page
@@ -92,10 +92,8 @@ class MailboxUpdate(Patch, of=MailboxCreate):
     enabled: StrictBool | None = None
 
 
-class MailboxRead(ResponseModel):
+class MailboxRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """A mailbox and its state, without its password."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     name: str
@@ -123,7 +121,6 @@ class MailboxRead(ResponseModel):
 
     @classmethod
     def of(cls, mailbox: Mailbox) -> Self:
-        """Build from a stored mailbox."""
         return cls.build(
             mailbox,
             delete_reports=mailbox.deletes_reports,

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import Path, Request
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.auth.visitors import get_provider_visitor
 from app.api.http.fields import ResponseModel
@@ -37,10 +37,8 @@ ProviderInPath = Annotated[
 TokenInPath = Annotated[str, Path(description="The token, from the provider webhook's `path`.")]
 
 
-class ProviderEventsRead(ResponseModel):
+class ProviderEventsRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """What Heloise did with the events of a post."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     events: int = Field(description="How many events were new reports.")
     repeated: int = Field(description="How many events Heloise has already processed.")

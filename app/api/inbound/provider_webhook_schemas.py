@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from app.api.api_keys.schemas import Bound, Network
 from app.api.http.fields import Line, Patch, RequestModel, ResponseModel, Secret, Text
@@ -126,10 +126,8 @@ class ProviderWebhookRotate(RequestModel):
     )
 
 
-class ProviderWebhookRead(ResponseModel):
+class ProviderWebhookRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """A provider webhook, without its token and its secret."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     name: str
@@ -152,7 +150,6 @@ class ProviderWebhookRead(ResponseModel):
 
     @classmethod
     def of(cls, webhook: ProviderWebhook, **more: str) -> Self:
-        """Build from a stored provider webhook."""
         return cls.build(
             webhook,
             networks=list(webhook.networks),
@@ -161,10 +158,10 @@ class ProviderWebhookRead(ResponseModel):
         )
 
 
-class ProviderWebhookCreated(ProviderWebhookRead):
+class ProviderWebhookCreated(
+    ProviderWebhookRead, json_schema_extra={"examples": [CREATED_EXAMPLE]}
+):
     """A provider webhook and its path."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [CREATED_EXAMPLE]})
 
     path: str = Field(
         description="The path for the provider's console, behind the public address of this"

@@ -7,7 +7,7 @@ from typing import Any, Final, Unpack
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from app.api.auth.dependencies import SuppressionManager
 from app.api.http.field_errors import build_field_error
@@ -55,10 +55,8 @@ class InvalidLine(ResponseModel):
     msg: str
 
 
-class SuppressionsImported(ResponseModel):
+class SuppressionsImported(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """The result of an import."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     created: int
     existing: int = Field(

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import Body as JsonBody
 from fastapi import Path, Query, Response
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from app.api.auth.dependencies import SuppressionManager
 from app.api.http.fields import Line, RequestModel, ResponseModel, Text
@@ -63,16 +63,13 @@ class SuppressionCreate(RequestModel):
     detail: Text | None = Field(default=None, max_length=1000, description="A note of your own.")
 
     def to_suppression(self, tenant_id: str, now: datetime) -> Suppression:
-        """Convert to a new suppression."""
         return Suppression(
             id=new_id("sup"), tenant_id=tenant_id, created_at=now, **self.model_dump()
         )
 
 
-class SuppressionRead(ResponseModel):
+class SuppressionRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """A suppressed address or pattern."""
-
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     address: str = Field(

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, Field, StrictBool
 
 from app.api.http.fields import EhloName, Line, Patch, RequestModel, ResponseModel
 from app.api.http.pagination import Page
@@ -110,14 +110,11 @@ class Quota(RequestModel):
     )
 
     def to_quota(self) -> domain_quotas.Quota:
-        """Convert to the domain's value."""
         return domain_quotas.Quota(**self.model_dump())
 
 
 class QuotaRead(ResponseModel):
     """Limits of a tenant. Null: no limit but the service's own."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     requests_per_second: int | None = None
     messages_per_day: int | None = None
@@ -180,14 +177,11 @@ class Retention(RequestModel):
     )
 
     def to_retention(self) -> domain_retention.Retention:
-        """Convert to the domain's value."""
         return domain_retention.Retention(**self.model_dump())
 
 
 class RetentionRead(ResponseModel):
     """Days from acceptance. Null: the service's setting."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     content_days: int | None = None
     recipient_days: int | None = None
@@ -252,8 +246,6 @@ class Notify(RequestModel):
 class NotifyRead(ResponseModel):
     """Who gets mail when a profile fails and when it recovers."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     profile: str = Field(description="The id of the profile that sends the mail.")
     to: list[str]
 
@@ -292,10 +284,8 @@ class TenantUpdate(Patch, of=TenantCreate):
     notify: TenantNotify = None
 
 
-class TenantRead(ResponseModel):
+class TenantRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """A tenant."""
-
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     slug: str

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.auth.dependencies import MessageReader
 from app.api.http.fields import ResponseModel
@@ -40,10 +40,8 @@ class LimitRead(ResponseModel):
     resets_at: datetime | None = Field(description="When the count returns to zero. Null: never.")
 
 
-class UsageRead(ResponseModel):
+class UsageRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """The limits and their use."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     limits: list[LimitRead]
 
