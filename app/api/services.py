@@ -16,7 +16,7 @@ from app.auth.caches import TenantCache
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.ehlo import EhloNames
-from app.domain.errors import FetchError, Unavailable
+from app.domain.errors import Unavailable
 from app.domain.mime.dkim import Signing
 from app.domain.networks import AddressGuard
 from app.domain.outcome.outcome import Failure
@@ -82,18 +82,6 @@ class FetchSlots:
 RecordRequest = Callable[[str, str, int, float], None]
 
 
-async def _no_metrics() -> bytes:
-    return b""
-
-
-def _ignore_request(_method: str, _route: str, _status: int, _seconds: float) -> None:
-    return
-
-
-async def _fetch_nothing(url: str) -> bytes:
-    raise FetchError(f"this process downloads no files, not even {url}")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The dependencies of all operations, created once."""
@@ -120,13 +108,13 @@ class Services:
     verify_per_minute: int
     console_idle_time: timedelta = timedelta(hours=1)  # a session ends without a request
     local_address: Callable[[Profile], str | None]
-    fetch_file: Callable[[str], Awaitable[bytes]] = _fetch_nothing  # raises FetchError
+    fetch_file: Callable[[str], Awaitable[bytes]]  # raises FetchError
     fetch_slots: FetchSlots = field(default_factory=FetchSlots)
     look_up_txt: Callable[[str], Awaitable[list[str] | Failure]]
     sns: SnsClient
     readiness: Callable[[], Awaitable[list[str]]]
-    metrics: Callable[[], Awaitable[bytes]] = _no_metrics
-    record_request: RecordRequest = _ignore_request
+    metrics: Callable[[], Awaitable[bytes]]
+    record_request: RecordRequest
     renderer: Renderer = field(default_factory=Renderer)
     signing_cache: TenantCache[Signing] = field(
         default_factory=partial(TenantCache, SIGNING_SECONDS)

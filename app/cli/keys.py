@@ -89,9 +89,11 @@ def create(
         },
     )
 
+    owner = key_actions.KeyOwner(tenant, audit_context)
+
     async def create_key(connection: AsyncConnection) -> key_actions.CreatedKey:
         with validation_errors():
-            return await key_actions.create(connection, audit_context, body, tenant=tenant)
+            return await key_actions.create(connection, owner, body)
 
     _print_created(transact(load_settings(), create_key), as_json=as_json)
 
@@ -109,12 +111,9 @@ def rotate(
 ) -> None:
     """Create a key with the same rights. The old one works for a day, or as long as you say."""
     body = validate_body(KeyRotate, {"overlap_seconds": overlap_seconds})
-
+    owner = key_actions.KeyOwner(tenant, make_audit_context())
     created_key = transact(
-        load_settings(),
-        lambda connection: key_actions.rotate(
-            connection, make_audit_context(), key, body, tenant=tenant
-        ),
+        load_settings(), lambda connection: key_actions.rotate(connection, owner, key, body)
     )
     _print_created(created_key, as_json=as_json)
 
@@ -148,10 +147,8 @@ def list_all(tenant: TenantOption, *, as_json: AsJson = False) -> None:
 def revoke(key: KeyArgument, tenant: TenantOption, *, yes: Yes = False) -> None:
     """Revoke a key. All processes refuse it within seconds."""
     confirm(f"Revoke {key}?", is_confirmed=yes)
-    transact(
-        load_settings(),
-        lambda connection: key_actions.revoke(connection, make_audit_context(), key, tenant=tenant),
-    )
+    owner = key_actions.KeyOwner(tenant, make_audit_context())
+    transact(load_settings(), lambda connection: key_actions.revoke(connection, owner, key))
     typer.echo(f"Revoked {key}.")
 
 

@@ -92,9 +92,8 @@ async def prepare(
             key, keys = None, replace(keys, api_key=generate_secret())
     if key is None:
         body = KeyCreate(name="heloise dev", scopes=list(Scope))
-        await key_actions.create(
-            connection, audit_context, body, tenant=tenant.id, secret=keys.api_key
-        )
+        owner = key_actions.KeyOwner(tenant.id, audit_context)
+        await key_actions.create(connection, owner, body, secret=keys.api_key)
     return Start(keys, tenant, await _read_profiles(connection, tenant, names, now))
 
 

@@ -181,7 +181,8 @@ async def _insert_tenant(connection: AsyncConnection, *, secret: str, smtp_port:
     act = make_audit_context()
     tenant = await tenant_actions.create(connection, act, TenantCreate(slug=NAME))
     key = KeyCreate(name=NAME, scopes=list(Scope))
-    await key_actions.create(connection, act, key, tenant=tenant.id, secret=secret)
+    owner = key_actions.KeyOwner(tenant.id, act)
+    await key_actions.create(connection, owner, key, secret=secret)
     body = ProfileCreate.model_validate(
         {
             "name": NAME,

@@ -23,6 +23,7 @@ from app.domain.clock import SystemClock
 from app.domain.ehlo import EhloNames
 from app.domain.networks import AddressGuard
 from app.domain.types import Profile
+from app.http_client import fetch_file
 from app.inbound.sns import SnsClient
 from app.metrics import Metrics
 from app.oauth.token_cache import AccessTokens
@@ -64,6 +65,7 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
     vault, clock = Vault([secrets.token_bytes(32)]), SystemClock()
     guard = AddressGuard(allow_private=True, is_port_allowed=lambda _: True)
     network = Network(guard, Resolver([dns]))
+    metrics = Metrics(database, clock)
     return Services(
         auth=Authenticator(
             database=database,
@@ -85,7 +87,7 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
             now=clock.now,
         ),
         verify_per_minute=5,
-        committer=Committer(database, Metrics(database, clock), now=clock.now),
+        committer=Committer(database, metrics, now=clock.now),
         clock=clock,
         ehlo_names=EhloNames(hostname="localhost"),
         guard=AddressGuard(allow_private=False, is_port_allowed={25, 465, 587, 2525}.__contains__),
@@ -93,6 +95,9 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
         message_max_age_seconds=3600,
         local_address=_loopback,
         readiness=_ready,
+        fetch_file=partial(fetch_file, network, max_bytes=100_000),
+        metrics=metrics.exposition,
+        record_request=metrics.record_request,
     )
 
 

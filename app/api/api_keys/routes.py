@@ -1,6 +1,5 @@
 """Serve `/keys` for tenants and `/tenants/{tenant}/keys` for admins."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -18,13 +17,13 @@ from app.api.api_keys.schemas import (
     KeyRead,
     KeyRotate,
 )
+from app.api.api_keys.service import KeyOwner
 from app.api.auth.dependencies import AdminAuditContext, KeyManager, ListQuery
 from app.api.http.pagination import read_page
 from app.api.openapi import describe_location, problems
 from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
 from app.api.tenants.routes import InPath
-from app.auth.audit_context import AuditContext
 from app.auth.reach import can_reach
 from app.domain.types import ApiKey
 from app.store import api_keys
@@ -59,18 +58,6 @@ OWN_RULES: Final = (
     "\n\nWith a key, you can create, rotate and revoke only keys that have no more rights than that"
     " key. A key that is bound to profiles sees only keys bound to some of the same profiles."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class KeyOwner:
-    """The tenant (id or slug) whose keys a request concerns.
-
-    `caller_key` is the key of the caller; None for an admin.
-    """
-
-    tenant: str
-    audit_context: AuditContext
-    caller_key: ApiKey | None = None
 
 
 async def _get_own(caller: KeyManager, services: ReadyServices) -> KeyOwner:
@@ -115,13 +102,7 @@ def _add_routes(router: Router, *, is_own: bool) -> None:
         body: NewKey, owner: Owner, response: Response, services: ReadyServices
     ) -> KeyCreated:
         async with services.database.transaction() as connection:
-            key, secret = await key_actions.create(
-                connection,
-                owner.audit_context,
-                body,
-                tenant=owner.tenant,
-                caller_key=owner.caller_key,
-            )
+            key, secret = await key_actions.create(connection, owner, body)
         return respond_created(response, services, key, secret)
 
     @router.get(
@@ -149,14 +130,7 @@ def _add_routes(router: Router, *, is_own: bool) -> None:
         key: KeyId, owner: Owner, response: Response, services: ReadyServices, body: Rotation = None
     ) -> KeyCreated:
         async with services.database.transaction() as connection:
-            new_key, secret = await key_actions.rotate(
-                connection,
-                owner.audit_context,
-                key,
-                body or KeyRotate(),
-                tenant=owner.tenant,
-                caller_key=owner.caller_key,
-            )
+            new_key, secret = await key_actions.rotate(connection, owner, key, body or KeyRotate())
         services.auth.forget_key(key)
         return respond_created(response, services, new_key, secret)
 
@@ -172,13 +146,7 @@ def _add_routes(router: Router, *, is_own: bool) -> None:
     @problems("key-not-found", own_problem)
     async def revoke(key: KeyId, owner: Owner, services: ReadyServices) -> None:
         async with services.database.transaction() as connection:
-            await key_actions.revoke(
-                connection,
-                owner.audit_context,
-                key,
-                tenant=owner.tenant,
-                caller_key=owner.caller_key,
-            )
+            await key_actions.revoke(connection, owner, key)
         services.auth.forget_key(key)
 
 

@@ -139,8 +139,8 @@ class KeyRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     last_used_at: datetime | None = Field(description="Updated from time to time, not at each use.")
 
     @classmethod
-    def of(cls, key: ApiKey, **secret: str) -> Self:
-        return cls.build(key, scopes=sorted(key.scopes), **secret)
+    def of(cls, api_key: ApiKey, **secret: str) -> Self:
+        return cls.build(api_key, scopes=sorted(api_key.scopes), **secret)
 
 
 class KeyCreated(KeyRead, json_schema_extra={"examples": [EXAMPLE_CREATED]}):

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -24,27 +24,37 @@ from app.store.tenants import queries as tenants
 CreatedKey = tuple[ApiKey, str]
 
 
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """The tenant (id or slug) whose keys an operation concerns.
+
+    A key cannot do more than `caller_key`, the key of the caller; None is an admin.
+    """
+
+    tenant: str
+    audit_context: AuditContext
+    caller_key: ApiKey | None = None
+
+
 async def create(
     connection: AsyncConnection,
-    audit_context: AuditContext,
+    owner: KeyOwner,
     body: KeyCreate,
     *,
-    tenant: str,
-    caller_key: ApiKey | None = None,
     secret: str | None = None,
 ) -> CreatedKey:
     """Create a key. Returns it with its secret, of which only a hash is stored.
 
-    `tenant` is an id or a slug. The new key cannot do more than `caller_key`; None is an admin.
     `secret` replaces the random secret. Raises InvalidRequest, Forbidden, or NotFound for an
     unknown tenant.
     """
-    owner = await tenants.get(connection, tenant=tenant)
+    audit_context, caller_key = owner.audit_context, owner.caller_key
+    tenant = await tenants.get(connection, tenant=owner.tenant)
     _check_expiry(body.expires_at, audit_context)
     secret = secret or generate_secret()
     key = ApiKey(
         id=new_id("key"),
-        tenant_id=owner.id,
+        tenant_id=tenant.id,
         name=body.name,
         hint=build_hint(secret),
         scopes=frozenset(body.scopes),
@@ -52,7 +62,7 @@ async def create(
         expires_at=body.expires_at,
         revoked_at=None,
         last_used_at=None,
-        profiles=await profile_ids(connection, owner.id, body.profiles, caller_key=caller_key),
+        profiles=await profile_ids(connection, tenant.id, body.profiles, caller_key=caller_key),
         allowed_from=tuple(body.allowed_from),
         networks=tuple(body.networks),
     )
@@ -62,20 +72,15 @@ async def create(
 
 
 async def rotate(
-    connection: AsyncConnection,
-    audit_context: AuditContext,
-    key_id: str,
-    body: KeyRotate,
-    *,
-    tenant: str,
-    caller_key: ApiKey | None = None,
+    connection: AsyncConnection, owner: KeyOwner, key_id: str, body: KeyRotate
 ) -> CreatedKey:
     """Replace a key with a new one; the old one keeps working for a while.
 
     Raises InvalidRequest, NotFound, Forbidden, or Conflict if the old key is revoked or expired.
     """
+    audit_context = owner.audit_context
     _check_expiry(body.expires_at, audit_context)
-    before = await _get_key_to_change(connection, key_id, tenant, caller_key)
+    before = await _get_key_to_change(connection, owner, key_id)
     if not before.is_valid(audit_context.now):
         raise Conflict(
             "key-inactive",
@@ -90,7 +95,7 @@ async def rotate(
         expires_at=body.expires_at or before.expires_at,
         last_used_at=None,
     )
-    _check_not_wider(key, caller_key)
+    _check_not_wider(key, owner.caller_key)
     await api_keys.set_expiry(
         connection,
         tenant_id=before.tenant_id,
@@ -110,16 +115,10 @@ async def rotate(
     return key, secret
 
 
-async def revoke(
-    connection: AsyncConnection,
-    audit_context: AuditContext,
-    key_id: str,
-    *,
-    tenant: str,
-    caller_key: ApiKey | None = None,
-) -> None:
+async def revoke(connection: AsyncConnection, owner: KeyOwner, key_id: str) -> None:
     """Revoke a key. Raises NotFound or Forbidden."""
-    before = await _get_key_to_change(connection, key_id, tenant, caller_key)
+    audit_context = owner.audit_context
+    before = await _get_key_to_change(connection, owner, key_id)
     await api_keys.revoke(
         connection, tenant_id=before.tenant_id, key_id=key_id, now=audit_context.now
     )
@@ -133,13 +132,12 @@ async def revoke(
     )
 
 
-async def _get_key_to_change(
-    connection: AsyncConnection, key_id: str, tenant: str, caller_key: ApiKey | None
-) -> ApiKey:
+async def _get_key_to_change(connection: AsyncConnection, owner: KeyOwner, key_id: str) -> ApiKey:
     """Return the key. Raises NotFound, or Forbidden if it may do more than the caller's."""
-    owner = await tenants.get(connection, tenant=tenant)
-    key = await api_keys.get(connection, tenant_id=owner.id, key_id=key_id)
-    _check_not_wider(require_reachable(caller_key, "key", key_id, key), caller_key)
+    tenant = await tenants.get(connection, tenant=owner.tenant)
+    key = await api_keys.get(connection, tenant_id=tenant.id, key_id=key_id)
+    require_reachable(owner.caller_key, "key", key_id, key)
+    _check_not_wider(key, owner.caller_key)
     return key
 
 

@@ -176,9 +176,10 @@ Auditor = Annotated[
     Caller | None,
     Depends(TenantScope(Scope.KEYS_MANAGE, is_unbound=True, is_tenant_optional=True)),
 ]
-QueueReader = SubmissionReader = Annotated[
+QueueReader = Annotated[
     Caller | None, Depends(TenantScope(Scope.MESSAGES_READ, is_tenant_optional=True))
 ]
+SubmissionReader = QueueReader
 
 
 async def _make_session_context(caller: Auditor, request: Request) -> AuditContext:

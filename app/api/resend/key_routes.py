@@ -9,6 +9,7 @@ from pydantic import Field
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import KeyCreate
+from app.api.api_keys.service import KeyOwner
 from app.api.auth.dependencies import KeyManager
 from app.api.http.fields import Line, RequestModel, Text
 from app.api.requests.json_limits import Router
@@ -62,10 +63,8 @@ async def create_key(
             senders = [f"*@{domain.domain}"]
         key, secret = await key_actions.create(
             connection,
-            caller.audit_context(services.now()),
+            KeyOwner(caller.tenant_id, caller.audit_context(services.now()), caller.key),
             KeyCreate(name=body.name, scopes=SCOPES[body.permission], allowed_from=senders),
-            tenant=caller.tenant_id,
-            caller_key=caller.key,
         )
     return {"id": key.id, "token": secret}
 
@@ -98,13 +97,8 @@ async def delete_key(
     services: ReadyServices,
 ) -> dict[str, Any]:
     """Revoke a key."""
+    owner = KeyOwner(caller.tenant_id, caller.audit_context(services.now()), caller.key)
     async with services.database.transaction() as connection:
-        await key_actions.revoke(
-            connection,
-            caller.audit_context(services.now()),
-            key,
-            tenant=caller.tenant_id,
-            caller_key=caller.key,
-        )
+        await key_actions.revoke(connection, owner, key)
     services.auth.forget_key(key)
     return {}

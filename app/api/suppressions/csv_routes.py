@@ -1,8 +1,8 @@
-"""Serve `/suppressions/export` and `/import` as CSV (RFC 4180), without formula injection."""
+"""Serve `/suppressions/export` and `/import` as CSV (RFC 4180)."""
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final, Unpack
 
 from fastapi import Request
@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, ValidationError
 
 from app.api.auth.dependencies import SuppressionManager
+from app.api.http.csv import MEDIA_TYPE, format_rows, restore_cell
 from app.api.http.field_errors import build_field_error
 from app.api.http.fields import ResponseModel
 from app.api.openapi import lines_content
@@ -25,9 +26,6 @@ from app.store.db.keyset import Slice, read_pages
 
 router = Router("Suppressions")
 
-MEDIA_TYPE: Final = "text/csv"
-# Spreadsheets evaluate cells that start with these as formulas (CWE-1236).
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS: Final = ("address", "tag", "reason", "detail", "created_at")
 ROWS_PER_TRANSACTION: Final = 500
 MAX_ERRORS: Final = 100
@@ -94,9 +92,9 @@ async def _export_lines(services: Services, tenant_id: str) -> AsyncIterator[str
             lambda connection: suppressions.page(connection, tenant_id=tenant_id, **part)
         )
 
-    yield _format_rows([COLUMNS])
+    yield format_rows([COLUMNS])
     async for rows in read_pages(load, limit=ROWS_PER_TRANSACTION):
-        yield _format_rows(map(_build_cells, rows))
+        yield format_rows(map(_build_cells, rows))
 
 
 def _build_cells(row: Suppression) -> tuple[str, ...]:
@@ -181,24 +179,8 @@ def _read_lines(content: str) -> Iterator[tuple[int, Mapping[str, str]]]:
         reader.fieldnames = names
         for row in reader:
             value_by_column = {
-                name: _restore_cell((row.get(name) or "").strip()) for name in COLUMNS[:-1]
+                name: restore_cell((row.get(name) or "").strip()) for name in COLUMNS[:-1]
             }
             yield reader.line_num, {name: value for name, value in value_by_column.items() if value}
     except csv.Error as error:
         raise InvalidRequest(f"The file is not CSV: {error}.") from None
-
-
-def _format_rows(rows: Iterable[Sequence[str]]) -> str:
-    """Format rows as CSV lines without formulas."""
-    lines = io.StringIO()
-    csv.writer(lines).writerows([[_defuse_formula(cell) for cell in row] for row in rows])
-    return lines.getvalue()
-
-
-def _defuse_formula(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip("'").startswith(_FORMULA) else cell
-
-
-def _restore_cell(cell: str) -> str:
-    """Undo the escape that `_format_rows` adds to a cell."""
-    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
