@@ -4,7 +4,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pydantic_core import to_json
-from sqlalchemy import Boolean, ColumnElement, Dialect, Text, bindparam, column
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    ColumnClause,
+    ColumnElement,
+    Dialect,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -80,6 +91,31 @@ def unnest_pairs(parameter: str) -> TableValuedAlias:
     """Build a table from texts by text in a parameter: `first` is the key, `second` its text."""
     columns = (column(name, Text()) for name in ("first", "second"))
     return _UnnestPairs(bindparam(parameter, type_=_Pairs())).table_valued(*columns)
+
+
+class _Records(TypeDecorator[Iterable[Mapping[str, Any]]]):
+    """Rows as one JSON parameter."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str:  # noqa: ARG002 - as above
+        return to_json(value).decode()
+
+
+def unnest_records(parameter: str, *columns: ColumnClause[Any]) -> TableValuedAlias:
+    """Build a table from the rows in a parameter, which map names to values; PostgreSQL only."""
+    records = cast(bindparam(parameter, type_=_Records()), JSON)
+    return func.json_to_recordset(records).table_valued(*columns).render_derived(with_types=True)
+
+
+def expect_few(key: ColumnElement[str]) -> ColumnElement[bool]:
+    """Build a condition on rows in a parameter that is always true.
+
+    PostgreSQL expects one row of two hundred to meet it, and else a hundred rows in each parameter.
+    So it looks what belongs to them up by an index, and reads no table from end to end.
+    """
+    return func.coalesce(key, key) == key
 
 
 @compiles(_UnnestPairs)

@@ -1,6 +1,6 @@
 """Store the state of lanes: pending work and health."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -9,22 +9,28 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     RowMapping,
+    ScalarSelect,
     Select,
     Table,
+    Text,
+    column,
     exists,
     func,
     literal_column,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.delivery.due_ranges import DueRange
 from app.domain.delivery.token_bucket import Bucket, next_permit_at, refill
 from app.domain.delivery.waiting import SERVER_SILENT
 from app.domain.events import EventType
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.store.db.array_params import any_of
+from app.store.db.array_params import any_of, expect_few, unnest_records
+from app.store.db.column_types import Instant
 from app.store.delivery import destinations, profile_notices
 from app.store.delivery.clamping import LONGEST_LEASE, TOLERANCE
 from app.store.delivery.destinations import WaitingQueue
@@ -68,12 +74,21 @@ class WaitingLane:
         )
 
 
-async def load_waiting(connection: AsyncConnection, *, now: datetime) -> list[WaitingLane]:
+async def load_waiting(
+    connection: AsyncConnection,
+    *,
+    now: datetime,
+    ranges: Mapping[str, Sequence[DueRange]] | None = None,
+) -> list[WaitingLane]:
     """Load all lanes with unfinished messages, soonest first.
 
-    Costs two index probes per lane, independent of the queue's length and of idle profiles.
+    Costs two index probes per lane, independent of the queue's length and of idle profiles. On
+    PostgreSQL, `ranges` are the due times to read of some profiles: their other messages remain
+    unseen. Of the other profiles, it then loads at least one with unfinished messages, if any.
     """
-    rows = (await connection.execute(_WAITING)).all()
+    statement = _WAITING if ranges is None else _WAITING_IN_RANGES
+    parameters = None if ranges is None else _build_parameters(ranges)
+    rows = (await connection.execute(statement, parameters)).all()
     queues = await destinations.load_waiting(
         connection, profile_ids=[row.id for row in rows if row.has_destinations], now=now
     )
@@ -91,15 +106,37 @@ async def find(connection: AsyncConnection, *, profile_id: str, now: datetime) -
     return _lane(row, now, has_own_messages=False)
 
 
-_SOONEST: Final = (
-    select(func.min(messages.c.due_at))
-    .where(
-        messages.c.profile_id == profiles.c.id,
-        messages.c.destination == literal_column("0"),
-        messages.c.due_at.is_not(None),
+def _build_parameters(ranges: Mapping[str, Sequence[DueRange]]) -> dict[str, Any]:
+    """Return the ranges, and the gaps between the ids of their profiles."""
+    range_rows = [
+        {"profile_id": profile_id, "lower": due_range.lower, "upper": due_range.upper}
+        for profile_id, due_ranges in ranges.items()
+        for due_range in due_ranges
+    ]
+    ids = sorted(ranges)
+    gaps = zip(["", *ids], [*ids, _BEHIND_ALL_IDS], strict=True)
+    gap_rows = [{"after_id": after_id, "before_id": before_id} for after_id, before_id in gaps]
+    return {"ranges": range_rows, "gaps": gap_rows}
+
+
+_BEHIND_ALL_IDS: Final = "~"
+
+
+def _find_soonest(
+    profile_id: ColumnElement[str], *conditions: ColumnElement[bool]
+) -> ScalarSelect[datetime]:
+    """Build the query for when the first message of a profile's queue 0 is due."""
+    return (
+        select(func.min(messages.c.due_at))
+        .where(
+            messages.c.profile_id == profile_id,
+            messages.c.destination == literal_column("0"),
+            messages.c.due_at.is_not(None),
+            *conditions,
+        )
+        .correlate_except(messages)
+        .scalar_subquery()
     )
-    .scalar_subquery()
-)
 
 
 def limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElement[Any]]:
@@ -111,27 +148,31 @@ def limit_columns(table: Table, bucket: Table, prefix: str) -> list[ColumnElemen
     ]
 
 
-_QUERY: Final[Select[Any]] = (
-    select(
-        profiles.c.id,
-        profiles.c.tenant_id,
-        profiles.c.revision,
-        profiles.c.paused_at,
-        profiles.c.deleted_at,
-        profiles.c.fallback_profile_id,
-        profiles.c.fallback_after_seconds,
-        lanes.c.failing_since,
-        lanes.c.next_probe_at,
-        lanes.c.stalled_since,
-        _SOONEST.label("soonest"),
-        lanes.c.has_destinations,
-        *limit_columns(profiles, lanes, "profile_"),
-        *limit_columns(tenants, tenant_buckets, "tenant_"),
+def _build_query(soonest: ColumnElement[datetime]) -> Select[Any]:
+    return (
+        select(
+            profiles.c.id,
+            profiles.c.tenant_id,
+            profiles.c.revision,
+            profiles.c.paused_at,
+            profiles.c.deleted_at,
+            profiles.c.fallback_profile_id,
+            profiles.c.fallback_after_seconds,
+            lanes.c.failing_since,
+            lanes.c.next_probe_at,
+            lanes.c.stalled_since,
+            soonest.label("soonest"),
+            lanes.c.has_destinations,
+            *limit_columns(profiles, lanes, "profile_"),
+            *limit_columns(tenants, tenant_buckets, "tenant_"),
+        )
+        .join(lanes, lanes.c.profile_id == profiles.c.id)
+        .join(tenants, tenants.c.id == profiles.c.tenant_id)
+        .join(tenant_buckets, tenant_buckets.c.tenant_id == tenants.c.id, isouter=True)
     )
-    .join(lanes, lanes.c.profile_id == profiles.c.id)
-    .join(tenants, tenants.c.id == profiles.c.tenant_id)
-    .join(tenant_buckets, tenant_buckets.c.tenant_id == tenants.c.id, isouter=True)
-)
+
+
+_QUERY: Final = _build_query(_find_soonest(profiles.c.id))
 
 
 def list_at_work() -> CTE:
@@ -149,6 +190,51 @@ def list_at_work() -> CTE:
 
 _AT_WORK: Final = list_at_work()
 _WAITING: Final = _QUERY.join(_AT_WORK, _AT_WORK.c.profile_id == profiles.c.id)
+
+
+def _build_waiting_in_ranges() -> Select[Any]:
+    """Build the query for profiles with ranges, and for the first at work in each gap.
+
+    A probe of a gap starts behind all entries of the profile before it, dead ones too.
+    """
+    ranges = unnest_records(
+        "ranges", column("profile_id", Text()), column("lower", Instant), column("upper", Instant)
+    )
+    in_range = messages.c.due_at.between(ranges.c.lower, ranges.c.upper)
+    known = select(
+        ranges.c.profile_id, _find_soonest(ranges.c.profile_id, in_range).label("soonest")
+    ).where(expect_few(ranges.c.profile_id))
+    gaps = unnest_records("gaps", column("after_id", Text()), column("before_id", Text()))
+    first_in_gap = (
+        select(func.min(messages.c.profile_id))
+        .where(
+            messages.c.profile_id > gaps.c.after_id,
+            messages.c.profile_id < gaps.c.before_id,
+            messages.c.due_at.is_not(None),
+        )
+        .correlate_except(messages)
+        .scalar_subquery()
+    )
+    unknown = (
+        select(first_in_gap.label("profile_id"))
+        .select_from(gaps)
+        .cte("unknown")
+        .prefix_with("MATERIALIZED")
+    )
+    first_messages = select(
+        unknown.c.profile_id, _find_soonest(unknown.c.profile_id).label("soonest")
+    ).where(unknown.c.profile_id.is_not(None))
+    moments = union_all(known, first_messages).subquery("moments")
+    at_work = (
+        select(moments.c.profile_id, func.min(moments.c.soonest).label("soonest"))
+        .group_by(moments.c.profile_id)
+        .subquery("at_work")
+    )
+    query = _build_query(at_work.c.soonest)
+    return query.join(at_work, at_work.c.profile_id == profiles.c.id)
+
+
+_WAITING_IN_RANGES: Final = _build_waiting_in_ranges()
 
 
 def _lane(

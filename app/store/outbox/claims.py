@@ -12,7 +12,9 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    Text,
     bindparam,
+    column,
     literal_column,
     select,
     true,
@@ -20,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.delivery.due_ranges import DueRange
 from app.domain.delivery.status import TO_SEND
 from app.domain.dsn_request import DsnRequest
 from app.domain.errors import SealError
@@ -34,8 +37,9 @@ from app.domain.types import (
     SealedContent,
 )
 from app.store import suppressions
-from app.store.db.array_params import any_of, unnest
+from app.store.db.array_params import any_of, expect_few, unnest, unnest_records
 from app.store.db.clock import bind_now
+from app.store.db.column_types import EPOCH, Instant
 from app.store.suppressions import Addressee
 from app.store.tables.core import IS_TO_SEND, message_contents, messages, recipients
 
@@ -76,7 +80,8 @@ class ClaimedMessage:
     a `sealed_key`; `unreadable_reason` says why decryption failed. `request_id` and `traceparent`
     are those of its origin. With limits by destination, `allowed` maps the positions of the
     recipients that may get the message now to the numbers of their destinations, and
-    `limited_destination` is the one among them that limits connections.
+    `limited_destination` is the one among them that limits connections. `due_at` is when the claim
+    found it due; None if it was handed over.
     """
 
     id: str
@@ -99,6 +104,7 @@ class ClaimedMessage:
     allowed: Mapping[int, int] | None = field(default=None, hash=False)
     limited_destination: int = 0
     is_owner_gone: bool = False
+    due_at: datetime | None = None
 
     def may_send_to(self, recipient: ClaimedRecipient) -> bool:
         """Whether the recipient is open, and the limit of its destination allows it now."""
@@ -156,17 +162,19 @@ async def claim(
     lease_until: datetime,
     max_bytes: int,
     max_recipients: int | None = None,
+    ranges: Sequence[DueRange] = (),
     only_known_outcomes: bool = False,
     is_clock_checked: bool = False,
 ) -> list[ClaimedMessage]:
     """Lease up to `limit` due messages of one profile, oldest first.
 
     Returns at least one, and more only until they reach `max_bytes` or `max_recipients` together.
+    On PostgreSQL, reads only `ranges` of due times if there are any, which must not overlap.
     Takes over messages whose lease has expired. With `only_known_outcomes`, skips messages with a
     recipient whose last outcome is unknown. With `is_clock_checked`, skips messages that are not
     due by the database's own time.
     """
-    want = ClaimRequest(profile_id, limit, max_bytes, max_recipients)
+    want = ClaimRequest(profile_id, limit, max_bytes, max_recipients, tuple(ranges))
     return await claim_many(
         connection,
         [want],
@@ -180,12 +188,13 @@ async def claim(
 
 @frozen_dataclass
 class ClaimRequest:
-    """How many messages, bytes and recipients a claim for a profile may take."""
+    """How many messages, bytes and recipients a claim for a profile may take, of which times."""
 
     profile_id: str
     limit: int
     max_bytes: int
     max_recipients: int | None = None
+    ranges: tuple[DueRange, ...] = ()
 
 
 async def claim_many(
@@ -199,13 +208,19 @@ async def claim_many(
     is_clock_checked: bool = False,
 ) -> list[ClaimedMessage]:
     """Lease due messages of several profiles without destinations, as `claim` does for one."""
+    dialect = connection.dialect.name
+    queues = (
+        {"ranges": _list_ranges(requests, now)}
+        if dialect == "postgresql"
+        else {"profile_ids": [want.profile_id for want in requests]}
+    )
     parameters = {
-        "profile_ids": [want.profile_id for want in requests],
+        **queues,
         "now": now,
         "limit": max(want.limit for want in requests),
     }
     statement = _build_due_query(
-        connection.dialect.name,
+        dialect,
         only_known_outcomes=only_known_outcomes,
         is_clock_checked=is_clock_checked,
     )
@@ -221,6 +236,14 @@ async def claim_many(
         for row in _select_within(want, rows_by_profile.get(want.profile_id, []))
     ]
     return await lease_rows(connection, rows, owner=owner, now=now, lease_until=lease_until)
+
+
+def _list_ranges(requests: Sequence[ClaimRequest], now: datetime) -> list[dict[str, Any]]:
+    return [
+        {"profile_id": want.profile_id, "lower": due_range.lower, "upper": due_range.upper}
+        for want in requests
+        for due_range in want.ranges or (DueRange(EPOCH, now),)
+    ]
 
 
 async def lease_rows(
@@ -260,6 +283,7 @@ async def lease_rows(
             expires_at=row.expires_at,
             former_owner=row.lease_owner,
             is_owner_gone=row.lease_owner is not None and row.due_at == row.turn_at,
+            due_at=row.due_at,
             recipients=recipients_by_message[row.id],
             mime=contents[row.id].mime,
             sealed_key=contents[row.id].sealed_key,
@@ -290,19 +314,24 @@ DUE_COLUMNS: Final = (
     "recipient_count",
 )
 _PROFILES: Final = unnest("profile_ids")
+_RANGES: Final = unnest_records(
+    "ranges", column("profile_id", Text()), column("lower", Instant), column("upper", Instant)
+)
 
 
 @cache
 def _build_due_query(
     dialect: str, *, only_known_outcomes: bool, is_clock_checked: bool
 ) -> Select[Any]:
-    """Build the query for the first due messages of each profile."""
+    """Build the query for the first due messages of each profile, or of each range."""
+    is_postgresql = dialect == "postgresql"
     return build_due_query(
         dialect,
-        _PROFILES,
-        profile_id=_PROFILES.c.value,
+        _RANGES if is_postgresql else _PROFILES,
+        profile_id=_RANGES.c.profile_id if is_postgresql else _PROFILES.c.value,
         destination=literal_column("0"),
         columns=DUE_COLUMNS,
+        bounds=(_RANGES.c.lower, _RANGES.c.upper) if is_postgresql else None,
         only_known_outcomes=only_known_outcomes,
         is_clock_checked=is_clock_checked,
     )
@@ -317,10 +346,12 @@ def build_due_query(
     columns: Sequence[str],
     only_known_outcomes: bool,
     is_clock_checked: bool,
+    bounds: tuple[ColumnElement[datetime], ColumnElement[datetime]] | None = None,
 ) -> Select[Any]:
     """Build the query for the first due messages of each queue; PostgreSQL skips locked rows.
 
-    `profile_id` and `destination` identify the queue of a row of `queues`.
+    `profile_id` and `destination` identify the queue of a row of `queues`, and `bounds` which of
+    its due times to read.
     """
     # SQLite has no LATERAL, and only one writer.
     table = messages if dialect == "postgresql" else messages.alias()
@@ -335,11 +366,15 @@ def build_due_query(
         .limit(bindparam("limit"))
         .correlate(queues)
     )
+    if bounds is not None:
+        due_query = due_query.where(table.c.due_at.between(*bounds))
     if only_known_outcomes:
         due_query = due_query.where(~_has_unknown_outcome(table))
     if dialect == "postgresql":
         due: FromClause = due_query.with_for_update(skip_locked=True).lateral()
         query = select(*due.c, message_contents.c.size_bytes).join_from(queues, due, true())
+        if bounds is not None:
+            query = query.where(expect_few(profile_id))
     else:
         due = messages
         ids = due_query.with_only_columns(table.c.id)
