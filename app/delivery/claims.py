@@ -1,8 +1,9 @@
 """Claim: lease due messages for lanes, as far as rates, connections and time allow."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -14,6 +15,7 @@ from app.delivery.engine_parts import EngineParts
 from app.delivery.lane import Lane
 from app.delivery.rate_allowance import Allowance, lock_allowance
 from app.domain.delivery.destinations import NO_DESTINATION
+from app.domain.delivery.due_ranges import DueRange
 from app.domain.delivery.status import RecipientEvent
 from app.store.delivery import lanes, shared_limits
 from app.store.outbox import claims as outbox
@@ -48,20 +50,32 @@ class Claims:
         for assignment in assignments:
             assignment.lane.limit.grant(_grants_of(assignment.lane, granted))
         leases.add((message.id for message in claimed), until)
-        by_profile = defaultdict[str, list[ClaimedMessage]](list)
-        for message in claimed:
-            by_profile[message.profile_id].append(message)
-        return by_profile
+        for profile_id, rest_at in claim.rests.items():
+            self.parts.due_ranges.note_claim(profile_id, now, rest_at=rest_at)
+        return _group_by_profile(claimed)
+
+
+def _group_by_profile(
+    messages: Iterable[ClaimedMessage],
+) -> dict[str, list[ClaimedMessage]]:
+    by_profile = defaultdict[str, list[ClaimedMessage]](list)
+    for message in messages:
+        by_profile[message.profile_id].append(message)
+    return by_profile
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """One claim, in its transaction."""
+    """One claim, in its transaction.
+
+    `rests` are the profiles whose own queue it has read, and from when on it may have left some.
+    """
 
     claims: Claims
     connection: AsyncConnection
     now: datetime
     until: datetime
+    rests: dict[str, datetime | None] = field(default_factory=dict)
 
     async def lease(self, assignments: Sequence[Assignment]) -> tuple[Grants, list[ClaimedMessage]]:
         """Return the connections that each profile's lane is granted, and the messages."""
@@ -113,10 +127,20 @@ class _Claim:
     ) -> list[ClaimedMessage]:
         """Lease due messages of several profiles, as many as their lanes have room for."""
         max_per_lane = max(1, MAX_CLAIMED // max(1, len(assignments)))
+        rooms = {
+            assignment.lane: min(room, max_per_lane)
+            for assignment in assignments
+            if (
+                room := assignment.lane.count_room(
+                    granted[assignment.lane.profile_id, NO_DESTINATION]
+                )
+            )
+        }
         requests = [
-            outbox.ClaimRequest(lane.profile_id, min(room, max_per_lane), lane.room_bytes)
-            for lane in (assignment.lane for assignment in assignments)
-            if (room := lane.count_room(granted[lane.profile_id, NO_DESTINATION]))
+            outbox.ClaimRequest(
+                lane.profile_id, room, lane.room_bytes, ranges=self._list_ranges(lane)
+            )
+            for lane, room in rooms.items()
         ]
         if not requests:
             return []
@@ -128,7 +152,29 @@ class _Claim:
             lease_until=self.until,
             is_clock_checked=self.claims.is_checked,
         )
+        by_profile = _group_by_profile(claimed)
+        for lane, room in rooms.items():
+            self._note_rest(lane, by_profile.get(lane.profile_id, []), room)
         return await self._keep_open(claimed)
+
+    def _list_ranges(self, lane: Lane) -> tuple[DueRange, ...]:
+        return self.claims.parts.due_ranges.list_to_claim(lane.profile_id, self.now)
+
+    def _note_rest(
+        self,
+        lane: Lane,
+        claimed: Sequence[ClaimedMessage],
+        limit: int,
+        max_recipients: int | None = None,
+    ) -> None:
+        """Note from when on a lane's queue may have more due messages, if a limit was reached."""
+        is_limited = (
+            len(claimed) >= limit
+            or sum(len(message.mime) for message in claimed) >= lane.room_bytes
+            or sum(len(message.recipients) for message in claimed) >= (max_recipients or math.inf)
+        )
+        rest_at = claimed[-1].due_at if claimed and is_limited else None
+        self.rests[lane.profile_id] = rest_at
 
     async def _lease_limited(self, assignment: Assignment, granted: Grants) -> list[ClaimedMessage]:
         """Lease as many messages as the profile's rate limits allow, or one probe."""
@@ -152,10 +198,13 @@ class _Claim:
             lease_until=self.until,
             max_bytes=lane.room_bytes,
             max_recipients=allowance.recipients,
+            ranges=self._list_ranges(lane) if assignment.is_own else (),
             # The profile's own server may have accepted it already; no other server may get it.
             only_known_outcomes=not assignment.is_own,
             is_clock_checked=self.claims.is_checked,
         )
+        if assignment.is_own:
+            self._note_rest(lane, claimed, limit, allowance.recipients)
         to_send = await self._keep_open(claimed)
         await allowance.spend(self.connection, to_send)
         return to_send

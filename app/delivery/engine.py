@@ -23,6 +23,7 @@ from app.delivery.scheduler import Scheduler
 from app.delivery.settler import Settler
 from app.delivery.silent_servers import StallMonitor
 from app.domain.clock import Clock, monotonic_seconds
+from app.domain.delivery.due_ranges import DueRanges
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import Random
 from app.domain.errors import Unavailable
@@ -79,11 +80,13 @@ class Engine:
         self._is_clock_synced = sync_clock is None
         poll_interval = timedelta(seconds=config.poll_interval_seconds)
         self._wake = asyncio.Event()
+        due_ranges = DueRanges()
         self._leases = Leases(
             database,
             owner=self.worker_id,
             length=timedelta(seconds=config.lease_seconds),
             now=clock.now,
+            note_freed=due_ranges.note_freed,
         )
         self._settler = Settler(
             database,
@@ -110,6 +113,7 @@ class Engine:
             settler=self._settler,
             wake=self._wake,
             mail_exchangers=self._mail_exchangers,
+            due_ranges=due_ranges,
         )
         claims = Claims(
             parts=parts,

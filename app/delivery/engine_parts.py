@@ -8,6 +8,7 @@ from app.delivery.mail_exchangers import MailExchangers
 from app.delivery.record import Recorder
 from app.delivery.settler import Settler
 from app.domain.clock import Clock
+from app.domain.delivery.due_ranges import DueRanges
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.smtp.extensions import Distrust
 from app.smtp.resolve import Network
@@ -27,4 +28,5 @@ class EngineParts:
     settler: Settler
     wake: asyncio.Event
     mail_exchangers: MailExchangers
+    due_ranges: DueRanges = field(default_factory=DueRanges)
     distrust: Distrust = field(default_factory=Distrust)

@@ -23,15 +23,23 @@ class Leases:
 
     A worker whose session holds a lock may lose its leases earlier, with the lock. It `is_certain`
     of them until a moment of the machine's uptime, which each heartbeat of the session delays.
+    `note_freed` is called after messages went back to the queue, at their former places.
     """
 
     def __init__(
-        self, database: Database, *, owner: str, length: timedelta, now: Callable[[], datetime]
+        self,
+        database: Database,
+        *,
+        owner: str,
+        length: timedelta,
+        now: Callable[[], datetime],
+        note_freed: Callable[[], None] = lambda: None,
     ) -> None:
         self.owner = owner
         self.length = length
         self._database = database
         self._now = now
+        self.note_freed = note_freed
         self._until: dict[str, datetime] = {}
         self._certain_until = math.inf
         self._trusted = asyncio.Event()
@@ -138,6 +146,7 @@ class Leases:
                     message_ids=released[start : start + MAX_RENEWED],
                     now=self._now(),
                 )
+            self.note_freed()
 
     async def release_all(self) -> None:
         """Release everything."""

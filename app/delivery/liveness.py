@@ -244,4 +244,5 @@ class Liveness:
                 now=now,
                 latest=now + self._leases.length + clamping.TOLERANCE,
             )
+        self._leases.note_freed()
         log.warning("the worker %s is gone, taking over %d messages", worker_id, freed)

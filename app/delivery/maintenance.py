@@ -8,7 +8,8 @@ from typing import Final
 
 from app.delivery.leases import Leases
 from app.delivery.liveness import Liveness
-from app.domain.clock import Clock
+from app.domain.clock import Clock, monotonic_seconds
+from app.domain.delivery.due_ranges import compute_pause_seconds
 from app.domain.tenants.retention import Retention
 from app.store import audit, console_sessions, idempotency, submissions
 from app.store import retention as purging
@@ -103,7 +104,9 @@ class Maintenance:
         """Expire messages that are past their time, and cancel those of deleted profiles."""
         now, finished = self._clock.now(), 0
         async with self._database.reading() as connection:
+            started_at = monotonic_seconds()
             has_work = await outcomes.has_expired_or_orphaned(connection, now=now)
+            seconds = monotonic_seconds() - started_at
         if has_work:
             async with self._database.transaction() as connection:
                 for finish in (outcomes.expire, outcomes.cancel_orphans):
@@ -114,7 +117,9 @@ class Maintenance:
                         is_clock_checked=self._sync_clock is not None,
                     )
         if finished < MAX_ROWS:
-            await self._pause_until(now + self._poll_interval)
+            # Beside an old transaction of PostgreSQL, the look passes dead index entries.
+            pause = timedelta(seconds=compute_pause_seconds(seconds))
+            await self._pause_until(now + max(self._poll_interval, pause))
 
     async def clamp_times(self) -> None:
         """Clamp times that a clock in the future has planned.

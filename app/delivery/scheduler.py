@@ -9,6 +9,7 @@ from app.delivery.claims import Claims
 from app.delivery.engine_parts import EngineParts
 from app.delivery.lane_state import LaneState
 from app.delivery.registry import LaneRegistry
+from app.domain.clock import monotonic_seconds
 from app.store.delivery import lanes
 from app.store.delivery.lanes import WaitingLane
 from app.store.outbox.claims import ClaimedMessage
@@ -35,6 +36,7 @@ class Scheduler:
         self._clock = parts.clock
         self._metrics = parts.metrics
         self._wake = parts.wake
+        self._due_ranges = parts.due_ranges
         self._registry = registry
         self._claims = claims
         self._poll_interval = poll_interval
@@ -57,14 +59,26 @@ class Scheduler:
             await self._leases.renew()
         now = self._clock.now()
         versions = self._registry.read_versions()
-        async with self._database.reading() as connection:
-            waiting = await lanes.load_waiting(connection, now=now)
+        waiting = await self._poll(now)
         self._registry.apply_poll(waiting, now, versions)
         await self._registry.close_unused(waiting)
         is_contended = await self._claim_ready(waiting, now)
         if not self._is_stopping:
             next_poll_at = self._next_poll_at(waiting, now, is_contended=is_contended)
             await self._clock.wait(self._wake, next_poll_at)
+
+    async def _poll(self, now: datetime) -> Sequence[WaitingLane]:
+        """Load the lanes at work, of some only what may have become due since the last poll."""
+        async with self._database.reading() as connection:
+            if not self._database.is_postgresql:  # it keeps no dead index entries
+                return await lanes.load_waiting(connection, now=now)
+            ranges = self._due_ranges.begin_round(now, ahead=self._poll_interval)
+            started_at = monotonic_seconds()
+            waiting = await lanes.load_waiting(connection, now=now, ranges=ranges)
+            seconds = monotonic_seconds() - started_at
+        due_times = {lane.profile_id: lane.message_due_at for lane in waiting}
+        self._due_ranges.note_poll(due_times, now, seconds=seconds)
+        return waiting
 
     async def _claim_ready(self, waiting: Iterable[WaitingLane], now: datetime) -> bool:
         """Claim in fair turns; returns whether some messages must wait for other workers."""
