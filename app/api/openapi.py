@@ -86,6 +86,14 @@ OPENAPI_KWARGS: Final[dict[str, Any]] = {
     },
 }
 
+SECURITY_SCHEMES: Final = {
+    "key": {
+        "type": "http",
+        "description": "A tenant's key (`hel_…`) reaches only that tenant. An admin key manages"
+        " tenants and their keys, and acts for a tenant with the header `Heloise-Tenant`.",
+        "scheme": "bearer",
+    }
+}
 SCHEMA_REF: Final = "#/components/schemas/{model}"
 REQUEST_ID: Final = "X-Request-ID"
 FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
@@ -242,6 +250,7 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         routes=[route for route in app.routes if not _is_resend(route)],
     )
     _, schemas = models_json_schema([(ProblemBody, "serialization")], ref_template=SCHEMA_REF)
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
     components = document["components"]["schemas"]
     components |= schemas["$defs"]
     for unused in FRAMEWORK_SCHEMAS:
@@ -276,6 +285,8 @@ def _complete(operation: dict[str, Any], route: RouteContext) -> None:
         responses.pop("422", None)
     slugs = [*_ANY]
     for call in _list_calls(route.dependant):
+        if isinstance(call, TenantScope) or call is require_admin:
+            operation["security"] = [{scheme: []} for scheme in SECURITY_SCHEMES]
         if isinstance(call, TenantScope):
             slugs += [*_STORED, *_KEY, *_TENANT, *(["key-is-bound"] if call.is_unbound else [])]
             operation["description"] += _describe_scope(call)

@@ -5,7 +5,6 @@ from typing import Annotated, get_origin
 from fastapi import Depends, Header, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -20,14 +19,6 @@ from app.domain.errors import FieldError, Forbidden, InvalidRequest
 from app.domain.types import Scope, Tenant
 from app.store.tenants import queries as tenants
 
-# Only documents the scheme in OpenAPI; `app/api/auth/visitors.py` reads the header.
-_bearer = HTTPBearer(
-    scheme_name="key",
-    description="A tenant's key (`hel_…`) reaches only that tenant. An admin key manages tenants"
-    " and their keys, and acts for a tenant with the header `Heloise-Tenant`.",
-    auto_error=False,
-)
-Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 TenantHeader = Annotated[
     str | None,
     Header(
@@ -102,9 +93,7 @@ class TenantScope:
         self.is_unbound = is_unbound
         self._is_tenant_optional = is_tenant_optional
 
-    async def __call__(
-        self, request: Request, _: Bearer, tenant_header: TenantHeader = None
-    ) -> Caller | None:
+    async def __call__(self, request: Request, tenant_header: TenantHeader = None) -> Caller | None:
         """Return the caller.
 
         Raises like `Visitor.authorize`; Forbidden for a tenant's key with another tenant's header.
@@ -134,7 +123,7 @@ class TenantScope:
         return caller
 
 
-async def require_admin(request: Request, _: Bearer) -> Actor:
+async def require_admin(request: Request) -> Actor:
     """Return the admin; raises Forbidden for a tenant's key."""
     actor = await (await _identify(request)).identify()
     if isinstance(actor, Actor):
@@ -186,7 +175,7 @@ async def _make_session_context(caller: Auditor, request: Request) -> AuditConte
     now = (await require_ready_services(request)).now()
     if caller is not None:
         return caller.audit_context(now)
-    return AuditContext(actor=await require_admin(request, None), now=now)
+    return AuditContext(actor=await require_admin(request), now=now)
 
 
 # Whose sessions of the console the caller may end: its tenant's; an admin's without a tenant.
