@@ -15,7 +15,12 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute, Route
 
 from app import __version__
-from app.api.auth.dependencies import TenantScope, require_admin
+from app.api.auth.dependencies import (
+    MAX_TENANT_CHARACTERS,
+    TENANT_HEADER,
+    TenantScope,
+    require_admin,
+)
 from app.api.http.problem_types import PROBLEMS
 from app.api.requests.problems import MEDIA_TYPE, ProblemBody
 from app.api.services import require_ready_services
@@ -93,6 +98,21 @@ SECURITY_SCHEMES: Final = {
         " tenants and their keys, and acts for a tenant with the header `Heloise-Tenant`.",
         "scheme": "bearer",
     }
+}
+_TENANT_TEXT: Final = (
+    "The id or slug of the tenant to act for. Required with an admin key; leave it out with a"
+    " tenant's key."
+)
+TENANT_PARAMETER: Final[dict[str, Any]] = {
+    "name": TENANT_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {
+        "anyOf": [{"type": "string", "maxLength": MAX_TENANT_CHARACTERS}, {"type": "null"}],
+        "description": _TENANT_TEXT,
+        "title": TENANT_HEADER,
+    },
+    "description": _TENANT_TEXT,
 }
 SCHEMA_REF: Final = "#/components/schemas/{model}"
 REQUEST_ID: Final = "X-Request-ID"
@@ -290,6 +310,7 @@ def _complete(operation: dict[str, Any], route: RouteContext) -> None:
         if isinstance(call, TenantScope):
             slugs += [*_STORED, *_KEY, *_TENANT, *(["key-is-bound"] if call.is_unbound else [])]
             operation["description"] += _describe_scope(call)
+            operation.setdefault("parameters", []).append(TENANT_PARAMETER)
         elif call is require_admin:
             slugs += [*_STORED, *_KEY]
         elif call is require_ready_services:

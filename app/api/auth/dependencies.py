@@ -1,14 +1,15 @@
 """Authorize callers: tenant keys by scope, admin keys for any tenant."""
 
-from typing import Annotated, get_origin
+from typing import Annotated, Final, get_origin
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from app.api.auth.visitors import get_visitor
+from app.api.http.field_errors import build_invalid_request
 from app.api.http.pagination import Paging
 from app.api.services import Services, require_ready_services
 from app.auth.audit_context import AuditContext
@@ -19,17 +20,8 @@ from app.domain.errors import FieldError, Forbidden, InvalidRequest
 from app.domain.types import Scope, Tenant
 from app.store.tenants import queries as tenants
 
-TenantHeader = Annotated[
-    str | None,
-    Header(
-        alias="Heloise-Tenant",
-        description="The id or slug of the tenant to act for. Required with an admin key; leave it"
-        " out with a tenant's key.",
-        max_length=63,
-    ),
-]
-
-
+TENANT_HEADER: Final = "Heloise-Tenant"
+MAX_TENANT_CHARACTERS: Final = 63
 # The part of a list that a route returns.
 ListQuery = Annotated[Paging, Query()]
 
@@ -93,7 +85,7 @@ class TenantScope:
         self.is_unbound = is_unbound
         self._is_tenant_optional = is_tenant_optional
 
-    async def __call__(self, request: Request, tenant_header: TenantHeader = None) -> Caller | None:
+    async def __call__(self, request: Request) -> Caller | None:
         """Return the caller.
 
         Raises like `Visitor.authorize`; Forbidden for a tenant's key with another tenant's header.
@@ -101,6 +93,7 @@ class TenantScope:
         services = await require_ready_services(request)
         visitor = await _identify(request)
         identity = await visitor.identify()
+        tenant_header = _read_tenant_header(request)
         if isinstance(identity, Actor):
             if tenant_header is None and self._is_tenant_optional:
                 return None
@@ -182,9 +175,19 @@ async def _make_session_context(caller: Auditor, request: Request) -> AuditConte
 SessionManager = Annotated[AuditContext, Depends(_make_session_context)]
 
 
+def _read_tenant_header(request: Request) -> str | None:
+    # A parameter of the dependency would cost every start and every request its model.
+    tenant = request.headers.get(TENANT_HEADER)
+    if tenant is not None and len(tenant) > MAX_TENANT_CHARACTERS:
+        msg = f"String should have at most {MAX_TENANT_CHARACTERS} characters"
+        error = FieldError(("header", TENANT_HEADER), msg, "string_too_long")
+        raise build_invalid_request([error])
+    return tenant
+
+
 async def _load_tenant(services: Services, tenant_header: str | None) -> Tenant:
     if tenant_header is None:
-        where = ("header", "Heloise-Tenant")
+        where = ("header", TENANT_HEADER)
         raise InvalidRequest(
             "With an admin key, set the header Heloise-Tenant to the id or slug of a tenant.",
             [FieldError(where, "required with an admin key", "missing")],
