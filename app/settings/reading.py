@@ -160,7 +160,7 @@ def _mask(field: str, value: object) -> str:
         return MASK
     if isinstance(value, tuple):
         return ",".join(MASK for _ in value)
-    if field == "database_url":
+    if get_info(field).is_secret:  # a database's URL
         return mask_passwords(str(value))
     if isinstance(value, bool):
         return str(value).lower()

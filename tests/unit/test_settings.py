@@ -156,14 +156,14 @@ def test_values_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> No
     """Invariant 9: keys and the passwords in a database's URL are masked."""
     monkeypatch.setenv("HELOISE_ADMIN_KEY", CANARY * 2)
     monkeypatch.setenv("HELOISE_SECRET_KEYS", f"{KEY},{OLD_KEY}")
-    monkeypatch.setenv(
-        "HELOISE_DATABASE_URL", f"postgresql://me:{CANARY}@db/heloise?sslpassword={CANARY}"
-    )
+    for variable in ("HELOISE_DATABASE_URL", "HELOISE_DATABASE_READ_URL"):
+        monkeypatch.setenv(variable, f"postgresql://me:{CANARY}@db/heloise?sslpassword={CANARY}")
     settings = read_settings()
     values = {name: value for name, value, _ in list_settings(settings)}
     assert values["HELOISE_ADMIN_KEY"] == "***"
     assert values["HELOISE_SECRET_KEYS"] == "***,***"
     assert values["HELOISE_DATABASE_URL"] == "postgresql://me:***@db/heloise?sslpassword=***"
+    assert values["HELOISE_DATABASE_READ_URL"] == values["HELOISE_DATABASE_URL"]
     assert KEY not in repr(settings)
 
 
