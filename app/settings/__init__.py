@@ -3,9 +3,9 @@
 Only `main` and the commands read them. Lower layers get values as arguments.
 """
 
+from app.settings.checks import SettingInfo
 from app.settings.model import (
     PREFIX,
-    SettingInfo,
     Settings,
     describe_expectation,
     get_description,

@@ -8,10 +8,11 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, FilePath, SecretStr
 from pydantic_settings import NoDecode
 
 from app.domain.ehlo import parse_ehlo_name
@@ -26,6 +27,16 @@ HIGHEST_PORT: Final = 65535
 ADMIN: Final = "admin"
 RULE_FIELDS: Final = frozenset({"claim", "value", "tenant", "scopes", "admin"})
 METRIC_LABELS: Final = ("tenant", "profile")
+NETWORKS: Final = "networks or addresses such as 10.0.0.0/8,192.0.2.1,2001:db8::/32"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingInfo:
+    """Metadata of a setting: unit, expected value, whether it is secret."""
+
+    unit: str = ""
+    expects: str = ""
+    is_secret: bool = False
 
 
 def parse_ports(text: str) -> tuple[range, ...]:
@@ -98,11 +109,6 @@ def _parse_domain(text: str) -> str:
     from app.domain.address.parse import make_named_address
 
     return make_named_address(f"any@{text}").domain
-
-
-def _check_database_url(text: str) -> str:
-    parse_database_url(text)
-    return text
 
 
 def parse_admin_keys(text: str) -> dict[str, str]:
@@ -244,10 +250,11 @@ def _check_command(text: str) -> str:
 
 LOWER: Final = BeforeValidator(_lower)
 DnsServers = Annotated[str, _check_with(parse_servers)]
-Networks = Annotated[str, _check_with(parse_networks)]
+Networks = Annotated[str, _check_with(parse_networks), SettingInfo(expects=NETWORKS)]
+OptionalFile = Annotated[FilePath | None, SettingInfo(expects="an existing file")]
 Ports = Annotated[str, _check_with(parse_ports)]
 PortList = Annotated[str, _check_with(parse_port_list)]
-DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
+DatabaseUrl = Annotated[str, _check_with(parse_database_url)]
 Command = Annotated[str, AfterValidator(_check_command)]
 AdminKey = Annotated[SecretStr, AfterValidator(_check_admin_key)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]

@@ -1,10 +1,14 @@
 """Define the settings model and the description of each field."""
 
-from dataclasses import dataclass
+import ast
+import inspect
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin
 
-from pydantic import DirectoryPath, Field, FilePath, SecretStr
+from pydantic import DirectoryPath, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -32,9 +36,11 @@ from app.settings.checks import (
     MetricsBy,
     Networks,
     OidcRules,
+    OptionalFile,
     PortList,
     Ports,
     SecretKeys,
+    SettingInfo,
     Token,
     parse_admin_keys,
     parse_domains,
@@ -49,25 +55,17 @@ from app.settings.key_command import run_key_command
 PREFIX: Final = "HELOISE_"
 SECRETS_DIR: Final = Path("/run/secrets")
 OIDC: Final = ("oidc_issuer", "oidc_client_id", "oidc_client_secret", "oidc_rules")
-A_FILE: Final = "an existing file"
 RULES: Final = (
     'rules such as [{"claim": "groups", "value": "support", "tenant": "acme", "scopes":'
     ' ["messages:read"]}, {"claim": "email", "value": "ann@example.com", "admin": true}]'
 )
-NETWORKS: Final = "networks or addresses such as 10.0.0.0/8,192.0.2.1,2001:db8::/32"
-
-
-@dataclass(frozen=True, slots=True)
-class SettingInfo:
-    """Metadata of a setting: unit, expected value, whether it is secret."""
-
-    unit: str = ""
-    expects: str = ""
-    is_secret: bool = False
+SECONDS, DAYS = SettingInfo(unit="seconds"), SettingInfo(unit="days")
+BYTES, CONNECTIONS = SettingInfo(unit="bytes"), SettingInfo(unit="connections")
+TIMES: Final = SettingInfo(unit="times")
 
 
 class Settings(BaseSettings):
-    """The validated settings.
+    """The validated settings. The text below each field is its description.
 
     Precedence: arguments, environment, `.env`, files in the secrets folder, default. An empty value
     in the environment or in `.env` counts as unset.
@@ -90,11 +88,8 @@ class Settings(BaseSettings):
             expects="sqlite:///file.db or postgresql://user:password@host/database",
             is_secret=True,
         ),
-    ] = Field(
-        "sqlite:///heloise.db",
-        validate_default=False,  # a check would import SQLAlchemy
-        description="The database, which also holds the queue.",
-    )
+    ] = Field("sqlite:///heloise.db", validate_default=False)  # a check would import SQLAlchemy
+    """The database, which also holds the queue."""
     database_read_url: Annotated[
         DatabaseUrl | None,
         SettingInfo(
@@ -102,18 +97,12 @@ class Settings(BaseSettings):
             " postgresql://user:password@a,b/database?target_session_attrs=prefer-standby",
             is_secret=True,
         ),
-    ] = Field(
-        None,
-        description="A standby of the database, for lists of messages, statistics, exports and"
-        " logs, which then may lag. Not set: the primary serves them.",
-    )
-    database_read_max_lag_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
-        10,
-        ge=1,
-        le=3600,
-        description="How old the data of HELOISE_DATABASE_READ_URL may be. If it is older, the"
-        " primary serves the request.",
-    )
+    ] = None
+    """A standby of the database, for lists of messages, statistics, exports and logs, which then
+    may lag. Not set: the primary serves them."""
+    database_read_max_lag_seconds: Annotated[int, SECONDS] = Field(10, ge=1, le=3600)
+    """How old the data of HELOISE_DATABASE_READ_URL may be. If it is older, the primary serves the
+    request."""
     secret_keys: Annotated[
         SecretKeys,
         SettingInfo(
@@ -121,19 +110,14 @@ class Settings(BaseSettings):
             " line ends (`heloise secret-key` prints one)",
             is_secret=True,
         ),
-    ] = Field(
-        (),
-        description="Keys that encrypt stored credentials. Heloise encrypts with the first and"
-        " decrypts with all of them. `serve` and `worker` need at least one.",
-    )
+    ] = ()
+    """Keys that encrypt stored credentials. Heloise encrypts with the first and decrypts with all
+    of them. `serve` and `worker` need at least one."""
     secret_keys_command: Annotated[
         Command | None, SettingInfo(expects="a command with arguments, quoted as in a shell")
-    ] = Field(
-        None,
-        description="A command that prints secret keys when a process starts, for example from a"
-        " KMS. They precede those of HELOISE_SECRET_KEYS. Heloise runs it without a shell, for at"
-        " most 30 seconds.",
-    )
+    ] = None
+    """A command that prints secret keys when a process starts, for example from a KMS. They precede
+    those of HELOISE_SECRET_KEYS. Heloise runs it without a shell, for at most 30 seconds."""
     admin_key: Annotated[
         AdminKey | None,
         SettingInfo(
@@ -141,96 +125,59 @@ class Settings(BaseSettings):
             " secret-key` prints some), or several as name:key,name:key",
             is_secret=True,
         ),
-    ] = Field(
-        None,
-        description="The key that manages tenants over HTTP, or several with names, which the"
-        " audit log shows. Not set: nobody can manage tenants over HTTP.",
-    )
+    ] = None
+    """The key that manages tenants over HTTP, or several with names, which the audit log shows. Not
+    set: nobody can manage tenants over HTTP."""
     root_path: Annotated[
         str, SettingInfo(expects="empty, or a path such as /mail without a trailing slash")
-    ] = Field(
-        "",
-        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        description="The path under which a reverse proxy publishes the API. Heloise accepts"
-        " requests with and without it, and begins paths in responses, /docs and the OpenAPI"
-        " document with it.",
-    )
+    ] = Field("", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
+    """The path under which a reverse proxy publishes the API. Heloise accepts requests with and
+    without it, and begins paths in responses, /docs and the OpenAPI document with it."""
     admin_prefix: Annotated[
         str, SettingInfo(expects="empty, or a path such as /admin without a trailing slash")
-    ] = Field(
-        "",
-        pattern=r"^(/[a-z0-9-]+)*$",
-        description="The path of the endpoints that manage tenants and their keys, so that a proxy"
-        " can keep them internal.",
-    )
-    console: bool = Field(
-        default=True, description="Whether the API process serves the console, pages for a browser."
-    )
+    ] = Field("", pattern=r"^(/[a-z0-9-]+)*$")
+    """The path of the endpoints that manage tenants and their keys, so that a proxy can keep them
+    internal."""
+    console: bool = True
+    """Whether the API process serves the console, pages for a browser."""
     console_path: Annotated[
         str, SettingInfo(expects="a path such as /console without a trailing slash")
-    ] = Field("/console", pattern=r"^(/[a-z0-9-]+)+$", description="The path of the console.")
-    console_idle_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
-        3600,
-        ge=60,
-        le=2_592_000,
-        description="How long a session of the console lasts without a request.",
-    )
-    console_session_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
-        43_200,
-        ge=60,
-        le=2_592_000,
-        description="How long a session of the console lasts after the sign-in.",
-    )
+    ] = Field("/console", pattern=r"^(/[a-z0-9-]+)+$")
+    """The path of the console."""
+    console_idle_seconds: Annotated[int, SECONDS] = Field(3600, ge=60, le=2_592_000)
+    """How long a session of the console lasts without a request."""
+    console_session_seconds: Annotated[int, SECONDS] = Field(43_200, ge=60, le=2_592_000)
+    """How long a session of the console lasts after the sign-in."""
     oidc_issuer: Annotated[
         Issuer | None, SettingInfo(expects="an https:// URL such as https://sso.example.com")
-    ] = Field(
-        None,
-        description="The OpenID Connect provider through which people sign in to the console,"
-        " besides keys. May have a private address. Not set: only keys sign in.",
-    )
+    ] = None
+    """The OpenID Connect provider through which people sign in to the console, besides keys. May
+    have a private address. Not set: only keys sign in."""
     oidc_client_id: Annotated[
         str | None, SettingInfo(expects="the client id that the provider shows")
-    ] = Field(
-        None,
-        min_length=1,
-        description="The client id of the console at the provider. Its redirect URI is"
-        " HELOISE_CONSOLE_PATH followed by /sign-in/callback, such as"
-        " https://mail.example.com/console/sign-in/callback.",
-    )
+    ] = Field(None, min_length=1)
+    """The client id of the console at the provider. Its redirect URI is HELOISE_CONSOLE_PATH
+    followed by /sign-in/callback, such as https://mail.example.com/console/sign-in/callback."""
     oidc_client_secret: Annotated[
         SecretStr | None, SettingInfo(expects="the secret that the provider shows", is_secret=True)
-    ] = Field(
-        None,
-        min_length=1,
-        description="The client secret. Not set: the console is a public client.",
-    )
+    ] = Field(None, min_length=1)
+    """The client secret. Not set: the console is a public client."""
     oidc_scopes: Annotated[
         str, SettingInfo(expects="scopes separated by spaces, openid among them")
-    ] = Field(
-        "openid profile email",
-        pattern=r"^([!-~]+ )*openid( [!-~]+)*$",
-        description="The OAuth scopes that the console requests.",
-    )
-    oidc_rules: Annotated[OidcRules | None, SettingInfo(expects=RULES)] = Field(
-        None,
-        description="What people may do: a JSON list of rules, of which the first that applies"
-        " counts. A rule applies if the claim has the value, or is a list with it. It gives scopes"
-        " in a tenant, or admin rights.",
-    )
+    ] = Field("openid profile email", pattern=r"^([!-~]+ )*openid( [!-~]+)*$")
+    """The OAuth scopes that the console requests."""
+    oidc_rules: Annotated[OidcRules | None, SettingInfo(expects=RULES)] = None
+    """What people may do: a JSON list of rules, of which the first that applies counts. A rule
+    applies if the claim has the value, or is a list with it. It gives scopes in a tenant, or admin
+    rights."""
     resend_host: Annotated[
         MailDomain | None, SettingInfo(expects="a host name such as resend.example.com")
-    ] = Field(
-        None,
-        description="A host name whose root is the Resend-compatible API, for SDKs that drop the"
-        " path of a base URL. Everywhere else, that API is under /resend.",
-    )
-    resend_port: int | None = Field(
-        None,
-        ge=1,
-        le=65535,
-        description="A TCP port of its own for the Resend-compatible API. `serve` also listens on"
-        " it, at HELOISE_HOST.",
-    )
+    ] = None
+    """A host name whose root is the Resend-compatible API, for SDKs that drop the path of a base
+    URL. Everywhere else, that API is under /resend."""
+    resend_port: int | None = Field(None, ge=1, le=65535)
+    """A TCP port of its own for the Resend-compatible API. `serve` also listens on it, at
+    HELOISE_HOST."""
     metrics_token: Annotated[
         Token | None,
         SettingInfo(
@@ -238,320 +185,184 @@ class Settings(BaseSettings):
             " some)",
             is_secret=True,
         ),
-    ] = Field(
-        None,
-        description="The token that `/metrics` requires, as `Authorization: Bearer <token>`. Not"
-        " set: anyone who reaches the port can read metrics.",
-    )
+    ] = None
+    """The token that `/metrics` requires, as `Authorization: Bearer <token>`. Not set: anyone who
+    reaches the port can read metrics."""
     metrics_by: Annotated[
         MetricsBy, SettingInfo(expects="tenant, or profile, which labels the tenant too")
-    ] = Field(
-        "",
-        description="Labels that metrics of messages get in addition: `tenant`, or `profile` for"
-        " tenant and profile. Names then appear in `/metrics`.",
-    )
+    ] = ""
+    """Labels that metrics of messages get in addition: `tenant`, or `profile` for tenant and
+    profile. Names then appear in `/metrics`."""
     metrics_limit: Annotated[int, SettingInfo(unit="tenants or profiles")] = Field(
-        100,
-        ge=1,
-        le=10_000,
-        description="How many tenants or profiles HELOISE_METRICS_BY names. All others are"
-        " `other`.",
+        100, ge=1, le=10_000
     )
-    worker_port: int = Field(
-        9025,
-        ge=0,
-        le=65535,
-        description="The TCP port on HELOISE_HOST where `heloise worker` serves /metrics, /healthz"
-        " and /readyz. 0: none. While another process has the port, the worker delivers without"
-        " it.",
-    )
-    auth_failures_per_minute: Annotated[int, SettingInfo(unit="times")] = Field(
-        20,
-        ge=1,
-        le=10_000,
-        description="How many invalid keys an IP address may send per minute. The same limit"
-        " applies to unknown sessions of the console, and to failed sign-ins through the provider."
-        " Heloise never refuses a valid key or session for this.",
-    )
-    trusted_proxies: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
-        "",
-        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto Heloise trusts.",
-    )
-    audit_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
-        365, ge=1, le=36500, description="Days to keep the audit log."
-    )
-    event_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
-        30, ge=1, le=36500, description="Days to keep events and webhook deliveries."
-    )
-    content_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
-        30,
-        ge=1,
-        le=36500,
-        description="Days to keep the content of a finished message, counted from its acceptance.",
-    )
-    recipient_retention_days: Annotated[int | None, SettingInfo(unit="days")] = Field(
-        None,
-        ge=1,
-        le=36500,
-        description="Days to keep recipients' addresses. Default: as long as the message.",
-    )
-    attempt_retention_days: Annotated[int | None, SettingInfo(unit="days")] = Field(
-        None, ge=1, le=36500, description="Days to keep attempts. Default: as long as the message."
-    )
-    message_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
-        365,
-        ge=1,
-        le=36500,
-        description="Days to keep the message with its content, recipients, attempts and events.",
-    )
+    """How many tenants or profiles HELOISE_METRICS_BY names. All others are `other`."""
+    worker_port: int = Field(9025, ge=0, le=65535)
+    """The TCP port on HELOISE_HOST where `heloise worker` serves /metrics, /healthz and /readyz. 0:
+    none. While another process has the port, the worker delivers without it."""
+    auth_failures_per_minute: Annotated[int, TIMES] = Field(20, ge=1, le=10_000)
+    """How many invalid keys an IP address may send per minute. The same limit applies to unknown
+    sessions of the console, and to failed sign-ins through the provider. Heloise never refuses a
+    valid key or session for this."""
+    trusted_proxies: Networks = ""
+    """Proxies whose X-Forwarded-For and X-Forwarded-Proto Heloise trusts."""
+    audit_retention_days: Annotated[int, DAYS] = Field(365, ge=1, le=36500)
+    """Days to keep the audit log."""
+    event_retention_days: Annotated[int, DAYS] = Field(30, ge=1, le=36500)
+    """Days to keep events and webhook deliveries."""
+    content_retention_days: Annotated[int, DAYS] = Field(30, ge=1, le=36500)
+    """Days to keep the content of a finished message, counted from its acceptance."""
+    recipient_retention_days: Annotated[int | None, DAYS] = Field(None, ge=1, le=36500)
+    """Days to keep recipients' addresses. Default: as long as the message."""
+    attempt_retention_days: Annotated[int | None, DAYS] = Field(None, ge=1, le=36500)
+    """Days to keep attempts. Default: as long as the message."""
+    message_retention_days: Annotated[int, DAYS] = Field(365, ge=1, le=36500)
+    """Days to keep the message with its content, recipients, attempts and events."""
     redirect_all_to: Annotated[
         MailAddress | None, SettingInfo(expects="an address such as staging@example.com")
-    ] = Field(
-        None,
-        description="For test installations: the address that receives all messages. If"
-        " HELOISE_ALLOWED_RECIPIENT_DOMAINS is set, it receives only the messages to other"
-        " domains.",
-    )
+    ] = None
+    """For test installations: the address that receives all messages. If
+    HELOISE_ALLOWED_RECIPIENT_DOMAINS is set, it receives only the messages to other domains."""
     allowed_recipient_domains: Annotated[
         MailDomains, SettingInfo(expects="domains such as example.com,*.example.com")
-    ] = Field(
-        "",
-        description="Recipient domains that Heloise sends to. Default: all. It refuses messages to"
-        " other domains, or sends them to HELOISE_REDIRECT_ALL_TO.",
-    )
+    ] = ""
+    """Recipient domains that Heloise sends to. Default: all. It refuses messages to other domains,
+    or sends them to HELOISE_REDIRECT_ALL_TO."""
     simulator_domain: Annotated[
         MailDomain, SettingInfo(expects="an unused domain such as simulator.test")
-    ] = Field(
-        "simulator.heloise.test",
-        validate_default=False,  # a check would import email_validator
-        description="The domain of test addresses: mail to success@, bounce@, defer@ and"
-        " uncertain@ has that outcome, without a server.",
-    )
+    ] = Field("simulator.heloise.test", validate_default=False)  # as above: email_validator
+    """The domain of test addresses: mail to success@, bounce@, defer@ and uncertain@ has that
+    outcome, without a server."""
     ehlo_name: Annotated[
         EhloName | None,
         SettingInfo(
             expects="a fully qualified domain name such as mail.example.com, or [192.0.2.1]"
         ),
-    ] = Field(
-        None, description="The EHLO name for profiles that set none and whose tenant sets none."
-    )
-    allow_private_hosts: bool = Field(
-        default=False,
-        description="Whether profiles, webhooks, mailboxes, token servers and downloads of files"
-        " may use private and loopback addresses. A cloud's own services stay blocked.",
-    )
-    allowed_networks: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
-        "",
-        description="Non-public networks in which profiles may use servers. To open an"
-        " address of a cloud's own services, such as 169.254.169.254, list that address itself.",
-    )
-    denied_networks: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
-        "",
-        description="Networks to which Heloise never connects. Overrides HELOISE_ALLOWED_NETWORKS"
-        " and"
-        " HELOISE_ALLOW_PRIVATE_HOSTS.",
-    )
+    ] = None
+    """The EHLO name for profiles that set none and whose tenant sets none."""
+    allow_private_hosts: bool = False
+    """Whether profiles, webhooks, mailboxes, token servers and downloads of files may use private
+    and loopback addresses. A cloud's own services stay blocked."""
+    allowed_networks: Networks = ""
+    """Non-public networks in which profiles may use servers. To open an address of a cloud's own
+    services, such as 169.254.169.254, list that address itself."""
+    denied_networks: Networks = ""
+    """Networks to which Heloise never connects. Overrides HELOISE_ALLOWED_NETWORKS and
+    HELOISE_ALLOW_PRIVATE_HOSTS."""
     allowed_ports: Annotated[
         Ports,
         SettingInfo(expects="ports and ranges between 1 and 65535, such as 25,587 or 1-65535"),
-    ] = Field("25,465,587,2525", description="The TCP ports that profiles may use.")
+    ] = "25,465,587,2525"
+    """The TCP ports that profiles may use."""
     dns_servers: Annotated[
         DnsServers,
         SettingInfo(expects="IP addresses, with a port if it is not 53: 192.0.2.1,[::1]:5353"),
-    ] = Field(
-        "", description="DNS servers for looking up mail servers. Default: those of this machine."
-    )
+    ] = ""
+    """DNS servers for looking up mail servers. Default: those of this machine."""
     host: Annotated[str, SettingInfo(expects="an address or host name of this machine")] = Field(
-        "127.0.0.1", min_length=1, description="The address that the API listens on."
+        "127.0.0.1", min_length=1
     )
-    port: int = Field(8000, ge=1, le=65535, description="The TCP port that the API listens on.")
-    tls_certificate: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
-        None,
-        description="A PEM file with the API's TLS certificate and its intermediate certificates."
-        " Not set: no TLS.",
-    )
-    tls_key: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
-        None,
-        description="A PEM file with the certificate's private key. Default: the"
-        " certificate's file.",
-    )
-    tls_client_ca: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
-        None,
-        description="A PEM file with authorities for client certificates. If set, Heloise refuses"
-        " clients without a certificate.",
-    )
-    submission: bool = Field(
-        default=False,
-        description="Whether `serve` also accepts messages over SMTP. `heloise submission` does so"
-        " in a process of its own.",
-    )
+    """The address that the API listens on."""
+    port: int = Field(8000, ge=1, le=65535)
+    """The TCP port that the API listens on."""
+    tls_certificate: OptionalFile = None
+    """A PEM file with the API's TLS certificate and its intermediate certificates. Not set: no
+    TLS."""
+    tls_key: OptionalFile = None
+    """A PEM file with the certificate's private key. Default: the certificate's file."""
+    tls_client_ca: OptionalFile = None
+    """A PEM file with authorities for client certificates. If set, Heloise refuses clients without
+    a certificate."""
+    submission: bool = False
+    """Whether `serve` also accepts messages over SMTP. `heloise submission` does so in a process of
+    its own."""
     submission_host: Annotated[
         str | None, SettingInfo(expects="an address or host name of this machine")
-    ] = Field(None, description="The address for SMTP submission. Default: HELOISE_HOST.")
+    ] = None
+    """The address for SMTP submission. Default: HELOISE_HOST."""
     submission_ports: Annotated[PortList, SettingInfo(expects="ports such as 587 or 587,2525")] = (
-        Field("587", description="The TCP ports for SMTP submission with STARTTLS.")
+        "587"
     )
+    """The TCP ports for SMTP submission with STARTTLS."""
     submission_tls_ports: Annotated[
         PortList, SettingInfo(expects="ports such as 465 or 465,2465, or none")
-    ] = Field(
-        "465",
-        description="The TCP ports for SMTP submission with TLS from the first byte. Heloise opens"
-        " them only if HELOISE_SUBMISSION_TLS_CERTIFICATE is set. `none`: no such port.",
-    )
-    submission_tls_certificate: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
-        None,
-        description="A PEM file with the TLS certificate for SMTP submission and its intermediate"
-        " certificates. Heloise loads it again when it changes.",
-    )
-    submission_tls_key: Annotated[FilePath | None, SettingInfo(expects=A_FILE)] = Field(
-        None,
-        description="A PEM file with that certificate's private key. Default: the certificate's"
-        " file.",
-    )
-    submission_allow_plaintext_auth: bool = Field(
-        default=False,
-        description="Whether SMTP clients may log in without TLS. Allowed only if"
-        " HELOISE_SUBMISSION_HOST is a loopback address.",
-    )
+    ] = "465"
+    """The TCP ports for SMTP submission with TLS from the first byte. Heloise opens them only if
+    HELOISE_SUBMISSION_TLS_CERTIFICATE is set. `none`: no such port."""
+    submission_tls_certificate: OptionalFile = None
+    """A PEM file with the TLS certificate for SMTP submission and its intermediate certificates.
+    Heloise loads it again when it changes."""
+    submission_tls_key: OptionalFile = None
+    """A PEM file with that certificate's private key. Default: the certificate's file."""
+    submission_allow_plaintext_auth: bool = False
+    """Whether SMTP clients may log in without TLS. Allowed only if HELOISE_SUBMISSION_HOST is a
+    loopback address."""
     submission_hostname: Annotated[
         EhloName | None,
         SettingInfo(expects="a fully qualified domain name such as mail.example.com"),
-    ] = Field(
-        None,
-        description="The server's name in SMTP submission's greeting and in Received headers."
-        " Default: HELOISE_EHLO_NAME, or this machine's name.",
-    )
-    submission_trusted_proxies: Annotated[Networks, SettingInfo(expects=NETWORKS)] = Field(
-        "",
-        description="Load balancers that begin each SMTP connection with a PROXY protocol header"
-        " (version 1 or 2). Heloise refuses their connections without one.",
-    )
-    submission_http_port: int = Field(
-        9026,
-        ge=0,
-        le=65535,
-        description="The TCP port on HELOISE_HOST where `heloise submission` serves /metrics,"
-        " /healthz and /readyz. 0: none. While another process has the port, Heloise"
-        " accepts mail without it.",
-    )
-    submission_max_connections: Annotated[int, SettingInfo(unit="connections")] = Field(
-        1000,
-        ge=1,
-        le=100_000,
-        description="SMTP connections that a process accepts at a time. A client address gets at"
-        " most a quarter.",
-    )
-    submission_reveal_clients: bool = Field(
-        default=False,
-        description="Whether the Received header of a submitted message contains the client's IP"
-        " address.",
-    )
-    submission_deduplicate: bool = Field(
-        default=True,
-        description="Whether a message that a client submits again within a day, with the same"
-        " Message-ID, sender and recipients, is stored only once.",
-    )
-    submission_log_days: Annotated[int, SettingInfo(unit="days")] = Field(
-        7, ge=0, le=3650, description="Days to keep the log of SMTP sessions. 0 keeps none."
-    )
-    delivery: bool = Field(
-        default=True,
-        description="Whether `serve` also delivers. If false, it only accepts, and workers"
-        " deliver.",
-    )
-    max_message_bytes: Annotated[int, SettingInfo(unit="bytes")] = Field(
-        26_214_400,
-        ge=1024,
-        le=157_286_400,
-        description="The maximum size of a message on the wire.",
-    )
-    max_buffered_bytes: Annotated[int, SettingInfo(unit="bytes")] = Field(
-        134_217_728,
-        ge=1_048_576,
-        le=68_719_476_736,
-        description="The maximum number of bytes of requests and SMTP submissions in memory, per"
-        " process. A tenant gets at most half, an IP address three quarters. Beyond that, Heloise"
-        " answers 503, or 451 over SMTP. It always accepts one request of maximum size.",
-    )
-    message_max_age_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
-        259_200, ge=60, le=2_592_000, description="The default age at which a message expires."
-    )
-    lease_seconds: Annotated[float, SettingInfo(unit="seconds")] = Field(
-        60,
-        ge=1,
-        le=3600,
-        description="How long a worker owns a message without a heartbeat. On PostgreSQL, a"
-        " worker whose session ends loses its messages earlier, within seconds.",
-    )
-    poll_interval_seconds: Annotated[float, SettingInfo(unit="seconds")] = Field(
-        5,
-        ge=0.05,
-        le=300,
-        description="The interval at which a worker polls for work, in case a"
-        " notification was lost.",
-    )
-    shutdown_grace_seconds: Annotated[int, SettingInfo(unit="seconds")] = Field(
-        30,
-        ge=0,
-        le=3600,
-        description="How long a stopping process waits for requests and transmissions to finish.",
-    )
-    database_pool_size: Annotated[int, SettingInfo(unit="connections")] = Field(
-        10,
-        ge=1,
-        le=200,
-        description="PostgreSQL connections that a process keeps open. It opens at most twice as"
-        " many.",
-    )
-    database_timeout_seconds: Annotated[float, SettingInfo(unit="seconds")] = Field(
-        10,
-        ge=0.1,
-        le=600,
-        description="How long Heloise waits for PostgreSQL before it treats it as unavailable.",
-    )
-    transcripts: Annotated[Literal["all", "failures"], LOWER] = Field(
-        "all",
-        description="Which attempts keep their SMTP dialogue: `all`, or only `failures`, those that"
-        " did not deliver to every recipient.",
-    )
-    transcript_retention_days: Annotated[int, SettingInfo(unit="days")] = Field(
-        7,
-        ge=0,
-        le=3650,
-        description="Days to keep the SMTP dialogue of attempts. 0 keeps none.",
-    )
-    verify_per_minute: Annotated[int, SettingInfo(unit="times")] = Field(
-        10,
-        ge=1,
-        le=1000,
-        description="How many profiles or domains a tenant may verify per minute.",
-    )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
-        "info", description="Minimum log level."
-    )
-    log_format: Annotated[Literal["json", "console"], LOWER] = Field(
-        "json",
-        description="The format of log lines on stderr: `json` for programs, `console` for people.",
-    )
-    log_messages: bool = Field(
-        default=True,
-        description="Whether Heloise logs a line for each accepted message and each attempt, at the"
-        " level `info`.",
-    )
-    store_client_addresses: bool = Field(
-        default=True,
-        description="Whether a message keeps the IP address of the client that sent it, as long as"
-        " its content.",
-    )
-    log_addresses: Annotated[Literal["masked", "full"], LOWER] = Field(
-        "masked", description="Email addresses in log lines: `masked` (a***@example.com) or `full`."
-    )
+    ] = None
+    """The server's name in SMTP submission's greeting and in Received headers. Default:
+    HELOISE_EHLO_NAME, or this machine's name."""
+    submission_trusted_proxies: Networks = ""
+    """Load balancers that begin each SMTP connection with a PROXY protocol header (version 1 or 2).
+    Heloise refuses their connections without one."""
+    submission_http_port: int = Field(9026, ge=0, le=65535)
+    """The TCP port on HELOISE_HOST where `heloise submission` serves /metrics, /healthz and
+    /readyz. 0: none. While another process has the port, Heloise accepts mail without it."""
+    submission_max_connections: Annotated[int, CONNECTIONS] = Field(1000, ge=1, le=100_000)
+    """SMTP connections that a process accepts at a time. A client address gets at most a
+    quarter."""
+    submission_reveal_clients: bool = False
+    """Whether the Received header of a submitted message contains the client's IP address."""
+    submission_deduplicate: bool = True
+    """Whether a message that a client submits again within a day, with the same Message-ID, sender
+    and recipients, is stored only once."""
+    submission_log_days: Annotated[int, DAYS] = Field(7, ge=0, le=3650)
+    """Days to keep the log of SMTP sessions. 0 keeps none."""
+    delivery: bool = True
+    """Whether `serve` also delivers. If false, it only accepts, and workers deliver."""
+    max_message_bytes: Annotated[int, BYTES] = Field(26_214_400, ge=1024, le=157_286_400)
+    """The maximum size of a message on the wire."""
+    max_buffered_bytes: Annotated[int, BYTES] = Field(134_217_728, ge=1_048_576, le=68_719_476_736)
+    """The maximum number of bytes of requests and SMTP submissions in memory, per process. A tenant
+    gets at most half, an IP address three quarters. Beyond that, Heloise answers 503, or 451 over
+    SMTP. It always accepts one request of maximum size."""
+    message_max_age_seconds: Annotated[int, SECONDS] = Field(259_200, ge=60, le=2_592_000)
+    """The default age at which a message expires."""
+    lease_seconds: Annotated[float, SECONDS] = Field(60, ge=1, le=3600)
+    """How long a worker owns a message without a heartbeat. On PostgreSQL, a worker whose session
+    ends loses its messages earlier, within seconds."""
+    poll_interval_seconds: Annotated[float, SECONDS] = Field(5, ge=0.05, le=300)
+    """The interval at which a worker polls for work, in case a notification was lost."""
+    shutdown_grace_seconds: Annotated[int, SECONDS] = Field(30, ge=0, le=3600)
+    """How long a stopping process waits for requests and transmissions to finish."""
+    database_pool_size: Annotated[int, CONNECTIONS] = Field(10, ge=1, le=200)
+    """PostgreSQL connections that a process keeps open. It opens at most twice as many."""
+    database_timeout_seconds: Annotated[float, SECONDS] = Field(10, ge=0.1, le=600)
+    """How long Heloise waits for PostgreSQL before it treats it as unavailable."""
+    transcripts: Annotated[Literal["all", "failures"], LOWER] = "all"
+    """Which attempts keep their SMTP dialogue: `all`, or only `failures`, those that did not
+    deliver to every recipient."""
+    transcript_retention_days: Annotated[int, DAYS] = Field(7, ge=0, le=3650)
+    """Days to keep the SMTP dialogue of attempts. 0 keeps none."""
+    verify_per_minute: Annotated[int, TIMES] = Field(10, ge=1, le=1000)
+    """How many profiles or domains a tenant may verify per minute."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = "info"
+    """Minimum log level."""
+    log_format: Annotated[Literal["json", "console"], LOWER] = "json"
+    """The format of log lines on stderr: `json` for programs, `console` for people."""
+    log_messages: bool = True
+    """Whether Heloise logs a line for each accepted message and each attempt, at the level
+    `info`."""
+    store_client_addresses: bool = True
+    """Whether a message keeps the IP address of the client that sent it, as long as its content."""
+    log_addresses: Annotated[Literal["masked", "full"], LOWER] = "masked"
+    """Email addresses in log lines: `masked` (a***@example.com) or `full`."""
     secrets_dir: Annotated[DirectoryPath, SettingInfo(expects="an existing folder")] = Field(
         SECRETS_DIR,
         validate_default=False,  # only a folder that you name must exist
-        description="A folder with one file per setting, each named after its setting"
-        " (`heloise_admin_key`).",
     )
+    """A folder with one file per setting, each named after its setting (`heloise_admin_key`)."""
 
     @classmethod
     def settings_customise_sources(
@@ -670,8 +481,21 @@ def get_info(field: str) -> SettingInfo:
 
 
 def get_description(field: str) -> str:
-    """Return a setting's description."""
-    return Settings.model_fields[field].description or ""
+    """Return a setting's description, on one line."""
+    return _load_descriptions()[field]
+
+
+@lru_cache(maxsize=1)
+def _load_descriptions() -> Mapping[str, str]:
+    """Read the text below each field, which only the source holds."""
+    (definition,) = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(definition, ast.ClassDef)  # noqa: S101 - the source of a class
+    descriptions = dict[str, str]()
+    for field, text in pairwise(definition.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(description))):
+                descriptions[name] = " ".join(description.split())
+    return descriptions
 
 
 def describe_expectation(field: str) -> str:
