@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from app.domain.errors import NotFound, SealError, Unavailable
 from app.domain.ids import new_id
 from app.domain.outcome.outcome import Failure, Fault, Stage
@@ -15,7 +17,7 @@ from app.oauth.token_types import GrantedToken, TokenRequest
 from app.smtp.resolve import Network
 from app.store.db.database import Database
 from app.store.profiles import oauth_tokens
-from app.store.profiles.oauth_tokens import SealedSecrets, StoredToken
+from app.store.profiles.oauth_tokens import SealedSecrets
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import SealContext, Vault
 
@@ -30,19 +32,15 @@ POLL_SECONDS: Final = 0.2
 RETRY_SECONDS: Final = 1.0
 FIELD: Final = "access_token"
 
-NO_DATABASE: Final = Failure(
-    Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail="the database with the token did not answer"
-)
-CHANGED: Final = Failure(
-    Stage.AUTH,
-    fault=Fault.TOKEN_UNAVAILABLE,
-    detail="the profile changed during a token request",
-)
-RENEWAL_IN_PROGRESS: Final = Failure(
-    Stage.AUTH,
-    fault=Fault.TOKEN_UNAVAILABLE,
-    detail="another worker is requesting the token",
-)
+
+def _build_failure(detail: str) -> Failure:
+    return Failure(Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail=detail)
+
+
+NO_DATABASE: Final = _build_failure("the database with the token did not answer")
+CHANGED: Final = _build_failure("the profile changed during a token request")
+RENEWAL_IN_PROGRESS: Final = _build_failure("another worker is requesting the token")
+NO_GRANT: Final = _build_failure("the profile has no grant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +86,7 @@ class AccessTokens:
         Concurrent callers share one result, so a failing token server gets one request.
         """
         if profile.oauth is None:
-            return Failure(
-                Stage.AUTH, fault=Fault.TOKEN_UNAVAILABLE, detail="the profile has no grant"
-            )
+            return NO_GRANT
         turn, context = self._turns.get(profile.id), profile_secret(profile, FIELD)
         if turn is None or (turn.revision, turn.context) != (profile.revision, context):
             turn = self._turns[profile.id] = _Turn(profile.revision, context)
@@ -110,13 +106,7 @@ class AccessTokens:
         turn.result = None
         try:
             async with self._database.transaction() as connection:
-                await oauth_tokens.discard(
-                    connection,
-                    tenant_id=profile.tenant_id,
-                    profile_id=profile.id,
-                    revision=profile.revision,
-                    sealed=cached_token.sealed,
-                )
+                await oauth_tokens.discard(connection, profile=profile, sealed=cached_token.sealed)
         except Unavailable:  # the server refuses it again, and it is dropped then
             return
 
@@ -141,22 +131,15 @@ class AccessTokens:
         """Return the token that all replicas share, renewing it if it is time."""
         until = self._now() + RENEWAL
         while True:
-            stored_token = await self._find_stored_token(profile)
-            token = (
-                None if stored_token is None else self._open_token(profile, stored_token)
-            ) or cached_token
+            token = await self._read_shared_token(profile) or cached_token
             if token is not None and self._now() < token.renew_at:
                 return token
-            renewal = await self._begin(profile)
-            if renewal is not None:
-                secrets, stored_token = renewal
-                newer_token = (
-                    None if stored_token is None else self._open_token(profile, stored_token)
-                )
-                if newer_token is not None and self._now() < newer_token.renew_at:
-                    # Another replica renewed it between the first read and this one.
-                    await self._give_up(profile)
-                    return newer_token
+            secrets, newer_token = await self._begin(profile)
+            if newer_token is not None and self._now() < newer_token.renew_at:
+                # Another replica renewed it between the first read and this one.
+                await self._give_up(profile)
+                return newer_token
+            if secrets is not None:
                 result = await self._renew(profile, oauth, secrets)
                 is_lost = isinstance(result, Failure) and token is not None and self._is_good(token)
                 return token if is_lost and token is not None else result
@@ -169,50 +152,34 @@ class AccessTokens:
     def _is_good(self, token: _Token) -> bool:
         return self._now() + MIN_LEFT < token.expires_at
 
-    async def _find_stored_token(self, profile: Profile) -> StoredToken | None:
+    async def _read_shared_token(self, profile: Profile) -> _Token | None:
         async with self._database.reading() as connection:
-            return await oauth_tokens.find(
-                connection,
-                tenant_id=profile.tenant_id,
-                profile_id=profile.id,
-                revision=profile.revision,
-            )
+            return await self._load_token(connection, profile)
 
-    def _open_token(self, profile: Profile, stored_token: StoredToken) -> _Token | None:
-        """Decrypt a stored token; None if it is missing or cannot be decrypted."""
-        if stored_token.sealed is None or stored_token.expires_at is None:
+    async def _load_token(self, connection: AsyncConnection, profile: Profile) -> _Token | None:
+        """Load and decrypt the token; None if it is missing or cannot be decrypted."""
+        row = await oauth_tokens.find(connection, profile=profile)
+        if row is None:
             return None
+        sealed, expires_at = row
         try:
-            content = json.loads(
-                self._vault.open(stored_token.sealed, profile_secret(profile, FIELD))
-            )
+            content = json.loads(self._vault.open(sealed, profile_secret(profile, FIELD)))
         except SealError:
             return None
-        renew_at = datetime.fromisoformat(content["renew_at"])
-        return _Token(content["token"], stored_token.sealed, renew_at, stored_token.expires_at)
+        return _Token(
+            content["token"], sealed, datetime.fromisoformat(content["renew_at"]), expires_at
+        )
 
-    async def _begin(self, profile: Profile) -> tuple[SealedSecrets, StoredToken | None] | None:
-        """Lock the renewal; returns the secrets and the current token, or None if locked."""
+    async def _begin(self, profile: Profile) -> tuple[SealedSecrets | None, _Token | None]:
+        """Lock the renewal; return the secrets and the current token, or None if locked."""
         now = self._now()
         async with self._database.transaction() as connection:
             secrets = await oauth_tokens.begin_renewal(
-                connection,
-                tenant_id=profile.tenant_id,
-                profile_id=profile.id,
-                revision=profile.revision,
-                owner=self._owner,
-                now=now,
-                until=now + RENEWAL,
+                connection, profile=profile, owner=self._owner, now=now, until=now + RENEWAL
             )
             if secrets is None:
-                return None
-            stored_token = await oauth_tokens.find(
-                connection,
-                tenant_id=profile.tenant_id,
-                profile_id=profile.id,
-                revision=profile.revision,
-            )
-            return secrets, stored_token
+                return None, None
+            return secrets, await self._load_token(connection, profile)
 
     async def _renew(
         self, profile: Profile, oauth: OAuth, secrets: SealedSecrets
@@ -235,18 +202,12 @@ class AccessTokens:
     def _build_request(
         self, profile: Profile, oauth: OAuth, secrets: SealedSecrets
     ) -> TokenRequest:
-        def open_secret(sealed: bytes | None, name: str) -> str | None:
-            if sealed is None:
-                return None
-            return self._vault.open(sealed, profile_secret(profile, f"oauth_{name}"))
-
-        return TokenRequest(
-            oauth=oauth,
-            username=profile.username or "",
-            client_secret=open_secret(secrets.client_secret, "client_secret"),
-            private_key=open_secret(secrets.private_key, "private_key"),
-            refresh_token=open_secret(secrets.refresh_token, "refresh_token"),
-        )
+        opened = {
+            name: self._vault.open(sealed, profile_secret(profile, f"oauth_{name}"))
+            for name in ("client_secret", "private_key", "refresh_token")
+            if (sealed := getattr(secrets, name)) is not None
+        }
+        return TokenRequest(oauth=oauth, username=profile.username or "", **opened)
 
     async def _save(self, profile: Profile, granted: GrantedToken, now: datetime) -> _Token:
         life = granted.expires_at - now
@@ -275,9 +236,7 @@ class AccessTokens:
         async with self._database.transaction() as connection:
             await oauth_tokens.save(
                 connection,
-                tenant_id=profile.tenant_id,
-                profile_id=profile.id,
-                revision=profile.revision,
+                profile=profile,
                 owner=self._owner,
                 sealed=token.sealed,
                 expires_at=token.expires_at,
@@ -287,12 +246,6 @@ class AccessTokens:
     async def _give_up(self, profile: Profile) -> None:
         try:
             async with self._database.transaction() as connection:
-                await oauth_tokens.cancel_renewal(
-                    connection,
-                    tenant_id=profile.tenant_id,
-                    profile_id=profile.id,
-                    revision=profile.revision,
-                    owner=self._owner,
-                )
+                await oauth_tokens.cancel_renewal(connection, profile=profile, owner=self._owner)
         except Unavailable:  # the lock expires
             return

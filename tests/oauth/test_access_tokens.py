@@ -16,7 +16,6 @@ from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.database import Database
 from app.store.profiles import queries as profiles
-from app.store.profiles.oauth_tokens import StoredToken
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import Vault
 from app.store.tables import core as tables
@@ -88,14 +87,14 @@ async def test_who_begins_once_another_has_ended_uses_its_token(
     """Though there was none when it looked: the token server is asked once."""
     clock = HandClock()
     one, two = replica(database, clock), replica(database, clock)
-    look = two._find_stored_token  # noqa: SLF001 - the moment after it is what the test is about
+    look = two._read_shared_token  # noqa: SLF001 - the moment after it is what the test is about
 
-    async def look_and_be_overtaken(profile: Profile) -> StoredToken | None:
+    async def look_and_be_overtaken(profile: Profile) -> object:
         stored = await look(profile)
         await one.get(profile)
         return stored
 
-    monkeypatch.setattr(two, "_find_stored_token", look_and_be_overtaken)
+    monkeypatch.setattr(two, "_read_shared_token", look_and_be_overtaken)
     assert await two.get(profile) == server.valid["billing@example.com"]
     assert len(server.requests) == 1
     await clock.advance(minutes=56)

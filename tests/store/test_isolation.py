@@ -59,6 +59,10 @@ ACROSS_TENANTS = {
 CARRIES_ITS_TENANT = {"api_keys.insert": "key", "profiles.queries.insert": "profile"}
 CARRIES_ITS_TENANT |= {"suppressions.insert": "suppression", "webhooks.queries.insert": "webhook"}
 CARRIES_ITS_TENANT |= {"profiles.queries.write_destinations": "profile"}
+CARRIES_ITS_TENANT |= {
+    f"profiles.oauth_tokens.{name}": "profile"
+    for name in ("find", "begin_renewal", "save", "cancel_renewal", "discard")
+}
 CARRIES_ITS_TENANT |= {"templates.insert": "template"}
 CARRIES_ITS_TENANT |= {"suppressions.add": "new_suppressions"}
 CARRIES_ITS_TENANT |= {

@@ -7,17 +7,9 @@ from sqlalchemy import ColumnElement, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
+from app.domain.types import Profile
 from app.store.profiles.rows import is_live
 from app.store.tables.core import oauth_tokens, profiles
-
-
-@dataclass(frozen=True, slots=True)
-class StoredToken:
-    """A profile's token, if there is one, and who renews it."""
-
-    sealed: bytes | None = field(repr=False)
-    expires_at: datetime | None
-    renewal_owner: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +21,19 @@ class SealedSecrets:
     refresh_token: bytes | None = field(repr=False)
 
 
-async def find(
-    connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int
-) -> StoredToken | None:
-    """Return the token for this revision of the profile."""
-    query = select(
-        oauth_tokens.c.sealed_access_token, oauth_tokens.c.expires_at, oauth_tokens.c.renewing_by
-    ).where(*_is_token_of(tenant_id, profile_id, revision))
+async def find(connection: AsyncConnection, *, profile: Profile) -> tuple[bytes, datetime] | None:
+    """Return the sealed token for this revision of the profile, and its expiry."""
+    query = select(oauth_tokens.c.sealed_access_token, oauth_tokens.c.expires_at).where(
+        *_is_token_of(profile), oauth_tokens.c.sealed_access_token.is_not(None)
+    )
     row = (await connection.execute(query)).one_or_none()
-    return None if row is None else StoredToken(*row)
+    return None if row is None else (row.sealed_access_token, row.expires_at)
 
 
 async def begin_renewal(
     connection: AsyncConnection,
     *,
-    tenant_id: str,
-    profile_id: str,
-    revision: int,
+    profile: Profile,
     owner: str,
     now: datetime,
     until: datetime,
@@ -54,11 +42,11 @@ async def begin_renewal(
 
     A reservation ends at its `until`. Raises NotFound if the profile has another revision.
     """
-    secrets = await _load_secrets(connection, tenant_id, profile_id, revision)
-    of_profile = oauth_tokens.c.profile_id == profile_id
-    is_older = oauth_tokens.c.profile_revision < revision
+    secrets = await _load_secrets(connection, profile)
+    of_profile = oauth_tokens.c.profile_id == profile.id
+    is_older = oauth_tokens.c.profile_revision < profile.revision
     renewing = {"renewing_by": owner, "renewing_until": until}
-    empty = {"profile_revision": revision, "sealed_access_token": None, "expires_at": None}
+    empty = {"profile_revision": profile.revision, "sealed_access_token": None, "expires_at": None}
     # Tokens for other settings are useless, and so are renewals of them.
     await connection.execute(
         update(oauth_tokens)
@@ -74,14 +62,12 @@ async def begin_renewal(
     query = select(oauth_tokens.c.profile_id).where(of_profile)
     if (await connection.execute(query)).one_or_none() is not None:
         return None
-    row = {"profile_id": profile_id, **empty, **renewing}
+    row = {"profile_id": profile.id, **empty, **renewing}
     await connection.execute(insert(oauth_tokens).values(row))
     return secrets
 
 
-async def _load_secrets(
-    connection: AsyncConnection, tenant_id: str, profile_id: str, revision: int
-) -> SealedSecrets:
+async def _load_secrets(connection: AsyncConnection, profile: Profile) -> SealedSecrets:
     """Lock the profile and return its credentials, so that concurrent renewals take turns."""
     query = (
         select(
@@ -89,21 +75,19 @@ async def _load_secrets(
             profiles.c.sealed_oauth_private_key,
             profiles.c.sealed_oauth_refresh_token,
         )
-        .where(*is_live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision)
+        .where(*_is_current(profile))
         .with_for_update(key_share=True)
     )
     row = (await connection.execute(query)).one_or_none()
     if row is None:
-        raise NotFound("profile", profile_id)
+        raise NotFound("profile", profile.id)
     return SealedSecrets(*row)
 
 
 async def save(
     connection: AsyncConnection,
     *,
-    tenant_id: str,
-    profile_id: str,
-    revision: int,
+    profile: Profile,
     owner: str,
     sealed: bytes,
     expires_at: datetime,
@@ -117,14 +101,12 @@ async def save(
     if refresh_token is not None:
         await connection.execute(
             update(profiles)
-            .where(
-                *is_live(tenant_id), profiles.c.id == profile_id, profiles.c.revision == revision
-            )
+            .where(*_is_current(profile))
             .values(sealed_oauth_refresh_token=refresh_token)
         )
     await connection.execute(
         update(oauth_tokens)
-        .where(*_is_token_of(tenant_id, profile_id, revision), oauth_tokens.c.renewing_by == owner)
+        .where(*_is_token_of(profile), oauth_tokens.c.renewing_by == owner)
         .values(
             sealed_access_token=sealed,
             expires_at=expires_at,
@@ -134,32 +116,37 @@ async def save(
     )
 
 
-async def cancel_renewal(
-    connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int, owner: str
-) -> None:
+async def cancel_renewal(connection: AsyncConnection, *, profile: Profile, owner: str) -> None:
     """End a failed renewal; keep the current token."""
     await connection.execute(
         update(oauth_tokens)
-        .where(*_is_token_of(tenant_id, profile_id, revision), oauth_tokens.c.renewing_by == owner)
+        .where(*_is_token_of(profile), oauth_tokens.c.renewing_by == owner)
         .values(renewing_by=None, renewing_until=None)
     )
 
 
-async def discard(
-    connection: AsyncConnection, *, tenant_id: str, profile_id: str, revision: int, sealed: bytes
-) -> None:
+async def discard(connection: AsyncConnection, *, profile: Profile, sealed: bytes) -> None:
     """Delete a token that a server refused, unless it was replaced."""
     await connection.execute(
         update(oauth_tokens)
         .where(
-            *_is_token_of(tenant_id, profile_id, revision),
+            *_is_token_of(profile),
             oauth_tokens.c.sealed_access_token == sealed,
         )
         .values(sealed_access_token=None, expires_at=None)
     )
 
 
-def _is_token_of(tenant_id: str, profile_id: str, revision: int) -> tuple[ColumnElement[bool], ...]:
+def _is_current(profile: Profile) -> tuple[ColumnElement[bool], ...]:
+    """Build the conditions for a profile that has this revision."""
+    is_it = profiles.c.id == profile.id
+    return (*is_live(profile.tenant_id), is_it, profiles.c.revision == profile.revision)
+
+
+def _is_token_of(profile: Profile) -> tuple[ColumnElement[bool], ...]:
     """Build the conditions for the token of a profile's revision."""
-    profile_ids = select(profiles.c.id).where(*is_live(tenant_id), profiles.c.id == profile_id)
-    return oauth_tokens.c.profile_id.in_(profile_ids), oauth_tokens.c.profile_revision == revision
+    of_tenant = select(profiles.c.id).where(
+        *is_live(profile.tenant_id), profiles.c.id == profile.id
+    )
+    is_of_revision = oauth_tokens.c.profile_revision == profile.revision
+    return oauth_tokens.c.profile_id.in_(of_tenant), is_of_revision
