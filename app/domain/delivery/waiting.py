@@ -1,10 +1,10 @@
-"""Decide why a message waits: a table of reasons in their order of precedence.
+"""Decide why a message waits: the first of the reasons, in their order of precedence.
 
 Reasons that need a person come before those that end by themselves. Only `scheduled` comes first: a
 fault of today says little about a message for tomorrow.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
@@ -96,10 +96,30 @@ class NextAttempt:
 
 def explain_wait(attempt: NextAttempt, lane: LaneFacts, now: datetime) -> Waiting:
     """Return the first reason that applies; a message that nothing holds up is `in_turn`."""
-    for explain in REASONS.values():
-        if (waiting := explain(attempt, lane, now)) is not None:
-            return waiting
-    raise AssertionError("the last reason always applies")
+    return next(_list_reasons(attempt, lane, now))
+
+
+def _list_reasons(attempt: NextAttempt, lane: LaneFacts, now: datetime) -> Iterator[Waiting]:
+    """Yield the reasons that apply, in the order of `WaitReason`."""
+    if attempt.send_at is not None and attempt.send_at > now:
+        detail = "Heloise sends the message at `send_at`."
+        yield Waiting(WaitReason.SCHEDULED, detail, attempt.send_at)
+    if lane.paused_at is not None:
+        detail = "The profile is paused. Resume it with POST /profiles/{profile}/resume."
+        yield Waiting(WaitReason.PROFILE_PAUSED, detail)
+    if not lane.has_worker:
+        run = "Run `heloise worker`, or `heloise serve` without --no-delivery."
+        yield Waiting(WaitReason.NO_WORKER, f"No process delivers. {run}")
+    yield from _explain_fault(lane, now)
+    if attempt.at is not None and attempt.at > now:
+        detail = attempt.last_reply or "The last attempt failed, and Heloise tries again."
+        yield Waiting(WaitReason.BACKOFF, detail, attempt.at, attempt.last_code)
+    yield from _list_limits(attempt, lane, now)
+    detail = (
+        "Nothing holds the message up. Other messages of the profile go first, or a worker is about"
+        " to take it."
+    )
+    yield Waiting(WaitReason.IN_TURN, detail)
 
 
 def describe_fault(health: LaneHealth) -> str | None:
@@ -112,91 +132,33 @@ def describe_fault(health: LaneHealth) -> str | None:
     return f"{health.reason} Verify found a name: set `ehlo_name` to {ehlo.name} ({ehlo.reason})."
 
 
-def _scheduled(attempt: NextAttempt, _: LaneFacts, now: datetime) -> Waiting | None:
-    if attempt.send_at is None or attempt.send_at <= now:
-        return None
-    detail = "Heloise sends the message at `send_at`."
-    return Waiting(WaitReason.SCHEDULED, detail, attempt.send_at)
-
-
-def _paused(_: NextAttempt, lane: LaneFacts, __: datetime) -> Waiting | None:
-    if lane.paused_at is None:
-        return None
-    detail = "The profile is paused. Resume it with POST /profiles/{profile}/resume."
-    return Waiting(WaitReason.PROFILE_PAUSED, detail)
-
-
-def _no_worker(_: NextAttempt, lane: LaneFacts, __: datetime) -> Waiting | None:
-    if lane.has_worker:
-        return None
-    detail = "No process delivers. Run `heloise worker`, or `heloise serve` without --no-delivery."
-    return Waiting(WaitReason.NO_WORKER, detail)
-
-
-def _failing(_: NextAttempt, lane: LaneFacts, now: datetime) -> Waiting | None:
+def _explain_fault(lane: LaneFacts, now: datetime) -> Iterator[Waiting]:
     detail = describe_fault(lane.health)
     if detail is None:
-        return None
+        return
     if lane.health.failing_since is None:
-        return Waiting(WaitReason.PROFILE_FAILING, detail, code=SERVER_SILENT)
+        yield Waiting(WaitReason.PROFILE_FAILING, detail, code=SERVER_SILENT)
+        return
     moments = (lane.health.next_probe_at, lane.fallback_at)
     until = min((moment for moment in moments if moment is not None and moment > now), default=None)
-    return Waiting(WaitReason.PROFILE_FAILING, detail, until, lane.health.code)
+    yield Waiting(WaitReason.PROFILE_FAILING, detail, until, lane.health.code)
 
 
-def _backoff(attempt: NextAttempt, _: LaneFacts, now: datetime) -> Waiting | None:
-    if attempt.at is None or attempt.at <= now:
-        return None
-    detail = attempt.last_reply or "The last attempt failed, and Heloise tries again."
-    return Waiting(WaitReason.BACKOFF, detail, attempt.at, attempt.last_code)
-
-
-def _quota(_: NextAttempt, lane: LaneFacts, now: datetime) -> Waiting | None:
-    if lane.tenant_permit_at is None or lane.tenant_permit_at <= now:
-        return None
-    detail = "The tenant's rate limit is used up for now."
-    return Waiting(WaitReason.QUOTA, detail, lane.tenant_permit_at)
-
-
-def _rate_limited(_: NextAttempt, lane: LaneFacts, now: datetime) -> Waiting | None:
-    if lane.profile_permit_at is None or lane.profile_permit_at <= now:
-        return None
-    detail = "The profile's rate limit is used up for now."
-    return Waiting(WaitReason.RATE_LIMITED, detail, lane.profile_permit_at)
-
-
-def _destination_limited(attempt: NextAttempt, lane: LaneFacts, now: datetime) -> Waiting | None:
+def _list_limits(attempt: NextAttempt, lane: LaneFacts, now: datetime) -> Iterator[Waiting]:
+    if lane.tenant_permit_at is not None and lane.tenant_permit_at > now:
+        detail = "The tenant's rate limit is used up for now."
+        yield Waiting(WaitReason.QUOTA, detail, lane.tenant_permit_at)
+    if lane.profile_permit_at is not None and lane.profile_permit_at > now:
+        detail = "The profile's rate limit is used up for now."
+        yield Waiting(WaitReason.RATE_LIMITED, detail, lane.profile_permit_at)
     permits = [
         permit
         for number in {NO_DESTINATION, attempt.destination}
         if (permit := lane.destination_permits.get(number)) is not None and permit.at > now
     ]
-    if not permits:
-        return None
-    last = max(permits, key=lambda permit: permit.at)
-    whose = f"limit of the destination {', '.join(last.match)}" if last.match else "profile's ramp"
-    detail = f"The {whose} is used up for now."
-    return Waiting(WaitReason.DESTINATION_LIMITED, detail, last.at)
-
-
-def _in_turn(_: NextAttempt, __: LaneFacts, ___: datetime) -> Waiting | None:
-    return Waiting(
-        WaitReason.IN_TURN,
-        "Nothing holds the message up. Other messages of the profile go first, or a worker is about"
-        " to take it.",
-    )
-
-
-REASONS: Final[
-    Mapping[WaitReason, Callable[[NextAttempt, LaneFacts, datetime], Waiting | None]]
-] = {
-    WaitReason.SCHEDULED: _scheduled,
-    WaitReason.PROFILE_PAUSED: _paused,
-    WaitReason.NO_WORKER: _no_worker,
-    WaitReason.PROFILE_FAILING: _failing,
-    WaitReason.BACKOFF: _backoff,
-    WaitReason.QUOTA: _quota,
-    WaitReason.RATE_LIMITED: _rate_limited,
-    WaitReason.DESTINATION_LIMITED: _destination_limited,
-    WaitReason.IN_TURN: _in_turn,
-}
+    if permits:
+        last = max(permits, key=lambda permit: permit.at)
+        of_one = f"limit of the destination {', '.join(last.match)}"
+        limit = of_one if last.match else "profile's ramp"
+        detail = f"The {limit} is used up for now."
+        yield Waiting(WaitReason.DESTINATION_LIMITED, detail, last.at)

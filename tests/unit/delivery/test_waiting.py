@@ -1,4 +1,4 @@
-"""Why a message waits: one reason, by a table of precedence."""
+"""Why a message waits: one reason, in an order of precedence."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,7 +8,6 @@ from itertools import product
 import pytest
 
 from app.domain.delivery.waiting import (
-    REASONS,
     SERVER_SILENT,
     DestinationPermit,
     LaneFacts,
@@ -53,7 +52,7 @@ CAUSES: Mapping[WaitReason, Callable[[NextAttempt, LaneFacts], Facts]] = {
 @pytest.mark.parametrize("held_up", list(product([False, True], repeat=len(CAUSES))))
 def test_the_first_reason_that_applies_is_shown(held_up: tuple[bool, ...]) -> None:
     """For every combination of causes; without any, the message is in turn."""
-    assert list(REASONS) == [*CAUSES, WaitReason.IN_TURN] == list(WaitReason)
+    assert [*CAUSES, WaitReason.IN_TURN] == list(WaitReason)
     causes = [reason for reason, applies in zip(CAUSES, held_up, strict=True) if applies]
     facts = DUE, SOUND
     for reason in causes:
