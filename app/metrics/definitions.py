@@ -16,15 +16,12 @@ class ProcessSeries:
         self.http_requests = Counter(
             "heloise_http_requests_total",
             "HTTP requests that were answered.",
-            "method",
-            "route",
-            "status",
+            *("method", "route", "status"),
         )
         self.http_duration = Histogram(
             "heloise_http_request_duration_seconds",
             "Time until the response to an HTTP request started.",
-            "method",
-            "route",
+            *("method", "route"),
         )
         self.accepted = Counter(
             "heloise_messages_accepted_total",
@@ -41,8 +38,7 @@ class ProcessSeries:
         self.attempts = Counter(
             "heloise_attempts_total",
             "Attempts by the stage where they ended and their verdict.",
-            "stage",
-            "verdict",
+            *("stage", "verdict"),
             is_grouped=True,
         )
         self.attempt_duration = Histogram(
@@ -53,8 +49,7 @@ class ProcessSeries:
         self.outcomes = Counter(
             "heloise_recipient_outcomes_total",
             "Outcomes of recipients in attempts by verdict and scope of the failure.",
-            "verdict",
-            "scope",
+            *("verdict", "scope"),
         )
         self.retries = Counter(
             "heloise_recipient_retries_total",
@@ -210,28 +205,8 @@ WEBHOOK_LAG: Final = Gauge(
 BUILD_INFO: Final = Gauge(
     "heloise_build_info", "1; the labels say what runs.", "version", "python", "database"
 )
-DATABASE_GAUGES: Final = (
-    DATABASE_UP,
-    DATABASE_RESPONSE,
-    DATABASE_SIZE,
-    DISK_SIZE,
-    DISK_FREE,
-    DURABLE,
-    WAL_SIZE,
-    TABLE_SIZE,
-    LIVE_ROWS,
-    DEAD_ROWS,
-    OLDEST_TRANSACTION,
-    REPLICATION_SLOTS,
-    RETAINED_WAL,
-    SERVER_CONNECTIONS,
-    SERVER_CONNECTIONS_LIMIT,
-    OLDEST_PURGE,
-    MESSAGES,
-    OLDEST_MESSAGE,
-    PROFILES,
-    WORKERS,
-    WEBHOOK_BACKLOG,
-    WEBHOOK_LAG,
-    BUILD_INFO,
+DATABASE_GAUGES: Final = tuple(
+    gauge
+    for gauge in tuple(globals().values())
+    if isinstance(gauge, Gauge) and gauge not in PROCESS_GAUGES
 )
