@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from app.domain.clock import Clock
@@ -16,11 +16,11 @@ from app.domain.errors import Unavailable
 from app.domain.outcome.outcome import Outcome
 from app.domain.types import NewMessage
 from app.metrics import definitions as gauges
-from app.metrics.database_gauges import Installation, Values
+from app.metrics.database_gauges import Installation
 from app.metrics.definitions import DATABASE_GAUGES, PROCESS_GAUGES, ProcessSeries
 from app.metrics.grouping import Grouping
 from app.metrics.health import HealthGauges
-from app.metrics.series import Families, Gauge, Labels, Rows, add_rows
+from app.metrics.series import Families, Gauge, Labels, Rows, Series, add_rows
 from app.metrics.sharing import SHARE_SECONDS, SharedCounts
 from app.store.db.database import Database
 from app.store.db.transaction_observer import Finished
@@ -205,74 +205,47 @@ class Metrics:
         values = await self._installation.load(self._clock.now())
         if values.get(gauges.DATABASE_UP) == {(): 1}:
             values |= await self._health.load(self._clock.now())
-        counts, process_values = self._sum_processes()
-        names = await self._load_names(values, counts)
-        labels = self._grouping.labels
-        families: list[Metric] = [
+        shown = self._sum_processes()
+        shown |= {gauge: _make_rows(values[gauge]) for gauge in DATABASE_GAUGES if gauge in values}
+        names = await self._load_names(shown)
+        families = [
             series.build_family(
-                self._grouping.rename(rows, names) if series.is_grouped else rows, labels
+                self._grouping.rename(rows, names) if series.is_grouped else rows,
+                self._grouping.labels,
             )
-            for series in self._series.all
-            if (rows := counts[series.name])
+            for series, rows in shown.items()
         ]
-        families += [
-            gauge.build_family(process_values[gauge])
-            for gauge in PROCESS_GAUGES
-            if gauge in process_values
-        ]
-        for gauge in DATABASE_GAUGES:
-            if gauge in values:
-                shown = self._rename(gauge, values[gauge], names)
-                families.append(gauge.build_family(shown, labels))
         return generate_latest(self._process) + generate_latest(Families(families))
 
-    def _rename(
-        self, gauge: Gauge, values: Mapping[Labels, float], names: Mapping[str, str]
-    ) -> Mapping[Labels, float]:
-        if not gauge.is_grouped:
-            return values
-        rows = self._grouping.rename({key: [value] for key, value in values.items()}, names)
-        return {labels: value for labels, (value,) in rows.items()}
-
-    def _sum_processes(self) -> tuple[Mapping[str, Rows], Values]:
-        """Add up the counts and gauges of all processes."""
+    def _sum_processes(self) -> dict[Series, Rows]:
+        """Add up the counts and gauges of all processes; omit those without numbers."""
         if self._shared is None:
-            counts = {series.name: series.rows for series in self._series.all}
-            return counts, {gauge: read() for gauge, read in self._gauges.items()}
-        self._store(self._shared)
-        counts = {series.name: {} for series in self._series.all}
-        for numbers in self._shared.load_counts():
-            for name, rows in counts.items():
-                add_rows(rows, _parse(numbers.get(name, ())))
-        sums: dict[str, Rows] = {gauge.name: {} for gauge in PROCESS_GAUGES}
-        for numbers in self._shared.load_gauges():
-            for name, rows in sums.items():
-                add_rows(rows, _parse(numbers.get(name, ())))
-        return counts, {
-            gauge: {labels: value for labels, (value,) in sums[gauge.name].items()}
-            for gauge in PROCESS_GAUGES
-            if sums[gauge.name]
-        }
+            sums = {series: series.rows for series in self._series.all}
+            sums |= {
+                gauge: _make_rows(self._gauges[gauge]())
+                for gauge in PROCESS_GAUGES
+                if gauge in self._gauges
+            }
+        else:
+            self._store(self._shared)
+            sums = {series: {} for series in (*self._series.all, *PROCESS_GAUGES)}
+            for numbers in (*self._shared.load_counts(), *self._shared.load_gauges()):
+                for series, rows in sums.items():
+                    add_rows(rows, _parse(numbers.get(series.name, ())))
+        return {series: rows for series, rows in sums.items() if rows}
 
     def _store(self, shared: SharedCounts) -> None:
         counts = {series.name: list(series.rows.items()) for series in self._series.all}
-        values = {
-            gauge.name: [(labels, [value]) for labels, value in read().items()]
-            for gauge, read in self._gauges.items()
-        }
+        values = {gauge.name: [*_make_rows(read()).items()] for gauge, read in self._gauges.items()}
         shared.store(counts, values)
 
-    async def _load_names(self, values: Values, counts: Mapping[str, Rows]) -> Mapping[str, str]:
+    async def _load_names(self, shown: Mapping[Series, Rows]) -> Mapping[str, str]:
         """Load the names of the tenants and profiles that labels hold."""
         size = len(self._grouping.labels)
         if not size:
             return {}
-        grouped = [counts[series.name] for series in self._series.all if series.is_grouped]
-        label_sets = [labels for rows in grouped for labels in rows]
-        label_sets += [
-            labels for gauge, rows in values.items() if gauge.is_grouped for labels in rows
-        ]
-        ids = {value for labels in label_sets for value in labels[-size:]}
+        grouped = [rows for series, rows in shown.items() if series.is_grouped]
+        ids = {value for rows in grouped for labels in rows for value in labels[-size:]}
         try:
             async with self._database.reading() as connection:
                 return await queries.load_names(connection, ids)
@@ -283,6 +256,10 @@ class Metrics:
 def _states(counts: tuple[int, int]) -> Mapping[Labels, float]:
     busy, idle = counts
     return {("busy",): busy, ("idle",): idle}
+
+
+def _make_rows(values: Mapping[Labels, float]) -> Rows:
+    return {labels: [value] for labels, value in values.items()}
 
 
 def _parse(rows: Iterable[tuple[Sequence[str], list[float]]]) -> Rows:

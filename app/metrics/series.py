@@ -6,9 +6,9 @@ need no lock.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from prometheus_client import Metric
 from prometheus_client.core import (
@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 
 Labels = tuple[str, ...]
-# The numbers of each label set: a counter's value, or a histogram's buckets and sum.
+# The numbers of each label set: one value, or a histogram's buckets and sum.
 Rows = dict[Labels, list[float]]
 
 SECONDS: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -26,10 +26,12 @@ SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
 class Series:
-    """A counter or histogram: its name, its labels and its numbers.
+    """A metric: its name, its labels and its numbers.
 
     With `is_grouped`, its label sets end with those of the message's profile and tenant.
     """
+
+    make_family: Callable[..., Any]
 
     def __init__(self, name: str, description: str, *labels: str, is_grouped: bool = False) -> None:
         self.name = name
@@ -40,11 +42,20 @@ class Series:
 
     def build_family(self, rows: Rows, group_labels: Labels) -> Metric:
         """Render rows, which may be those of several processes."""
-        raise NotImplementedError
+        labels = self.labels + group_labels if self.is_grouped else self.labels
+        family: Any = self.make_family(self.name, self.description, labels=labels)
+        for label_set, row in sorted(rows.items()):
+            family.add_metric(label_set, *self._list_values(row))
+        return cast("Metric", family)
+
+    def _list_values(self, row: list[float]) -> Sequence[Any]:
+        return row
 
 
 class Counter(Series):
     """A number that only grows; its name ends with `_total`."""
+
+    make_family = CounterMetricFamily
 
     def __init__(self, name: str, description: str, *labels: str, is_grouped: bool = False) -> None:
         super().__init__(name, description, *labels, is_grouped=is_grouped)
@@ -59,17 +70,11 @@ class Counter(Series):
         else:
             row[0] += amount
 
-    def build_family(self, rows: Rows, group_labels: Labels) -> Metric:
-        family = CounterMetricFamily(
-            self.name, self.description, labels=_label_names(self, group_labels)
-        )
-        for labels, (value,) in sorted(rows.items()):
-            family.add_metric(labels, value)
-        return family
-
 
 class Histogram(Series):
     """A distribution of values, counted by upper bounds."""
+
+    make_family = HistogramMetricFamily
 
     def __init__(
         self,
@@ -91,37 +96,15 @@ class Histogram(Series):
         row[bisect_left(self._bounds, value)] += count
         row[-1] += value * count
 
-    def build_family(self, rows: Rows, group_labels: Labels) -> Metric:
-        family = HistogramMetricFamily(
-            self.name, self.description, labels=_label_names(self, group_labels)
-        )
-        for labels, (*counts, total) in sorted(rows.items()):
-            buckets = list(zip(self._names, accumulate(counts), strict=True))
-            family.add_metric(labels, buckets, total)
-        return family
+    def _list_values(self, row: list[float]) -> Sequence[Any]:
+        *counts, total = row
+        return [*zip(self._names, accumulate(counts), strict=True)], total
 
 
-class Gauge:
-    """A value that is read when somebody asks."""
+class Gauge(Series):
+    """A value that is read when somebody asks; it keeps no rows."""
 
-    def __init__(self, name: str, description: str, *labels: str, is_grouped: bool = False) -> None:
-        self.name = name
-        self.description = description
-        self.labels = labels
-        self.is_grouped = is_grouped
-
-    def build_family(self, values: Mapping[Labels, float], group_labels: Labels = ()) -> Metric:
-        """Render values, which may be the sums over several processes."""
-        family = GaugeMetricFamily(
-            self.name, self.description, labels=_label_names(self, group_labels)
-        )
-        for label_values, value in sorted(values.items()):
-            family.add_metric(label_values, value)
-        return family
-
-
-def _label_names(series: Series | Gauge, group_labels: Labels) -> Labels:
-    return series.labels + group_labels if series.is_grouped else series.labels
+    make_family = GaugeMetricFamily
 
 
 def add_rows(total: Rows, rows: Mapping[Labels, Sequence[float]]) -> None:

@@ -23,7 +23,7 @@ METRICS = [*DATABASE_GAUGES, *ProcessSeries().all, *PROCESS_GAUGES]
 TYPES = {Counter: "counter", Histogram: "histogram", Gauge: "gauge"}
 
 
-def describe(metric: Series | Gauge) -> tuple[str, str, tuple[str, ...]]:
+def describe(metric: Series) -> tuple[str, str, tuple[str, ...]]:
     """Name, type and labels."""
     return metric.name, TYPES[type(metric)], metric.labels
 
