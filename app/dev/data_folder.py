@@ -1,12 +1,12 @@
 """Keep the keys of `heloise dev` in its data folder, and build its settings from them."""
 
 import json
-import os
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from app.dev.inbox import write_private
 from app.domain.api_keys import generate_secret
 from app.domain.errors import SettingsError
 from app.domain.secret_keys import generate_key
@@ -50,7 +50,7 @@ def load_or_create_keys(folder: Path) -> Keys:
 
 def save_keys(folder: Path, keys: Keys) -> None:
     """Save the keys in the folder, readable only by this user."""
-    _write(folder / KEYS_FILE, json.dumps(asdict(keys), indent=2))
+    write_private(folder / KEYS_FILE, json.dumps(asdict(keys), indent=2).encode())
 
 
 def make_settings(folder: Path, keys: Keys, *, host: str, port: int) -> Settings:
@@ -115,13 +115,5 @@ def write_environment(folder: Path, settings: Settings, keys: Keys) -> Path:
     variables = {variable_name(field): value for field, value in values.items()}
     variables["KEY"] = keys.api_key
     lines = (f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
-    _write(path, "".join([MARK, *lines]))
+    write_private(path, "".join([MARK, *lines]).encode())
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    temporary_path = path.with_suffix(path.suffix + "~")
-    descriptor = os.open(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary_path.replace(path)

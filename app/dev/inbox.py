@@ -41,9 +41,9 @@ class Inbox:
 
     def add(self, mail: Mail, content: bytes) -> None:
         """Store a mail, and delete the oldest above the maximum."""
-        self._write(self._content_path(mail.id), content)
-        # Last and atomic, so that every listed mail is complete, even after a crash.
-        self._write(self._mail_path(mail.id), _MAIL.dump_json(mail))
+        write_private(self._content_path(mail.id), content)
+        # Last, so that every listed mail is complete, even after a crash.
+        write_private(self._mail_path(mail.id), _MAIL.dump_json(mail))
         self._mails[mail.id] = mail
         for mail_id in list(self._mails)[: -self._keep]:
             self._delete(mail_id)
@@ -73,9 +73,11 @@ class Inbox:
     def _content_path(self, mail_id: str) -> Path:
         return self._folder / f"{mail_id}.eml"
 
-    def _write(self, path: Path, content: bytes) -> None:
-        temporary_path = path.with_suffix(path.suffix + "~")
-        descriptor = os.open(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(temporary_path, path)  # noqa: PTH105 - as the comment at its call says
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write or replace a file that only this user may read, atomically."""
+    temporary_path = path.with_suffix(path.suffix + "~")
+    descriptor = os.open(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    temporary_path.replace(path)

@@ -1,9 +1,8 @@
 """Serve `/inbox`: captured mails, only in dev mode."""
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, HTTPException, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,11 +13,10 @@ from app.api.http.pagination import Page, make_page, parse_cursor
 from app.api.openapi import problems
 from app.api.requests.json_limits import Router
 from app.dev.inbox import Inbox, Mail
-from app.domain.mime.contents import find_text, is_attached
+from app.domain.mime.contents import find_text, is_attached, read_file_name
 from app.domain.mime.header_reader import TooComplexError, decode_words
 from app.domain.mime.part_reader import Part, read_message
 from app.domain.networks import is_loopback
-from app.domain.outcome.replies import make_printable
 from app.domain.types import Scope
 
 TAG: Final = {
@@ -36,9 +34,6 @@ EXAMPLE: Final[dict[str, Any]] = {
     "subject": "Hello",
     "size_bytes": 402,
 }
-
-_ENCODED_NAME: Final = re.compile(r"filename\*=utf-8'[^';]*'([^;\s]+)", re.IGNORECASE)
-_NAME: Final = re.compile(r'filename=(?:"([^"]*)"|([^;\s"]+))', re.IGNORECASE)
 
 router = Router("Inbox")
 
@@ -144,7 +139,7 @@ async def get_mail(mail: MailDependency, inbox: InboxDependency) -> MailFull:
         html=find_text(message, "text/html"),
         files=[
             FileRead(
-                name=_find_name(part),
+                name=read_file_name(part.header),
                 content_type=part.kind,
                 size_bytes=len(part.decode(mail.size_bytes)),
             )
@@ -174,7 +169,7 @@ async def get_mail_file(
     files = _list_files(_read_mail(mail, inbox))
     if number >= len(files):
         raise HTTPException(404)
-    name = quote(_find_name(files[number]) or "file", safe="")
+    name = quote(read_file_name(files[number].header) or "file", safe="")
     return Response(
         files[number].decode(mail.size_bytes),
         media_type="application/octet-stream",
@@ -216,16 +211,6 @@ def _list_files(message: Part) -> list[Part]:
         for part in message.walk()
         if not part.parts and (is_attached(part) or part.kind not in {"text/plain", "text/html"})
     ]
-
-
-def _find_name(part: Part) -> str:
-    """Return the name of a file (RFC 2183, RFC 2231), or an empty text."""
-    disposition = part.header.get("content-disposition") or ""
-    if encoded := _ENCODED_NAME.search(disposition):
-        return make_printable(unquote(encoded[1]))
-    if match := _NAME.search(disposition):
-        return decode_words(match[1] or match[2])
-    return decode_words(part.header.media_type()[1].get("name", ""))
 
 
 def install(app: FastAPI, inbox: Inbox, *, host: str) -> None:

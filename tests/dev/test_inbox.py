@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import aiosmtplib
+import httpx
 import pytest
+from fastapi import FastAPI
 
+from app.dev import routes
 from app.dev.catcher import Catcher, serve_catcher
 from app.dev.inbox import Inbox, Mail
 from app.domain.ids import new_id
@@ -189,3 +192,20 @@ async def test_a_subject_is_read_within_bounds(catching_inbox: Catching) -> None
         await catching_inbox.send(b"Subject: " + subject + b"\r\n\r\nHi.\r\n")
     mails = catching_inbox.inbox.page(limit=2, after=None)
     assert [mail.subject for mail in mails] == ["", "Jürgen"]
+
+
+async def test_a_long_file_name_is_shown_whole(tmp_path: Path) -> None:
+    """Long names are sent in sections (RFC 2231 section 3), as by Heloise itself."""
+    inbox, app, captured = Inbox(tmp_path / "inbox"), FastAPI(), mail("Files")
+    content = (
+        b"Content-Type: text/csv\r\nContent-Disposition: attachment;\r\n"
+        b" filename*0*=utf-8''gr%C3%B6;\r\n filename*1*=%C3%9Fe.csv\r\n\r\na,b\r\n"
+    )
+    inbox.add(captured, content)
+    routes.install(app, inbox, host="127.0.0.1")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        shown = (await client.get(f"/inbox/{captured.id}")).json()
+        file = await client.get(f"/inbox/{captured.id}/files/0")
+    assert [shown_file["name"] for shown_file in shown["files"]] == ["größe.csv"]
+    assert file.headers["content-disposition"].endswith("gr%C3%B6%C3%9Fe.csv")
