@@ -235,20 +235,10 @@ def _parse_exim_bounce(mail: Part, text: str) -> Report:
     addresses = list(_find_addresses(mail.header, ["x-failed-recipients"]))[:MAX_RECIPIENTS]
     if not addresses:
         raise UnparsableReportError("a bounce without an address in X-Failed-Recipients")
-    match = _STATUS.search(text)
+    code = find_status_code(text)
     reasons = _collect_reasons(text.split("\n"), frozenset(addresses))
-    return Report(
-        recipients=tuple(
-            ReportedRecipient(
-                kind=ReportKind.BOUNCED_LATER,
-                addresses=(address,),
-                code=match and match[1],
-                text=reasons.get(address),
-            )
-            for address in addresses
-        ),
-        message_ids=_find_message_ids(mail, text),
-    )
+    recipients = (_build_bounce(address, code, reasons.get(address)) for address in addresses)
+    return Report(recipients=tuple(recipients), message_ids=_find_message_ids(mail, text))
 
 
 def _collect_reasons(lines: Iterable[str], addresses: Collection[str]) -> dict[str, str]:
@@ -283,19 +273,17 @@ def _parse_qmail_bounce(mail: Part, text: str) -> Report:
             reasons[address].append(line)
     if not reasons:
         raise UnparsableReportError("a qmail bounce without an address")
-    recipients = []
-    for failed_address, lines in list(reasons.items())[:MAX_RECIPIENTS]:
-        reason = shorten(" ".join(lines))
-        match = _STATUS.search(reason)
-        recipients.append(
-            ReportedRecipient(
-                kind=ReportKind.BOUNCED_LATER,
-                addresses=(failed_address,),
-                code=match and match[1],
-                text=reason,
-            )
-        )
+    texts = {failed_address: shorten(" ".join(lines)) for failed_address, lines in reasons.items()}
+    recipients = [
+        _build_bounce(failed_address, find_status_code(reason), reason)
+        for failed_address, reason in list(texts.items())[:MAX_RECIPIENTS]
+    ]
     return Report(recipients=tuple(recipients), message_ids=_find_message_ids(mail, text))
+
+
+def _build_bounce(address: str, code: str | None, reason: str | None) -> ReportedRecipient:
+    kind = ReportKind.BOUNCED_LATER
+    return ReportedRecipient(kind=kind, addresses=(address,), code=code, text=reason)
 
 
 def _is_blank(mail: Part) -> bool:
@@ -370,9 +358,9 @@ def parse_address(text: str | None) -> str | None:
         return None
 
 
-def find_status_code(status: str | None, text: str | None) -> str | None:
-    """Return the status code; the text's if the status is only generic."""
-    codes = [match[1] for value in (status, text) if (match := _STATUS.search(value or ""))]
+def find_status_code(*texts: str | None) -> str | None:
+    """Return the first status code in these texts; a generic one only if there is no other."""
+    codes = [match[1] for text in texts if (match := _STATUS.search(text or ""))]
     detailed_codes = [code for code in codes if not code.endswith(".0.0")]
     return next(iter(detailed_codes or codes), None)
 
