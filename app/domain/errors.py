@@ -18,6 +18,7 @@ The exception tree::
     │   └── Unavailable             with `retry_after_seconds`
     ├── QuotaError                  a message exceeds its tenant's quota
     ├── FetchError                  a file cannot be downloaded
+    ├── SignInError                 the provider signs nobody in
     ├── SettingsError               a setting is missing or wrong
     └── SealError                   no key opens a sealed credential
 
@@ -148,9 +149,7 @@ class TooManyRequests(Problem):
 class Unavailable(Problem):
     """Heloise cannot do this now, and has done nothing. Try again."""
 
-    def __init__(self, slug: str, detail: str, retry_after_seconds: int = 5) -> None:
-        super().__init__(slug, detail)
-        self.retry_after_seconds = retry_after_seconds
+    retry_after_seconds = 5
 
 
 class QuotaError(HeloiseError):
