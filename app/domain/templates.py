@@ -46,16 +46,6 @@ class TemplateContent:
             source for parts in (self.parts, *self.locales.values()) for source in parts.items()
         ]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the stored form."""
-        return {
-            "parts": dict(self.parts),
-            "locales": {name: dict(parts) for name, parts in self.locales.items()},
-            "variables_schema": self.variables_schema,
-            "inlines_css": self.inlines_css,
-            "references": list(self.references),
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateVersion:

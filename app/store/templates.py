@@ -1,6 +1,7 @@
 """Store templates and their versions."""
 
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -44,7 +45,7 @@ async def _insert_version(
         insert_into(template_versions).values(
             template_id=template_id,
             number=number,
-            content=content.as_dict(),
+            content=asdict(content),
             published_at=None,
             created_at=now,
             updated_at=now,
@@ -176,7 +177,7 @@ async def write_draft(
             template_versions.c.template_id == template.id,
             template_versions.c.number == last_version.number,
         )
-        .values(content=content.as_dict(), updated_at=now)
+        .values(content=asdict(content), updated_at=now)
     )
 
 

@@ -1,10 +1,12 @@
-"""Helpers for dataclasses whose fields are all optional."""
+"""Define the base of dataclasses whose fields are optional numbers."""
 
-from dataclasses import fields
-from typing import Any
+from dataclasses import asdict, dataclass
 
 
-def non_null_fields(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
-    """Return the fields of a dataclass that are not None, by name."""
-    values = {field.name: getattr(value, field.name) for field in fields(value)}
-    return {name: item for name, item in values.items() if item is not None}
+@dataclass(frozen=True, slots=True)
+class OptionalFields:
+    """Limits or periods; those that are None are not set."""
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the fields that are set, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from app.domain.tenants.optional_fields import non_null_fields
+from app.domain.tenants.optional_fields import OptionalFields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
+class Quota(OptionalFields):
     """A tenant's limits; None means no limit. Days and months are in UTC.
 
     `requests_per_second` applies per process, all others to the whole service.
@@ -29,10 +29,6 @@ class Quota:
         """Whether accepted messages must be counted."""
         limits = (self.messages_per_day, self.messages_per_month, self.stored_bytes)
         return any(limit is not None for limit in (*limits, self.queued_messages))
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the limits that are set, by name."""
-        return non_null_fields(self)
 
 
 NO_QUOTA: Final = Quota()
@@ -110,9 +106,9 @@ def resets_at(limit: str, now: datetime) -> datetime | None:
     """Return when a limit resets, or None."""
     match limit:
         case "messages_per_day":
-            return day_end(now)
+            return day_start(now) + timedelta(days=1)
         case "messages_per_month":
-            return month_end(now)
+            return (month_start(now) + timedelta(days=31)).replace(day=1)
         case _:
             return None
 
@@ -122,16 +118,6 @@ def day_start(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def day_end(now: datetime) -> datetime:
-    """Return the end of the day in UTC."""
-    return day_start(now) + timedelta(days=1)
-
-
 def month_start(now: datetime) -> datetime:
     """Return the start of the month in UTC."""
     return day_start(now).replace(day=1)
-
-
-def month_end(now: datetime) -> datetime:
-    """Return the end of the month in UTC."""
-    return (month_start(now) + timedelta(days=31)).replace(day=1)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
-from app.domain.tenants.optional_fields import non_null_fields
+from app.domain.tenants.optional_fields import OptionalFields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
+class Retention(OptionalFields):
     """Days until Heloise deletes something; None keeps it with the message.
 
     `content_days`: bytes and subject. `recipient_days`: everything that names a recipient, and the
@@ -31,10 +31,6 @@ class Retention:
     def with_defaults(self, default: "Retention") -> "Retention":
         """Fill unset periods from `default`."""
         return Retention(**(default.as_dict() | self.as_dict()))
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the periods that are set, by name."""
-        return non_null_fields(self)
 
 
 KEEP_FOREVER: Final = Retention()

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from app.domain.tenants.quotas import Exceeded, Quota, Usage, admit, day_end, month_end
+from app.domain.tenants.quotas import Exceeded, Quota, Usage, admit, resets_at
 
 NOW = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
 TODAY = NOW.date()
@@ -86,8 +86,10 @@ def test_months_end_with_the_first_of_the_next(month: int) -> None:
     """Of whatever length, at the end of the year too."""
     now = datetime(2026, month, 28, 13, 5, 9, 7, tzinfo=UTC)
     expected = datetime(2026 + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    assert month_end(now) == expected
-    assert day_end(now) == datetime(2026, month, 28, tzinfo=UTC) + timedelta(days=1)
+    assert resets_at("messages_per_month", now) == expected
+    assert resets_at("messages_per_day", now) == datetime(2026, month, 28, tzinfo=UTC) + timedelta(
+        days=1
+    )
 
 
 def test_a_unit_is_admitted_as_a_whole() -> None:
