@@ -13,6 +13,7 @@ from typing import Final
 import idna
 
 from app.domain.frozen_dataclass import frozen_dataclass
+from app.domain.networks import unmap_ipv4
 
 # RFC 5321 section 4.1.2: Domain = sub-domain *("." sub-domain), letters, digits, inner hyphens.
 LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -120,12 +121,8 @@ def format_address_literal(address: str) -> str:
 
     Drops a zone, and writes a mapped IPv4 address as IPv4.
     """
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is None:
-            return f"[IPv6:{ip}]"
-        return f"[{ip.ipv4_mapped}]"
-    return f"[{ip}]"
+    ip = unmap_ipv4(ipaddress.ip_address(address.partition("%")[0]))
+    return f"[IPv6:{ip}]" if isinstance(ip, ipaddress.IPv6Address) else f"[{ip}]"
 
 
 def _parse_domain(text: str) -> str:
@@ -203,14 +200,10 @@ def effective_ehlo(names: EhloNames, local_address: str | None) -> EffectiveEhlo
         (EhloSource.TENANT, names.tenant),
         (EhloSource.SERVICE, names.service),
         (EhloSource.HOSTNAME, _find_public_name(names.hostname)),
+        (EhloSource.ADDRESS_LITERAL, format_address_literal(local_address or LOOPBACK)),
     )
-    for source, name in candidates:
-        if name is not None:
-            return EffectiveEhlo(name, source, _collect_warnings(name, source))
-    literal = format_address_literal(local_address or LOOPBACK)
-    return EffectiveEhlo(
-        literal, EhloSource.ADDRESS_LITERAL, _collect_warnings(literal, EhloSource.ADDRESS_LITERAL)
-    )
+    source, name = next((source, name) for source, name in candidates if name is not None)
+    return EffectiveEhlo(name, source, _collect_warnings(name, source))
 
 
 def _find_public_name(hostname: str | None) -> str | None:

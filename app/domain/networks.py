@@ -8,60 +8,55 @@ from typing import Final
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+
+def _parse_networks(*texts: str) -> tuple[IPNetwork, ...]:
+    return tuple(map(ipaddress.ip_network, texts))
+
+
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # RFC 4291 section 2.4, as assigned
 
 # IANA's special-purpose registries, and multicast. Listed here since Python's table differs by
 # version. The few reachable addresses in 192.0.0.0/24 and 2001::/23 belong to anycast services, not
 # to mail or web servers.
-SPECIAL: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "0.0.0.0/8",  # RFC 791 section 3.2: this network
-            "10.0.0.0/8",  # RFC 1918
-            "100.64.0.0/10",  # RFC 6598: carrier-grade NAT
-            "127.0.0.0/8",  # RFC 1122 section 3.2.1.3
-            "169.254.0.0/16",  # RFC 3927: link-local
-            "172.16.0.0/12",  # RFC 1918
-            "192.0.0.0/24",  # RFC 6890 section 2.1: protocol assignments
-            "192.0.2.0/24",  # RFC 5737: documentation
-            "192.88.99.0/24",  # RFC 7526: 6to4 relays, deprecated
-            "192.168.0.0/16",  # RFC 1918
-            "198.18.0.0/15",  # RFC 2544: benchmarks
-            "198.51.100.0/24",  # RFC 5737
-            "203.0.113.0/24",  # RFC 5737
-            "224.0.0.0/4",  # RFC 5771: multicast
-            "240.0.0.0/4",  # RFC 1112 section 4: reserved, and broadcast
-            # IPv6 ranges within GLOBAL_UNICAST.
-            "2001::/23",  # RFC 2928: protocol assignments, Teredo and ORCHID among them
-            "2001:db8::/32",  # RFC 3849: documentation
-            "3fff::/20",  # RFC 9637: documentation
-        ),
-    )
+SPECIAL: Final = _parse_networks(
+    "0.0.0.0/8",  # RFC 791 section 3.2: this network
+    "10.0.0.0/8",  # RFC 1918
+    "100.64.0.0/10",  # RFC 6598: carrier-grade NAT
+    "127.0.0.0/8",  # RFC 1122 section 3.2.1.3
+    "169.254.0.0/16",  # RFC 3927: link-local
+    "172.16.0.0/12",  # RFC 1918
+    "192.0.0.0/24",  # RFC 6890 section 2.1: protocol assignments
+    "192.0.2.0/24",  # RFC 5737: documentation
+    "192.88.99.0/24",  # RFC 7526: 6to4 relays, deprecated
+    "192.168.0.0/16",  # RFC 1918
+    "198.18.0.0/15",  # RFC 2544: benchmarks
+    "198.51.100.0/24",  # RFC 5737
+    "203.0.113.0/24",  # RFC 5737
+    "224.0.0.0/4",  # RFC 5771: multicast
+    "240.0.0.0/4",  # RFC 1112 section 4: reserved, and broadcast
+    # IPv6 ranges within GLOBAL_UNICAST.
+    "2001::/23",  # RFC 2928: protocol assignments, Teredo and ORCHID among them
+    "2001:db8::/32",  # RFC 3849: documentation
+    "3fff::/20",  # RFC 9637: documentation
 )
 # Addresses that clouds offer only to their customers' machines: metadata with credentials,
 # resolvers. Some are in address space that is public elsewhere.
-PLATFORM: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "169.254.0.0/16",  # most clouds, at several addresses
-            "168.63.129.16",  # Azure
-            "100.100.100.200",  # Alibaba Cloud
-            "192.0.0.192",  # Oracle Cloud Classic
-            "161.26.0.0/16",  # IBM Cloud
-            "166.8.0.0/14",  # IBM Cloud
-            "199.36.153.4/30",  # Google Cloud
-            "199.36.153.8/30",  # Google Cloud
-            "fd00:ec2::/32",  # AWS
-            "fd20:ce::254",  # Google Cloud
-            "fd00:c1::a9fe:a9fe",  # Oracle Cloud
-            "fd00:a9fe:a9fe::/64",  # Akamai
-            "fd00:42::42",  # Scaleway
-            "fe80::a9fe:a9fe",  # OpenStack
-        ),
-    )
+PLATFORM: Final = _parse_networks(
+    "169.254.0.0/16",  # most clouds, at several addresses
+    "168.63.129.16",  # Azure
+    "100.100.100.200",  # Alibaba Cloud
+    "192.0.0.192",  # Oracle Cloud Classic
+    "161.26.0.0/16",  # IBM Cloud
+    "166.8.0.0/14",  # IBM Cloud
+    "199.36.153.4/30",  # Google Cloud
+    "199.36.153.8/30",  # Google Cloud
+    "fd00:ec2::/32",  # AWS
+    "fd20:ce::254",  # Google Cloud
+    "fd00:c1::a9fe:a9fe",  # Oracle Cloud
+    "fd00:a9fe:a9fe::/64",  # Akamai
+    "fd00:42::42",  # Scaleway
+    "fe80::a9fe:a9fe",  # OpenStack
 )
 
 
@@ -176,12 +171,4 @@ def _is_in(networks: Iterable[IPNetwork], address: IPAddress) -> bool:
 
 def _is_platform(network: IPNetwork) -> bool:
     """Whether a network is inside a cloud's own addresses."""
-    return any(_is_within(network, platform) for platform in PLATFORM)
-
-
-def _is_within(network: IPNetwork, other: IPNetwork) -> bool:
-    if isinstance(network, ipaddress.IPv4Network) and isinstance(other, ipaddress.IPv4Network):
-        return network.subnet_of(other)
-    if isinstance(network, ipaddress.IPv6Network) and isinstance(other, ipaddress.IPv6Network):
-        return network.subnet_of(other)
-    return False
+    return any(network[0] in platform and network[-1] in platform for platform in PLATFORM)

@@ -61,11 +61,9 @@ class OpenIdProvider:
 
     async def build_url(self, sign_in: SignIn) -> str:
         """Return the URL of the provider's page where the person signs in."""
-        if not self._is_metadata_fresh():
-            async with self._connect(sign_in.redirect_uri) as http:
-                await self._load_metadata(http)
+        metadata = await self._find_metadata(sign_in.redirect_uri)
         url = prepare_grant_uri(
-            self._metadata["authorization_endpoint"],
+            metadata["authorization_endpoint"],
             self._client.client_id,
             "code",
             redirect_uri=sign_in.redirect_uri,
@@ -83,10 +81,7 @@ class OpenIdProvider:
         It contains no ID token, so the provider asks the person first (RP-Initiated Logout 1.0
         section 2). The provider leads back to `return_uri`.
         """
-        if not self._is_metadata_fresh():
-            async with self._connect(return_uri) as http:
-                await self._load_metadata(http)
-        endpoint = self._metadata.get("end_session_endpoint")
+        endpoint = (await self._find_metadata(return_uri)).get("end_session_endpoint")
         if not isinstance(endpoint, str) or not self._is_secure(endpoint):
             return None
         params = {"client_id": self._client.client_id, "post_logout_redirect_uri": return_uri}
@@ -157,6 +152,12 @@ class OpenIdProvider:
         known = [client.client_secret, *secrets]
         text = make_printable(redact(reason, [secret for secret in known if secret]))
         raise SignInError(text.replace("\n", " ")[:MAX_REASON_CHARACTERS])
+
+    async def _find_metadata(self, redirect_uri: str) -> Mapping[str, Any]:
+        if self._is_metadata_fresh():
+            return self._metadata
+        async with self._connect(redirect_uri) as http:
+            return await self._load_metadata(http)
 
     async def _load_metadata(self, http: AsyncOAuth2Client) -> Mapping[str, Any]:
         """Return the provider's discovery document (OpenID Connect Discovery 1.0)."""
