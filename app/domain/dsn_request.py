@@ -65,21 +65,9 @@ class DsnRequest:
         kind, _, original = (own.original or f"rfc822;{address}").partition(";")
         return f"{notify} ORCPT={kind};{encode_xtext(original)}" if original.isascii() else notify
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the stored form."""
-        return {
-            "notify": [condition.value for condition in self.notify],
-            "returns": None if self.returns is None else self.returns.value,
-            "envelope_id": self.envelope_id,
-            "recipients": {
-                address: {"notify": [*dsn.notify], "original": dsn.original}
-                for address, dsn in self.recipients.items()
-            },
-        }
-
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any] | None) -> Self | None:
-        """Build a request from its stored form."""
+        """Build a request from its stored form, the JSON of its fields."""
         if stored is None:
             return None
         return cls(

@@ -1,7 +1,6 @@
 """Store templates and their versions."""
 
 from collections.abc import Collection
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +44,7 @@ async def _insert_version(
         insert_into(template_versions).values(
             template_id=template_id,
             number=number,
-            content=asdict(content),
+            content=content,
             published_at=None,
             created_at=now,
             updated_at=now,
@@ -177,7 +176,7 @@ async def write_draft(
             template_versions.c.template_id == template.id,
             template_versions.c.number == last_version.number,
         )
-        .values(content=asdict(content), updated_at=now)
+        .values(content=content, updated_at=now)
     )
 
 

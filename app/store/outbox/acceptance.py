@@ -109,7 +109,7 @@ def _message_row(message: NewMessage) -> dict[str, Any]:
         "expires_at": message.expires_at,
         "send_at": message.send_at,
         "retry_of": message.retry_of,
-        "dsn": None if message.dsn is None else message.dsn.as_dict(),
+        "dsn": message.dsn,
         "has_verp": message.has_verp,
         "wipes_content": message.is_sensitive,
         "erases_recipients": False,
