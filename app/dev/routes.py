@@ -116,6 +116,11 @@ async def _get_mail(
 MailDependency = Annotated[Mail, Depends(_get_mail)]
 
 
+def _describe_bytes(description: str, media_type: str) -> dict[int | str, dict[str, Any]]:
+    content = {media_type: {"schema": {"type": "string"}}}
+    return {200: {"description": description, "content": content}}
+
+
 @router.get("/inbox", summary="List captured mails")
 async def list_mails(paging: ListQuery, inbox: InboxDependency) -> MailPage:
     """List captured mails, newest first. Heloise keeps the newest 1000."""
@@ -152,12 +157,7 @@ async def get_mail(mail: MailDependency, inbox: InboxDependency) -> MailFull:
     "/inbox/{mail}/files/{number}",
     summary="Get a file of a captured mail",
     response_class=Response,
-    responses={
-        200: {
-            "description": "The file.",
-            "content": {"application/octet-stream": {"schema": {"type": "string"}}},
-        }
-    },
+    responses=_describe_bytes("The file.", "application/octet-stream"),
 )
 @problems("not-found")
 async def get_mail_file(
@@ -184,12 +184,7 @@ async def get_mail_file(
     "/inbox/{mail}/raw",
     summary="Get a captured mail's raw content",
     response_class=Response,
-    responses={
-        200: {
-            "description": "The message.",
-            "content": {"message/rfc822": {"schema": {"type": "string"}}},
-        }
-    },
+    responses=_describe_bytes("The message.", "message/rfc822"),
 )
 @problems("not-found")
 async def get_raw_mail(mail: MailDependency, inbox: InboxDependency) -> Response:

@@ -59,7 +59,7 @@ class Poller:
         *,
         clock: Clock,
         open_sealed: OpenSealed,
-        record: Callable[[str], None] = lambda _result: None,
+        record: Callable[[str], None],
     ) -> None:
         self._database = database
         self._network = network

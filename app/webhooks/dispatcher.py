@@ -43,10 +43,6 @@ LEASE: Final = timedelta(seconds=3 * RESPONSE_TIMEOUT_SECONDS)
 RecordDelivery = Callable[[str, float], None]
 
 
-def _ignore(_result: str, _seconds: float) -> None:
-    return
-
-
 def _name_result(response: WebhookResponse) -> str:
     return "accepted" if response.is_accepted else "gone" if response.is_gone else "failed"
 
@@ -68,7 +64,7 @@ class Dispatcher:
         random: Callable[[], float],
         open_sealed: OpenSealed,
         poll_interval: timedelta,
-        record: RecordDelivery = _ignore,
+        record: RecordDelivery,
     ) -> None:
         self._database = database
         self._network = network

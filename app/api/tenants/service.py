@@ -61,7 +61,7 @@ async def update(
         after = await tenants.update(
             connection,
             tenant_id=before.id,
-            changes={"notify": notify and notify.as_dict()},
+            changes={"notify": notify},
             now=audit_context.now,
         )
     if not after.quota.is_counted:

@@ -13,11 +13,7 @@ class Notify:
     profile: str
     to: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the JSON to store."""
-        return {"profile": self.profile, "to": list(self.to)}
-
     @classmethod
     def parse(cls, stored: Mapping[str, Any] | None) -> Self | None:
-        """Build from the stored JSON."""
+        """Build from the stored JSON of the fields."""
         return None if stored is None else cls(stored["profile"], tuple(stored["to"]))

@@ -45,7 +45,6 @@ async def insert(connection: AsyncConnection, *, tenant: Tenant) -> None:
         **build_rate_columns(tenant.rate_limit),
         "quota": tenant.quota.as_dict(),
         "retention": tenant.retention.as_dict(),
-        "notify": tenant.notify and tenant.notify.as_dict(),
     }
     async with conflict_on_duplicate(connection, _build_conflict(tenant.slug)):
         await connection.execute(insert_into(tenants).values(values))
