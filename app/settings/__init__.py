@@ -3,7 +3,6 @@
 Only `main` and the commands read them. Lower layers get values as arguments.
 """
 
-from app.settings.checks import SettingInfo
 from app.settings.model import (
     PREFIX,
     Settings,
@@ -13,7 +12,6 @@ from app.settings.model import (
     variable_name,
 )
 from app.settings.reading import (
-    ShownSetting,
     Source,
     find_unknown_variables,
     format_default,
@@ -23,9 +21,7 @@ from app.settings.reading import (
 
 __all__ = [
     "PREFIX",
-    "SettingInfo",
     "Settings",
-    "ShownSetting",
     "Source",
     "describe_expectation",
     "find_unknown_variables",

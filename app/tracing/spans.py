@@ -321,8 +321,5 @@ def _parse(value: str) -> SpanContext:
 
 
 def _format(context: SpanContext) -> str:
-    trace_id, span_id = (
-        trace.format_trace_id(context.trace_id),
-        trace.format_span_id(context.span_id),
-    )
-    return f"00-{trace_id}-{span_id}-{context.trace_flags:02x}"
+    trace_id = trace.format_trace_id(context.trace_id)
+    return f"00-{trace_id}-{trace.format_span_id(context.span_id)}-{context.trace_flags:02x}"

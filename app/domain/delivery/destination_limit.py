@@ -78,15 +78,9 @@ def list_limits(
     ramp: Ramp | None, destinations: Sequence[Destination]
 ) -> dict[int, DestinationLimit]:
     """Return the untouched limits of a profile and of its destinations, by number."""
-    limits = [
-        DestinationLimit(number=NO_DESTINATION, ramp=ramp),
-        *(
-            DestinationLimit(
-                number=destination.number,
-                rate_limit=destination.rate_limit,
-                ramp=destination.ramp,
-            )
-            for destination in destinations
-        ),
-    ]
-    return {limit.number: limit for limit in limits}
+    return {NO_DESTINATION: DestinationLimit(number=NO_DESTINATION, ramp=ramp)} | {
+        destination.number: DestinationLimit(
+            number=destination.number, rate_limit=destination.rate_limit, ramp=destination.ramp
+        )
+        for destination in destinations
+    }

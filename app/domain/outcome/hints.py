@@ -113,10 +113,5 @@ def suggest(fault: Outcome, *, ehlo_name: str | None, ehlo_source: str | None) -
     template = HINTS.get(fault.classification)
     if template is None:
         return None
-    return template.format(
-        name=ehlo_name or "that Heloise sent", source=_describe_source(ehlo_source)
-    )
-
-
-def _describe_source(ehlo_source: str | None) -> str:
-    return f"from: {ehlo_source}" if ehlo_source else "its source is unknown"
+    source = f"from: {ehlo_source}" if ehlo_source else "its source is unknown"
+    return template.format(name=ehlo_name or "that Heloise sent", source=source)
