@@ -2,31 +2,28 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 KEEP_MAILS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mail:
+class Mail(BaseModel):
     """A captured mail: its session, envelope and subject."""
+
+    model_config = ConfigDict(frozen=True)
 
     id: str
     received_at: datetime
-    ehlo_name: str
-    auth_user: str
+    ehlo_name: str = Field(description="The client's EHLO name.")
+    auth_user: str = Field(description="The user name of the login.")
     mail_from: str
     rcpt_to: tuple[str, ...]
     subject: str
     size_bytes: int
-
-
-_MAIL: Final = TypeAdapter(Mail)
 
 
 class Inbox:
@@ -36,14 +33,16 @@ class Inbox:
         self._folder = folder
         self._keep = keep
         folder.mkdir(mode=0o700, exist_ok=True)
-        mails = (_MAIL.validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json")))
+        mails = (
+            Mail.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))
+        )
         self._mails = {mail.id: mail for mail in mails}
 
     def add(self, mail: Mail, content: bytes) -> None:
         """Store a mail, and delete the oldest above the maximum."""
         write_private(self._content_path(mail.id), content)
         # Last, so that every listed mail is complete, even after a crash.
-        write_private(self._mail_path(mail.id), _MAIL.dump_json(mail))
+        write_private(self._mail_path(mail.id), mail.model_dump_json().encode())
         self._mails[mail.id] = mail
         for mail_id in list(self._mails)[: -self._keep]:
             self._delete(mail_id)

@@ -1,11 +1,10 @@
 """Serve `/inbox`: captured mails, only in dev mode."""
 
-from datetime import datetime
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, HTTPException, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api.auth.dependencies import ListQuery, TenantScope
@@ -38,19 +37,10 @@ EXAMPLE: Final[dict[str, Any]] = {
 router = Router("Inbox")
 
 
-class MailRead(BaseModel):
+class MailRead(Mail):
     """A captured mail: its session and envelope."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
-
-    id: str
-    received_at: datetime
-    ehlo_name: str = Field(description="The client's EHLO name.")
-    auth_user: str = Field(description="The user name of the login.")
-    mail_from: str
-    rcpt_to: list[str]
-    subject: str
-    size_bytes: int
 
 
 class HeaderRead(BaseModel):
@@ -138,7 +128,7 @@ async def get_mail(mail: MailDependency, inbox: InboxDependency) -> MailFull:
     message = _read_mail(mail, inbox)
     fields = message.header.fields
     return MailFull(
-        **MailRead.model_validate(mail).model_dump(),
+        **mail.model_dump(),
         headers=[HeaderRead(name=name, value=decode_words(value)) for name, value in fields],
         text=find_text(message, "text/plain"),
         html=find_text(message, "text/html"),
