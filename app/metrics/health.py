@@ -16,7 +16,7 @@ from app.store.db.database import Database
 from app.store.db.errors import CONNECTION_REFUSED
 from app.store.delivery.service_state import load_oldest_purge
 from app.store.health.postgresql import PostgresqlHealth, load_postgresql_health
-from app.store.health.sqlite import SqliteHealth, load_sqlite_health
+from app.store.health.sqlite import load_sqlite_health
 
 # These change slowly, and the size of a table costs a system call for each of its files.
 CACHE_SECONDS: Final = 60.0
@@ -59,15 +59,10 @@ class HealthGauges:
 
     async def _read_database(self, connection: AsyncConnection) -> Values:
         if (path := self._database.file_path) is not None:
-            return _of_sqlite(await load_sqlite_health(connection, path))
+            health = await load_sqlite_health(connection, path)
+            is_durable = float(health.is_durable)
+            return {gauges.DURABLE: {(): is_durable}, gauges.WAL_SIZE: {(): health.wal_bytes}}
         return _of_postgresql(await load_postgresql_health(connection))
-
-
-def _of_sqlite(health: SqliteHealth) -> Values:
-    return {
-        gauges.DURABLE: {(): float(health.is_durable)},
-        gauges.WAL_SIZE: {(): health.wal_bytes},
-    }
 
 
 def _of_postgresql(health: PostgresqlHealth) -> Values:
