@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -82,8 +82,20 @@ async def read_text(page: Page) -> str:
     return squeeze(" ".join(parts))
 
 
-async def read_pages(shown_page: Window, url: str, starts: Sequence[str]) -> dict[str, str]:
-    """Return the text of each page by its path, after a look whether hostile text did something."""
+async def look_no_further(_: str) -> None:
+    """Find the text of a page enough."""
+
+
+async def read_pages(
+    shown_page: Window,
+    url: str,
+    starts: Sequence[str],
+    look_further: Callable[[str], Awaitable[None]] = look_no_further,
+) -> dict[str, str]:
+    """Return the text of each page by its path, after a look whether hostile text did something.
+
+    `look_further` is called with the path while the page is open, and may change the page.
+    """
     texts = dict[str, str]()
     async for path in crawl(shown_page.page, url, starts):
         assert await shown_page.page.evaluate("document.querySelectorAll('[pwned]').length") == 0
@@ -92,6 +104,7 @@ async def read_pages(shown_page: Window, url: str, starts: Sequence[str]) -> dic
         if FRAMING.search(path):
             shown_page.errors.clear()
         assert [error for error in shown_page.errors if "404" not in error] == [], path
+        await look_further(path)
     return texts
 
 

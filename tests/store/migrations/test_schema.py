@@ -1,7 +1,5 @@
 """The migrations make what the code expects, on both databases, however many run at once."""
 
-import asyncio
-import sys
 import warnings
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +40,7 @@ from app.store.tables import events as event_tables
 from app.store.tables.core import lanes, messages, profiles
 from app.store.tables.metadata import metadata
 from app.store.webhooks import queries as webhooks
+from tests.support.processes.forked import Forker
 from tests.support.rows import (
     NOW,
     a_profile,
@@ -51,6 +50,7 @@ from tests.support.rows import (
     made_tenant,
     queued_message,
 )
+from tests.support.terminal import Terminal
 
 ROOT = Path(__file__).parents[3]
 
@@ -346,31 +346,13 @@ async def test_a_suppressed_mailbox_does_not_become_a_pattern(database: Database
     await migrating.migrate(database)
 
 
-@pytest.mark.slow
-async def test_many_may_migrate_at_once(database_url: str) -> None:
+def test_many_may_migrate_at_once(database_url: str, tmp_path: Path, forking: Forker) -> None:
     """Each in a process of its own: one does it, all succeed."""
-    script = (
-        "import asyncio, sys\n"
-        "from app.store.migrations import migrate as migrating\n"
-        "from app.store.db.database import Database\n"
-        "print(asyncio.run(migrating.migrate(Database(sys.argv[1]))))\n"
-    )
-    started = [
-        await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            script,
-            database_url,
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        for _ in range(4)
-    ]
-    ended = [await process.communicate() for process in started]
-    heads = {out for out, _ in ended}
+    terminal = Terminal(tmp_path, forker=forking)
+    started = [terminal.start("migrate", DATABASE_URL=database_url) for _ in range(4)]
+    ended = [process.communicate() for process in started]
     assert [process.returncode for process in started] == [0] * 4, ended
-    assert len(heads) == 1
+    assert len({out for out, _ in ended}) == 1
 
 
 async def test_a_newer_schema_is_left_alone(database: Database) -> None:
