@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks import smtp
-from benchmarks.contestants import postfix
+from benchmarks.contestants import postfix, task_queues
 from benchmarks.heloise import POSTGRESQL, SQLITE
 from benchmarks.measures import (
     accept,
@@ -166,6 +166,16 @@ TARGETS: Final = (
         end_to_end.NAME,
         end_to_end.POST_OFFICE_POSTGRESQL,
         5,
+    ),
+    *(
+        _over(
+            POSTGRESQL,
+            f"end to end, over {task_queues.NAME.format(kind)}",
+            end_to_end.NAME,
+            task_queues.NAME.format(kind),
+            at_least,
+        )
+        for kind, at_least in zip(task_queues.PACKAGES, (7, 4.5, 4, 5), strict=True)
     ),
     Target(
         f"{SQLITE}: a large backlog drained",

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from benchmarks.contestants import post_office, postfix
+from benchmarks.contestants import post_office, postfix, task_queues
 from benchmarks.heloise import CONNECTIONS, NO_POSTGRESQL, Entry, enter_heloise, two_processes
 from benchmarks.measures.smtp_engine import content
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
@@ -28,6 +28,7 @@ def _enter(setting: Setting, stack: ExitStack) -> Entrants:
         relay = stack.enter_context(postfix.relaying(port))
         run = partial(postfix.end_to_end, relay, counts, content(), messages)
         yield Contestant(postfix.NAME, run)
+    yield from task_queues.enter(setting, stack, port, counts)
     yield from _post_offices(setting, port)
 
 
