@@ -22,8 +22,9 @@ from app.domain.clock import monotonic_seconds
 from app.domain.delivery.priority import HEAD_START
 from app.domain.ids import EPOCH
 
-# A full poll that takes longer is slow; it may take a little more for each profile at work.
-SLOW_SECONDS: Final = 0.02
+# Full polls are slow if two in a row take longer, for one alone may have waited for a busy machine;
+# they may take a little more for each profile at work.
+SLOW_SECONDS: Final = 0.05
 SLOW_SECONDS_PER_PROFILE: Final = 0.00005
 # How many times its own duration a full round waits after the last one, and at most how long.
 PAUSE_FACTOR: Final = 20
@@ -63,6 +64,7 @@ class DueRanges:
         self._is_full = True
         self._pause_factor = PAUSE_FACTOR
         self._slow_seconds = 0.0
+        self._last_seconds = 0.0  # of the last full poll
         self._full_at = -math.inf
         self._known_ids: set[str] = set()
         self._looks: dict[str, _Look] = {}
@@ -89,7 +91,8 @@ class DueRanges:
         """Note when the next message of each profile is due, and how long the poll took."""
         if self._is_full:
             limit = SLOW_SECONDS + SLOW_SECONDS_PER_PROFILE * len(due_times)
-            self._slow_seconds = seconds if seconds > limit else 0.0
+            least_seconds, self._last_seconds = min(seconds, self._last_seconds), seconds
+            self._slow_seconds = least_seconds if least_seconds > limit else 0.0
             self._full_at, self._pause_factor = self._seconds(), PAUSE_FACTOR
             if len(self._known_ids) > MAX_KNOWN:
                 self._known_ids.clear()

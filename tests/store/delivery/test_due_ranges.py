@@ -35,7 +35,7 @@ SECOND = timedelta(seconds=1)
 
 
 class Worker:
-    """Polls and claims for one profile in rounds, the first of which was full and slow."""
+    """Polls and claims for one profile in rounds, the first two of which were full and slow."""
 
     def __init__(self, database: Database, profile: Profile) -> None:
         self._database = database
@@ -43,8 +43,9 @@ class Worker:
         self._seconds = 0.0
         self.due_ranges = DueRanges(lambda: self._seconds)
         self._now = NOW
-        self.due_ranges.begin_round(NOW, ahead=SECOND)
-        self.due_ranges.note_poll({profile.id: None}, NOW, seconds=1)
+        for _ in range(2):
+            self.due_ranges.begin_round(NOW, ahead=SECOND)
+            self.due_ranges.note_poll({profile.id: None}, NOW, seconds=1)
 
     async def claim(self, seconds: float = 1) -> tuple[list[str], int]:
         """Run a round so long after the last one; what it claims, and how many pages it reads."""

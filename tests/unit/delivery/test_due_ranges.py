@@ -29,8 +29,9 @@ class Worker:
     def __init__(self, *, due_at: datetime | None = None, poll_seconds: float = SLOW) -> None:
         self.seconds = 0.0
         self.ranges = DueRanges(lambda: self.seconds)
-        assert self.begin() is None
-        self.ranges.note_poll({"prf_1": due_at}, NOW, seconds=poll_seconds)
+        for _ in range(2):
+            assert self.begin() is None
+            self.ranges.note_poll({"prf_1": due_at}, NOW, seconds=poll_seconds)
 
     def begin(self, seconds: float = 0.0) -> tuple[DueRange, ...] | None:
         """Begin a round so long after the first; what its poll reads of the profile."""
@@ -49,6 +50,13 @@ def test_each_round_is_full_while_polls_are_quick() -> None:
     worker = Worker(poll_seconds=due_ranges.SLOW_SECONDS)
     assert worker.begin() is None
     assert worker.ranges.list_to_claim("prf_1", NOW) == ()
+
+
+def test_a_single_slow_poll_changes_nothing() -> None:
+    """The machine may have been busy."""
+    worker = Worker(poll_seconds=0)
+    worker.ranges.note_poll({"prf_1": None}, NOW, seconds=SLOW)
+    assert worker.begin() is None
 
 
 @pytest.mark.parametrize(("poll_seconds", "pause"), [(0.5, 10), (2, 40), (30, 60)])
