@@ -17,11 +17,10 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from app.store.db.expressions import DialectExpression
 
 
 class _Texts(TypeDecorator[list[str]]):
@@ -40,10 +39,11 @@ class _Texts(TypeDecorator[list[str]]):
         return texts if dialect.name == "postgresql" else to_json(texts).decode()
 
 
-class _AnyOf(FunctionElement[bool]):
+class _AnyOf(DialectExpression[bool]):
     type = Boolean()
-    name = "among"
     inherit_cache = True
+    sqlite = "{0} IN (SELECT value FROM json_each({1}))"
+    postgresql = "{0} = ANY ({1})"
 
     def self_group(self, against: object = None) -> Self:  # noqa: ARG002 - SQLAlchemy's own signature
         """Add no parentheses: SQLite would append `= 1` and use no index."""
@@ -55,10 +55,12 @@ def any_of(column: ColumnElement[str], parameter: str) -> ColumnElement[bool]:
     return _AnyOf(column, bindparam(parameter, type_=_Texts()))
 
 
-class _Unnest(FunctionElement[str]):
+class _Unnest(DialectExpression[str]):
     type = Text()
     name = "each"
     inherit_cache = True
+    sqlite = "json_each({0})"
+    postgresql = "(SELECT unnest({0}) AS value)"
 
 
 def unnest(parameter: str) -> TableValuedAlias:
@@ -81,10 +83,12 @@ class _Pairs(TypeDecorator[Mapping[str, Iterable[str]]]):
         return f"{{{b','.join(members).decode()}}}"
 
 
-class _UnnestPairs(FunctionElement[str]):
+class _UnnestPairs(DialectExpression[str]):
     type = Text()
     name = "each_pair"
     inherit_cache = True
+    sqlite = "(SELECT value AS first, key AS second FROM json_each({0}))"
+    postgresql = "(SELECT value AS first, key AS second FROM json_each_text(CAST({0} AS JSON)))"
 
 
 def unnest_pairs(parameter: str) -> TableValuedAlias:
@@ -116,33 +120,3 @@ def expect_few(key: ColumnElement[str]) -> ColumnElement[bool]:
     So it looks what belongs to them up by an index, and reads no table from end to end.
     """
     return func.coalesce(key, key) == key
-
-
-@compiles(_UnnestPairs)
-def _unnest_pairs(element: _UnnestPairs, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
-    pairs = compiler.process(element.clauses, **words)
-    is_postgresql = compiler.dialect.name == "postgresql"
-    rows = f"json_each_text(CAST({pairs} AS JSON))" if is_postgresql else f"json_each({pairs})"
-    return f"(SELECT value AS first, key AS second FROM {rows})"  # noqa: S608 - as above
-
-
-@compiles(_Unnest, "sqlite")
-def _unnest_in_sqlite(element: _Unnest, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
-    return f"json_each({compiler.process(element.clauses, **words)})"
-
-
-@compiles(_Unnest, "postgresql")
-def _unnest_in_postgresql(element: _Unnest, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
-    return f"(SELECT unnest({compiler.process(element.clauses, **words)}) AS value)"
-
-
-@compiles(_AnyOf, "sqlite")
-def _in_sqlite(element: _AnyOf, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - the compiler's own
-    column, texts = (compiler.process(clause, **words) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - of compiled expressions
-
-
-@compiles(_AnyOf, "postgresql")
-def _in_postgresql(element: _AnyOf, compiler: SQLCompiler, **words: Any) -> str:  # noqa: ANN401 - as above
-    column, texts = (compiler.process(clause, **words) for clause in element.clauses)
-    return f"{column} = ANY ({texts})"

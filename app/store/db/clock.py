@@ -2,16 +2,13 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, text
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from app.domain.clock import Clock, SteadyClock, SystemClock
 from app.store.db.column_types import Instant
 from app.store.db.database import Database
+from app.store.db.expressions import DialectExpression
 
 
 class DatabaseClock:
@@ -59,7 +56,7 @@ class DatabaseClock:
             return before, database_now, self._base.now()
 
 
-class _NotAfterNow(FunctionElement[datetime]):
+class _NotAfterNow(DialectExpression[datetime]):
     """A time, or the database's current time if that is earlier.
 
     On SQLite, which has only the machine's clock and one worker, the time as it is.
@@ -67,17 +64,9 @@ class _NotAfterNow(FunctionElement[datetime]):
 
     type = Instant()
     inherit_cache = True
-
-
-@compiles(_NotAfterNow)
-def _in_sqlite(element: _NotAfterNow, compiler: SQLCompiler, **named: Any) -> str:  # noqa: ANN401 - as SQLAlchemy has it
-    return compiler.process(element.clauses, **named)
-
-
-@compiles(_NotAfterNow, "postgresql")
-def _in_postgresql(element: _NotAfterNow, compiler: SQLCompiler, **named: Any) -> str:  # noqa: ANN401 - as above
+    sqlite = "{0}"
     # clock_timestamp() is volatile, so no index could be used.
-    return f"least({compiler.process(element.clauses, **named)}, statement_timestamp())"
+    postgresql = "least({0}, statement_timestamp())"
 
 
 def bind_now(*, is_clock_checked: bool) -> ColumnElement[datetime]:

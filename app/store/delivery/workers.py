@@ -10,11 +10,9 @@ from typing import Any, Final
 
 from sqlalchemy import Boolean, ColumnElement, Select, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from app.domain.frozen_dataclass import frozen_dataclass
+from app.store.db.expressions import DialectExpression
 from app.store.tables.core import workers
 
 # The statements of a worker's own session, which is a connection of asyncpg. It waits for its own
@@ -30,22 +28,14 @@ LOOK: Final = (
 SERVER_STARTED_AT: Final = "SELECT pg_postmaster_start_time()"
 
 
-class _IsGone(FunctionElement[bool]):
+class _IsGone(DialectExpression[bool]):
     """Whether a worker's session has ended without a word; on SQLite nothing says so."""
 
     type = Boolean()
     inherit_cache = True
-
-
-@compiles(_IsGone)
-def _in_sqlite(_element: _IsGone, _compiler: SQLCompiler, **_named: Any) -> str:  # noqa: ANN401 - as SQLAlchemy has it
-    return "false"
-
-
-@compiles(_IsGone, "postgresql")
-def _in_postgresql(_element: _IsGone, _compiler: SQLCompiler, **_named: Any) -> str:  # noqa: ANN401 - as above
+    sqlite = "false"
     # In a transaction that goes on, the shared lock keeps the worker from taking its own again.
-    return f"coalesce({_IS_OF_SERVER} AND {_IS_LOCK_FREE}, false)"
+    postgresql = f"coalesce({_IS_OF_SERVER} AND {_IS_LOCK_FREE}, false)"
 
 
 @frozen_dataclass
