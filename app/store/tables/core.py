@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     false,
     func,
     literal_column,
@@ -43,6 +44,11 @@ metadata = MetaData(
 def _one_of(column: str, *values: str) -> CheckConstraint:
     allowed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({allowed})", name=column)
+
+
+def partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    """Build an index over the rows that meet a condition, which queries must repeat as it is."""
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 def _rate_whole() -> CheckConstraint:
@@ -285,20 +291,18 @@ profiles = Table(
         name="deleted_holds_no_secret",
     ),
     Index("ix_profiles_tenant", "tenant_id", "id"),
-    Index(
+    partial_index(
         "uq_profiles_tenant_name",
         "tenant_id",
         "name",
         unique=True,
-        sqlite_where=text("deleted_at IS NULL"),
-        postgresql_where=text("deleted_at IS NULL"),
+        where=text("deleted_at IS NULL"),
     ),
-    Index(
+    partial_index(
         "uq_profiles_tenant_default",
         "tenant_id",
         unique=True,
-        sqlite_where=text("is_default AND deleted_at IS NULL"),
-        postgresql_where=text("is_default AND deleted_at IS NULL"),
+        where=text("is_default AND deleted_at IS NULL"),
     ),
 )
 
@@ -358,7 +362,7 @@ notices = Table(
     Column("due_at", Instant),
     Column("is_told", Boolean, nullable=False),
     Column("told_at", Instant),
-    Index("ix_notices_due", "due_at", sqlite_where=IS_DUE, postgresql_where=IS_DUE),
+    partial_index("ix_notices_due", "due_at", where=IS_DUE),
 )
 
 # What is left of a profile's limits for each destination, shared by all replicas (invariant 7). The
@@ -465,53 +469,20 @@ messages = Table(
         name="due_until_final_or_held",
     ),
     CheckConstraint("(lease_owner IS NOT NULL) = (status = 'sending')", name="leased_when_sending"),
-    Index(
-        "ix_messages_due",
-        "profile_id",
-        "destination",
-        "due_at",
-        "id",
-        sqlite_where=text("due_at IS NOT NULL"),
-        postgresql_where=text("due_at IS NOT NULL"),
-    ),
-    Index(
-        "ix_messages_expiring",
-        "expires_at",
-        sqlite_where=EXPIRING,
-        postgresql_where=EXPIRING,
-    ),
+    partial_index("ix_messages_due", "profile_id", "destination", "due_at", "id", where=IS_DUE),
+    partial_index("ix_messages_expiring", "expires_at", where=EXPIRING),
     Index("ix_messages_tenant", "tenant_id", "id"),
     # For lists by profile, and for the foreign key when a profile row is deleted. Names both
     # columns, or SQLite would prefer the tenant's index and read all its history.
     Index("ix_messages_profile", "profile_id", "tenant_id", "id"),
     # Columns that delivery changes have only partial indexes, over unfinished messages. `sent` has
     # none: most messages have this status.
-    Index(
-        "ix_messages_unfinished",
-        "tenant_id",
-        "id",
-        sqlite_where=UNFINISHED,
-        postgresql_where=UNFINISHED,
-    ),
+    partial_index("ix_messages_unfinished", "tenant_id", "id", where=UNFINISHED),
     # Few messages are held, and each waits for a person, whom a long queue must not delay.
-    Index("ix_messages_held", "tenant_id", "id", sqlite_where=HELD, postgresql_where=HELD),
-    Index(
-        "ix_messages_not_sent",
-        "tenant_id",
-        "status",
-        "id",
-        sqlite_where=NOT_SENT,
-        postgresql_where=NOT_SENT,
-    ),
+    partial_index("ix_messages_held", "tenant_id", "id", where=HELD),
+    partial_index("ix_messages_not_sent", "tenant_id", "status", "id", where=NOT_SENT),
     # As of `sent`: most messages come by the API.
-    Index(
-        "ix_messages_source",
-        "tenant_id",
-        "source",
-        "id",
-        sqlite_where=NOT_BY_API,
-        postgresql_where=NOT_BY_API,
-    ),
+    partial_index("ix_messages_source", "tenant_id", "source", "id", where=NOT_BY_API),
 )
 
 # Written once; only wiping updates it (invariant 2). The bytes come last, behind the columns that
@@ -541,26 +512,13 @@ message_contents = Table(
     Column("traceparent", String(55)),
     # Of the client that sent it; deleted with the bytes.
     Column("client_address", String(64)),
-    Index(
-        "ix_message_contents_key",
-        "key_id",
-        "message_id",
-        sqlite_where=HAS_KEY,
-        postgresql_where=HAS_KEY,
-    ),
-    Index(
-        "ix_message_contents_request",
-        "request_id",
-        "message_id",
-        sqlite_where=HAS_REQUEST,
-        postgresql_where=HAS_REQUEST,
-    ),
-    Index(
+    partial_index("ix_message_contents_key", "key_id", "message_id", where=HAS_KEY),
+    partial_index("ix_message_contents_request", "request_id", "message_id", where=HAS_REQUEST),
+    partial_index(
         "ix_message_contents_given_message_id",
         "given_message_id",
         "message_id",
-        sqlite_where=text("given_message_id IS NOT NULL"),
-        postgresql_where=text("given_message_id IS NOT NULL"),
+        where=text("given_message_id IS NOT NULL"),
     ),
 )
 
@@ -693,13 +651,12 @@ attempts = Table(
     # The id that an email provider gave the message, by which its webhooks name it.
     Column("provider_message_id", String(255)),
     Index("ix_attempts_message", "message_id", "id"),
-    Index(
+    partial_index(
         "ix_attempts_provider_message",
         "tenant_id",
         "provider_message_id",
         "message_id",
-        sqlite_where=HAS_PROVIDER_MESSAGE_ID,
-        postgresql_where=HAS_PROVIDER_MESSAGE_ID,
+        where=HAS_PROVIDER_MESSAGE_ID,
     ),
 )
 
@@ -723,31 +680,3 @@ workers = Table(
     # time tells whether it lives.
     Column("server_started_at", Instant),
 )
-
-__all__ = [
-    "Instant",
-    "api_keys",
-    "attempt_transcripts",
-    "attempts",
-    "audit_log",
-    "connection_permits",
-    "destination_buckets",
-    "idempotency_keys",
-    "inbound_reports",
-    "is_of_tenant",
-    "lanes",
-    "message_contents",
-    "message_tags",
-    "messages",
-    "metadata",
-    "oauth_tokens",
-    "profiles",
-    "purges",
-    "recipients",
-    "suppressions",
-    "tenant_buckets",
-    "tenant_usage",
-    "tenants",
-    "verify_buckets",
-    "workers",
-]

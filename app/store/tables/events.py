@@ -1,6 +1,6 @@
 """Define the tables of events and webhooks."""
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -21,14 +21,11 @@ from sqlalchemy import (
 )
 
 from app.store.db.column_types import Id, Instant, Json
-from app.store.tables.core import metadata
+from app.store.tables.core import metadata, partial_index
 
 # SQLite assigns numbers only to an INTEGER PRIMARY KEY.
 Number: Final = BigInteger().with_variant(Integer(), "sqlite")
-_PENDING: Final[dict[str, Any]] = {
-    "sqlite_where": text("status = 'pending'"),
-    "postgresql_where": text("status = 'pending'"),
-}
+_PENDING: Final = text("status = 'pending'")
 
 # Append only. No foreign keys: their checks would cost more than the row.
 events = Table(
@@ -115,8 +112,12 @@ webhook_deliveries = Table(
     Index("uq_webhook_deliveries_event", "webhook_id", "event_number", unique=True),
     Index("ix_webhook_deliveries_list", "webhook_id", "id"),
     Index("ix_webhook_deliveries_gone", "event_number"),
-    Index("ix_webhook_deliveries_due", "webhook_id", "due_at", "event_number", **_PENDING),
-    Index("ix_webhook_deliveries_order", "webhook_id", "ordering_key", "event_number", **_PENDING),
+    partial_index(
+        "ix_webhook_deliveries_due", "webhook_id", "due_at", "event_number", where=_PENDING
+    ),
+    partial_index(
+        "ix_webhook_deliveries_order", "webhook_id", "ordering_key", "event_number", where=_PENDING
+    ),
 )
 
 # Append only: each response of the receiver.
