@@ -1,16 +1,18 @@
 """Write and read the audit log."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import Actor, ActorKind, AuditEntry, Changes
 from app.domain.ids import first_id
+from app.store.db.delete_old import delete_oldest
 from app.store.db.keyset import newest_first, within
+from app.store.db.rows import from_row, to_row
 from app.store.tables.core import audit_log
 
 MAX_CHARACTERS: Final = 255
@@ -95,33 +97,21 @@ def _build_conditions(audit_filter: AuditFilter) -> Iterator[ColumnElement[bool]
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Delete up to `limit` older entries; return how many."""
-    query = (
-        select(audit_log.c.id)
-        .where(audit_log.c.id < first_id("aud", before))
-        .order_by(audit_log.c.id)
-        .limit(limit)
+    key = audit_log.c.id
+    return await delete_oldest(
+        connection, audit_log, key < first_id("aud", before), order=key, limit=limit
     )
-    ids: Sequence[str] = (await connection.execute(query)).scalars().all()
-    if ids:
-        await connection.execute(delete(audit_log).where(audit_log.c.id.in_(ids)))
-    return len(ids)
 
 
 def _row(entry: AuditEntry) -> dict[str, Any]:
     actor = entry.actor
-    return {
-        "id": entry.id,
-        "tenant_id": entry.tenant_id,
-        "at": entry.at,
+    return to_row(entry, audit_log) | {
         "actor_kind": actor.kind.value,
         "actor_id": _truncate(actor.id),
         "actor_name": _truncate(actor.name),
         "source": _truncate(actor.source),
-        "action": entry.action,
         "object_id": _truncate(entry.object_id),
-        "refused_as": entry.refused_as,
         "changes": _pairs(entry.changes),
-        "request_id": entry.request_id,
     }
 
 
@@ -134,16 +124,10 @@ def _truncate(text: str | None) -> str | None:
 
 
 def _entry(row: RowMapping) -> AuditEntry:
-    return AuditEntry(
-        id=row["id"],
-        at=row["at"],
-        actor=Actor(
-            ActorKind(row["actor_kind"]), row["actor_id"], row["actor_name"], row["source"]
-        ),
-        action=row["action"],
-        tenant_id=row["tenant_id"],
-        object_id=row["object_id"],
-        refused_as=row["refused_as"],
+    kind = ActorKind(row["actor_kind"])
+    return from_row(
+        AuditEntry,
+        row,
+        actor=Actor(kind, row["actor_id"], row["actor_name"], row["source"]),
         changes={name: (pair[0], pair[1]) for name, pair in row["changes"].items()},
-        request_id=row["request_id"],
     )

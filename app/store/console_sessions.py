@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.console_sessions import USE_INTERVAL, ConsoleSession
 from app.domain.types import Scope
+from app.store.db.delete_old import delete_oldest
 from app.store.db.keyset import newest_first
 from app.store.db.rows import to_row
 from app.store.tables.console_sessions import console_sessions
@@ -87,17 +88,10 @@ async def page(
 
 async def delete_old(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
     """Delete up to `limit` expired sessions; return how many."""
-    expired = (
-        select(console_sessions.c.id)
-        .where(console_sessions.c.expires_at <= now)
-        .order_by(console_sessions.c.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    expires_at = console_sessions.c.expires_at
+    return await delete_oldest(
+        connection, console_sessions, expires_at <= now, order=expires_at, limit=limit
     )
-    ids = (await connection.execute(expired)).scalars().all()
-    if ids:
-        await connection.execute(delete(console_sessions).where(console_sessions.c.id.in_(ids)))
-    return len(ids)
 
 
 async def remove(connection: AsyncConnection, *, tenant_id: str | None, session_id: str) -> bool:

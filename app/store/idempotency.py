@@ -9,7 +9,8 @@ from sqlalchemy import Insert, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.db import delete_old as aging
+from app.store.db.delete_old import delete_oldest
+from app.store.db.rows import to_row
 from app.store.tables.core import idempotency_keys
 
 _INSERT: Final[Mapping[str, Insert]] = {
@@ -59,10 +60,7 @@ async def claim(
     if not requests:
         return {}
     sorted_requests = sorted(requests, key=lambda request: (request.tenant_id, request.key_hash))
-    rows = [
-        {name: getattr(request, name) for name in KeyedRequest.__slots__}
-        for request in sorted_requests
-    ]
+    rows = [to_row(request, idempotency_keys) for request in sorted_requests]
     inserted = await connection.execute(_INSERT_RETURNING[connection.dialect.name], rows)
     if len(inserted.all()) == len(rows):
         return {}
@@ -96,4 +94,7 @@ async def release(connection: AsyncConnection, requests: Sequence[KeyedRequest])
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Delete up to `limit` keys used before a moment, oldest first; return how many."""
-    return await aging.delete_oldest(connection, idempotency_keys, before=before, limit=limit)
+    created_at = idempotency_keys.c.created_at
+    return await delete_oldest(
+        connection, idempotency_keys, created_at < before, order=created_at, limit=limit
+    )

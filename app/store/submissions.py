@@ -14,6 +14,7 @@ from app.domain.address.folding import fold
 from app.domain.ids import first_id
 from app.domain.submissions import SubmissionSession
 from app.store.db.bulk import Bulk, Write
+from app.store.db.delete_old import delete_oldest
 from app.store.db.keyset import newest_first, within
 from app.store.db.rows import from_row, to_row
 from app.store.tables.submissions import submission_messages, submissions
@@ -181,31 +182,24 @@ def _get_submission_id(row: RowMapping) -> str:
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Delete up to `limit` sessions of all tenants from before a moment; return how many."""
-    return await _delete_oldest(connection, select(submissions.c.id), before, limit)
+    return await _delete_oldest(connection, before, limit)
 
 
 async def delete_old_of_tenant(
     connection: AsyncConnection, *, tenant_id: str, before: datetime, limit: int
 ) -> int:
     """Delete up to `limit` of the tenant's sessions from before a moment; return how many."""
-    query = select(submissions.c.id).where(submissions.c.tenant_id == tenant_id)
-    return await _delete_oldest(connection, query, before, limit)
+    return await _delete_oldest(connection, before, limit, submissions.c.tenant_id == tenant_id)
 
 
 async def _delete_oldest(
-    connection: AsyncConnection, query: Select[str], before: datetime, limit: int
+    connection: AsyncConnection, before: datetime, limit: int, *conditions: ColumnElement[bool]
 ) -> int:
-    """Delete sessions by their ids, which sort by time; skip those that another worker deletes."""
-    query = (
-        query.where(submissions.c.id < first_id("sub", before))
-        .order_by(submissions.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    """Delete sessions by their ids, which sort by time."""
+    is_old = submissions.c.id < first_id("sub", before)
+    return await delete_oldest(
+        connection, submissions, is_old, *conditions, order=submissions.c.id, limit=limit
     )
-    ids = (await connection.execute(query)).scalars().all()
-    if ids:
-        await connection.execute(delete(submissions).where(submissions.c.id.in_(ids)))
-    return len(ids)
 
 
 async def delete_with_address(connection: AsyncConnection, *, tenant_id: str, address: str) -> int:

@@ -1,24 +1,28 @@
 """Delete rows older than their retention."""
 
-from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Table, delete, select, tuple_
+from sqlalchemy import Column, ColumnElement, Table, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 async def delete_oldest(
-    connection: AsyncConnection, table: Table, *, before: datetime, limit: int
+    connection: AsyncConnection,
+    table: Table,
+    *conditions: ColumnElement[bool],
+    order: Column[Any],
+    limit: int,
 ) -> int:
-    """Delete up to `limit` rows created before a moment, oldest first; return how many."""
-    key_columns = list(table.primary_key.columns)
-    query = (
-        select(*key_columns)
-        .where(table.c.created_at < before)
-        .order_by(table.c.created_at)
+    """Delete up to `limit` rows that meet the conditions, in this order; return how many.
+
+    Skips rows that another process deletes.
+    """
+    key = tuple_(*table.primary_key.columns)
+    oldest = (
+        select(*table.primary_key.columns)
+        .where(*conditions)
+        .order_by(order)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    keys = [tuple(row) for row in await connection.execute(query)]
-    if keys:
-        await connection.execute(delete(table).where(tuple_(*key_columns).in_(keys)))
-    return len(keys)
+    return (await connection.execute(delete(table).where(key.in_(oldest)))).rowcount

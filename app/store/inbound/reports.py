@@ -18,8 +18,8 @@ from app.domain.mime.build import parse_message_id
 from app.domain.suppressions import build_key
 from app.domain.types import Suppression, SuppressionReason
 from app.store import events, suppressions
-from app.store.db import delete_old as aging
 from app.store.db.bulk import Bulk, Write
+from app.store.db.delete_old import delete_oldest
 from app.store.tables.core import (
     HAS_PROVIDER_MESSAGE_ID,
     attempts,
@@ -381,4 +381,7 @@ class _Effects:
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
     """Delete up to `limit` old digests of reports; return how many."""
-    return await aging.delete_oldest(connection, inbound_reports, before=before, limit=limit)
+    created_at = inbound_reports.c.created_at
+    return await delete_oldest(
+        connection, inbound_reports, created_at < before, order=created_at, limit=limit
+    )
