@@ -8,9 +8,8 @@ from typing import Final, Self
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.delivery.status import TO_SEND, RecipientEvent, next_status
+from app.domain.delivery.status import TO_SEND, RecipientEvent
 from app.domain.types import MessageStatus, RecipientStatus
-from app.store import events
 from app.store.outbox import results as outcomes
 from app.store.outbox import wiping
 from app.store.tables.core import has_address, messages, recipients
@@ -56,16 +55,9 @@ async def erase(
     content until it is final.
     """
     query = (
-        select(
-            messages.c.id,
-            messages.c.status,
-            recipients.c.status.label("recipient_status"),
-        )
+        select(messages.c.id, messages.c.status, recipients.c.status.label("recipient_status"))
         .join(messages, messages.c.id == recipients.c.message_id)
-        .where(
-            recipients.c.tenant_id == tenant_id,
-            has_address(address),
-        )
+        .where(recipients.c.tenant_id == tenant_id, has_address(address))
         .order_by(recipients.c.message_id)
         .limit(limit)
         .with_for_update(of=messages)
@@ -82,8 +74,12 @@ async def erase(
     skipped_ids = {*being_sent, *uncertain}
     free_rows = [row for row in rows if row.id not in skipped_ids]
     ids = [row.id for row in free_rows]
-    await _cancel(
-        connection, [row.id for row in free_rows if row.recipient_status in TO_SEND], address, now
+    await outcomes.finish_open(
+        connection,
+        message_ids=[row.id for row in free_rows if row.recipient_status in TO_SEND],
+        event=RecipientEvent.CANCEL,
+        now=now,
+        address=address,
     )
     await _forget(connection, ids, address, now)
     return ErasureResult(
@@ -92,26 +88,6 @@ async def erase(
         uncertain=len(uncertain),
         last_message_id=rows[-1].id if rows else None,
     )
-
-
-async def _cancel(
-    connection: AsyncConnection, message_ids: Sequence[str], address: str, now: datetime
-) -> None:
-    if not message_ids:
-        return
-    status = next_status(RecipientStatus.QUEUED, RecipientEvent.CANCEL)
-    statement = (
-        update(recipients)
-        .where(
-            recipients.c.message_id.in_(message_ids),
-            has_address(address),
-        )
-        .values(status=status.value, next_attempt_at=None, updated_at=now, finished_at=now)
-        .returning(recipients.c.message_id, recipients.c.position)
-    )
-    places = [(row.message_id, row.position) for row in await connection.execute(statement)]
-    await events.append_recipient_events(connection, places, status, now)
-    await outcomes.close(connection, message_ids=message_ids, now=now)
 
 
 async def _forget(

@@ -16,7 +16,7 @@ from app.domain.types import MessageStatus, Priority, RecipientStatus
 from app.store import events
 from app.store.outbox.claims import ClaimedRecipient, load_recipients
 from app.store.outbox.results import close, finish_open
-from app.store.tables.core import IS_TO_SEND, messages, recipients
+from app.store.tables.core import messages, recipients
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +116,7 @@ async def hold(connection: AsyncConnection, *, now: datetime, limit: int) -> int
         select(messages.c.id).where(messages.c.due_at.is_not(None)).limit(limit).with_for_update()
     )
     message_ids = list((await connection.execute(query)).scalars())
-    if not message_ids:
-        return 0
-    status = next_status(RecipientStatus.QUEUED, RecipientEvent.MARK)
-    statement = (
-        update(recipients)
-        .where(recipients.c.message_id.in_(message_ids), IS_TO_SEND)
-        .values(status=status.value, next_attempt_at=None, updated_at=now)
-        .returning(recipients.c.message_id, recipients.c.position)
-    )
-    places = [(row.message_id, row.position) for row in await connection.execute(statement)]
-    await events.append_recipient_events(connection, places, status, now)
-    await close(connection, message_ids=message_ids, now=now)
+    await finish_open(connection, message_ids=message_ids, event=RecipientEvent.MARK, now=now)
     return len(message_ids)
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, null, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import format_rfc3339
@@ -19,6 +19,7 @@ from app.store import events, suppressions
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.db.clock import bind_now
+from app.store.db.delete_old import delete_oldest
 from app.store.db.transaction_observer import note_finished
 from app.store.outbox import wiping
 from app.store.outbox.claims import load_recipients
@@ -28,6 +29,7 @@ from app.store.tables.core import (
     IS_TO_SEND,
     attempt_transcripts,
     attempts,
+    has_address,
     messages,
     profiles,
     recipients,
@@ -294,19 +296,12 @@ async def delete_old_transcripts(
 ) -> int:
     """Delete up to `limit` old transcripts, oldest first; return how many.
 
-    Attempt ids sort by time, so their index is enough. Skips rows that another worker deletes.
+    Attempt ids sort by time, so their index is enough.
     """
-    query = (
-        select(attempt_transcripts.c.attempt_id)
-        .where(attempt_transcripts.c.attempt_id < first_id("att", before))
-        .order_by(attempt_transcripts.c.attempt_id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    key = attempt_transcripts.c.attempt_id
+    return await delete_oldest(
+        connection, attempt_transcripts, key < first_id("att", before), order=key, limit=limit
     )
-    result = await connection.execute(
-        delete(attempt_transcripts).where(attempt_transcripts.c.attempt_id.in_(query))
-    )
-    return result.rowcount
 
 
 def _is_free(now: ColumnElement[datetime]) -> ColumnElement[bool]:
@@ -387,8 +382,9 @@ async def finish_open(
     message_ids: Sequence[str],
     event: RecipientEvent,
     now: datetime,
+    address: str | None = None,
 ) -> None:
-    """Apply an event to every open recipient of messages that the caller has locked.
+    """Apply an event to the open recipients, or the one with this address, of locked messages.
 
     Keeps the server's last reply, and uncertain recipients: neither time nor cancellation tells
     what the server accepted.
@@ -399,9 +395,16 @@ async def finish_open(
     statement = (
         update(recipients)
         .where(recipients.c.message_id.in_(message_ids), IS_TO_SEND)
-        .values(status=status.value, next_attempt_at=None, updated_at=now, finished_at=now)
+        .values(
+            status=status.value,
+            next_attempt_at=None,
+            updated_at=now,
+            finished_at=now if status in FINAL else None,
+        )
         .returning(recipients.c.message_id, recipients.c.position)
     )
+    if address is not None:
+        statement = statement.where(has_address(address))
     places = [(row.message_id, row.position) for row in await connection.execute(statement)]
     await events.append_recipient_events(connection, places, status, now)
     await close(connection, message_ids=message_ids, now=now)
