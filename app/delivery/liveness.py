@@ -23,6 +23,7 @@ from app.delivery.leases import Leases
 from app.domain.clock import Clock, uptime_seconds
 from app.domain.errors import Unavailable
 from app.store.db.database import Database
+from app.store.db.listener import SessionWatch
 from app.store.delivery import clamping, shared_limits, workers
 from app.store.outbox import leases as outbox
 
@@ -46,7 +47,7 @@ END_SECONDS: Final = 30.0
 TAKEOVER_RETRY_SECONDS: Final = 2.0
 
 
-class Liveness:
+class Liveness(SessionWatch):
     """Watches over the session of one worker, and over those of all others.
 
     Calls `revoke` if another worker has taken over what this one held: its connections too.

@@ -23,7 +23,7 @@ from app.metrics.health import HealthGauges
 from app.metrics.series import Families, Gauge, Labels, Rows, Series, add_rows
 from app.metrics.sharing import SHARE_SECONDS, SharedCounts
 from app.store.db.database import Database
-from app.store.db.transaction_observer import Finished
+from app.store.db.transaction_observer import DatabaseObserver, Finished
 from app.store.delivery import gauges as queries
 
 ReadGauge = Callable[[], Mapping[Labels, float]]
@@ -43,7 +43,7 @@ class MessageLog(Protocol):
         ...
 
 
-class Metrics:
+class Metrics(DatabaseObserver):
     """The metrics of one process; with `shared`, of all processes of one `serve`.
 
     `by` names the labels that the operator wants, `tenant` and `profile`, with at most `max_groups`

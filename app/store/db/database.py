@@ -30,9 +30,9 @@ from app.store.db.errors import (
     name_fault,
     sqlstate,
 )
-from app.store.db.listener import IS_WRITABLE, WAKE_CHANNEL, Listener, NoWatch, SessionWatch
+from app.store.db.listener import IS_WRITABLE, WAKE_CHANNEL, Listener, SessionWatch
 from app.store.db.postgresql_driver import CONNECT_SECONDS, DATABASE_SETTING
-from app.store.db.transaction_observer import DatabaseObserver, NoObserver, take_finished
+from app.store.db.transaction_observer import DatabaseObserver, take_finished
 from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_database_url
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Database:
     ) -> None:
         self._setting = setting
         self._url = parse_database_url(url)
-        self.observer: DatabaseObserver = NoObserver()
+        self.observer = DatabaseObserver()
         self._listeners: list[Callable[[], None]] = []
         self._announcer = Announcer(self._notify)
         self._is_pooled: bool | None = None
@@ -276,7 +276,7 @@ class Database:
         On PostgreSQL, `watch` uses the session of the connection that listens.
         """
         self._listeners.append(wake)
-        listener = Listener(self._connect, self.is_pooled, wake=wake, watch=watch or NoWatch())
+        listener = Listener(self._connect, self.is_pooled, wake=wake, watch=watch or SessionWatch())
         task = asyncio.create_task(listener.run()) if self.is_postgresql else None
         try:
             yield

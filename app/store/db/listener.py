@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import asyncpg
 
@@ -40,37 +40,19 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
 }
 
 
-class SessionWatch(Protocol):
-    """What a process does with the session of the connection that listens."""
+class SessionWatch:
+    """What a process does with the session of the connection that listens; by default nothing."""
 
-    interval_seconds: float
+    interval_seconds: float = CHECK_SECONDS
 
     async def begin(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg has no types
         """Prepare a new session. Raises asyncpg's errors."""
-        ...
 
     async def check(self, connection: Any) -> None:  # noqa: ANN401 - as above
         """Use the session, which shows that it lives. Raises asyncpg's errors."""
-        ...
 
     async def end(self) -> None:
         """Note that there is no session; called again until there is one."""
-        ...
-
-
-class NoWatch:
-    """Uses the session for nothing else."""
-
-    interval_seconds = CHECK_SECONDS
-
-    async def begin(self, connection: Any) -> None:  # noqa: ANN401 - as above
-        """Do nothing."""
-
-    async def check(self, connection: Any) -> None:  # noqa: ANN401 - as above
-        """Do nothing."""
-
-    async def end(self) -> None:
-        """Do nothing."""
 
 
 class Listener:

@@ -1,7 +1,7 @@
 """Tell an observer what happens to transactions, and what they finished."""
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,40 +11,20 @@ from app.domain.types import RecipientStatus
 Finished = Mapping[tuple[RecipientStatus, str, str | None], int]
 
 
-class DatabaseObserver(Protocol):
-    """Receives facts about transactions, for metrics."""
+class DatabaseObserver:
+    """Receives facts about transactions, for metrics; ignores them unless overridden."""
 
     def record_transaction(self, seconds: float) -> None:
         """Record a committed transaction, with the wait for its connection."""
-        ...
 
     def record_database_error(self, kind: str) -> None:
         """Record a transaction or a read that a fault of the database ended."""
-        ...
 
     def record_replica_read(self, server: str) -> None:
         """Record a read that may lag, and whether the standby or the primary served it."""
-        ...
 
     def record_finished(self, finished: Finished) -> None:
         """Record the recipients that a committed transaction finished."""
-        ...
-
-
-class NoObserver:
-    """Ignores all facts."""
-
-    def record_transaction(self, seconds: float) -> None:
-        """Ignore it."""
-
-    def record_database_error(self, kind: str) -> None:
-        """Ignore it."""
-
-    def record_replica_read(self, server: str) -> None:
-        """Ignore it."""
-
-    def record_finished(self, finished: Finished) -> None:
-        """Ignore it."""
 
 
 _KEY: Final = "heloise_finished"

@@ -7,10 +7,10 @@ import pytest
 
 from app.domain.errors import SettingsError
 from app.store.db import listener
-from app.store.db.listener import Listener, NoWatch
+from app.store.db.listener import Listener, SessionWatch
 
 
-class FailingWatch(NoWatch):
+class FailingWatch(SessionWatch):
     """Fails after each session, until a test has seen enough."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from app.domain.errors import NotFound, Unavailable
 from app.store.db import replica as replicas
 from app.store.db.database import Database
 from app.store.db.replica import Replica
-from app.store.db.transaction_observer import NoObserver
+from app.store.db.transaction_observer import DatabaseObserver
 from tests.support.database.postgresql import Server, postgresql_server
 from tests.support.processes.ports import unused_port
 from tests.support.waiting import until
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.postgresql, pytest.mark.slow]  # they share servers of
 CHANGES = {"wal_level": "replica", "max_wal_senders": "8"}
 
 
-class Counts(NoObserver):
+class Counts(DatabaseObserver):
     """Keeps which server served each read."""
 
     def __init__(self) -> None:
