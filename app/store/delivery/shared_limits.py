@@ -8,15 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Table,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Table, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery.token_bucket import Bucket, count_permits, refill
@@ -56,11 +48,8 @@ async def take_verify_permit(
     """
     bucket = await _lock_bucket_of_tenant(connection, verify_buckets, tenant_id, limit, now)
     if count_permits(bucket):
-        await connection.execute(
-            update(verify_buckets)
-            .where(verify_buckets.c.tenant_id == tenant_id)
-            .values(tokens=bucket.tokens - 1, tokens_at=bucket.at)
-        )
+        of_tenant = verify_buckets.c.tenant_id == tenant_id
+        await _spend(connection, verify_buckets, of_tenant, bucket, permits=1)
     return bucket
 
 
@@ -94,22 +83,26 @@ async def spend_profile(
     connection: AsyncConnection, *, profile_id: str, bucket: Bucket, permits: int
 ) -> None:
     """Store the profile's bucket less the spent permits."""
-    await connection.execute(
-        update(lanes)
-        .where(lanes.c.profile_id == profile_id)
-        .values(tokens=bucket.tokens - permits, tokens_at=bucket.at)
-    )
+    await _spend(connection, lanes, lanes.c.profile_id == profile_id, bucket, permits)
 
 
 async def spend_tenant(
     connection: AsyncConnection, *, tenant_id: str, bucket: Bucket, permits: int
 ) -> None:
     """Store the tenant's bucket less the spent permits."""
-    await connection.execute(
-        update(tenant_buckets)
-        .where(tenant_buckets.c.tenant_id == tenant_id)
-        .values(tokens=bucket.tokens - permits, tokens_at=bucket.at)
-    )
+    of_tenant = tenant_buckets.c.tenant_id == tenant_id
+    await _spend(connection, tenant_buckets, of_tenant, bucket, permits)
+
+
+async def _spend(
+    connection: AsyncConnection,
+    table: Table,
+    condition: ColumnElement[bool],
+    bucket: Bucket,
+    permits: int,
+) -> None:
+    values = {"tokens": bucket.tokens - permits, "tokens_at": bucket.at}
+    await connection.execute(update(table).where(condition).values(values))
 
 
 async def lease_connections(
