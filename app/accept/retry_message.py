@@ -30,7 +30,7 @@ def prepare_retry(
     recipient failed or an address did not, and Forbidden as for any message.
     """
     recipients = _select_failed(original, addresses)
-    check_sender(original.sender, profile, allowed_from)
+    check_sender(original.view.sender, profile, allowed_from)
     check_recipients(recipients, routing)
     message_id = new_id("msg")
     return NewMessage(
@@ -41,17 +41,17 @@ def prepare_retry(
         profile_name=profile.name,
         origin=origin,
         envelope_from=original.envelope_from,
-        sender=original.sender,
+        sender=original.view.sender,
         recipients=recipients,
-        subject=original.subject,
-        message_id_header=original.message_id_header,
-        tags=original.tags,
-        metadata=original.metadata,
+        subject=original.view.subject,
+        message_id_header=original.view.message_id_header,
+        tags=original.view.tags,
+        metadata=original.view.metadata,
         mime=original.mime,
         created_at=now,
         expires_at=now + original.max_age,
-        priority=original.priority,
-        guarantee=original.guarantee,
+        priority=original.view.priority,
+        guarantee=original.view.guarantee,
         retry_of=retry_of,
         dsn=original.dsn and replace(original.dsn, envelope_id=message_id),
         has_verp=original.has_verp,

@@ -22,7 +22,7 @@ from app.auth.caller import Caller
 from app.domain.clock import format_rfc3339
 from app.store.db.keyset import Slice, read_pages
 from app.store.messages import queries as messages
-from app.store.messages.queries import MessageFilter
+from app.store.messages.filters import MessageFilter
 
 router = Router("Messages")
 

@@ -24,6 +24,7 @@ from app.domain.tenants.routing import Routing
 from app.domain.types import NewMessage, Profile
 from app.store.messages import queries as messages
 from app.store.messages import status_changes
+from app.store.messages.filters import MessageFilter
 from app.store.messages.views import MessageView
 from app.store.profiles import queries as profiles
 
@@ -40,12 +41,12 @@ async def require_message(connection: AsyncConnection, caller: Caller, message: 
 
 async def build_filter(
     connection: AsyncConnection, caller: Caller, filters: MessageFilters
-) -> messages.MessageFilter:
+) -> MessageFilter:
     """Build the store's filter within the caller's reach; raises NotFound."""
     profile_id = None
     if filters.profile is not None:
         profile_id = await resolve_profile_id(connection, caller, filters.profile)
-    return messages.MessageFilter(
+    return MessageFilter(
         ids=filters.id,
         statuses=tuple(filters.status),
         profile_id=profile_id,
@@ -165,7 +166,7 @@ async def prepare_resend(
         connection, tenant_id=caller.tenant_id, message_id=message_id
     )
     profile = await profiles.get(
-        connection, tenant_id=caller.tenant_id, profile=original.profile_id
+        connection, tenant_id=caller.tenant_id, profile=original.view.profile_id
     )
     message = prepare_retry(
         original,

@@ -17,7 +17,7 @@ from app.domain.errors import FieldError, InvalidRequest
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import RecipientStatus
 from app.store.messages import stats
-from app.store.messages.queries import MessageFilter
+from app.store.messages.filters import MessageFilter
 from app.store.messages.stats import Dimension, GroupCount
 
 router = Router("Messages")

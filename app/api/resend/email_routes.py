@@ -38,6 +38,7 @@ from app.api.resend.translation import describe_email, parse_time
 from app.api.services import ReadyServices
 from app.domain.ids import new_id
 from app.store.messages import queries as messages
+from app.store.messages.filters import MessageFilter
 
 PATH: Final = "/resend/emails"
 BATCH_PATH: Final = f"{PATH}/batch"
@@ -158,7 +159,7 @@ async def list_emails(
             now=now,
             after=params.after,
             before=params.before,
-            message_filter=messages.MessageFilter(profile_ids=caller.profiles),
+            message_filter=MessageFilter(profile_ids=caller.profiles),
         )
     return build_list(views, params, lambda view: describe_email(view, now))
 

@@ -7,13 +7,11 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, String, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import RecipientStatus
-from app.store.messages.queries import MessageFilter, select_ids
+from app.store.db.expressions import DialectExpression
+from app.store.messages.filters import MessageFilter, build_query
 from app.store.tables.core import message_tags, messages, profiles, recipients
 
 MAX_GROUPS: Final = 1000
@@ -29,41 +27,23 @@ class Dimension(StrEnum):
     DAY = "day"
 
 
-class _Domain(FunctionElement[str]):
+class _Domain(DialectExpression[str]):
     """The part after the last @ of an address, in lower case."""
 
     type = String()
     inherit_cache = True
-
-
-@compiles(_Domain)
-def _domain_in_sqlite(element: _Domain, compiler: SQLCompiler, **more: object) -> str:
-    address = compiler.process(element.clauses, **more)
     # Trims everything after the last @, and removes the rest: SQLite finds only the first @.
-    return f"lower(replace({address}, rtrim({address}, replace({address}, '@', '')), ''))"
+    sqlite = "lower(replace({0}, rtrim({0}, replace({0}, '@', '')), ''))"
+    postgresql = "lower(regexp_replace({0}, '^.*@', ''))"
 
 
-@compiles(_Domain, "postgresql")
-def _domain_in_postgresql(element: _Domain, compiler: SQLCompiler, **more: object) -> str:
-    return f"lower(regexp_replace({compiler.process(element.clauses, **more)}, '^.*@', ''))"
-
-
-class _Seconds(FunctionElement[int]):
+class _Seconds(DialectExpression[int]):
     """A time in whole seconds since 1970."""
 
     type = BigInteger()
     inherit_cache = True
-
-
-@compiles(_Seconds)
-def _seconds_in_sqlite(element: _Seconds, compiler: SQLCompiler, **more: object) -> str:
-    return f"({compiler.process(element.clauses, **more)} / 1000000)"
-
-
-@compiles(_Seconds, "postgresql")
-def _seconds_in_postgresql(element: _Seconds, compiler: SQLCompiler, **more: object) -> str:
-    moment = compiler.process(element.clauses, **more)
-    return f"CAST(floor(extract(epoch from {moment})) AS bigint)"
+    sqlite = "({0} / 1000000)"
+    postgresql = "CAST(floor(extract(epoch from {0})) AS bigint)"
 
 
 PERIODS: Final = {Dimension.HOUR: 3600, Dimension.DAY: 86_400}
@@ -92,7 +72,7 @@ async def count(
     Groups of time come in order; of others, up to `MAX_GROUPS`. Without a dimension there is one
     group. A recipient of a message with several tags counts for each.
     """
-    ids = select_ids(tenant_id, message_filter, now).subquery()
+    ids = build_query(tenant_id, message_filter, now)[0].subquery()
     key = _build_key(dimension)
     total = func.count().label("total")
     statuses = [

@@ -137,9 +137,9 @@ class AttemptView:
 
 
 def build_view(
-    row: RowMapping, recipient_rows: Iterable[RowMapping], tag_rows: Iterable[RowMapping]
+    row: RowMapping, recipient_rows: Iterable[RowMapping], tags: Iterable[str]
 ) -> MessageView:
-    """Build a view from the rows of a message, its recipients and its tags.
+    """Build a view from the rows of a message and its recipients, and its tags.
 
     A recipient is `sending` if its message is leased and it was due at the claim, whose time is
     `updated_at`. This is computed, never stored.
@@ -152,7 +152,7 @@ def build_view(
         status=status,
         sender=NamedAddress(row["sender_address"], row["sender_name"]),
         recipients=tuple(_recipient(recipient_row, claimed_at) for recipient_row in recipient_rows),
-        tags=tuple(sorted(tag_row["tag"] for tag_row in tag_rows)),
+        tags=tuple(sorted(tags)),
         priority=Priority(row["priority"]),
         guarantee=Guarantee(row["guarantee"]),
         content_wiped_at=row["wiped_at"],

@@ -27,6 +27,7 @@ from app.store.delivery import destinations, lanes, queue
 from app.store.delivery.queue import QueueScope
 from app.store.inbound import reports
 from app.store.messages import queries as messages
+from app.store.messages.filters import MessageFilter
 from app.store.outbox import acceptance, acceptance_check, claims, destination_queues, leases
 from app.store.outbox import results as outcomes
 from app.store.profiles.destinations import change_destinations
@@ -318,7 +319,7 @@ async def test_a_list_goes_by_an_index_for_its_filter(database: Database, profil
                     limit=51,
                     now=NOW,
                     after=after,
-                    message_filter=messages.MessageFilter(**filters),
+                    message_filter=MessageFilter(**filters),
                 )
             query_plan = await plan(connection, search(statements))
         assert_by_index(query_plan, *indexes)
@@ -410,7 +411,7 @@ async def test_what_belongs_to_a_message_goes_by_its_id(
                 tenant_id=profile.tenant_id,
                 limit=51,
                 now=NOW,
-                message_filter=messages.MessageFilter(message_id="<a@example.com>"),
+                message_filter=MessageFilter(message_id="<a@example.com>"),
             )
         plans = [await plan(connection, statement) for statement in statements]
     for index in (

@@ -22,6 +22,7 @@ from app.domain.types import (
 )
 from app.store.db.database import Database
 from app.store.messages import queries as messages
+from app.store.messages.filters import MessageFilter
 from app.store.outbox import acceptance, leases
 from app.store.tables import core as tables
 from app.store.tenants import queries as tenants
@@ -52,7 +53,7 @@ async def list_ids(database: Database, profile: Profile, **filters: Any) -> list
         options |= {
             name: filters.pop(name) for name in ("limit", "now", "after") if name in filters
         }
-        message_filter = messages.MessageFilter(**filters)
+        message_filter = MessageFilter(**filters)
         page = await messages.page(
             connection, tenant_id=profile.tenant_id, message_filter=message_filter, **options
         )

@@ -30,7 +30,8 @@ from app.domain.events import FIRST_POSITION, EventFilter, EventType, NewEvent
 from app.domain.ids import new_id
 from app.store import audit, events, idempotency, suppressions
 from app.store.db.database import Database
-from app.store.messages.queries import MessageFilter, get, list_ids
+from app.store.messages.filters import MessageFilter
+from app.store.messages.queries import get, list_ids
 from app.store.migrations import migrate as migrating
 from app.store.migrations import schema
 from app.store.profiles import queries as profile_rows
