@@ -15,7 +15,6 @@ from sqlalchemy import (
     ColumnElement,
     RowMapping,
     Select,
-    Update,
     delete,
     func,
     literal,
@@ -24,9 +23,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from app.domain.delivery.status import FINAL
 from app.domain.events import (
@@ -43,7 +39,9 @@ from app.domain.ids import new_id
 from app.domain.types import MessageSource, NamedAddress, RecipientKind, RecipientStatus
 from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
+from app.store.db.expressions import DialectExpression
 from app.store.db.keyset import earliest_id
+from app.store.db.rows import from_row
 from app.store.db.transaction_observer import note_finished
 from app.store.tables.core import (
     is_of_tenant,
@@ -53,39 +51,25 @@ from app.store.tables.core import (
     profiles,
     recipients,
 )
-from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
+from app.store.tables.events import events, webhooks
 
 LAST_NUMBER: Final = 2**63 - 1
 
 
-class _Transaction(FunctionElement[int]):
+class _Transaction(DialectExpression[int]):
     """The id of the writing transaction; 0 on SQLite, which has one writer."""
 
     type = BigInteger()
     inherit_cache = True
+    sqlite = "0"
+    postgresql = "pg_current_xact_id()::text::bigint"
 
 
-@compiles(_Transaction)
-def _in_sqlite(*_: object, **__: object) -> str:
-    return "0"
-
-
-@compiles(_Transaction, "postgresql")
-def _in_postgresql(_: _Transaction, __: SQLCompiler, **___: object) -> str:
-    return "pg_current_xact_id()::text::bigint"
-
-
-_COLUMNS: Final = (
-    "id",
-    "tenant_id",
-    "type",
-    "profile_id",
-    "message_id",
-    "position",
-    "data",
-    "created_at",
+APPEND: Final = Write.insert(
+    events,
+    [column.name for column in events.c if column.name not in {"number", "transaction_id"}],
+    transaction_id=_Transaction(),
 )
-APPEND: Final = Write.insert(events, _COLUMNS, transaction_id=_Transaction())
 _APPEND: Final = Bulk(APPEND)
 
 
@@ -220,7 +204,7 @@ async def page(
 ) -> EventPage:
     """Return up to `limit` of the tenant's events after `start`, in order."""
     end = await horizon(connection)
-    if start.transaction_id > end.transaction_id:  # read in another cluster: see renumber
+    if start.transaction_id > end.transaction_id:  # read in another cluster: see migrate
         start = Position(0, start.number)
     first = start
     if (created_after := filters.get("created_after")) is not None:
@@ -271,7 +255,7 @@ async def _find_start(
     """Return a position before all events of a time, which spares reading older ones.
 
     Transactions do not end in the order of ids, so the earliest event of a time need not be the
-    first. Events from a restored dump are in no order of time: see `renumber`.
+    first. Events from a restored dump are in no order of time: see `migrate`.
     """
     if connection.dialect.name == "postgresql" and await _has_restored(connection, tenant_id):
         return FIRST_POSITION
@@ -351,31 +335,25 @@ async def load_tags(
 def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:
     message = recipient = None
     if row["message_id_header"] is not None:
-        message = EventMessage(
+        message = from_row(
+            EventMessage,
+            row,
             id=row["message_id"],
-            message_id_header=row["message_id_header"],
             tags=tags,
             metadata=row["message_metadata"],
             source=row["source"] and MessageSource(row["source"]),
-            key_id=row["key_id"],
-            request_id=row["request_id"],
-            traceparent=row["traceparent"],
         )
     if row["address"] is not None:
-        named_address = NamedAddress(row["address"], row["recipient_name"])
         recipient = EventRecipient(
-            named_address=named_address,
+            named_address=NamedAddress(row["address"], row["recipient_name"]),
             kind=RecipientKind(row["kind"]),
             status=RecipientStatus(row["recipient_status"]),
         )
-    return Event(
-        id=row["id"],
+    return from_row(
+        Event,
+        row,
         position=Position(row["transaction_id"], row["number"]),
         type=EventType(row["type"]),
-        created_at=row["created_at"],
-        profile_id=row["profile_id"],
-        profile_name=row["profile_name"],
-        message_id=row["message_id"],
         message=message,
         recipient=recipient,
         data=row["data"] or {},
@@ -401,68 +379,8 @@ async def delete_old(
     if numbers:
         await connection.execute(delete(events).where(events.c.number.in_(numbers)))
     await connection.execute(
-        _forget_errors(webhooks.c.tenant_id == tenant_id, webhooks.c.last_error_at < before)
+        update(webhooks)
+        .where(webhooks.c.tenant_id == tenant_id, webhooks.c.last_error_at < before)
+        .values(last_error=None, last_error_at=None)
     )
     return len(numbers)
-
-
-def _forget_errors(*conditions: ColumnElement[bool]) -> Update:
-    return update(webhooks).where(*conditions).values(last_error=None, last_error_at=None)
-
-
-async def delete_of_messages(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
-    """Delete the events of deleted messages."""
-    await connection.execute(delete(events).where(events.c.message_id.in_(message_ids)))
-
-
-async def erase_replies(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
-    """Delete server replies and new destinations from events of these messages.
-
-    Also deletes the answers of webhook receivers, which may repeat what they received.
-    """
-    numbers = select(events.c.number).where(events.c.message_id.in_(message_ids))
-    delivery_ids = select(webhook_deliveries.c.id).where(
-        webhook_deliveries.c.event_number.in_(numbers)
-    )
-    errors = (
-        select(webhook_deliveries.c.webhook_id, webhook_attempts.c.error)
-        .join(webhook_attempts, webhook_attempts.c.delivery_id == webhook_deliveries.c.id)
-        .where(
-            webhook_deliveries.c.event_number.in_(numbers), webhook_attempts.c.error.is_not(None)
-        )
-    )
-    await connection.execute(
-        _forget_errors(tuple_(webhooks.c.id, webhooks.c.last_error).in_(errors))
-    )
-    await connection.execute(
-        update(webhook_attempts)
-        .where(webhook_attempts.c.delivery_id.in_(delivery_ids))
-        .values(response=None, error=None)
-    )
-    await connection.execute(
-        update(events)
-        .where(events.c.message_id.in_(message_ids), events.c.data.is_not(None))
-        .values(data=None)
-    )
-
-
-async def renumber(connection: AsyncConnection) -> None:
-    """Make events from a restored dump of another PostgreSQL cluster the earliest.
-
-    A new cluster starts to count its transactions again. Without this, the restored events belong
-    to future transactions, which no reader may see.
-    """
-    if connection.dialect.name != "postgresql":
-        return
-    query = select(func.pg_snapshot_xmax(func.pg_current_snapshot()))
-    next_transaction_id = int((await connection.execute(query)).scalar_one())
-    await connection.execute(
-        update(events)
-        .where(events.c.transaction_id >= next_transaction_id)
-        .values(transaction_id=0)
-    )
-    await connection.execute(
-        update(webhooks)
-        .where(webhooks.c.read_transaction_id >= next_transaction_id)
-        .values(read_transaction_id=0)
-    )

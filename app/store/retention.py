@@ -13,6 +13,7 @@ from app.domain.tenants.retention import Retention
 from app.store import events, submissions
 from app.store.outbox import wiping
 from app.store.tables.core import attempts, messages, purges, tenants
+from app.store.tables.events import events as event_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +189,7 @@ async def _load_old(
 
 async def _delete(connection: AsyncConnection, old: _Old, _: datetime) -> None:
     await wiping.release_stored_bytes(connection, message_ids=old.finished)
-    await events.delete_of_messages(connection, message_ids=old.finished)
+    await connection.execute(delete(event_rows).where(event_rows.c.message_id.in_(old.finished)))
     await connection.execute(delete(messages).where(messages.c.id.in_(old.finished)))
 
 

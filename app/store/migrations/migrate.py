@@ -8,13 +8,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import SettingsError
-from app.store import events
 from app.store.db.database import Database
 from app.store.db.errors import Locked
 from app.store.migrations import schema
+from app.store.tables.events import events, webhooks
 from app.store.tables.metadata import metadata
 
 # Shows how many steps are done, and of how many.
@@ -55,10 +56,31 @@ async def _migrate(database: Database, show: ShowProgress) -> str:
                 text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK}
             )
         await connection.run_sync(_upgrade, show)
-        await events.renumber(connection)
+        if database.is_postgresql:
+            await _renumber_events(connection)
     if database.is_postgresql:
         await _validate_constraints(database)
     return schema.head_revision()
+
+
+async def _renumber_events(connection: AsyncConnection) -> None:
+    """Make events from a restored dump of another PostgreSQL cluster the earliest.
+
+    A new cluster starts to count its transactions again. Without this, the restored events belong
+    to future transactions, which no reader may see.
+    """
+    query = select(func.pg_snapshot_xmax(func.pg_current_snapshot()))
+    next_transaction_id = int((await connection.execute(query)).scalar_one())
+    await connection.execute(
+        update(events)
+        .where(events.c.transaction_id >= next_transaction_id)
+        .values(transaction_id=0)
+    )
+    await connection.execute(
+        update(webhooks)
+        .where(webhooks.c.read_transaction_id >= next_transaction_id)
+        .values(read_transaction_id=0)
+    )
 
 
 async def _validate_constraints(database: Database) -> None:

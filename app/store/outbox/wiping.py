@@ -4,11 +4,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.frozen_dataclass import frozen_dataclass
-from app.store import events
 from app.store.outbox import address_masking
 from app.store.tables.core import (
     attempts,
@@ -19,6 +18,7 @@ from app.store.tables.core import (
     recipients,
     tenant_usage,
 )
+from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 
 ERASED: Final = ""
 
@@ -104,11 +104,41 @@ async def erase_recipients(
         .values(metadata={})
     )
     await connection.execute(delete(attempts).where(attempts.c.message_id.in_(message_ids)))
-    await events.erase_replies(connection, message_ids=message_ids)
+    await erase_replies(connection, message_ids=message_ids)
     await connection.execute(
         update(idempotency_keys)
         .where(idempotency_keys.c.message_id.in_(message_ids))
         .values(response=None)
+    )
+
+
+async def erase_replies(connection: AsyncConnection, *, message_ids: Sequence[str]) -> None:
+    """Delete server replies and new destinations from events of these messages.
+
+    Also deletes the answers of webhook receivers, which may repeat what they received.
+    """
+    numbers = select(events.c.number).where(events.c.message_id.in_(message_ids))
+    of_events = webhook_deliveries.c.event_number.in_(numbers)
+    errors = (
+        select(webhook_deliveries.c.webhook_id, webhook_attempts.c.error)
+        .join(webhook_attempts, webhook_attempts.c.delivery_id == webhook_deliveries.c.id)
+        .where(of_events, webhook_attempts.c.error.is_not(None))
+    )
+    await connection.execute(
+        update(webhooks)
+        .where(tuple_(webhooks.c.id, webhooks.c.last_error).in_(errors))
+        .values(last_error=None, last_error_at=None)
+    )
+    delivery_ids = select(webhook_deliveries.c.id).where(of_events)
+    await connection.execute(
+        update(webhook_attempts)
+        .where(webhook_attempts.c.delivery_id.in_(delivery_ids))
+        .values(response=None, error=None)
+    )
+    await connection.execute(
+        update(events)
+        .where(events.c.message_id.in_(message_ids), events.c.data.is_not(None))
+        .values(data=None)
     )
 
 

@@ -16,6 +16,7 @@ from app.store import events
 from app.store import key_rotation as resealing
 from app.store.db.database import Database
 from app.store.events import NewEvent
+from app.store.outbox import wiping
 from app.store.secrets.contexts import webhook_secret
 from app.store.secrets.encryption import Vault
 from app.store.tables.events import events as event_rows
@@ -363,7 +364,7 @@ async def test_an_erased_message_takes_the_error_of_its_post_with_it(database: D
     cases = (("msg_2", ("refused: ann@example.org", True)), ("msg_1", (None, False)))
     for message_id, left in cases:
         async with database.transaction() as connection:
-            await events.erase_replies(connection, message_ids=[message_id])
+            await wiping.erase_replies(connection, message_ids=[message_id])
         assert await read_last_error(database, webhook) == left
 
 

@@ -32,7 +32,6 @@ OF_ONE_DATABASE: Final = {
     "health.sqlite": "what SQLite says about its file",
     "events.horizon": "PostgreSQL orders events by transactions, SQLite by numbers",
     "events._has_restored": "only PostgreSQL's positions have transactions",
-    "events.renumber": "transactions are PostgreSQL's",
     "migrations.migrate": "PostgreSQL is locked while it migrates",
     "outbox.leases.end_leases": "only on PostgreSQL does a worker see that another one is gone",
     "outbox.acceptance.is_committed": "PostgreSQL may still be writing for a client that has gone",
