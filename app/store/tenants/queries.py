@@ -4,22 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    RowMapping,
-    exists,
-    or_,
-    select,
-)
-from sqlalchemy import (
-    delete as delete_from,
-)
-from sqlalchemy import (
-    insert as insert_into,
-)
-from sqlalchemy import (
-    update as update_rows,
-)
+from sqlalchemy import ColumnElement, RowMapping, exists, or_, select
+from sqlalchemy import delete as delete_from
+from sqlalchemy import insert as insert_into
+from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict, NotFound
