@@ -1,26 +1,15 @@
 """Define `heloise reseal`."""
 
-from typing import Final
-
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.database import transact
 from app.cli.environment import load_settings
 from app.cli.progress import progress_bar
-from app.store import key_rotation as resealing
+from app.store.key_rotation import RESEAL
 from app.store.secrets.encryption import Vault
 
 app = typer.Typer(add_completion=False)
-
-KINDS: Final = {
-    "profiles": resealing.reseal_profiles,
-    "webhooks": resealing.reseal_webhooks,
-    "DKIM keys": resealing.reseal_dkim_keys,
-    "mailboxes": resealing.reseal_mailboxes,
-    "provider webhooks": resealing.reseal_provider_webhooks,
-    "sensitive messages": resealing.reseal_contents,
-}
 
 
 @app.command()
@@ -35,8 +24,8 @@ def reseal() -> None:
 
     async def work(connection: AsyncConnection) -> dict[str, int]:
         counts = dict[str, int]()
-        for done, (noun, reseal_rows) in enumerate(KINDS.items()):
-            show(done, len(KINDS))
+        for done, (noun, reseal_rows) in enumerate(RESEAL.items()):
+            show(done, len(RESEAL))
             counts[noun] = await reseal_rows(connection, vault)
         return counts
 

@@ -1,6 +1,7 @@
 """Encrypt stored secrets again with the newest key."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from sqlalchemy import RowMapping, Table, or_, select, update
@@ -79,50 +80,10 @@ def _reseal_columns(
     }
 
 
-async def reseal_webhooks(connection: AsyncConnection, vault: Vault) -> int:
-    """Reseal the secrets of webhooks; return how many webhooks changed."""
-    columns = ("sealed_secret", "sealed_former_secret")
-    return await _reseal_rows(
-        connection, vault, webhooks, columns, lambda row: webhook_secret(build_webhook(row))
-    )
-
-
-async def reseal_dkim_keys(connection: AsyncConnection, vault: Vault) -> int:
-    """Reseal DKIM private keys; return how many changed."""
-    return await _reseal_rows(
-        connection,
-        vault,
-        dkim_keys,
-        ["sealed_private_key"],
-        lambda row: dkim_private_key(row["id"]),
-    )
-
-
-async def reseal_mailboxes(connection: AsyncConnection, vault: Vault) -> int:
-    """Reseal the passwords of mailboxes; return how many changed."""
-    return await _reseal_rows(
-        connection,
-        vault,
-        mailboxes,
-        ["sealed_password"],
-        lambda row: mailbox_password(build_mailbox(row)),
-    )
-
-
-async def reseal_provider_webhooks(connection: AsyncConnection, vault: Vault) -> int:
-    """Reseal the secrets of provider webhooks; return how many changed."""
-    return await _reseal_rows(
-        connection,
-        vault,
-        provider_webhooks,
-        ["sealed_secret"],
-        lambda row: provider_webhook_secret(row["id"]),
-    )
-
-
 async def _reseal_rows(
     connection: AsyncConnection,
     vault: Vault,
+    *,
     table: Table,
     columns: Sequence[str],
     build_context: Callable[[RowMapping], SealContext],
@@ -172,3 +133,34 @@ async def _load_sealed_contents(
         .with_for_update()
     )
     return [(row.message_id, row.sealed_key) for row in await connection.execute(query)]
+
+
+# What reseals the secrets of each kind; returns how many rows changed.
+RESEAL: Final[Mapping[str, Callable[[AsyncConnection, Vault], Awaitable[int]]]] = {
+    "profiles": reseal_profiles,
+    "webhooks": partial(
+        _reseal_rows,
+        table=webhooks,
+        columns=("sealed_secret", "sealed_former_secret"),
+        build_context=lambda row: webhook_secret(build_webhook(row)),
+    ),
+    "DKIM keys": partial(
+        _reseal_rows,
+        table=dkim_keys,
+        columns=("sealed_private_key",),
+        build_context=lambda row: dkim_private_key(row["id"]),
+    ),
+    "mailboxes": partial(
+        _reseal_rows,
+        table=mailboxes,
+        columns=("sealed_password",),
+        build_context=lambda row: mailbox_password(build_mailbox(row)),
+    ),
+    "provider webhooks": partial(
+        _reseal_rows,
+        table=provider_webhooks,
+        columns=("sealed_secret",),
+        build_context=lambda row: provider_webhook_secret(row["id"]),
+    ),
+    "sensitive messages": reseal_contents,
+}

@@ -13,9 +13,9 @@ from app.domain.ids import new_id
 from app.domain.secret_keys import generate_key, parse_key
 from app.domain.webhooks import MAX_PROBE_WAIT, Webhook, WebhookResponse
 from app.store import events
-from app.store import key_rotation as resealing
 from app.store.db.database import Database
 from app.store.events import NewEvent
+from app.store.key_rotation import RESEAL
 from app.store.outbox import wiping
 from app.store.secrets.contexts import webhook_secret
 from app.store.secrets.encryption import Vault
@@ -419,7 +419,7 @@ async def test_secrets_are_sealed_anew(database: Database) -> None:
             former_until=NOW + MINUTE,
             now=NOW,
         )
-        counts = [await resealing.reseal_webhooks(connection, vault) for _ in range(2)]
+        counts = [await RESEAL["webhooks"](connection, vault) for _ in range(2)]
         row = (await connection.execute(select(webhook_rows))).one()
     secrets = [
         Vault([NEW]).open(sealed, webhook_secret(webhook))
