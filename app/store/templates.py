@@ -10,13 +10,13 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import NotFound
 from app.domain.ids import is_id
 from app.domain.templates import Template, TemplateContent, TemplateVersion
 from app.store.db import similar_names as spelling
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import conflict_on_duplicate
+from app.store.db.uniqueness import unique_name
 from app.store.tables.templates import template_versions, templates
 
 
@@ -24,13 +24,9 @@ async def insert(
     connection: AsyncConnection, *, template: Template, content: TemplateContent
 ) -> None:
     """Insert a template with its first draft; raise Conflict if its name exists."""
-    async with conflict_on_duplicate(connection, _build_conflict(template.name)):
+    async with unique_name(connection, "template", template.name):
         await connection.execute(insert_into(templates).values(to_row(template, templates)))
     await _insert_version(connection, template.id, 1, content, template.created_at)
-
-
-def _build_conflict(name: str) -> Conflict:
-    return Conflict("template-exists", f"A template {name!r} exists already; choose another name.")
 
 
 async def _insert_version(
@@ -149,7 +145,7 @@ async def rename(
     connection: AsyncConnection, *, tenant_id: str, template: Template, name: str, now: datetime
 ) -> None:
     """Rename a template; raise Conflict if the name exists."""
-    async with conflict_on_duplicate(connection, _build_conflict(name)):
+    async with unique_name(connection, "template", name):
         await connection.execute(
             update_rows(templates)
             .where(templates.c.tenant_id == tenant_id, templates.c.id == template.id)

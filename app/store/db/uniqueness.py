@@ -1,7 +1,7 @@
 """Turn unique-constraint violations into Conflict; checking first would race."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,6 +26,17 @@ async def conflict_on_duplicate(
         if _code(error) in UNIQUE_VIOLATIONS:
             raise conflict from None
         raise
+
+
+def unique_name(
+    connection: AsyncConnection, noun: str, name: object
+) -> AbstractAsyncContextManager[None]:
+    """Raise Conflict if the block gives a second row of a tenant this name."""
+    conflict = Conflict(
+        f"{noun.replace(' ', '-')}-exists",
+        f"A {noun} {name!r} exists already; choose another name.",
+    )
+    return conflict_on_duplicate(connection, conflict)
 
 
 def _code(error: IntegrityError) -> str:

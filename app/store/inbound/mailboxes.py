@@ -11,18 +11,18 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import NotFound
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import conflict_on_duplicate
+from app.store.db.uniqueness import unique_name
 from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
 
 async def insert(connection: AsyncConnection, *, mailbox: Mailbox, sealed_password: bytes) -> None:
     """Insert a mailbox; raise Conflict if its name exists."""
     values = to_row(mailbox, mailboxes) | {"sealed_password": sealed_password}
-    async with conflict_on_duplicate(connection, _build_conflict(mailbox.name)):
+    async with unique_name(connection, "mailbox", mailbox.name):
         await connection.execute(insert_into(mailboxes).values(values))
 
 
@@ -40,10 +40,6 @@ def build_columns(mailbox: Mailbox) -> dict[str, Any]:
         "deletes_reports": mailbox.deletes_reports,
         "disabled_at": mailbox.disabled_at,
     }
-
-
-def _build_conflict(name: str) -> Conflict:
-    return Conflict("mailbox-exists", f"A mailbox {name!r} exists already; choose another name.")
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
@@ -90,7 +86,7 @@ async def update(
     """
     if "last_uid" in changes:
         await connection.execute(delete_from(mailbox_mails).filter_by(mailbox_id=mailbox_id))
-    async with conflict_on_duplicate(connection, _build_conflict(str(changes.get("name")))):
+    async with unique_name(connection, "mailbox", changes.get("name")):
         await connection.execute(
             update_rows(mailboxes)
             .where(mailboxes.c.tenant_id == tenant_id, mailboxes.c.id == mailbox_id)

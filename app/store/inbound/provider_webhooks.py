@@ -11,11 +11,11 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import NotFound
 from app.domain.inbound.provider import Provider, ProviderWebhook
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import conflict_on_duplicate
+from app.store.db.uniqueness import unique_name
 from app.store.tables.provider_webhooks import provider_webhooks
 
 
@@ -44,7 +44,7 @@ async def insert(
         "token_hash": token_hash,
         "sealed_secret": sealed_secret,
     }
-    async with conflict_on_duplicate(connection, _build_conflict(webhook.name)):
+    async with unique_name(connection, "provider webhook", webhook.name):
         await connection.execute(insert_into(provider_webhooks).values(values))
 
 
@@ -57,13 +57,6 @@ def build_columns(webhook: ProviderWebhook) -> dict[str, Any]:
         "topic_arn": webhook.topic_arn,
         "networks": list(webhook.networks),
     }
-
-
-def _build_conflict(name: str) -> Conflict:
-    return Conflict(
-        "provider-webhook-exists",
-        f"A provider webhook {name!r} exists already; choose another name.",
-    )
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
@@ -118,7 +111,7 @@ async def update(
     now: datetime,
 ) -> None:
     """Change columns; raise Conflict if the new name exists."""
-    async with conflict_on_duplicate(connection, _build_conflict(str(changes.get("name")))):
+    async with unique_name(connection, "provider webhook", changes.get("name")):
         await connection.execute(
             update_rows(provider_webhooks)
             .where(provider_webhooks.c.tenant_id == tenant_id, provider_webhooks.c.id == webhook_id)

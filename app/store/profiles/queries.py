@@ -24,7 +24,7 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ehlo import EhloNames
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import NotFound
 from app.domain.tenants.routing import ALLOW_ALL, RecipientRule
 from app.domain.types import EhloRecommendation, LaneHealth, Profile, RateLimit
 from app.store.db import similar_names as spelling
@@ -32,7 +32,7 @@ from app.store.db.array_params import any_of
 from app.store.db.column_types import Instant
 from app.store.db.keyset import oldest_first
 from app.store.db.rows import from_row
-from app.store.db.uniqueness import conflict_on_duplicate
+from app.store.db.uniqueness import unique_name
 from app.store.profiles.deletion import delete
 from app.store.profiles.destinations import write_destinations
 from app.store.profiles.rows import (
@@ -100,17 +100,13 @@ async def insert(
         "is_default": is_default,
         **sealed,
     }
-    async with conflict_on_duplicate(connection, _build_conflict(profile.name)):
+    async with unique_name(connection, "profile", profile.name):
         if is_default:
             await _take_default(connection, profile.tenant_id)
         await connection.execute(insert_into(profiles).values(row))
     await connection.execute(insert_into(lanes).values(profile_id=profile.id, faults=0))
     if profile.has_destination_limits:
         await write_destinations(connection, profile=profile)
-
-
-def _build_conflict(name: str) -> Conflict:
-    return Conflict("profile-exists", f"A profile {name!r} exists already; choose another name.")
 
 
 async def _take_default(connection: AsyncConnection, tenant_id: str) -> None:
@@ -264,7 +260,7 @@ async def update(
     if changes.get("is_default"):
         await tenants.lock(connection, tenant_id=tenant_id)
     values = {**changes, "revision": profiles.c.revision + 1, "updated_at": now}
-    async with conflict_on_duplicate(connection, _build_conflict(str(changes.get("name")))):
+    async with unique_name(connection, "profile", changes.get("name")):
         if changes.get("is_default"):
             await _take_default(connection, tenant_id)
         await write(connection, tenant_id=tenant_id, profile_id=profile_id, values=values)

@@ -10,12 +10,12 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import NotFound
 from app.domain.events import EventFilter, Position
 from app.domain.webhooks import DeliveryStatus, Webhook, WebhookFormat
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, to_row
-from app.store.db.uniqueness import conflict_on_duplicate
+from app.store.db.uniqueness import unique_name
 from app.store.tables.events import webhook_deliveries, webhooks
 
 # A literal: the plan for a parameter could not use the partial indexes.
@@ -42,7 +42,7 @@ async def insert(
         "read_transaction_id": start.transaction_id,
         "read_number": start.number,
     }
-    async with conflict_on_duplicate(connection, _build_conflict(webhook.name)):
+    async with unique_name(connection, "webhook", webhook.name):
         await connection.execute(insert_into(webhooks).values(values))
 
 
@@ -69,10 +69,6 @@ def build_columns(webhook: Webhook) -> dict[str, Any]:
 def build_secret_columns(sealed: bytes) -> dict[str, Any]:
     """Build the columns of a secret that replaces all others at once."""
     return {"sealed_secret": sealed, "sealed_former_secret": None, "former_secret_until": None}
-
-
-def _build_conflict(name: str) -> Conflict:
-    return Conflict("webhook-exists", f"A webhook {name!r} exists already; choose another name.")
 
 
 async def count(connection: AsyncConnection, *, tenant_id: str) -> int:
@@ -116,7 +112,7 @@ async def update(
     now: datetime,
 ) -> None:
     """Change columns; raise Conflict if the new name exists."""
-    async with conflict_on_duplicate(connection, _build_conflict(str(changes.get("name")))):
+    async with unique_name(connection, "webhook", changes.get("name")):
         await connection.execute(
             update_rows(webhooks)
             .where(webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id)
