@@ -1,25 +1,22 @@
 """Store used idempotency keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Insert, delete, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.db.delete_old import delete_oldest
 from app.store.db.rows import to_row
+from app.store.db.uniqueness import build_inserts
 from app.store.tables.core import idempotency_keys
 
-_INSERT: Final[Mapping[str, Insert]] = {
-    "postgresql": postgresql.insert(idempotency_keys).on_conflict_do_nothing(),
-    "sqlite": sqlite.insert(idempotency_keys).on_conflict_do_nothing(),
-}
-_INSERT_RETURNING: Final = {
-    name: statement.returning(idempotency_keys.c.message_id) for name, statement in _INSERT.items()
-}
+_INSERT: Final = build_inserts(
+    idempotency_keys,
+    lambda insert: insert.on_conflict_do_nothing().returning(idempotency_keys.c.message_id),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +58,7 @@ async def claim(
         return {}
     sorted_requests = sorted(requests, key=lambda request: (request.tenant_id, request.key_hash))
     rows = [to_row(request, idempotency_keys) for request in sorted_requests]
-    inserted = await connection.execute(_INSERT_RETURNING[connection.dialect.name], rows)
+    inserted = await connection.execute(_INSERT[connection.dialect.name], rows)
     if len(inserted.all()) == len(rows):
         return {}
     pairs = [(request.tenant_id, request.key_hash) for request in sorted_requests]

@@ -1,13 +1,12 @@
 """Store suppressions, and apply them to messages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Insert, RowMapping, and_, func, join, null, select, tuple_
+from sqlalchemy import RowMapping, and_, func, join, null, select, tuple_
 from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery.status import RecipientEvent, next_status
@@ -24,10 +23,7 @@ from app.store.db.rows import from_row, to_row
 from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.core import recipients, suppressions, tenants
 
-_ADD: Final[Mapping[str, Insert]] = {
-    "postgresql": postgresql.insert(suppressions).on_conflict_do_nothing(),
-    "sqlite": sqlite.insert(suppressions).on_conflict_do_nothing(),
-}
+_ADD: Final = Bulk(Write.insert(suppressions, is_repeatable=True))
 
 
 async def insert(connection: AsyncConnection, *, suppression: Suppression) -> None:
@@ -49,9 +45,7 @@ async def add(connection: AsyncConnection, *, new_suppressions: Sequence[Suppres
         .select_from(suppressions)
         .where(suppressions.c.id.in_([suppression.id for suppression in new_suppressions]))
     )
-    await connection.execute(
-        _ADD[connection.dialect.name], [_row(suppression) for suppression in new_suppressions]
-    )
+    await _ADD.execute(connection, [_row(suppression) for suppression in new_suppressions])
     return int((await connection.execute(query)).scalar_one())
 
 

@@ -1,14 +1,26 @@
-"""Turn unique-constraint violations into Conflict; checking first would race."""
+"""Handle violations of unique constraints, which checking first could not prevent."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from sqlalchemy import Insert, Table
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import Conflict
 
 UNIQUE_VIOLATIONS = frozenset({"23505", "SQLITE_CONSTRAINT_UNIQUE"})
+
+
+def build_inserts(
+    table: Table, add_conflict: Callable[[postgresql.Insert | sqlite.Insert], Insert]
+) -> Mapping[str, Insert]:
+    """Build an INSERT with ON CONFLICT for each database, by the name of its dialect."""
+    return {
+        "postgresql": add_conflict(postgresql.insert(table)),
+        "sqlite": add_conflict(sqlite.insert(table)),
+    }
 
 
 @asynccontextmanager

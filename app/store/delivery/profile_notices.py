@@ -3,15 +3,15 @@
 The row changes in the transaction that changes the lane, so that no notice is lost with a process.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     Boolean,
     ColumnElement,
     Insert,
     Integer,
+    Text,
     and_,
     bindparam,
     case,
@@ -20,13 +20,13 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy import Text as TextType
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.notices import INTERVAL, RETRY_DELAY, Notice, NoticeStep
 from app.store.db.column_types import Instant
 from app.store.db.rows import from_row
+from app.store.db.uniqueness import build_inserts
 from app.store.tables.core import IS_DUE, notices, profiles, tenants
 
 MAX_NOTICES: Final = 1000
@@ -34,39 +34,29 @@ MAX_NOTICES: Final = 1000
 
 def _upsert(statement: postgresql.Insert | sqlite.Insert) -> Insert:
     """Note a failure, if the tenant wants notices. A profile that still fails keeps its time."""
+    now = bindparam("now", type_=Instant())
+    values: dict[str, ColumnElement[Any]] = {
+        "profile_id": profiles.c.id,
+        "tenant_id": profiles.c.tenant_id,
+        "version": literal(1, Integer()),
+        "failed_at": now,
+        "code": bindparam("code", type_=Text()),
+        "reason": bindparam("reason", type_=Text()),
+        "due_at": now,
+        "is_told": literal(value=False, type_=Boolean()),
+    }
     source = (
-        select(
-            profiles.c.id,
-            profiles.c.tenant_id,
-            literal(1, Integer()),
-            bindparam("now", type_=Instant()),
-            bindparam("code", type_=TextType()),
-            bindparam("reason", type_=TextType()),
-            bindparam("now", type_=Instant()),
-            literal(value=False, type_=Boolean()),
-        )
+        select(*values.values())
         .join(tenants, tenants.c.id == profiles.c.tenant_id)
         .where(profiles.c.id == bindparam("failing_profile_id"), tenants.c.notify.is_not(None))
     )
-    columns = (
-        "profile_id",
-        "tenant_id",
-        "version",
-        "failed_at",
-        "code",
-        "reason",
-        "due_at",
-        "is_told",
-    )
-    insert = statement.from_select(columns, source)
-    new = statement.excluded
+    insert, new = statement.from_select(list(values), source), statement.excluded
+    failed_at = case((notices.c.recovered_at.is_(None), notices.c.failed_at), else_=new.failed_at)
     return insert.on_conflict_do_update(
         index_elements=["profile_id"],
         set_={
             "version": notices.c.version + 1,
-            "failed_at": case(
-                (notices.c.recovered_at.is_(None), notices.c.failed_at), else_=new.failed_at
-            ),
+            "failed_at": failed_at,
             "recovered_at": null(),
             "code": new.code,
             "reason": new.reason,
@@ -75,10 +65,7 @@ def _upsert(statement: postgresql.Insert | sqlite.Insert) -> Insert:
     )
 
 
-_NOTE_FAILURE: Final[Mapping[str, Insert]] = {
-    "postgresql": _upsert(postgresql.insert(notices)),
-    "sqlite": _upsert(sqlite.insert(notices)),
-}
+_NOTE_FAILURE: Final = build_inserts(notices, _upsert)
 
 
 async def note_failure(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import ColumnElement, RowMapping, func, select
 from sqlalchemy import delete as delete_from
 from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
@@ -141,17 +141,22 @@ async def claim(
     return [ClaimedMailbox(build_mailbox(row), row["sealed_password"]) for row in rows]
 
 
+def is_unchanged(mailbox: Mailbox) -> tuple[ColumnElement[bool], ...]:
+    """Build the conditions for a mailbox's row, unless its settings have changed."""
+    return (
+        mailboxes.c.tenant_id == mailbox.tenant_id,
+        mailboxes.c.id == mailbox.id,
+        mailboxes.c.updated_at == mailbox.updated_at,
+    )
+
+
 async def record_poll(
     connection: AsyncConnection, *, mailbox: Mailbox, now: datetime, next_poll_at: datetime
 ) -> None:
     """Record a poll up to `last_uid`, unless the mailbox has changed."""
     await connection.execute(
         update_rows(mailboxes)
-        .where(
-            mailboxes.c.tenant_id == mailbox.tenant_id,
-            mailboxes.c.id == mailbox.id,
-            mailboxes.c.updated_at == mailbox.updated_at,
-        )
+        .where(*is_unchanged(mailbox))
         .values(
             uid_validity=mailbox.uid_validity,
             last_uid=mailbox.last_uid,
@@ -174,15 +179,9 @@ async def record_failure(
     """Record why a mailbox could not be read."""
     await connection.execute(
         update_rows(mailboxes)
-        .where(
-            mailboxes.c.tenant_id == mailbox.tenant_id,
-            mailboxes.c.id == mailbox.id,
-            mailboxes.c.updated_at == mailbox.updated_at,
-        )
+        .where(*is_unchanged(mailbox))
         .values(
-            failing_since=mailbox.failing_since or now,
-            reason=reason,
-            next_poll_at=next_poll_at,
+            failing_since=mailbox.failing_since or now, reason=reason, next_poll_at=next_poll_at
         )
     )
 

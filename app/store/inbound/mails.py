@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.events import EventType, NewEvent
 from app.domain.inbound.mailbox import Mailbox
 from app.store import events
+from app.store.inbound.mailboxes import is_unchanged
 from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
 
@@ -36,11 +37,7 @@ async def begin(connection: AsyncConnection, *, mailbox: Mailbox, uid: int) -> i
     """
     result = await connection.execute(
         update(mailboxes)
-        .where(
-            mailboxes.c.tenant_id == mailbox.tenant_id,
-            mailboxes.c.id == mailbox.id,
-            mailboxes.c.updated_at == mailbox.updated_at,
-        )
+        .where(*is_unchanged(mailbox))
         .values(uid_validity=mailbox.uid_validity, last_uid=mailbox.last_uid)
     )
     if not result.rowcount:

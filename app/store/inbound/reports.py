@@ -7,7 +7,6 @@ from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Row, RowMapping, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.folding import fold
@@ -20,6 +19,7 @@ from app.domain.types import Suppression, SuppressionReason
 from app.store import events, suppressions
 from app.store.db.bulk import Bulk, Write
 from app.store.db.delete_old import delete_oldest
+from app.store.db.uniqueness import build_inserts
 from app.store.tables.core import (
     HAS_PROVIDER_MESSAGE_ID,
     attempts,
@@ -77,10 +77,14 @@ async def record_digests(
     if not digests:
         return set()
     rows = [{"tenant_id": tenant_id, "digest": digest, "created_at": now} for digest in digests]
-    is_postgresql = connection.dialect.name == "postgresql"
-    insert = (postgresql.insert if is_postgresql else sqlite.insert)(inbound_reports).values(rows)
-    statement = insert.on_conflict_do_nothing().returning(inbound_reports.c.digest)
-    return set((await connection.execute(statement)).scalars())
+    statement = _INSERT_DIGESTS[connection.dialect.name]
+    return set((await connection.execute(statement, rows)).scalars())
+
+
+_INSERT_DIGESTS: Final = build_inserts(
+    inbound_reports,
+    lambda insert: insert.on_conflict_do_nothing().returning(inbound_reports.c.digest),
+)
 
 
 async def receive(
