@@ -25,6 +25,7 @@ from app.store.messages import queries as messages
 from app.store.secrets.contexts import webhook_secret
 from app.store.secrets.encryption import OpenSealed
 from app.store.webhooks import deliveries as webhook_deliveries
+from app.store.webhooks import enqueueing
 from app.store.webhooks.deliveries import ClaimedDelivery, DeliveryResult, DueWebhook
 from app.webhooks.slots import Slot, allocate
 
@@ -105,7 +106,7 @@ class Dispatcher:
         """Enqueue new events, start due posts, and wait if there is no more work."""
         self._wakeup.clear()
         async with self._database.reading() as connection:
-            is_used = await webhook_deliveries.has_webhooks(connection)
+            is_used = await enqueueing.has_webhooks(connection)
         if not is_used:
             await self._clock.wait(self._wakeup, self._clock.now() + self._poll_interval)
             return
@@ -125,7 +126,7 @@ class Dispatcher:
     async def _spread(self) -> bool:
         """Enqueue the next events of one webhook per tenant, in turn."""
         async with self._database.reading() as connection:
-            rows = await webhook_deliveries.find_backlogs(connection, now=self._clock.now())
+            rows = await enqueueing.find_backlogs(connection, now=self._clock.now())
         self._turns = {row.webhook_id: self._turns.get(row.webhook_id, -1) for row in rows}
         webhook_ids = dict[str, str]()
         for row in sorted(rows, key=lambda row: self._turns[row.webhook_id]):
@@ -135,7 +136,7 @@ class Dispatcher:
             self._turns[webhook_id] = next(self._next_turn)
             async with self._database.transaction() as connection:
                 now = self._clock.now()
-                has_more |= await webhook_deliveries.enqueue_deliveries(
+                has_more |= await enqueueing.enqueue_deliveries(
                     connection, webhook_id=webhook_id, now=now
                 )
         return has_more

@@ -15,10 +15,21 @@ from app.store.messages import queries as messages
 from app.store.profiles import oauth_tokens
 from app.store.profiles import queries as profiles
 from app.store.webhooks import deliveries as webhook_deliveries
+from app.store.webhooks import enqueueing
 from app.store.webhooks import queries as webhooks
 
-MODULES = [api_keys, events, messages, oauth_tokens, profiles, submissions, suppressions]
+MODULES = [
+    api_keys,
+    enqueueing,
+    events,
+    messages,
+    oauth_tokens,
+    profiles,
+    submissions,
+    suppressions,
+]
 MODULES += [
+    enqueueing,
     mailbox_mails,
     mailboxes,
     provider_webhooks,
@@ -37,8 +48,8 @@ ACROSS_TENANTS = {
     "events.append_profile_event": "the tenant is the profile's",
     "events.horizon": "it tells of no event, but how far all can be read",
     "events.load_tags": "it tells of given messages alone",
-    "webhooks.deliveries.has_webhooks": "a worker looks for everybody",
-    "webhooks.deliveries.find_backlogs": "as above",
+    "webhooks.enqueueing.has_webhooks": "a worker looks for everybody",
+    "webhooks.enqueueing.find_backlogs": "as above",
     "webhooks.deliveries.load_due": "as above",
     "webhooks.deliveries.release": "a worker gives back what is leased to it",
     "submissions.insert": "a group of sessions is of many tenants; each carries its own",
@@ -75,7 +86,7 @@ CARRIES_ITS_TENANT |= {
 CARRIES_ITS_TENANT |= {"inbound.provider_webhooks.insert": "webhook"}
 CARRIES_ITS_TENANT |= {"domains.insert_key": "domain_id"}
 CARRIES_ITS_TENANT |= {f"webhooks.deliveries.{name}": "webhook" for name in ("claim", "settle")}
-CARRIES_ITS_TENANT |= {"webhooks.deliveries.enqueue_deliveries": "webhook_id"}
+CARRIES_ITS_TENANT |= {"webhooks.enqueueing.enqueue_deliveries": "webhook_id"}
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:

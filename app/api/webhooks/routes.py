@@ -53,6 +53,7 @@ from app.store import events
 from app.store.secrets.contexts import webhook_secret
 from app.store.tenants import queries as tenants
 from app.store.webhooks import deliveries as webhook_deliveries
+from app.store.webhooks import enqueueing
 from app.store.webhooks import queries as webhooks
 
 router = Router("Webhooks")
@@ -385,7 +386,7 @@ async def replay_webhook(
         webhook_row = await webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=webhook, for_update=True
         )
-        count, next_cursor = await webhook_deliveries.replay(
+        count, next_cursor = await enqueueing.replay(
             connection,
             tenant_id=caller.tenant_id,
             webhook=webhook_row,

@@ -23,8 +23,10 @@ from app.store.tables.events import events as event_rows
 from app.store.tables.events import webhook_deliveries as delivery_rows
 from app.store.tables.events import webhooks as webhook_rows
 from app.store.webhooks import deliveries as webhook_deliveries
+from app.store.webhooks import enqueueing
 from app.store.webhooks import queries as webhooks
-from app.store.webhooks.deliveries import ENQUEUE_BATCH, MAX_DUE, ClaimedDelivery, DeliveryResult
+from app.store.webhooks.deliveries import ClaimedDelivery, DeliveryResult
+from app.store.webhooks.enqueueing import ENQUEUE_BATCH, MAX_DUE
 from tests.store.db.test_plans import plan
 from tests.support.database.statements import record_statements
 from tests.support.rows import MINUTE, NOW, a_webhook, made_tenant
@@ -51,7 +53,7 @@ async def claim_delivery(database: Database, webhook: Webhook) -> str:
         event = NewEvent(EventType.PROFILE_PAUSED, NOW, webhook.tenant_id, "prf_1")
         await events.append(connection, [event])
     async with database.transaction() as connection:
-        await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
+        await enqueueing.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
         [claimed] = await webhook_deliveries.claim(
             connection,
             webhook=webhook,
@@ -74,11 +76,11 @@ async def spread_all(database: Database, webhook: Webhook) -> int:
     """Look events through for the webhook until that is enough; answers how many are pending."""
     while True:
         async with database.transaction() as connection:
-            news = await webhook_deliveries.find_backlogs(connection, now=NOW)
+            news = await enqueueing.find_backlogs(connection, now=NOW)
             if not news:
                 result = await connection.execute(select(func.count()).select_from(delivery_rows))
                 return int(result.scalar_one())
-            await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
+            await enqueueing.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
 
 
 async def claim(
@@ -160,7 +162,7 @@ async def test_only_the_first_deferral_of_each_recipient_is_enqueued(database: D
     )
     async with database.transaction() as connection:
         assert [tuple(row) for row in await connection.execute(query)] == expected
-        replayed = await webhook_deliveries.replay(
+        replayed = await enqueueing.replay(
             connection,
             tenant_id=webhook.tenant_id,
             webhook=webhook,
@@ -182,7 +184,7 @@ async def test_an_earlier_deferral_is_found_by_its_message(database: Database) -
         await events.append(connection, [event, event])
     async with database.transaction() as connection:
         with record_statements() as statements:
-            await webhook_deliveries.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
+            await enqueueing.enqueue_deliveries(connection, webhook_id=webhook.id, now=NOW)
         read = next(statement for statement in statements if "earlier" in statement[0])
         query_plan = await plan(connection, read)
     assert "ix_events_message" in query_plan, query_plan
@@ -267,7 +269,7 @@ async def test_what_is_posted_next_is_found_by_an_index(database: Database) -> N
     """However much waits for a dead webhook, no more of it is read than is posted."""
     webhook = await dead_webhook(database, 2000)
     steps: list[Any] = [
-        lambda connection: webhook_deliveries.find_backlogs(connection, now=NOW),
+        lambda connection: enqueueing.find_backlogs(connection, now=NOW),
         lambda connection: webhook_deliveries.load_due(connection, now=NOW),
         lambda connection: webhook_deliveries.claim(
             connection, webhook=webhook, owner="wrk_1", limit=8, now=NOW, lease_until=NOW + MINUTE
@@ -315,7 +317,7 @@ async def test_a_replayed_event_waits_since_its_replay(database: Database) -> No
     later = NOW + timedelta(days=2)
     async with database.transaction() as connection:
         ids = (await connection.execute(select(event_rows.c.id))).scalars().all()
-        await webhook_deliveries.replay(
+        await enqueueing.replay(
             connection,
             tenant_id=webhook.tenant_id,
             webhook=webhook,
