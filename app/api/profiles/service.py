@@ -23,6 +23,7 @@ from app.domain.events import EventType, NewEvent
 from app.domain.networks import AddressGuard
 from app.domain.types import ApiKey, LaneHealth, Profile, Tenant
 from app.store import events
+from app.store.profiles import deletion
 from app.store.profiles import queries as profiles
 from app.store.profiles.destinations import change_destinations, load_available, load_limits
 from app.store.profiles.rows import secret_field
@@ -110,7 +111,7 @@ async def delete(
     cancel_pending: bool,
 ) -> None:
     """Delete a locked profile. Raises Conflict while messages wait."""
-    await profiles.delete(
+    await deletion.delete(
         connection,
         tenant_id=profile.tenant_id,
         profile_id=profile.id,

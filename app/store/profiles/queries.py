@@ -33,7 +33,6 @@ from app.store.db.column_types import Instant
 from app.store.db.keyset import oldest_first
 from app.store.db.rows import from_row
 from app.store.db.uniqueness import unique_name
-from app.store.profiles.deletion import delete
 from app.store.profiles.destinations import write_destinations
 from app.store.profiles.rows import (
     PROFILE_COLUMNS,
@@ -83,10 +82,7 @@ class SealedProfile(NamedTuple):
 
 
 async def insert(
-    connection: AsyncConnection,
-    *,
-    profile: Profile,
-    sealed: Mapping[str, bytes | None],
+    connection: AsyncConnection, *, profile: Profile, sealed: Mapping[str, bytes | None]
 ) -> None:
     """Insert a profile and its lane; a tenant's first profile becomes its default.
 
@@ -96,10 +92,7 @@ async def insert(
     await tenants.lock(connection, tenant_id=profile.tenant_id)
     has_any = select(exists().where(*is_live(profile.tenant_id)))
     is_default = profile.is_default or not (await connection.execute(has_any)).scalar_one()
-    row = build_row(profile) | {
-        "is_default": is_default,
-        **sealed,
-    }
+    row = build_row(profile) | {"is_default": is_default, **sealed}
     async with unique_name(connection, "profile", profile.name):
         if is_default:
             await _take_default(connection, profile.tenant_id)
@@ -392,28 +385,3 @@ _FOR_DELIVERY: Final = (
     .join(lanes, lanes.c.profile_id == profiles.c.id)
     .where(any_of(profiles.c.id, "profile_ids"), profiles.c.deleted_at.is_(None))
 )
-
-
-__all__ = [
-    "HEALTH_COLUMNS",
-    "DeliveryProfile",
-    "SealedProfile",
-    "build_health",
-    "delete",
-    "find",
-    "get",
-    "get_default",
-    "insert",
-    "load_for_delivery",
-    "load_health",
-    "load_many_for_delivery",
-    "load_sealed",
-    "load_sealed_page",
-    "page",
-    "pause",
-    "replace_sealed",
-    "resume",
-    "save_recommendation",
-    "suggest_name",
-    "update",
-]

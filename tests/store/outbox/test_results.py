@@ -15,7 +15,7 @@ from app.store.messages import status_changes as decisions
 from app.store.outbox import leases as outbox
 from app.store.outbox import results as outcomes
 from app.store.outbox.results import RecipientUpdate, Settlement
-from app.store.profiles import queries as profiles
+from app.store.profiles import deletion
 from app.store.tables.core import attempt_transcripts, attempts
 from tests.support.rows import (
     HOUR,
@@ -182,7 +182,7 @@ async def test_what_a_deleted_profile_left_is_cancelled(
     left, stays = await queued_message(database, profile), await queued_message(database, other)
     await leased_messages(database, profile, owner="wrk_1")
     async with database.transaction() as connection:
-        await profiles.delete(
+        await deletion.delete(
             connection,
             tenant_id=profile.tenant_id,
             profile_id=profile.id,

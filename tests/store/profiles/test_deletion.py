@@ -7,7 +7,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.types import Profile
 from app.store.db.database import Database
 from app.store.messages import queries as messages
-from app.store.profiles import deletion as profile_deletion
+from app.store.profiles import deletion
 from app.store.profiles import queries as profiles
 from app.store.profiles.rows import SEALED_COLUMNS
 from app.store.tables import core as tables
@@ -25,7 +25,7 @@ from tests.support.rows import (
 async def delete(database: Database, profile: Profile, *, cancel_pending: bool = False) -> None:
     """Delete it in a transaction of its own."""
     async with database.transaction() as connection:
-        await profiles.delete(
+        await deletion.delete(
             connection,
             tenant_id=profile.tenant_id,
             profile_id=profile.id,
@@ -87,7 +87,7 @@ async def test_all_that_waits_is_cancelled(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch by batch, in whichever order it is due; another profile's messages stay."""
-    monkeypatch.setattr(profile_deletion, "CANCEL_BATCH", 3)
+    monkeypatch.setattr(deletion, "CANCEL_BATCH", 3)
     tenant = await made_tenant(database)
     profile = await made_profile(database, tenant)
     other = await made_profile(database, await made_tenant(database, "other"))
@@ -117,7 +117,7 @@ async def test_a_profile_is_deleted_once_and_by_its_tenant(database: Database) -
     profile = await made_profile(database, tenant)
     async with database.transaction() as connection:
         with pytest.raises(NotFound):
-            await profiles.delete(
+            await deletion.delete(
                 connection,
                 tenant_id=other.id,
                 profile_id=profile.id,

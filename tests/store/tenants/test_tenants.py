@@ -10,6 +10,7 @@ from app.domain.errors import Conflict, NotFound
 from app.store import api_keys
 from app.store.db.database import Database
 from app.store.outbox import results as outcomes
+from app.store.profiles import deletion
 from app.store.profiles import queries as profiles
 from app.store.tables import core as tables
 from app.store.tenants import queries as tenants
@@ -126,7 +127,7 @@ async def test_a_deleted_tenant_leaves_nothing(database: Database) -> None:
         await queued_message(database, profile, tags=("receipt",))
         async with database.transaction() as connection:
             await api_keys.insert(connection, key=a_key(tenant), hash=tenant.id.encode()[:32])
-            await profiles.delete(
+            await deletion.delete(
                 connection,
                 tenant_id=tenant.id,
                 profile_id=profile.id,
@@ -160,7 +161,7 @@ async def test_what_a_deleted_profile_is_still_sending_keeps_its_tenant(database
 
     await leased_messages(database, profile, owner="wrk_1")
     async with database.transaction() as connection:
-        await profiles.delete(
+        await deletion.delete(
             connection, tenant_id=tenant.id, profile_id=profile.id, now=NOW, cancel_pending=True
         )
         with pytest.raises(Conflict):
