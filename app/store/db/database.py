@@ -9,31 +9,25 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic_core import to_json
-from sqlalchemy import URL, Dialect, ExceptionContext, event, text
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
-from sqlalchemy.util import await_only
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import QueuePool
 
-from app import tracing
 from app.domain.clock import monotonic_seconds
 from app.domain.errors import SettingsError, Unavailable
 from app.store.db import postgresql_driver, sqlite_driver
 from app.store.db.announcer import Announcer
 from app.store.db.backup import is_backup
-from app.store.db.errors import (
-    DISCONNECTED,
-    CommitUnknown,
-    Refused,
-    RolledBack,
-    database_faults,
-    name_fault,
-    sqlstate,
-)
+from app.store.db.errors import CommitUnknown, Refused, RolledBack, database_faults, name_fault
 from app.store.db.listener import IS_WRITABLE, WAKE_CHANNEL, Listener, SessionWatch
-from app.store.db.postgresql_driver import CONNECT_SECONDS, DATABASE_SETTING
+from app.store.db.postgresql_driver import (
+    CONNECT_SECONDS,
+    DATABASE_SETTING,
+    PLANNER_SETTINGS,
+    UNNAMED_IN_DRIVER,
+)
 from app.store.db.transaction_observer import DatabaseObserver, take_finished
-from app.store.db.url import SQLITE_DRIVER, PostgresqlUrl, SqliteUrl, parse_database_url
+from app.store.db.url import PostgresqlUrl, SqliteUrl, parse_database_url
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,15 +37,6 @@ _IS_REPLICATION_STUCK: Final = text(
     "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = current_user"
     " AND wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '5 seconds')"
 )
-# Every statement of the queue finds its rows by index. While tables are small and never analyzed,
-# the planner prefers to scan and hash them, and keeps that plan when they have grown. Ways that are
-# off have such a high estimate that it would compile the statement.
-PLANNER_SETTINGS: Final[Mapping[str, str]] = {
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-}
 _NOTIFY: Final = text(f"NOTIFY {WAKE_CHANNEL}")
 _ALLOW_SCANS: Final = text(
     "SELECT "
@@ -61,15 +46,16 @@ _SIZE_POSTGRESQL: Final = text("SELECT pg_database_size(current_database())")
 _SIZE_SQLITE: Final = text(
     "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
 )
-POOL_WAIT_SECONDS: Final = 10.0
 MAX_RETRIES: Final = 3
-# Unnamed statements are prepared at each execution, in the same message.
-UNNAMED_IN_DRIVER: Final[Mapping[str, Any]] = {"statement_cache_size": 0}
-UNNAMED: Final[Mapping[str, Any]] = {
-    **UNNAMED_IN_DRIVER,
-    "prepared_statement_cache_size": 0,
-    "prepared_statement_name_func": lambda: "",
-}
+
+
+def _dump_json(value: object) -> str:
+    """Serialize as the standard library does, in a tenth of the time."""
+    return to_json(value).decode()
+
+
+# Of both drivers.
+_ENGINE_OPTIONS: Final[Mapping[str, Any]] = {"json_serializer": _dump_json, "pool_timeout": 10.0}
 
 
 class Database:
@@ -96,20 +82,22 @@ class Database:
         self._is_pooled: bool | None = None
         self._connect_seconds = answer_seconds or CONNECT_SECONDS
         if isinstance(self._url, PostgresqlUrl):
-            self._writer = _postgresql_engine(
+            self._writer = postgresql_driver.create_engine(
                 partial(self._connect, answer_seconds=answer_seconds),
                 pool_size=pool_size,
                 is_pooled=self.is_pooled,
-                server_settings=_build_server_settings(answer_seconds),
+                answer_seconds=answer_seconds,
+                **_ENGINE_OPTIONS,
             )
             # Under READ COMMITTED each statement sees what was committed before it, in a
             # transaction or not: autocommit saves the round trips of BEGIN and COMMIT.
             self._autocommit = self._writer.execution_options(isolation_level="AUTOCOMMIT")
             self._reader = self._autocommit
         else:
-            self._writer = _sqlite_engine(self._url, pool_size=1, begin=sqlite_driver.WRITE)
+            create_engine = partial(sqlite_driver.create_engine, self._url, **_ENGINE_OPTIONS)
+            self._writer = create_engine(pool_size=1, begin=sqlite_driver.WRITE)
             self._autocommit = self._writer.execution_options(**{sqlite_driver.AUTOCOMMIT: True})
-            self._reader = _sqlite_engine(self._url, pool_size=4, begin=sqlite_driver.READ)
+            self._reader = create_engine(pool_size=4, begin=sqlite_driver.READ)
 
     @property
     def is_postgresql(self) -> bool:
@@ -351,99 +339,3 @@ async def load_size_bytes(connection: AsyncConnection) -> int:
     is_postgresql = connection.dialect.name == "postgresql"
     statement = _SIZE_POSTGRESQL if is_postgresql else _SIZE_SQLITE
     return int((await connection.execute(statement)).scalar_one())
-
-
-def _json(value: object) -> str:
-    """Serialize as the standard library does, in a tenth of the time."""
-    return to_json(value).decode()
-
-
-def _build_server_settings(answer_seconds: float | None) -> dict[str, str]:
-    """Build the parameters of sessions; the server ends statements that nobody waits for."""
-    timeout = (
-        {} if answer_seconds is None else {"statement_timeout": f"{answer_seconds * 1000:.0f}"}
-    )
-    return {**PLANNER_SETTINGS, **timeout}
-
-
-def _postgresql_engine(
-    connect: Callable[..., Awaitable[Any]],
-    *,
-    pool_size: int,
-    is_pooled: Callable[[], Awaitable[bool]],
-    server_settings: Mapping[str, str],
-) -> AsyncEngine:
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        pool_timeout=POOL_WAIT_SECONDS,
-        json_serializer=_json,
-        connect_args={"async_creator_fn": connect},
-    )
-
-    @event.listens_for(engine.sync_engine, "do_connect")
-    def set_up(
-        _dialect: Dialect, _record: ConnectionPoolEntry, _words: list[Any], named: dict[str, Any]
-    ) -> None:
-        if await_only(is_pooled()):  # it refuses settings, and prepared statements do not work
-            named |= UNNAMED
-        else:
-            named["server_settings"] = server_settings
-
-    @event.listens_for(engine.sync_engine, "checkout")
-    def replace_dead(connection: Any, *_: object) -> None:  # noqa: ANN401 - the adapter has no public type
-        # The event loop has already seen a closed connection: unlike a ping, this costs no round
-        # trip.
-        if connection.driver_connection.is_closed():
-            raise DisconnectionError
-
-    @event.listens_for(engine.sync_engine, "handle_error")
-    def give_up(context: ExceptionContext) -> None:
-        # A server that did not answer in time would not answer ROLLBACK: close the connection.
-        if isinstance(context.original_exception, TimeoutError):
-            context.is_disconnect = True
-            context.invalidate_pool_on_disconnect = False
-        # The other connections have the same fate: replace them before use.
-        elif sqlstate(context.original_exception).startswith(DISCONNECTED):
-            context.is_disconnect = True
-
-    tracing.trace_statements(engine.sync_engine)
-    return engine
-
-
-def _sqlite_engine(url: SqliteUrl, *, pool_size: int, begin: str) -> AsyncEngine:
-    path = str(url.path)
-    engine = create_async_engine(
-        URL.create(SQLITE_DRIVER, database=path),
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=POOL_WAIT_SECONDS,
-        json_serializer=_json,
-        # A connection ends its own transaction; another rollback would cost a turn of its thread.
-        pool_reset_on_return=None,
-        # None leaves BEGIN to us: the driver's own comes too late to cover the first read.
-        connect_args={"isolation_level": None, "timeout": url.busy_timeout_seconds},
-    )
-
-    @event.listens_for(engine.sync_engine, "do_connect")
-    def make_private(*_: object) -> None:
-        sqlite_driver.create_private_file(path)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the adapter has no public type
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        if begin == sqlite_driver.READ:  # its end is not awaited
-            cursor.execute("PRAGMA query_only = ON")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin_transaction(connection: Any) -> None:  # noqa: ANN401 - as above
-        autocommit = connection.get_execution_options().get(sqlite_driver.AUTOCOMMIT, False)
-        connection.connection.dbapi_connection.begin_with(begin, autocommit=autocommit)
-
-    tracing.trace_statements(engine.sync_engine)
-    return engine

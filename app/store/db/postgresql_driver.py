@@ -2,11 +2,19 @@
 
 import os
 import socket
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
+from sqlalchemy import Dialect, ExceptionContext, event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only
 
+from app import tracing
 from app.domain.errors import SettingsError
+from app.store.db.errors import DISCONNECTED, sqlstate
 from app.store.db.url import PostgresqlUrl
 
 DATABASE_SETTING: Final = "HELOISE_DATABASE_URL"
@@ -14,6 +22,75 @@ CONNECT_SECONDS: Final = 10.0
 ENCODING: Final = "UTF8"
 APPLICATION_PREFIX: Final = "heloise-"
 MAX_NAME_CHARACTERS: Final = 40  # PostgreSQL keeps 63 bytes of the whole
+# Every statement of the queue finds its rows by index. While tables are small and never analyzed,
+# the planner prefers to scan and hash them, and keeps that plan when they have grown. Ways that are
+# off have such a high estimate that it would compile the statement.
+PLANNER_SETTINGS: Final[Mapping[str, str]] = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+# Unnamed statements are prepared at each execution, in the same message.
+UNNAMED_IN_DRIVER: Final[Mapping[str, Any]] = {"statement_cache_size": 0}
+UNNAMED: Final[Mapping[str, Any]] = {
+    **UNNAMED_IN_DRIVER,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: "",
+}
+
+
+def create_engine(
+    connect: Callable[..., Awaitable[Any]],
+    *,
+    pool_size: int,
+    is_pooled: Callable[[], Awaitable[bool]],
+    answer_seconds: float | None,
+    **options: Any,  # noqa: ANN401 - as SQLAlchemy has them
+) -> AsyncEngine:
+    """Create an engine whose pool opens connections by `connect`.
+
+    The server ends statements that take longer than `answer_seconds`, since nobody waits for them.
+    """
+    server_settings = dict(PLANNER_SETTINGS)
+    if answer_seconds is not None:
+        server_settings["statement_timeout"] = f"{answer_seconds * 1000:.0f}"
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        connect_args={"async_creator_fn": connect},
+        **options,
+    )
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def set_up(
+        _dialect: Dialect, _record: ConnectionPoolEntry, _words: list[Any], named: dict[str, Any]
+    ) -> None:
+        if await_only(is_pooled()):  # it refuses settings, and prepared statements do not work
+            named |= UNNAMED
+        else:
+            named["server_settings"] = server_settings
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def replace_dead(connection: Any, *_: object) -> None:  # noqa: ANN401 - the adapter has no public type
+        # The event loop has already seen a closed connection: unlike a ping, this costs no round
+        # trip.
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def give_up(context: ExceptionContext) -> None:
+        # A server that did not answer in time would not answer ROLLBACK: close the connection.
+        if isinstance(context.original_exception, TimeoutError):
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
+        # The other connections have the same fate: replace them before use.
+        elif sqlstate(context.original_exception).startswith(DISCONNECTED):
+            context.is_disconnect = True
+
+    tracing.trace_statements(engine.sync_engine)
+    return engine
 
 
 async def connect(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext, suppress
 from typing import Any, Final
 
+from sqlalchemy import URL, event
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_connection,
@@ -19,8 +20,11 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_dbapi,
     SQLiteDialect_aiosqlite,
 )
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from app.store.db.url import SQLITE_DRIVER
+from app import tracing
+from app.store.db.url import SQLITE_DRIVER, SqliteUrl
 
 READ: Final = "BEGIN"
 WRITE: Final = "BEGIN IMMEDIATE"
@@ -165,3 +169,46 @@ class Dialect(SQLiteDialect_aiosqlite):
 
 
 registry.register(SQLITE_DRIVER.replace("+", "."), __name__, "Dialect")
+
+
+def create_engine(
+    url: SqliteUrl,
+    *,
+    pool_size: int,
+    begin: str,
+    **options: Any,  # noqa: ANN401 - as SQLAlchemy has them
+) -> AsyncEngine:
+    """Create an engine whose transactions begin with this statement; with `READ`, it only reads."""
+    path = str(url.path)
+    engine = create_async_engine(
+        URL.create(SQLITE_DRIVER, database=path),
+        pool_size=pool_size,
+        max_overflow=0,
+        # A connection ends its own transaction; another rollback would cost a turn of its thread.
+        pool_reset_on_return=None,
+        # None leaves BEGIN to us: the driver's own comes too late to cover the first read.
+        connect_args={"isolation_level": None, "timeout": url.busy_timeout_seconds},
+        **options,
+    )
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def make_private(*_: object) -> None:
+        create_private_file(path)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the adapter has no public type
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        if begin == READ:  # its end is not awaited
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin_transaction(connection: Any) -> None:  # noqa: ANN401 - as above
+        autocommit = connection.get_execution_options().get(AUTOCOMMIT, False)
+        connection.connection.dbapi_connection.begin_with(begin, autocommit=autocommit)
+
+    tracing.trace_statements(engine.sync_engine)
+    return engine
