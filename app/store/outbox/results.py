@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, null, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import format_rfc3339
@@ -23,7 +23,6 @@ from app.store.db.delete_old import delete_oldest
 from app.store.db.transaction_observer import note_finished
 from app.store.outbox import wiping
 from app.store.outbox.claims import load_recipients
-from app.store.outbox.wiping import EndActions
 from app.store.tables.core import (
     EXPIRING,
     IS_TO_SEND,
@@ -66,14 +65,8 @@ class Settlement:
     attempts: tuple[Mapping[str, Any], ...]
 
 
-@frozen_dataclass
-class _LockedMessage:
-    """A locked message of the caller, and the actions at its end."""
-
-    tenant_id: str
-    profile_id: str
-    status: str
-    end: EndActions
+# A locked message: what its events name, its status, and what to delete at its end.
+_LockedMessage = Row[Any]
 
 
 async def settle(
@@ -86,16 +79,14 @@ async def settle(
     ids = [settlement.message_id for settlement in settlements]
     owned = await _lock_owned(connection, owner, ids)
     owned_settlements = [settlement for settlement in settlements if settlement.message_id in owned]
-    finished_ids = [
-        settlement.message_id
-        for settlement in owned_settlements
-        if _finished_at(settlement.status, now) is not None
-    ]
     attempt_rows = [attempt for settlement in owned_settlements for attempt in settlement.attempts]
     await _SETTLE.execute(
         connection,
         [row for settlement in owned_settlements for row in _recipient_updates(settlement, now)],
-        [_message_update(settlement, now) for settlement in owned_settlements],
+        [
+            _message_row(settlement.message_id, settlement.status, settlement.due_at, now)
+            for settlement in owned_settlements
+        ],
         attempt_rows,
         _collect_transcripts(attempt_rows),
         events.build_rows(
@@ -116,25 +107,28 @@ async def settle(
         if recipient.is_hard_bounce
     ]
     await suppressions.add_bounced(connection, bounced, now)
-    await wiping.apply_end_actions(
-        connection, {message_id: owned[message_id].end for message_id in owned}, finished_ids, now
-    )
+    finished = [
+        owned[settlement.message_id]
+        for settlement in owned_settlements
+        if _finished_at(settlement.status, now) is not None
+    ]
+    await wiping.apply_end_actions(connection, finished, now)
     return set(owned)
 
 
 def _build_events(
-    settlement: Settlement, held: _LockedMessage, now: datetime
+    settlement: Settlement, message: _LockedMessage, now: datetime
 ) -> Iterable[NewEvent]:
     """Yield the events of each recipient, then of the message."""
-    context = (now, held.tenant_id, held.profile_id, settlement.message_id)
+    context = (now, message.tenant_id, message.profile_id, message.id)
     for recipient in settlement.recipients:
+        reply, next_attempt_at = recipient.reply, recipient.next_attempt_at
         data = {
             "attempts": recipient.attempts,
-            "next_attempt_at": recipient.next_attempt_at
-            and format_rfc3339(recipient.next_attempt_at),
-            "code": recipient.reply and recipient.reply.code,
-            "enhanced_code": recipient.reply and recipient.reply.enhanced_code,
-            "text": recipient.reply and recipient.reply.text,
+            "next_attempt_at": next_attempt_at and format_rfc3339(next_attempt_at),
+            "code": reply and reply.code,
+            "enhanced_code": reply and reply.enhanced_code,
+            "text": reply and reply.text,
             "classification": recipient.classification,
             "sent_to": recipient.sent_to,
         }
@@ -181,7 +175,7 @@ async def _lock_owned(
 ) -> dict[str, _LockedMessage]:
     """Lock those of the messages that the owner still leases."""
     rows = await connection.execute(_LOCK_OWNED, {"ids": ids, "owner": owner})
-    return _build_locked(rows.all())
+    return {row.id: row for row in rows}
 
 
 _LOCKED_COLUMNS: Final = (
@@ -200,18 +194,6 @@ _LOCK_OWNED: Final = (
     .order_by(messages.c.id)
     .with_for_update()
 )
-
-
-def _build_locked(rows: Iterable[Any]) -> dict[str, _LockedMessage]:
-    return {
-        row.id: _LockedMessage(
-            row.tenant_id,
-            row.profile_id,
-            row.status,
-            EndActions(row.wipes_content, row.erases_recipients),
-        )
-        for row in rows
-    }
 
 
 _UPDATE_MESSAGE: Final = Write.update(
@@ -239,13 +221,15 @@ _UPDATE_RECIPIENT: Final = Write.update(
 )
 
 
-def _message_update(settlement: Settlement, now: datetime) -> dict[str, Any]:
+def _message_row(
+    message_id: str, status: MessageStatus | None, due_at: datetime | None, now: datetime
+) -> dict[str, Any]:
     return {
-        "id": settlement.message_id,
-        "status": (settlement.status or MessageStatus.QUEUED).value,
-        "due_at": settlement.due_at,
+        "id": message_id,
+        "status": (status or MessageStatus.QUEUED).value,
+        "due_at": due_at,
         "updated_at": now,
-        "finished_at": _finished_at(settlement.status, now),
+        "finished_at": _finished_at(status, now),
     }
 
 
@@ -255,15 +239,16 @@ def _finished_at(status: MessageStatus | None, now: datetime) -> datetime | None
 
 def _recipient_updates(settlement: Settlement, now: datetime) -> Iterable[dict[str, Any]]:
     for recipient in settlement.recipients:
+        reply = recipient.reply
         yield {
             "message_id": settlement.message_id,
             "position": recipient.position,
             "status": recipient.status.value,
             "attempts": recipient.attempts,
             "next_attempt_at": recipient.next_attempt_at,
-            "reply_code": recipient.reply.code if recipient.reply else None,
-            "reply_enhanced_code": recipient.reply.enhanced_code if recipient.reply else None,
-            "reply_text": recipient.reply.text if recipient.reply else None,
+            "reply_code": reply and reply.code,
+            "reply_enhanced_code": reply and reply.enhanced_code,
+            "reply_text": reply and reply.text,
             "classification": recipient.classification,
             "sent_to": recipient.sent_to,
             "unknown_outcomes": recipient.unknown_outcomes or None,
@@ -419,40 +404,23 @@ async def close(connection: AsyncConnection, *, message_ids: Sequence[str], now:
         return
     recipients_by_message = await load_recipients(connection, message_ids)
     statuses = {
-        message_id: message_status(recipient.status for recipient in group)
+        message_id: status
         for message_id, group in recipients_by_message.items()
+        if (status := message_status(recipient.status for recipient in group)) is not None
     }
-    rows = [
-        {
-            "id": message_id,
-            "status": status.value,
-            "due_at": None,
-            "updated_at": now,
-            "finished_at": _finished_at(status, now),
-        }
-        for message_id, status in statuses.items()
-        if status is not None
-    ]
-    if not rows:
+    if not statuses:
         return
-    query = select(*_LOCKED_COLUMNS).where(messages.c.id.in_([row["id"] for row in rows]))
-    held_messages = _build_locked((await connection.execute(query)).all())
+    query = select(*_LOCKED_COLUMNS).where(messages.c.id.in_(statuses))
+    rows = (await connection.execute(query)).all()
     new_events = (
-        NewEvent(
-            message_event_type(status),
-            now,
-            held_message.tenant_id,
-            held_message.profile_id,
-            message_id,
-        )
-        for message_id, held_message in held_messages.items()
-        if (status := statuses[message_id]) is not None and status != held_message.status
+        NewEvent(message_event_type(statuses[row.id]), now, row.tenant_id, row.profile_id, row.id)
+        for row in rows
+        if statuses[row.id] != row.status
     )
-    await _CLOSE.execute(connection, rows, events.build_rows(new_events))
-    finished_ids = [str(row["id"]) for row in rows if row["finished_at"] is not None]
-    await wiping.apply_end_actions(
+    await _CLOSE.execute(
         connection,
-        {message_id: held_messages[message_id].end for message_id in held_messages},
-        finished_ids,
-        now,
+        [_message_row(message_id, status, None, now) for message_id, status in statuses.items()],
+        events.build_rows(new_events),
     )
+    finished = [row for row in rows if _finished_at(statuses[row.id], now) is not None]
+    await wiping.apply_end_actions(connection, finished, now)

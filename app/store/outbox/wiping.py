@@ -1,13 +1,12 @@
 """Delete content and recipients of messages that stay."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.outbox import address_masking
 from app.store.tables.core import (
     attempts,
@@ -23,27 +22,12 @@ from app.store.tables.events import events, webhook_attempts, webhook_deliveries
 ERASED: Final = ""
 
 
-@frozen_dataclass
-class EndActions:
-    """What to delete once a message is final."""
-
-    wipes_content: bool = False
-    erases_recipients: bool = False
-
-
-NO_ACTIONS: Final = EndActions()
-
-
 async def apply_end_actions(
-    connection: AsyncConnection,
-    actions: Mapping[str, EndActions],
-    finished_ids: Iterable[str],
-    now: datetime,
+    connection: AsyncConnection, finished: Sequence[Row[Any]], now: datetime
 ) -> None:
-    """Apply the planned actions to those messages that are finished."""
-    wiped_ids = [message_id for message_id in finished_ids if actions[message_id] != NO_ACTIONS]
-    erased_ids = [message_id for message_id in wiped_ids if actions[message_id].erases_recipients]
-    if wiped_ids:
+    """Delete the content of finished messages, or all that names recipients, as their rows say."""
+    erased_ids = [row.id for row in finished if row.erases_recipients]
+    if wiped_ids := [row.id for row in finished if row.wipes_content or row.erases_recipients]:
         await wipe_contents(connection, message_ids=wiped_ids, now=now)
     if erased_ids:
         await erase_recipients(connection, message_ids=erased_ids, now=now)
