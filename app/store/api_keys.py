@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Row, bindparam, case, func, literal, or_, select, update
+from sqlalchemy import RowMapping, bindparam, case, func, literal, or_, select, update
 from sqlalchemy import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +12,7 @@ from app.domain.errors import NotFound
 from app.domain.types import ApiKey, Scope
 from app.store.db.column_types import Instant
 from app.store.db.keyset import oldest_first
-from app.store.db.rows import to_row
+from app.store.db.rows import get_row, to_row
 from app.store.tables.core import api_keys
 from app.store.tenants import queries as tenants
 
@@ -28,7 +28,8 @@ async def insert(connection: AsyncConnection, *, key: ApiKey, hash: bytes) -> No
 
 async def find_by_hash(connection: AsyncConnection, *, hash: bytes) -> ApiKey | None:  # noqa: A002 - the column's name
     """Return the key with this hash, of any tenant."""
-    row = (await connection.execute(select(*_COLUMNS).where(api_keys.c.hash == hash))).one_or_none()
+    query = select(*_COLUMNS).where(api_keys.c.hash == hash)
+    row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else _key(row)
 
 
@@ -38,16 +39,13 @@ async def page(
     """Return a page of the tenant's keys, oldest first, including revoked ones."""
     query = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id)
     query = oldest_first(query, api_keys.c.id, limit=limit, after=after)
-    return [_key(row) for row in await connection.execute(query)]
+    return [_key(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def get(connection: AsyncConnection, *, tenant_id: str, key_id: str) -> ApiKey:
     """Return the tenant's key with this id; raise NotFound."""
     query = select(*_COLUMNS).where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        raise NotFound("key", key_id)
-    return _key(row)
+    return _key(await get_row(connection, query, "key", key_id))
 
 
 async def revoke(
@@ -102,8 +100,7 @@ async def record_use(connection: AsyncConnection, *, last_used_at: Mapping[str, 
         await connection.execute(_TOUCH, rows)
 
 
-def _key(row: Row[*tuple[object, ...]]) -> ApiKey:
-    mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
-    restrictions = {name: tuple(mapping[name]) for name in ("profiles", "allowed_from", "networks")}
-    scopes = frozenset(Scope(scope) for scope in mapping["scopes"])
-    return ApiKey(**{**mapping, "scopes": scopes, **restrictions})
+def _key(row: RowMapping) -> ApiKey:
+    restrictions = {name: tuple(row[name]) for name in ("profiles", "allowed_from", "networks")}
+    scopes = frozenset(Scope(scope) for scope in row["scopes"])
+    return ApiKey(**{**row, "scopes": scopes, **restrictions})

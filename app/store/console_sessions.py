@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, Row, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.console_sessions import USE_INTERVAL, ConsoleSession
@@ -45,13 +45,13 @@ async def list_own(
 ) -> Sequence[ConsoleSession]:
     """Return the sessions of the key or person of a session, newest first."""
     query = select(*_COLUMNS).where(_is_owned_like(session)).order_by(console_sessions.c.id.desc())
-    return [_session(row) for row in await connection.execute(query)]
+    return [_session(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def find_by_token(connection: AsyncConnection, *, token_hash: bytes) -> ConsoleSession | None:
     """Return the session with this hash of its token, or None."""
     query = select(*_COLUMNS).where(console_sessions.c.token_hash == token_hash)
-    row = (await connection.execute(query)).one_or_none()
+    row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else _session(row)
 
 
@@ -83,7 +83,7 @@ async def page(
         limit=limit,
         after=after,
     )
-    return [_session(row) for row in await connection.execute(query)]
+    return [_session(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def delete_old(connection: AsyncConnection, *, now: datetime, limit: int) -> int:
@@ -133,9 +133,6 @@ def _is_of(tenant_id: str | None) -> ColumnElement[bool]:
     return column.is_(None) if tenant_id is None else column == tenant_id
 
 
-def _session(row: Row[*tuple[Any, ...]]) -> ConsoleSession:
-    mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
-    scopes = mapping["scopes"]
-    return ConsoleSession(
-        **{**mapping, "scopes": None if scopes is None else frozenset(map(Scope, scopes))}
-    )
+def _session(row: RowMapping) -> ConsoleSession:
+    scopes = None if row["scopes"] is None else frozenset(map(Scope, row["scopes"]))
+    return ConsoleSession(**{**row, "scopes": scopes})

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import NamedTuple
 
 from sqlalchemy import RowMapping, func, select
@@ -11,11 +10,11 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import Conflict
 from app.domain.ids import is_id
 from app.domain.mime.dkim import DkimAlgorithm, DkimKey, SendingDomain
 from app.store.db.keyset import newest_first
-from app.store.db.rows import from_row, to_row
+from app.store.db.rows import from_row, get_row, group_rows, to_row
 from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.core import UNFINISHED, messages
 from app.store.tables.domains import dkim_keys, sending_domains
@@ -75,11 +74,7 @@ async def get(
     table = sending_domains.c
     column = table.id if is_id(domain, "dom") else table.domain
     query = select(sending_domains).where(table.tenant_id == tenant_id, column == domain)
-    if for_update:
-        query = query.with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
-        raise NotFound("domain", domain)
+    row = await get_row(connection, query, "domain", domain, for_update=for_update)
     keys = await _load_keys(connection, [row["id"]])
     return SendingDomain(**row, keys=keys.get(row["id"], ()))
 
@@ -170,11 +165,7 @@ async def _load_keys(
         .where(dkim_keys.c.domain_id.in_(domain_ids))
         .order_by(dkim_keys.c.domain_id, dkim_keys.c.id.desc())
     )
-    rows = (await connection.execute(query)).mappings().all()
-    return {
-        domain_id: tuple(map(_key, group))
-        for domain_id, group in groupby(rows, key=lambda row: row["domain_id"])
-    }
+    return await group_rows(connection, query, "domain_id", _key)
 
 
 def _key(row: RowMapping) -> DkimKey:

@@ -7,7 +7,7 @@ open transaction, so that no event can appear behind a reader.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, TypedDict, Unpack
 
 from sqlalchemy import (
@@ -41,7 +41,7 @@ from app.store.db.array_params import any_of
 from app.store.db.bulk import Bulk, Write
 from app.store.db.expressions import DialectExpression
 from app.store.db.keyset import earliest_id
-from app.store.db.rows import from_row
+from app.store.db.rows import from_row, group_rows
 from app.store.db.transaction_observer import note_finished
 from app.store.tables.core import (
     is_of_tenant,
@@ -325,11 +325,7 @@ async def load_tags(
         .where(message_tags.c.message_id.in_(list(message_ids)))
         .order_by(message_tags.c.message_id, message_tags.c.tag)
     )
-    rows = (await connection.execute(query)).all()
-    return {
-        message_id: tuple(row.tag for row in group)
-        for message_id, group in groupby(rows, key=lambda row: row.message_id)
-    }
+    return await group_rows(connection, query, "message_id", itemgetter("tag"))
 
 
 def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Select, delete, select
+from sqlalchemy import ColumnElement, Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.address.folding import fold
@@ -16,7 +16,7 @@ from app.domain.submissions import SubmissionSession
 from app.store.db.bulk import Bulk, Write
 from app.store.db.delete_old import delete_oldest
 from app.store.db.keyset import newest_first, within
-from app.store.db.rows import from_row, to_row
+from app.store.db.rows import from_row, group_rows, to_row
 from app.store.tables.submissions import submission_messages, submissions
 
 MAX_CHARACTERS: Final = 255
@@ -169,15 +169,7 @@ async def _load_message_ids(
         .where(submission_messages.c.submission_id.in_(submission_ids))
         .order_by(submission_messages.c.submission_id, submission_messages.c.message_id)
     )
-    rows = (await connection.execute(query)).mappings().all()
-    return {
-        submission_id: tuple(row["message_id"] for row in group)
-        for submission_id, group in groupby(rows, key=_get_submission_id)
-    }
-
-
-def _get_submission_id(row: RowMapping) -> str:
-    return str(row["submission_id"])
+    return await group_rows(connection, query, "submission_id", itemgetter("message_id"))
 
 
 async def delete_old(connection: AsyncConnection, *, before: datetime, limit: int) -> int:

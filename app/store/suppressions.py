@@ -10,7 +10,7 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery.status import RecipientEvent, next_status
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import Conflict
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.ids import is_id, new_id
 from app.domain.suppressions import build_key, list_keys
@@ -19,7 +19,7 @@ from app.store import events
 from app.store.db.array_params import unnest_pairs
 from app.store.db.bulk import Bulk, Write
 from app.store.db.keyset import newest_first
-from app.store.db.rows import from_row, to_row
+from app.store.db.rows import from_row, get_row, to_row
 from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.core import recipients, suppressions, tenants
 
@@ -133,10 +133,8 @@ async def delete(
 ) -> Suppression:
     """Delete a suppression and return it; raise NotFound."""
     conditions = (suppressions.c.tenant_id == tenant_id, suppressions.c.id == suppression_id)
-    query = select(suppressions).where(*conditions).with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
-        raise NotFound("suppression", suppression_id)
+    query = select(suppressions).where(*conditions)
+    row = await get_row(connection, query, "suppression", suppression_id, for_update=True)
     await connection.execute(delete_from(suppressions).where(*conditions))
     return _suppression(row)
 

@@ -60,7 +60,7 @@ async def page(
     """Return a page of the tenant's templates, newest first."""
     query = select(templates).where(templates.c.tenant_id == tenant_id)
     query = newest_first(query, templates.c.id, limit=limit, after=after)
-    return [_template(row) for row in (await connection.execute(query)).mappings()]
+    return [Template(**row) for row in (await connection.execute(query)).mappings()]
 
 
 async def get(
@@ -88,7 +88,7 @@ async def get(
             else ""
         )
         raise NotFound("template", template, hint=hint)
-    return _template(row)
+    return Template(**row)
 
 
 async def get_version(
@@ -203,10 +203,6 @@ async def delete(connection: AsyncConnection, *, tenant_id: str, template: Templ
             templates.c.tenant_id == tenant_id, templates.c.id == template.id
         )
     )
-
-
-def _template(row: RowMapping) -> Template:
-    return Template(**row)
 
 
 def _version(row: RowMapping) -> TemplateVersion:

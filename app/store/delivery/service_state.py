@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.frozen_dataclass import frozen_dataclass
 from app.store.db.column_types import EPOCH
 from app.store.db.database import load_size_bytes
+from app.store.db.rows import from_row
 from app.store.delivery.queue import MAX_MESSAGES
 from app.store.delivery.workers import is_alive
 from app.store.tables.core import UNFINISHED, messages, purges, workers
@@ -72,17 +73,9 @@ async def _load_workers(connection: AsyncConnection, alive_since: datetime) -> l
         .subquery()
     )
     query = (
-        select(
-            workers.c.id,
-            workers.c.hostname,
-            workers.c.pid,
-            workers.c.started_at,
-            workers.c.seen_at,
-            func.coalesce(leases.c.leased, 0).label("leased"),
-            leases.c.leased_until,
-        )
+        select(workers, func.coalesce(leases.c.leased, 0).label("leased"), leases.c.leased_until)
         .outerjoin(leases, leases.c.lease_owner == workers.c.id)
         .where(is_alive(since=alive_since))
         .order_by(workers.c.id)
     )
-    return [LiveWorker(**row) for row in (await connection.execute(query)).mappings()]
+    return [from_row(LiveWorker, row) for row in (await connection.execute(query)).mappings()]

@@ -11,10 +11,9 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import NotFound
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
 from app.store.db.keyset import newest_first
-from app.store.db.rows import from_row, to_row
+from app.store.db.rows import from_row, get_row, to_row
 from app.store.db.uniqueness import unique_name
 from app.store.tables.mailboxes import mailbox_mails, mailboxes
 
@@ -64,11 +63,7 @@ async def get(
     query = select(mailboxes).where(
         mailboxes.c.tenant_id == tenant_id, mailboxes.c.id == mailbox_id
     )
-    if for_update:
-        query = query.with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
-        raise NotFound("mailbox", mailbox_id)
+    row = await get_row(connection, query, "mailbox", mailbox_id, for_update=for_update)
     return build_mailbox(row)
 
 

@@ -11,10 +11,9 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import NotFound
 from app.domain.inbound.provider import Provider, ProviderWebhook
 from app.store.db.keyset import newest_first
-from app.store.db.rows import from_row, to_row
+from app.store.db.rows import from_row, get_row, to_row
 from app.store.db.uniqueness import unique_name
 from app.store.tables.provider_webhooks import provider_webhooks
 
@@ -81,11 +80,7 @@ async def get(
     query = select(provider_webhooks).where(
         provider_webhooks.c.tenant_id == tenant_id, provider_webhooks.c.id == webhook_id
     )
-    if for_update:
-        query = query.with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
-        raise NotFound("provider-webhook", webhook_id)
+    row = await get_row(connection, query, "provider-webhook", webhook_id, for_update=for_update)
     return _build_webhook(row)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import Final
 
 from sqlalchemy import (
@@ -23,6 +22,7 @@ from app.domain.types import (
     RecipientStatus,
 )
 from app.store.db.keyset import newest_first, oldest_first
+from app.store.db.rows import group_rows
 from app.store.events import load_tags
 from app.store.messages.filters import NO_FILTER, MessageFilter, build_query
 from app.store.messages.views import AttemptView, MessageView, build_view
@@ -279,14 +279,10 @@ async def _load_views(
 
 async def _load_recipients(
     connection: AsyncConnection, tenant_id: str, ids: Sequence[str]
-) -> dict[str, list[RowMapping]]:
+) -> dict[str, tuple[RowMapping, ...]]:
     query = (
         select(recipients)
         .where(is_of_tenant(recipients.c.tenant_id, tenant_id), recipients.c.message_id.in_(ids))
         .order_by(recipients.c.message_id, recipients.c.position)
     )
-    rows = (await connection.execute(query)).mappings()
-    return {
-        message_id: list(group)
-        for message_id, group in groupby(rows, key=lambda row: str(row["message_id"]))
-    }
+    return await group_rows(connection, query, "message_id", lambda row: row)

@@ -532,7 +532,7 @@ message_tags = Table(
     Index("ix_message_tags_message", "message_id"),
 )
 
-FINAL_RECIPIENT: Final = "('sent', 'bounced', 'expired', 'suppressed', 'cancelled')"
+_FINAL_STATUSES: Final = ("sent", "bounced", "expired", "suppressed", "cancelled")
 
 recipients = Table(
     "recipients",
@@ -566,19 +566,9 @@ recipients = Table(
     Column("reported_at", Instant),
     PrimaryKeyConstraint("message_id", "position"),
     _one_of("kind", "to", "cc", "bcc"),
-    _one_of(
-        "status",
-        "queued",
-        "deferred",
-        "uncertain",
-        "sent",
-        "bounced",
-        "expired",
-        "suppressed",
-        "cancelled",
-    ),
+    _one_of("status", "queued", "deferred", "uncertain", *_FINAL_STATUSES),
     CheckConstraint(
-        f"(finished_at IS NOT NULL) = (status IN {FINAL_RECIPIENT})", name="finished_when_final"
+        f"(finished_at IS NOT NULL) = (status IN {_FINAL_STATUSES})", name="finished_when_final"
     ),
     CheckConstraint(
         "(next_attempt_at IS NOT NULL) = (status = 'deferred')", name="retried_when_deferred"

@@ -18,7 +18,7 @@ from app.domain.types import Tenant
 from app.store.db import similar_names as spelling
 from app.store.db.column_types import EPOCH
 from app.store.db.keyset import oldest_first
-from app.store.db.rows import from_row, to_row
+from app.store.db.rows import from_row, get_row, to_row
 from app.store.db.uniqueness import conflict_on_duplicate
 from app.store.tables.core import lanes, messages, profiles, purges, tenants
 from app.store.tables.events import events
@@ -46,11 +46,11 @@ def _build_conflict(slug: str) -> Conflict:
 async def get(connection: AsyncConnection, *, tenant: str) -> Tenant:
     """Return the tenant with this id or slug; raise NotFound."""
     query = select(tenants).where(or_(tenants.c.id == tenant, tenants.c.slug == tenant))
-    row = (await connection.execute(query)).one_or_none()
+    row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         hint = await spelling.suggest_name(connection, tenants.c.slug, tenant)
         raise NotFound("tenant", tenant, hint=hint)
-    return build_tenant(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    return build_tenant(row)
 
 
 def build_tenant(row: RowMapping) -> Tenant:
@@ -80,10 +80,7 @@ async def lock(connection: AsyncConnection, *, tenant_id: str) -> Tenant:
     of locks, so no deadlock. It does not block accepting messages.
     """
     query = select(tenants).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        raise NotFound("tenant", tenant_id)
-    return build_tenant(row._mapping)  # noqa: SLF001 - as above
+    return build_tenant(await get_row(connection, query, "tenant", tenant_id))
 
 
 async def update(

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import first_id
 from app.domain.tenants.quotas import Exceeded, Quota, Usage, admit, day_start, month_start
+from app.store.db.rows import from_row, to_row
 from app.store.tables.core import UNFINISHED, message_contents, messages, tenant_usage, tenants
 
 
@@ -65,12 +66,7 @@ async def load_usage(
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is not None:
-        return Usage(
-            day=row["day"].date(),
-            day_messages=row["day_messages"],
-            month_messages=row["month_messages"],
-            stored_bytes=row["stored_bytes"],
-        ).at(now)
+        return from_row(Usage, row, day=row["day"].date()).at(now)
     usage = await _count_usage(connection, tenant_id, now)
     if is_locked:
         await connection.execute(insert(tenant_usage).values(tenant_id=tenant_id, **_row(usage)))
@@ -106,9 +102,5 @@ async def _count_usage(connection: AsyncConnection, tenant_id: str, now: datetim
 
 
 def _row(usage: Usage) -> dict[str, object]:
-    return {
-        "day": datetime(usage.day.year, usage.day.month, usage.day.day, tzinfo=UTC),
-        "day_messages": usage.day_messages,
-        "month_messages": usage.month_messages,
-        "stored_bytes": usage.stored_bytes,
-    }
+    day = datetime(usage.day.year, usage.day.month, usage.day.day, tzinfo=UTC)
+    return to_row(usage, tenant_usage) | {"day": day}

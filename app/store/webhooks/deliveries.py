@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, exists, func, literal_column, or_, select, update
@@ -21,7 +21,7 @@ from app.domain.webhooks import (
 )
 from app.store import events as event_rows
 from app.store.db.keyset import newest_first
-from app.store.db.rows import from_row
+from app.store.db.rows import from_row, group_rows
 from app.store.tables.core import is_of_tenant
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 from app.store.webhooks.queries import IS_PENDING, build_webhook
@@ -329,8 +329,4 @@ async def _load_logs(
 ) -> dict[str, tuple[DeliveryAttempt, ...]]:
     log = webhook_attempts
     query = select(log).where(log.c.delivery_id.in_(ids)).order_by(log.c.delivery_id, log.c.id)
-    rows = (await connection.execute(query)).mappings().all()
-    return {
-        delivery_id: tuple(from_row(DeliveryAttempt, row) for row in group)
-        for delivery_id, group in groupby(rows, key=lambda row: str(row["delivery_id"]))
-    }
+    return await group_rows(connection, query, "delivery_id", partial(from_row, DeliveryAttempt))

@@ -10,11 +10,10 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as update_rows
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.errors import NotFound
 from app.domain.events import EventFilter, Position
 from app.domain.webhooks import DeliveryStatus, Webhook, WebhookFormat
 from app.store.db.keyset import newest_first
-from app.store.db.rows import from_row, to_row
+from app.store.db.rows import from_row, get_row, to_row
 from app.store.db.uniqueness import unique_name
 from app.store.tables.events import webhook_deliveries, webhooks
 
@@ -95,11 +94,7 @@ async def get(
     """
     query = select(webhooks) if for_update else select(webhooks, _WAITING_SINCE)
     query = query.where(webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id)
-    if for_update:
-        query = query.with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
-        raise NotFound("webhook", webhook_id)
+    row = await get_row(connection, query, "webhook", webhook_id, for_update=for_update)
     return build_webhook(row)
 
 

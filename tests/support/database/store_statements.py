@@ -21,6 +21,7 @@ from sqlalchemy.engine import Engine
 STORE: Final = Path(__file__).parents[3] / "app" / "store"
 DATABASES: Final = ("sqlite", "postgresql")
 EXECUTING: Final = frozenset({"execute", "scalar", "scalars", "stream", "exec_driver_sql"})
+EXECUTING_FUNCTIONS: Final = frozenset({"delete_oldest", "get_row", "group_rows"})
 OF_ONE_DATABASE: Final = {
     "db.bulk": "how each database takes many rows",
     "db.backup.remove_mark": "only SQLite has the mark of a copy",
@@ -71,12 +72,12 @@ def lines_that_execute() -> dict[Line, range]:
 
 
 def _executes(node: ast.AST) -> TypeGuard[ast.Await]:
-    return (
-        isinstance(node, ast.Await)
-        and isinstance(node.value, ast.Call)
-        and isinstance(node.value.func, ast.Attribute)
-        and node.value.func.attr in EXECUTING
-    )
+    if not isinstance(node, ast.Await) or not isinstance(node.value, ast.Call):
+        return False
+    function = node.value.func
+    if isinstance(function, ast.Name):
+        return function.id in EXECUTING_FUNCTIONS
+    return isinstance(function, ast.Attribute) and function.attr in EXECUTING
 
 
 class StatementRecorder:
