@@ -323,9 +323,11 @@ async def load_tags(
     query = (
         select(message_tags.c.message_id, message_tags.c.tag)
         .where(message_tags.c.message_id.in_(list(message_ids)))
-        .order_by(message_tags.c.message_id, message_tags.c.tag)
+        .order_by(message_tags.c.message_id)
     )
-    return await group_rows(connection, query, "message_id", itemgetter("tag"))
+    tags = await group_rows(connection, query, "message_id", itemgetter("tag"))
+    # Not in SQL: collations differ, and the index is not in this order.
+    return {message_id: tuple(sorted(group)) for message_id, group in tags.items()}
 
 
 def _event(row: RowMapping, tags: tuple[str, ...]) -> Event:

@@ -94,7 +94,9 @@ def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
     """The public coroutine functions of a module, by the name that callers use."""
     noun = module.__name__.removeprefix("app.store.")
     for name, function in vars(module).items():
-        if inspect.iscoroutinefunction(function) and not name.startswith("_"):
+        if name.startswith("_") or not inspect.iscoroutinefunction(function):
+            continue
+        if not function.__module__.startswith("app.store.db."):  # which knows no tenants
             yield f"{noun}.{name}", function
 
 

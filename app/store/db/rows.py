@@ -40,7 +40,7 @@ async def get_row(
     """Return the row of a query, locked with `for_update`; raise NotFound for this name."""
     if for_update:
         query = query.with_for_update()
-    row = (await connection.execute(query)).mappings().one_or_none()
+    row: RowMapping | None = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise NotFound(noun, name)
     return row

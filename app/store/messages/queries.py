@@ -21,9 +21,9 @@ from app.domain.types import (
     RecipientAddress,
     RecipientStatus,
 )
+from app.store import events
 from app.store.db.keyset import newest_first, oldest_first
 from app.store.db.rows import group_rows
-from app.store.events import load_tags
 from app.store.messages.filters import NO_FILTER, MessageFilter, build_query
 from app.store.messages.views import AttemptView, MessageView, build_view
 from app.store.tables import core as tables
@@ -270,7 +270,7 @@ async def _load_views(
     )
     rows = (await connection.execute(query)).mappings().all()
     recipients_by_message = await _load_recipients(connection, tenant_id, ids)
-    tags = await load_tags(connection, [row["id"] for row in rows])
+    tags = await events.load_tags(connection, [row["id"] for row in rows])
     return [
         build_view(row, recipients_by_message.get(row["id"], ()), tags.get(row["id"], ()))
         for row in rows

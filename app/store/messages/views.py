@@ -137,7 +137,7 @@ class AttemptView:
 
 
 def build_view(
-    row: RowMapping, recipient_rows: Iterable[RowMapping], tags: Iterable[str]
+    row: RowMapping, recipient_rows: Iterable[RowMapping], tags: tuple[str, ...]
 ) -> MessageView:
     """Build a view from the rows of a message and its recipients, and its tags.
 
@@ -152,7 +152,7 @@ def build_view(
         status=status,
         sender=NamedAddress(row["sender_address"], row["sender_name"]),
         recipients=tuple(_recipient(recipient_row, claimed_at) for recipient_row in recipient_rows),
-        tags=tuple(sorted(tags)),
+        tags=tags,
         priority=Priority(row["priority"]),
         guarantee=Guarantee(row["guarantee"]),
         content_wiped_at=row["wiped_at"],

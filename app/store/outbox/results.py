@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, null, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.clock import format_rfc3339
@@ -23,6 +23,7 @@ from app.store.db.delete_old import delete_oldest
 from app.store.db.transaction_observer import note_finished
 from app.store.outbox import wiping
 from app.store.outbox.claims import load_recipients
+from app.store.outbox.wiping import LockedMessage
 from app.store.tables.core import (
     EXPIRING,
     IS_TO_SEND,
@@ -63,10 +64,6 @@ class Settlement:
     status: MessageStatus | None
     due_at: datetime | None
     attempts: tuple[Mapping[str, Any], ...]
-
-
-# A locked message: what its events name, its status, and what to delete at its end.
-_LockedMessage = Row[Any]
 
 
 async def settle(
@@ -117,7 +114,7 @@ async def settle(
 
 
 def _build_events(
-    settlement: Settlement, message: _LockedMessage, now: datetime
+    settlement: Settlement, message: LockedMessage, now: datetime
 ) -> Iterable[NewEvent]:
     """Yield the events of each recipient, then of the message."""
     context = (now, message.tenant_id, message.profile_id, message.id)
@@ -172,7 +169,7 @@ async def mark(
 
 async def _lock_owned(
     connection: AsyncConnection, owner: str, ids: Sequence[str]
-) -> dict[str, _LockedMessage]:
+) -> dict[str, LockedMessage]:
     """Lock those of the messages that the owner still leases."""
     rows = await connection.execute(_LOCK_OWNED, {"ids": ids, "owner": owner})
     return {row.id: row for row in rows}

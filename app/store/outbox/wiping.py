@@ -20,10 +20,12 @@ from app.store.tables.core import (
 from app.store.tables.events import events, webhook_attempts, webhook_deliveries, webhooks
 
 ERASED: Final = ""
+# Its ids, its status, and what to delete once it is final.
+LockedMessage = Row[*tuple[Any, ...]]
 
 
 async def apply_end_actions(
-    connection: AsyncConnection, finished: Sequence[Row[Any]], now: datetime
+    connection: AsyncConnection, finished: Sequence[LockedMessage], now: datetime
 ) -> None:
     """Delete the content of finished messages, or all that names recipients, as their rows say."""
     erased_ids = [row.id for row in finished if row.erases_recipients]
