@@ -173,7 +173,6 @@ class _Service:
     readiness: Readiness
     metrics: Metrics
     message_log: MessageLog
-    committer: Committer
     delivery: AbstractAsyncContextManager[None] | None  # runs the engine
     submission: AbstractAsyncContextManager[None] | None  # runs the server
 
@@ -199,7 +198,7 @@ class _Service:
                 await start(self.readiness.wait_ready())
                 await start(worker.sync_clock_forever(clock, self.settings))
             # It hands messages to delivery, so it ends first.
-            await stack.enter_async_context(self.committer.running())
+            await stack.enter_async_context(self.services.committer.running())
             await start(_write_key_uses(self.services.auth))
             if self.metrics.is_shared:
                 await start(self.metrics.share())
@@ -286,7 +285,6 @@ def _make_service(
         readiness=readiness,
         metrics=metrics,
         message_log=message_log,
-        committer=committer,
         delivery=delivery,
         submission=submission,
     )

@@ -177,24 +177,18 @@ def _add_problems(responses: dict[Any, Any], slugs: Iterable[str]) -> None:
 
 def _problem_response(status: int) -> dict[str, Any]:
     schema = {"$ref": SCHEMA_REF.format(model=ProblemBody.__name__)}
-    response: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": schema, "examples": {}}}}
-    match status:
-        case 401:
-            response["headers"] = {"WWW-Authenticate": {"schema": _string("Bearer")}}
-        case 429 | 503:
-            seconds = {"type": "integer", "examples": [5]}
-            response["headers"] = {
-                "Retry-After": {
-                    "description": "Seconds to wait before the next request.",
-                    "schema": seconds,
-                }
-            }
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        response["headers"] |= {
-            "RateLimit": {"schema": _string('"too-many-verifications";r=0;t=6')},
-            "RateLimit-Policy": {"schema": _string('"too-many-verifications";q=10;w=60')},
+    headers: dict[str, Any] = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = {"schema": _string("Bearer")}
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        headers["Retry-After"] = {
+            "description": "Seconds to wait before the next request.",
+            "schema": {"type": "integer", "examples": [5]},
         }
-    return response
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        headers["RateLimit"] = {"schema": _string('"too-many-verifications";r=0;t=6')}
+        headers["RateLimit-Policy"] = {"schema": _string('"too-many-verifications";q=10;w=60')}
+    return {"content": {MEDIA_TYPE: {"schema": schema, "examples": {}}}, "headers": headers}
 
 
 def _example(slug: str) -> dict[str, Any]:

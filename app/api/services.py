@@ -1,16 +1,16 @@
 """Define the services that handlers use, in `app.state.services`."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
-from app.accept.group import Acceptance
+from app.accept.group_commit import Committer
 from app.auth.authentication import Authenticator
 from app.auth.caches import TenantCache
 from app.diagnostics.verifier import Verifier
@@ -25,7 +25,6 @@ from app.domain.types import Profile
 from app.inbound.sns import SnsClient
 from app.store.db.database import Database
 from app.store.db.replica import Replica
-from app.store.idempotency import KeyedRequest
 from app.store.secrets.encryption import Vault
 from app.templating.child_processes import Renderer
 
@@ -36,23 +35,6 @@ SIGNING_SECONDS: Final = 3.0
 # Requests that download files at a time.
 MAX_FETCHES: Final = 8
 MAX_TENANT_FETCHES: Final = 2
-
-
-class MessageCommitter(Protocol):
-    """Stores accepted messages durably."""
-
-    async def accept(self, acceptance: Acceptance) -> KeyedRequest | None:
-        """Return after the message is durable (invariant 1); raises QuotaError.
-
-        Returns the earlier request with the same idempotency key, if there is one.
-        """
-        ...
-
-    async def accept_all(
-        self, acceptances: Sequence[Acceptance]
-    ) -> list[KeyedRequest | Exception | None]:
-        """Return after all messages are durable, in one transaction."""
-        ...
 
 
 class FetchSlots:
@@ -90,7 +72,7 @@ class Services:
     database: Database
     replica: Replica  # for reads that may lag, and decide nothing
     vault: Vault
-    committer: MessageCommitter
+    committer: Committer
     clock: Clock
     root_path: str = ""  # the path under which a reverse proxy publishes the API
     metrics_token: str | None = field(default=None, repr=False)  # None: no token needed

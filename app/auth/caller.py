@@ -28,12 +28,10 @@ class Caller:
 
     @property
     def tenant_id(self) -> str:
-        """Return the tenant's id."""
         return self.tenant.id
 
     @property
     def origin(self) -> Origin:
-        """Return the origin of the caller's messages."""
         sender_id = self.actor.id or f"admin:{self.actor.name}"
         return Origin(
             self.message_source,
@@ -57,11 +55,9 @@ class Caller:
         return (tenant_rule, SenderRule("This key", self.key.allowed_from))
 
     def can_reach(self, value: TenantObject) -> bool:
-        """Whether the key reaches an object of the tenant."""
         return can_reach(self.key, value)
 
     def require_reachable(self, noun: str, name: str, value: Object | None) -> Object:
-        """Return the object; raises NotFound if it is missing or out of reach."""
         return require_reachable(self.key, noun, name, value)
 
     def require_unbound(self) -> None:
@@ -79,5 +75,4 @@ class Caller:
         )
 
     def audit_context(self, now: datetime) -> AuditContext:
-        """Return the audit context of the request."""
         return AuditContext(actor=self.actor, now=now, tenant_id=self.tenant_id)

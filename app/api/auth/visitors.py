@@ -14,8 +14,6 @@ from app.domain.inbound.provider import POST_PATH, Provider, hide_token
 from app.domain.types import MessageSource
 
 STATE: Final = "visitor"
-AUTHORIZATION: Final = b"authorization"
-BEARER: Final = b"bearer"
 REMEDY: Final = "send the header `Authorization: Bearer <key>`"
 MAX_PATH_CHARACTERS: Final = 255
 READING_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -57,9 +55,9 @@ def get_provider_visitor(request: Request, provider: str) -> ProviderVisitor:
 def _read_key(scope: Scope) -> str | None:
     """Read the key from `Authorization: Bearer …` (RFC 6750 section 2.1)."""
     for name, value in scope["headers"]:
-        if name == AUTHORIZATION:
+        if name == b"authorization":
             scheme, _, secret = value.partition(b" ")
-            return str(secret, "latin-1") or None if scheme.lower() == BEARER else None
+            return str(secret, "latin-1") or None if scheme.lower() == b"bearer" else None
     return None
 
 
@@ -67,12 +65,6 @@ async def audit_refused_request(request: Request, problem: Problem) -> None:
     """Write the refusal of the request's key to the audit log."""
     await get_visitor(request).audit_refusal(
         problem,
-        action=get_operation_id(request),
+        action=getattr(request.scope.get("route"), "unique_id", request.method),
         object_id=mask_addresses(hide_token(request.url.path))[:MAX_PATH_CHARACTERS],
     )
-
-
-def get_operation_id(request: Request) -> str:
-    """Return the operation id of the OpenAPI document."""
-    route = request.scope.get("route")
-    return getattr(route, "unique_id", request.method)

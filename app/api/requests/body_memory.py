@@ -43,7 +43,6 @@ class Budget:
             )
 
     def release(self, holders: Sequence[str], size_bytes: int) -> None:
-        """Subtract bytes from the holders."""
         self.held_bytes -= size_bytes
         for holder in holders:
             # One who holds nothing is forgotten, even while a request of 0 bytes is not released.

@@ -102,7 +102,6 @@ class Pace:
 
     @property
     def timeout_seconds(self) -> float:
-        """The timeout for the next part."""
         return min(self.spare_seconds, self.left_seconds)
 
     def record(self, waited_seconds: float, size_bytes: int) -> None:

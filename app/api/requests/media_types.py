@@ -45,13 +45,12 @@ def require_json(request: Request) -> None:
     """Raise UnsupportedMediaType for a body that is not JSON (RFC 8259)."""
     require_identity_coding(request)
     media_type = get_media_type(request)
-    if media_type != JSON and not (
+    if media_type == JSON or (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
-        if media_type or has_body(request.scope):
-            require_media_type(request, "JSON", JSON)
-        return
-    require_utf8(request)
+        require_utf8(request)
+    elif media_type or has_body(request.scope):
+        require_media_type(request, "JSON", JSON)
 
 
 def require_utf8(request: Request) -> None:

@@ -142,22 +142,15 @@ async def import_suppressions(
             added += await suppressions.add(
                 connection, new_suppressions=suppression_rows[start : start + ROWS_PER_TRANSACTION]
             )
+        counts = {
+            "created": added,
+            "existing": len(suppression_rows) - added,
+            "invalid": len(invalid_lines),
+        }
         await audit_context.record(
-            connection,
-            "suppressions.import",
-            object_id="suppressions",
-            after={
-                "created": added,
-                "existing": len(suppression_rows) - added,
-                "invalid": len(invalid_lines),
-            },
+            connection, "suppressions.import", object_id="suppressions", after=counts
         )
-    return SuppressionsImported(
-        created=added,
-        existing=len(suppression_rows) - added,
-        invalid=len(invalid_lines),
-        errors=invalid_lines[:MAX_ERRORS],
-    )
+    return SuppressionsImported(**counts, errors=invalid_lines[:MAX_ERRORS])
 
 
 def _decode(content: bytes) -> str:
