@@ -156,6 +156,13 @@ async def test_what_is_the_whole_tenants_is_not_for_it(acme: Caller, bound: Call
         assert (await acme("GET", path)).status_code == 200, path
 
 
+async def test_nothing_of_its_body_is_read_where_it_may_not_go(bound: Caller) -> None:
+    """The key is refused, and not what it asks for."""
+    for path in ("/suppressions", "/webhooks", "/templates", "/domains", "/mailboxes", "/profiles"):
+        answer = await bound("POST", path, {"unknown": 1})
+        assert (answer.status_code, answer.json()["type"]) == (403, "/problems/key-is-bound"), path
+
+
 async def test_it_sees_and_ends_no_key_that_reaches_further(
     api: Api, acme: Caller, bound: Caller
 ) -> None:

@@ -64,6 +64,17 @@ async def test_the_admin_key_must_say_for_whom(api: Api) -> None:
     assert answer.json()["errors"][0]["loc"] == ["header", "Heloise-Tenant"]
 
 
+async def test_a_tenants_name_has_63_characters(api: Api) -> None:
+    """Which only those learn who have a key."""
+    answer = await api.admin_for("a" * 64)("GET", "/messages")
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["loc"] == ["header", "Heloise-Tenant"]
+    assert error["msg"] == "String should have at most 63 characters"
+    headers = {"Heloise-Tenant": "a" * 64}
+    assert (await api.nobody("GET", "/messages", headers=headers)).status_code == 401
+
+
 async def test_acting_for_an_unknown_tenant_is_404(api: Api) -> None:
     """A tenant that is not there has nothing to be acted on."""
     answer = await api.admin_for("none")("GET", "/messages")
