@@ -13,6 +13,7 @@ from typing import Final
 
 from app.diagnostics.machine_findings import list_missing_optimizations
 from benchmarks.trial.database import fsyncs_per_second
+from benchmarks.trial.wrk import find_wrk
 
 FSYNCS: Final = 200
 ROOT: Final = Path(__file__).parents[1]
@@ -96,6 +97,7 @@ def facts(folder: Path) -> dict[str, str]:
         "disk": f"{fsyncs_per_second(folder, count=FSYNCS):.0f} fsyncs a second, one after another",
         "system": f"{platform.system()} on {platform.machine()}",
         "Python": _python(),
+        "load of accept": "wrk" if find_wrk() else "written in Python",
         **{name: version(name) for name in PACKAGES},
         "commit": _commit(),
     }

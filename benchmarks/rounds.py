@@ -18,10 +18,14 @@ US: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one contestant did in one round: the value that counts, and others by their names."""
+    """What one contestant did in one round: the value that counts, and others by their names.
+
+    `messages` is how many it was, if that is not the same in every round.
+    """
 
     value: float
     details: Mapping[str, float] = field(default_factory=dict)
+    messages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ def _read(measure: Measure, contestant: Contestant, setting: Setting) -> Reading
     reading = contestant.run()
     if measure.messages is None:
         return reading
-    used_us = (machine.busy_seconds() - before) * US / measure.messages(setting.size)
+    messages = reading.messages or measure.messages(setting.size)
+    used_us = (machine.busy_seconds() - before) * US / messages
     return replace(reading, details={**reading.details, CPU: used_us})
 
 

@@ -12,6 +12,7 @@ class Size:
 
     rounds: int
     accepted: int
+    accepting_seconds: int
     sent: int
     drained: int
     backlog: int
@@ -29,6 +30,7 @@ class Size:
 FULL: Final = Size(
     rounds=5,
     accepted=3000,
+    accepting_seconds=2,
     sent=10_000,
     drained=5000,
     backlog=100_000,
@@ -45,6 +47,7 @@ FULL: Final = Size(
 QUICK: Final = Size(
     rounds=3,
     accepted=500,
+    accepting_seconds=1,
     sent=2500,
     drained=500,
     backlog=2000,

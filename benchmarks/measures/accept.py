@@ -1,6 +1,7 @@
 """How many messages a second `POST /messages` accepts, each durable before its answer."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Final
 
@@ -11,12 +12,12 @@ from benchmarks.heloise import (
     Entry,
     enter_heloise,
     two_processes,
-    warm_up,
 )
 from benchmarks.rounds import Absent, Contestant, Entrants, Measure, Reading
 from benchmarks.serving import serve_app
 from benchmarks.setting import Setting
-from benchmarks.trial.load import Load, put_load, request
+from benchmarks.trial import wrk
+from benchmarks.trial.load import put_load, request
 from benchmarks.trial.message import CONTENT
 from benchmarks.trial.processes import unused_port
 
@@ -29,49 +30,50 @@ NAIVE_API: Final = "benchmarks.contestants.naive_api:api"
 
 
 def _enter(setting: Setting, stack: ExitStack) -> Entrants:
-    messages = setting.size.accepted
-    yield _app(FLOOR, serve_app(setting, stack, PLAIN_API), messages)
+    yield _enter_app(FLOOR, setting, serve_app(setting, stack, PLAIN_API))
     nobody = unused_port()  # nothing is delivered
     for entry in enter_heloise(setting, stack, nobody, "--no-delivery"):
-        yield entry if isinstance(entry, Absent) else _heloise(entry, messages)
-    yield _naive(NAIVE_SQLITE, setting, stack, setting.new_sqlite())
+        yield entry if isinstance(entry, Absent) else _enter_entry(setting, entry)
+    yield _enter_naive(NAIVE_SQLITE, setting, stack, setting.new_sqlite())
     two = two_processes(setting, stack, nobody, "--no-delivery")
-    yield two if isinstance(two, Absent) else _heloise(two, messages)
+    yield two if isinstance(two, Absent) else _enter_entry(setting, two)
     if setting.new_postgresql is None:
         yield Absent(NAIVE_POSTGRESQL, NO_POSTGRESQL)
         return
-    yield _naive(NAIVE_POSTGRESQL, setting, stack, setting.new_postgresql())
+    yield _enter_naive(NAIVE_POSTGRESQL, setting, stack, setting.new_postgresql())
 
 
-def _heloise(entry: Entry, messages: int) -> Contestant:
-    warm_up(entry)
-    return Contestant(
-        entry.name,
-        lambda: _reading(entry.served.accept(messages, connections=CONNECTIONS)),
-    )
+def _enter_entry(setting: Setting, entry: Entry) -> Contestant:
+    return _enter_app(entry.name, setting, entry.served.url, entry.served.headers)
 
 
-def _naive(name: str, setting: Setting, stack: ExitStack, url: str) -> Contestant:
+def _enter_naive(name: str, setting: Setting, stack: ExitStack, url: str) -> Contestant:
     served = serve_app(setting, stack, NAIVE_API, **{naive_api.VARIABLE: url})
-    return _app(name, served, setting.size.accepted)
+    return _enter_app(name, setting, served)
 
 
-def _app(name: str, url: str, messages: int) -> Contestant:
-    post = request("POST", f"{url}/messages", {}, CONTENT)
+def _enter_app(
+    name: str, setting: Setting, url: str, headers: Mapping[str, str] | None = None
+) -> Contestant:
+    """Enter an API, whose first requests find it cold and do not count."""
+    url, headers = f"{url}/messages", headers or {}
+    seconds = setting.size.accepting_seconds
 
-    def run(requests: int = messages) -> Reading:
-        load = asyncio.run(put_load(url, post, requests=requests, connections=CONNECTIONS))
+    def run_wrk() -> Reading:
+        load = wrk.post(url, headers, CONTENT, connections=CONNECTIONS, seconds=seconds)
+        details = {"p50_ms": load.p50_ms, "p99_ms": load.p99_ms}
+        return Reading(load.per_second, details, messages=load.requests)
+
+    def run(messages: int = setting.size.accepted) -> Reading:
+        post = request("POST", url, headers, CONTENT)
+        load = asyncio.run(put_load(url, post, requests=messages, connections=CONNECTIONS))
         if set(load.statuses) != {202}:
             raise RuntimeError(f"{name} answered {dict(load.statuses)}")
-        return _reading(load)
+        details = {"p50_ms": load.latency_ms(50), "p99_ms": load.latency_ms(99)}
+        return Reading(load.per_second, details)
 
-    run(messages // 10 + CONNECTIONS)  # the first ones find it cold
-    return Contestant(name, run)
-
-
-def _reading(load: Load) -> Reading:
-    """How many a second, and how long they waited."""
-    return Reading(load.per_second, {"p50_ms": load.latency_ms(50), "p99_ms": load.latency_ms(99)})
+    run(setting.size.accepted // 10 + CONNECTIONS)
+    return Contestant(name, run if wrk.find_wrk() is None else run_wrk)
 
 
 MEASURE: Final = Measure(
