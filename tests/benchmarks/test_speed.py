@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.support.database.postgresql import Server
+from tests.support.processes.forked import Forker
 from tests.support.terminal import Terminal
 
 # It starts three processes, one after another, on a machine that may be busy.
@@ -20,9 +21,9 @@ RATES = ("commits_per_second", "accepted_per_second", "delivered_per_second")
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Terminal:
+def terminal(tmp_path: Path, forking: Forker) -> Terminal:
     """A terminal without any setting, in which each command is a run of the benchmark."""
-    return Terminal(tmp_path, module="benchmarks.speed")
+    return Terminal(tmp_path, module="benchmarks.speed", forker=forking)
 
 
 def databases(url: str) -> list[str]:

@@ -35,6 +35,8 @@ def blocks(page: str) -> Iterator[Block]:
 def shell(text: str, terminal: Terminal, **variables: str) -> str:
     """What a block prints; each of its commands has to succeed."""
     binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if terminal.forker is not None:
+        binaries = f"{terminal.forker.commands}:{binaries}"
     result = subprocess.run(  # noqa: S603 - the project's own commands
         ["bash", "-euo", "pipefail", "-c", text],  # noqa: S607 - as above
         cwd=terminal.folder,

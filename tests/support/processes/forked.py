@@ -41,6 +41,19 @@ IMPORTED: Final = (
 )
 FINISHED_SECONDS: Final = 60
 FILES: Final = 3  # stdin, stdout and stderr
+# What a shell finds in the place of `heloise`: it hands on its files, and ends as the command does.
+COMMAND: Final = """\
+#!{python} -SE
+import json, os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({address!r})
+request = {{"module": "app.cli", "words": sys.argv[1:], "env": dict(os.environ)}}
+request |= {{"cwd": os.getcwd(), "machine": None}}
+socket.send_fds(connection, [b"\\n"], [0, 1, 2])
+connection.sendall(json.dumps(request).encode() + b"\\n")
+_, code = connection.makefile()
+sys.exit(int(code) % 256)
+"""
 
 
 class Forked:
@@ -109,10 +122,14 @@ class Piped(Forked):
 
 
 class Forker:
-    """Starts processes, at the socket of the one that they are forked from."""
+    """Starts processes, at the socket of the one that they are forked from.
 
-    def __init__(self, address: str) -> None:
+    `commands` is a folder for the PATH of a shell, with a `heloise` that is forked too.
+    """
+
+    def __init__(self, address: str, commands: Path) -> None:
         self._address = address
+        self.commands = commands
 
     def start(
         self,
@@ -166,7 +183,11 @@ class Forker:
 def forker() -> Iterator[Forker]:
     """What starts processes while the block runs; those that still run then are killed with it."""
     with tempfile.TemporaryDirectory(prefix="heloise-forker-") as folder:
-        address = f"{folder}/socket"
+        address, commands = f"{folder}/socket", Path(folder, "bin")
+        commands.mkdir()
+        command = commands / "heloise"
+        command.write_text(COMMAND.format(python=sys.executable, address=address))
+        command.chmod(0o755)
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(address)
             listening.listen(64)
@@ -177,7 +198,7 @@ def forker() -> Iterator[Forker]:
                 pass_fds=[listening.fileno()],
             )
         try:
-            yield Forker(address)
+            yield Forker(address, commands)
         finally:
             origin.communicate(timeout=FINISHED_SECONDS)
 
