@@ -23,8 +23,7 @@ from app.store.secrets.encryption import SealContext, Vault, content_key
 from app.store.tables.core import message_contents
 from app.store.tables.domains import dkim_keys
 from app.store.tables.events import webhooks
-from app.store.tables.mailboxes import mailboxes
-from app.store.tables.provider_webhooks import provider_webhooks
+from app.store.tables.inbound import mailboxes, provider_webhooks
 from app.store.webhooks.queries import build_webhook
 
 BATCH_SIZE: Final = 200

@@ -10,7 +10,7 @@ from app.inbound.poller import POLL_INTERVAL
 from app.store.db.database import Database
 from app.store.tables.core import profiles
 from app.store.tables.events import webhooks
-from app.store.tables.mailboxes import mailboxes
+from app.store.tables.inbound import mailboxes
 from tests.e2e.conftest import Start
 from tests.e2e.test_oauth import MAILBOX
 from tests.e2e.test_oauth import auth as oauth

@@ -26,7 +26,7 @@ from app.store.tables.core import (
     workers,
 )
 from app.store.tables.events import webhook_deliveries, webhooks
-from app.store.tables.mailboxes import mailboxes
+from app.store.tables.inbound import mailboxes
 
 # Clocks of machines differ by less, and a time so little ahead does no harm.
 TOLERANCE: Final = timedelta(minutes=1)

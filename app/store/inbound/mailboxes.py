@@ -15,7 +15,7 @@ from app.domain.inbound.mailbox import Mailbox, MailboxTls
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, get_row, to_row
 from app.store.db.uniqueness import unique_name
-from app.store.tables.mailboxes import mailbox_mails, mailboxes
+from app.store.tables.inbound import mailbox_mails, mailboxes
 
 
 async def insert(connection: AsyncConnection, *, mailbox: Mailbox, sealed_password: bytes) -> None:

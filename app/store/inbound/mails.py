@@ -15,7 +15,7 @@ from app.domain.events import EventType, NewEvent
 from app.domain.inbound.mailbox import Mailbox
 from app.store import events
 from app.store.inbound.mailboxes import is_unchanged
-from app.store.tables.mailboxes import mailbox_mails, mailboxes
+from app.store.tables.inbound import mailbox_mails, mailboxes
 
 
 async def list_unfinished(connection: AsyncConnection, *, mailbox: Mailbox) -> list[int]:

@@ -15,7 +15,7 @@ from app.domain.inbound.provider import Provider, ProviderWebhook
 from app.store.db.keyset import newest_first
 from app.store.db.rows import from_row, get_row, to_row
 from app.store.db.uniqueness import unique_name
-from app.store.tables.provider_webhooks import provider_webhooks
+from app.store.tables.inbound import provider_webhooks
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from app.store.tables.core import (
     suppressions,
 )
 from app.store.tables.events import events, webhooks
-from app.store.tables.mailboxes import mailboxes
+from app.store.tables.inbound import mailboxes
 
 BATCH_SIZE: Final = 500
 

@@ -4,8 +4,7 @@ from app.store.tables import (  # noqa: F401 - each adds its tables
     console_sessions,
     domains,
     events,
-    mailboxes,
-    provider_webhooks,
+    inbound,
     submissions,
     templates,
 )

@@ -32,7 +32,7 @@ from app.store.secrets.contexts import OAUTH, mailbox_password, profile_secret, 
 from app.store.secrets.encryption import SealContext, Vault
 from app.store.tables.core import profiles as profile_rows
 from app.store.tables.events import webhooks as webhook_rows
-from app.store.tables.mailboxes import mailboxes as mailbox_rows
+from app.store.tables.inbound import mailboxes as mailbox_rows
 from app.store.tables.metadata import metadata
 from tests.support.rows import NOW, a_mailbox, a_webhook
 

@@ -1,4 +1,4 @@
-"""Define the tables of mailboxes and of their mails in progress."""
+"""Define the tables of mailboxes, of their mails in progress, and of provider webhooks."""
 
 from sqlalchemy import (
     BigInteger,
@@ -16,7 +16,7 @@ from sqlalchemy import (
     Text,
 )
 
-from app.store.db.column_types import Id, Instant
+from app.store.db.column_types import Id, Instant, Json
 from app.store.tables.core import metadata
 
 mailboxes = Table(
@@ -64,4 +64,35 @@ mailbox_mails = Table(
     Column("uid", BigInteger, nullable=False),
     Column("tries", SmallInteger, nullable=False),
     PrimaryKeyConstraint("mailbox_id", "uid"),
+)
+
+provider_webhooks = Table(
+    "provider_webhooks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant_id", Id, ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("provider", String(16), nullable=False),
+    # SHA-256 of the token in the URL, and of the former one while it still works.
+    Column("token_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("former_token_hash", LargeBinary(32), unique=True),
+    Column("former_token_until", Instant),
+    Column("sealed_secret", LargeBinary),
+    Column("public_key", Text),
+    Column("topic_arn", String(512)),
+    Column("networks", Json, nullable=False),
+    Column("received_at", Instant),
+    Column("events", BigInteger, nullable=False),
+    Column("unmatched", BigInteger, nullable=False),
+    Column("ignored", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    CheckConstraint(
+        "provider IN ('ses', 'sendgrid', 'postmark', 'mailgun', 'brevo')", name="provider"
+    ),
+    CheckConstraint(
+        "(former_token_hash IS NULL) = (former_token_until IS NULL)", name="former_token_whole"
+    ),
+    Index("uq_provider_webhooks_tenant_name", "tenant_id", "name", unique=True),
+    Index("ix_provider_webhooks_tenant", "tenant_id", "id"),
 )
