@@ -10,8 +10,9 @@ from app.store import events
 from app.store.db.database import Database
 from app.store.db.keyset import CLOCK_SLACK, EARLIEST
 from app.store.migrations import migrate as migrating
+from app.store.outbox import acceptance
 from app.store.tables.events import events as table
-from tests.support.rows import MINUTE, NOW
+from tests.support.rows import MINUTE, NOW, a_message, made_profile, made_tenant
 
 TENANT: Final = "ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
 
@@ -77,6 +78,20 @@ async def test_the_newest_come_first(database: Database) -> None:
             )
             assert len(rows) == (0 if is_later else 5)
     assert profile_ids == ["4", "3", "2", "1", "0"]
+
+
+async def test_the_tags_of_a_message_are_in_one_order(database: Database) -> None:
+    """By their characters' numbers, as in the message itself, whatever the database's collation."""
+    profile = await made_profile(database, await made_tenant(database))
+    message = a_message(profile, "ann@example.org", tags=("b", "A", "a", "B"))
+    async with database.transaction() as connection:
+        await acceptance.accept(connection, [message])
+    async with database.reading() as connection:
+        page = await events.page(
+            connection, tenant_id=profile.tenant_id, limit=9, start=FIRST_POSITION
+        )
+    [event_message] = [event.message for event in page.items if event.message is not None]
+    assert event_message.tags == ("A", "B", "a", "b")
 
 
 async def test_a_time_hides_no_event_of_an_earlier_transaction(database: Database) -> None:
