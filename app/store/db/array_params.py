@@ -113,7 +113,7 @@ def unnest_records(parameter: str, *columns: ColumnClause[Any]) -> TableValuedAl
     return func.json_to_recordset(records).table_valued(*columns).render_derived(with_types=True)
 
 
-def expect_few(key: ColumnElement[str]) -> ColumnElement[bool]:
+def expect_few(key: ColumnElement[Any]) -> ColumnElement[bool]:
     """Build a condition on rows in a parameter that is always true.
 
     PostgreSQL expects one row of two hundred to meet it, and else a hundred rows in each parameter.

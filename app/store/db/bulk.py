@@ -38,6 +38,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
+from app.store.db.array_params import expect_few
 from app.store.db.sqlite_driver import STATEMENT_END
 
 Row = Mapping[str, Any]
@@ -109,11 +110,7 @@ class Write:
         """Build the statement with one JSON parameter for all rows, and arrays of bytes."""
         expressions = self._build_expressions()
         if self._keys:
-            key = expressions[self._keys[0].name]
-            # Always true, but the planner expects one row of two hundred. So it looks up each row
-            # in the table by its key, and never each row of the table among these, as it does where
-            # the statistics are of a table that was nearly empty.
-            return self._build_statement(expressions, func.coalesce(key, key) == key)
+            return self._build_statement(expressions, expect_few(expressions[self._keys[0].name]))
         set_to = {**expressions, **self._computed}
         statement = postgresql.insert(self._table).from_select(
             list(set_to), select(*set_to.values())

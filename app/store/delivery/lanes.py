@@ -353,14 +353,7 @@ async def record_fault(
     if row is None or (row.failing_since is not None and not is_probe):
         return False
     if row.failing_since is None:
-        data = {"code": code, "reason": reason}
-        event_type = EventType.PROFILE_FAILING
-        await append_profile_event(
-            connection, event_type, profile_id=profile_id, now=now, data=data
-        )
-        await profile_notices.note_failure(
-            connection, profile_id=profile_id, code=code, reason=reason, now=now
-        )
+        await _tell_failure(connection, EventType.PROFILE_FAILING, profile_id, code, reason, now)
     faults = row.faults + 1
     await connection.execute(
         update(lanes)
@@ -395,12 +388,8 @@ async def record_stall(
     )
     if result.rowcount == 0:
         return False
-    data = {"code": SERVER_SILENT, "reason": reason}
-    event_type = EventType.PROFILE_STALLED
-    await append_profile_event(connection, event_type, profile_id=profile_id, now=now, data=data)
-    await profile_notices.note_failure(
-        connection, profile_id=profile_id, code=SERVER_SILENT, reason=reason, now=now
-    )
+    stalled = EventType.PROFILE_STALLED
+    await _tell_failure(connection, stalled, profile_id, SERVER_SILENT, reason, now)
     return True
 
 
@@ -440,6 +429,21 @@ async def record_recovery(connection: AsyncConnection, *, profile_id: str, now: 
         .values(failing_since=None, code=None, reason=None, next_probe_at=None, faults=0)
     )
     await _tell_recovery(connection, profile_id, {"code": row.code, "reason": row.reason}, now)
+
+
+async def _tell_failure(
+    connection: AsyncConnection,
+    kind: EventType,
+    profile_id: str,
+    code: str,
+    reason: str,
+    now: datetime,
+) -> None:
+    data = {"code": code, "reason": reason}
+    await append_profile_event(connection, kind, profile_id=profile_id, now=now, data=data)
+    await profile_notices.note_failure(
+        connection, profile_id=profile_id, code=code, reason=reason, now=now
+    )
 
 
 async def _tell_recovery(
