@@ -16,6 +16,7 @@ from tests.support.waiting import until
 HTML = "<p>It <b>works</b>.</p>"
 
 
+@pytest.mark.one_database
 async def test_the_timeline_tells_each_step(console: Console, acme: Tenant) -> None:
     """Who accepted it, which name was said, what each server replied, and what follows; live."""
     script = {"rcpt": lambda to: "550 5.1.1 No such user" if "bob" in to else None}

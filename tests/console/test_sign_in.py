@@ -28,6 +28,7 @@ async def test_a_key_signs_in_and_out(console: Console, acme: Tenant) -> None:
     )
 
 
+@pytest.mark.one_database
 async def test_the_sign_in_leads_to_the_page_that_was_asked_for(
     console: Console, acme: Tenant
 ) -> None:
@@ -38,6 +39,7 @@ async def test_the_sign_in_leads_to_the_page_that_was_asked_for(
     await expect(console.page).to_have_url(f"{console.url}/console/t/acme/messages?status=failed")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("target", ["https://example.com/", "//example.com", "/docs", "/consoles/"])
 async def test_the_sign_in_leads_nowhere_else(heloise: Heloise, acme: Tenant, target: str) -> None:
     """A link from a stranger does not lead out of the console (open redirect)."""
@@ -47,6 +49,7 @@ async def test_the_sign_in_leads_nowhere_else(heloise: Heloise, acme: Tenant, ta
     assert (response.status_code, response.headers["location"]) == (303, "/console/")
 
 
+@pytest.mark.one_database
 async def test_a_wrong_key_does_not_sign_in(heloise: Heloise) -> None:
     """The page says so, with no cookie; after too many guesses it says that too."""
     response = await enter_key(heloise, "hel_wrong")
@@ -85,6 +88,7 @@ async def test_a_page_that_nobody_uses_keeps_no_session(start: Start) -> None:
         await clock.advance(seconds=25 * 60)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "headers",
     [
@@ -106,6 +110,7 @@ async def test_a_form_of_another_site_changes_nothing(
     assert (await read(heloise, "/t/acme/messages", cookie)).status_code == 200
 
 
+@pytest.mark.one_database
 async def test_a_form_needs_the_token_of_its_session(heloise: Heloise, acme: Tenant) -> None:
     """A form without the token of the session changes nothing."""
     cookie = cookie_of(await enter_key(heloise, key_of(acme)))
@@ -162,6 +167,7 @@ async def test_a_session_ends_when_idle_and_at_the_latest_after_its_time(
     assert (await read(heloise, "/t/acme/messages", cookie)).status_code == 303
 
 
+@pytest.mark.one_database
 async def test_the_console_can_be_switched_off(start: Start) -> None:
     """Then there is nothing at its path, and `/` leads to the API's documentation."""
     heloise = await start(console=False)
@@ -169,6 +175,7 @@ async def test_the_console_can_be_switched_off(start: Start) -> None:
     assert (await heloise.http.get("/")).headers["location"] == "/docs"
 
 
+@pytest.mark.one_database
 async def test_the_console_has_its_own_path_below_a_proxys(start: Start) -> None:
     """Its links begin with the path of the proxy and its own."""
     heloise = await start(root_path="/mail", console_path="/ui")

@@ -59,6 +59,7 @@ async def test_a_fault_of_the_profile_holds_its_messages_and_uses_no_attempt(
         assert healthy["reason"] is healthy["failing_since"] is None
 
 
+@pytest.mark.one_database
 async def test_a_fault_of_a_former_revision_says_nothing_about_the_newer(start: Start) -> None:
     """A probe under the old name ends after the name is changed: the new one is not failing."""
     clock, gate = HandClock(), asyncio.Event()
@@ -87,6 +88,7 @@ async def test_a_fault_of_a_former_revision_says_nothing_about_the_newer(start: 
     assert len(failing["items"]) == 1
 
 
+@pytest.mark.one_database
 async def test_a_refused_password_is_the_profiles_fault_until_it_is_changed(start: Start) -> None:
     """PATCH tries again at once; no clock has to move for it."""
     clock = HandClock()
@@ -182,6 +184,7 @@ async def test_deleting_a_profile_cancels_what_it_has_not_sent(start: Start) -> 
         assert body["recipients"][0]["status"] == "cancelled"
 
 
+@pytest.mark.one_database
 async def test_a_sandbox_captures_and_sends_nothing(start: Start) -> None:
     """What was captured reads back as it would have been sent."""
     acme = await (await start()).tenant()

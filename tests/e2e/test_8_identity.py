@@ -62,6 +62,7 @@ async def test_a_containers_id_is_never_the_name(start: Start, server: SmtpServe
     assert server.sessions[0].ehlo == ["[127.0.0.1]"]
 
 
+@pytest.mark.one_database
 async def test_a_changed_profiles_connection_is_retired(start: Start, server: SmtpServer) -> None:
     """The next message goes under the new name, through a new connection; the old one says QUIT."""
     acme = await (await start()).tenant()
@@ -76,6 +77,7 @@ async def test_a_changed_profiles_connection_is_retired(start: Start, server: Sm
     await server.wait_until(lambda server: server.sessions[0].commands[-1] == "QUIT")
 
 
+@pytest.mark.one_database
 async def test_a_changed_tenants_name_is_used_from_the_next_message_on(
     start: Start, server: SmtpServer
 ) -> None:

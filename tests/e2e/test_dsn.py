@@ -20,6 +20,7 @@ RCPTS: Final = {
 }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("offered", ["DSN", None])
 async def test_dsn_is_asked_of_servers_that_offer_it(
     migrated_url: str, watched: Watched, offered: str | None

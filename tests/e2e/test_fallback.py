@@ -1,5 +1,7 @@
 """A profile that stands in where another one's server has failed for long."""
 
+import pytest
+
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
 from tests.support.harness import CANARY
@@ -31,6 +33,7 @@ async def test_what_is_due_goes_through_the_fallback_under_its_own_identity(star
         assert (await acme.read("/profiles/first"))["state"] == "failing"
 
 
+@pytest.mark.one_database
 async def test_what_the_first_server_may_have_taken_stays_with_it(start: Start) -> None:
     """A recipient whose outcome is not known is not sent to by another server."""
     clock = HandClock()
@@ -54,6 +57,7 @@ async def test_what_the_first_server_may_have_taken_stays_with_it(start: Start) 
         assert len(server.messages) == 1
 
 
+@pytest.mark.one_database
 async def test_a_fallback_is_another_profile_of_the_same_tenant(start: Start) -> None:
     """422 says which field, and nothing is written."""
     heloise = await start()

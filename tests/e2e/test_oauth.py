@@ -67,6 +67,7 @@ async def test_each_grant_delivers_and_a_token_serves_many_connections(
     assert attempt["auth_mechanism"] == mechanism.lower()
 
 
+@pytest.mark.one_database
 async def test_a_token_server_that_is_down_is_the_profiles_fault(start: Start) -> None:
     """Its messages wait with no attempt used, and go once it answers again."""
     clock = HandClock()
@@ -144,6 +145,7 @@ async def test_a_refresh_token_that_is_replaced_is_the_next_to_be_used(start: St
             assert (await acme.read("/profiles/main"))["updated_at"] == profile["updated_at"]
 
 
+@pytest.mark.one_database
 async def test_a_changed_profile_uses_no_token_of_the_old_one(heloise: Heloise) -> None:
     """Nor a connection that was logged in by it (invariant 8)."""
     with TokenServer() as tokens:

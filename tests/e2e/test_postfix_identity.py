@@ -73,6 +73,7 @@ async def the_only_attempt(tenant: Tenant, message: str) -> dict[str, Any]:
     return attempts[0]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("service", ["relaxed", "strict", "strict_delayed"])
 async def test_a_container_id_never_reaches_the_wire(
     service: str, acme: Tenant, postfix: Postfix
@@ -88,6 +89,7 @@ async def test_a_container_id_never_reaches_the_wire(
     assert (attempt["ehlo_name"], attempt["ehlo_source"]) == (LITERAL, "address_literal")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("service", "command"), [("named", "EHLO"), ("named_delayed", "RCPT")])
 async def test_a_refused_name_holds_the_profile_and_a_new_one_sends_the_same_message(
     service: str, command: str, acme: Tenant, postfix: Postfix
@@ -115,6 +117,7 @@ async def test_a_refused_name_holds_the_profile_and_a_new_one_sends_the_same_mes
     await acme.state("billing", "active")
 
 
+@pytest.mark.one_database
 async def test_every_profile_keeps_its_own_name_and_user(
     heloise: Heloise, postfix: Postfix
 ) -> None:

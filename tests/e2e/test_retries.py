@@ -18,6 +18,7 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
+@pytest.mark.one_database
 async def test_the_profile_says_how_long_to_wait(start: Start) -> None:
     """Never longer than its ceiling for that failure, and never past its cap."""
     clock = HandClock()
@@ -53,6 +54,7 @@ async def test_a_greylisting_server_is_asked_again_some_minutes_later(start: Sta
         await acme.message(message, status="sent")
 
 
+@pytest.mark.one_database
 async def test_the_messages_own_end_comes_first(start: Start) -> None:
     """`expires_at` wins over the profile's max_age, which wins over the service's."""
     clock = HandClock()

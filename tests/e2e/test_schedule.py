@@ -28,6 +28,7 @@ async def assert_refused(answer: Any, status: int, slug: str) -> str:
     return str(answer.json()["detail"])
 
 
+@pytest.mark.one_database
 async def test_it_waits_for_its_time(start: Start, server: SmtpServer) -> None:
     """It says `scheduled` until then, and carries that time as its date; others do not wait."""
     clock = HandClock()
@@ -72,6 +73,7 @@ async def test_lists_tell_what_is_scheduled_from_what_waits(start: Start) -> Non
     assert (await list_ids("queued"), await list_ids("scheduled")) == ([scheduled, waiting], [])
 
 
+@pytest.mark.one_database
 async def test_a_time_that_is_past_is_now(start: Start, server: SmtpServer) -> None:
     """In whatever zone it is given."""
     clock = HandClock(datetime(2026, 7, 1, 12, tzinfo=UTC))
@@ -139,6 +141,7 @@ async def test_each_recipient_says_how_far_it_came(start: Start) -> None:
         assert [recipient["status"] for recipient in answer["recipients"]] == ["sent", "cancelled"]
 
 
+@pytest.mark.one_database
 async def test_what_is_being_sent_cannot_be_cancelled(heloise: Heloise) -> None:
     """The answer says so, and afterwards that it was sent."""
     async with SmtpServer() as server:
@@ -197,6 +200,7 @@ async def test_a_retry_with_a_key_is_one(heloise: Heloise, server: SmtpServer) -
     await assert_refused(other, 422, "idempotency-key-reused")
 
 
+@pytest.mark.one_database
 async def test_what_cannot_be_retried_is_told(heloise: Heloise, server: SmtpServer) -> None:
     """Nobody failed, somebody else did, the content is gone, or the profile is."""
     acme = await heloise.tenant()
@@ -215,6 +219,7 @@ async def test_what_cannot_be_retried_is_told(heloise: Heloise, server: SmtpServ
     await assert_refused(await acme("POST", path, {}), 410, "content-wiped")
 
 
+@pytest.mark.one_database
 async def test_a_retry_keeps_to_the_rules_of_today(heloise: Heloise, server: SmtpServer) -> None:
     """Whom the tenant may send as, and to, may have changed."""
     acme = await heloise.tenant()
@@ -232,6 +237,7 @@ async def test_a_retry_keeps_to_the_rules_of_today(heloise: Heloise, server: Smt
     await assert_refused(answer, 404, "profile-not-found")
 
 
+@pytest.mark.one_database
 async def test_a_sensitive_message_is_sent_once(heloise: Heloise) -> None:
     """Its content went with its outcome."""
     async with SmtpServer({"dot": ["554 5.7.1 No", DISCONNECT]}) as server:
@@ -248,6 +254,7 @@ async def reschedule(tenant: Tenant, message: str, **fields: Any) -> Any:
     return await tenant("PATCH", f"/messages/{message}", fields)
 
 
+@pytest.mark.one_database
 async def test_another_time(start: Start, server: SmtpServer) -> None:
     """Earlier or later, with as much time to be tried in; once it has come nothing changes."""
     clock = HandClock()
@@ -269,6 +276,7 @@ async def test_another_time(start: Start, server: SmtpServer) -> None:
     await assert_refused(late, 409, "message-not-scheduled")
 
 
+@pytest.mark.one_database
 async def test_at_once_after_all(start: Start, server: SmtpServer) -> None:
     """With a time that has passed, or none; that is an event, as is any change of a status."""
     clock = HandClock()

@@ -37,6 +37,7 @@ async def point(database: Database, table: Table, **values: Any) -> None:
         await connection.execute(update(table).values(values))
 
 
+@pytest.mark.one_database
 async def test_a_password_is_sent_to_no_other_server(heloise: Heloise, database: Database) -> None:
     """Neither by verify nor by delivery; pointed back, it is sent as before."""
     async with SmtpServer(users={"ann": CANARY}) as mine, SmtpServer(users={}) as evil:
@@ -55,6 +56,7 @@ async def test_a_password_is_sent_to_no_other_server(heloise: Heloise, database:
         await acme.message(message, status="sent")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("moved", ["token server", "mail server"])
 async def test_what_tokens_are_asked_for_with_is_sent_to_no_other_token_server(
     heloise: Heloise, database: Database, moved: str
@@ -84,6 +86,7 @@ async def test_what_tokens_are_asked_for_with_is_sent_to_no_other_token_server(
             assert MAILBOX not in [session.user for session in other.sessions]
 
 
+@pytest.mark.one_database
 async def test_a_webhook_signs_nothing_for_another_url(
     heloise: Heloise, database: Database
 ) -> None:

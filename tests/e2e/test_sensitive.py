@@ -55,6 +55,7 @@ async def test_its_content_is_nowhere_but_at_its_server(
     assert row["message_contents.sealed_key"] is None
 
 
+@pytest.mark.one_database
 async def test_while_it_waits_nobody_reads_it(start: Start, migrated_url: str) -> None:
     """Not by the API, nor in the database, nor in the bytes of its file."""
     heloise = await start(delivery=False)
@@ -70,6 +71,7 @@ async def test_while_it_waits_nobody_reads_it(start: Start, migrated_url: str) -
         assert CANARY.encode() not in await asyncio.to_thread(read_database, file)
 
 
+@pytest.mark.one_database
 async def test_another_process_sends_it_as_it_was_written(start: Start, server: SmtpServer) -> None:
     """One that has the same secret keys, after whatever stop."""
     acme = await acme_of(await start(delivery=False), server)
@@ -81,6 +83,7 @@ async def test_another_process_sends_it_as_it_was_written(start: Start, server: 
     assert content.count(CANARY.encode()) == 3
 
 
+@pytest.mark.one_database
 async def test_without_its_key_it_waits(start: Start, server: SmtpServer) -> None:
     """A process with other secret keys defers it and says why; one with the right ones sends it."""
     clock = HandClock()

@@ -120,6 +120,7 @@ async def test_what_was_accepted_before_may_be_for_nobody(start: Start, server: 
     assert server.sessions == []
 
 
+@pytest.mark.one_database
 async def test_a_change_holds_for_the_next_transmission(
     heloise: Heloise, server: SmtpServer
 ) -> None:
@@ -135,6 +136,7 @@ async def test_a_change_holds_for_the_next_transmission(
     assert recipient["sent_to"] == STAGING
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("guarantee", ["at_least_once", "at_most_once"])
 async def test_the_simulator_goes_every_way(start: Start, guarantee: str) -> None:
     """Through the whole pipeline, and to no server: there is none at the profile's port."""
@@ -178,6 +180,7 @@ async def test_the_simulator_stands_beside_a_server(start: Start, server: SmtpSe
     assert [mail.recipients for mail in server.messages] == [[STAGING]]
 
 
+@pytest.mark.one_database
 async def test_a_simulated_message_heals_no_profile(start: Start) -> None:
     """What was not asked of its server says nothing about it."""
     clock = HandClock()

@@ -232,6 +232,7 @@ async def test_it_is_the_tenants_own(heloise: Heloise, server: SmtpServer) -> No
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/suppression-not-found")
 
 
+@pytest.mark.one_database
 async def test_taken_away_it_is_sent_to_again(heloise: Heloise, server: SmtpServer) -> None:
     """From the next message on; that is written down, by whom and why it had been."""
     acme = await heloise.tenant()
@@ -289,6 +290,7 @@ async def test_a_wrong_one_is_refused(
     assert answer.json()["errors"][0]["loc"] == ["body", *loc]
 
 
+@pytest.mark.one_database
 async def test_a_key_that_is_bound_changes_none(heloise: Heloise) -> None:
     """They hold for all of the tenant's profiles."""
     acme = await heloise.tenant()
@@ -329,6 +331,7 @@ async def test_by_a_hard_bounce(
     await acme.recipient(await acme.send(ANN), ANN, status=then)
 
 
+@pytest.mark.one_database
 async def test_by_a_hard_bounce_where_nobody_wants_that(
     heloise: Heloise, server: SmtpServer
 ) -> None:
@@ -393,6 +396,7 @@ async def test_in_files(heloise: Heloise) -> None:
     assert (await acme("POST", "/suppressions/import", {"address": ANN})).status_code == 415
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("mailto", "tag"),
     [("leave@example.com", None), ("leave@example.com?subject=unsubscribe%20news", "news")],

@@ -83,6 +83,7 @@ async def send(tenant: Tenant, path: str = "/messages", json: Any = BODY) -> Any
     return answer.json()
 
 
+@pytest.mark.one_database
 async def test_a_trace_tells_of_a_message_from_request_to_reply(
     recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
@@ -158,6 +159,7 @@ async def test_statements_belong_to_what_runs_them(
     assert {span.kind for span in roots} <= {SpanKind.SERVER}
 
 
+@pytest.mark.one_database
 async def test_a_failed_attempt_and_its_retry_are_both_in_the_trace(
     recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
@@ -178,6 +180,7 @@ async def test_a_failed_attempt_and_its_retry_are_both_in_the_trace(
     assert failed.end_time > failed.start_time
 
 
+@pytest.mark.one_database
 async def test_a_batch_has_a_span_for_each_message_and_one_for_their_group(
     recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
@@ -193,6 +196,7 @@ async def test_a_batch_has_a_span_for_each_message_and_one_for_their_group(
     assert all(any(is_child(attempt, accept) for accept in accepts) for attempt in attempts)
 
 
+@pytest.mark.one_database
 async def test_a_webhook_gets_the_trace(
     recorded_spans: Recorded, start: Start, server: SmtpServer
 ) -> None:
@@ -252,6 +256,7 @@ async def test_a_request_without_a_trace_begins_one(
     assert "ann" not in span.to_json()
 
 
+@pytest.mark.one_database
 async def test_without_tracing_the_trace_goes_on(start: Start, server: SmtpServer) -> None:
     """From the request to the webhook, as the caller wrote it."""
     async with Receiver() as receiver:

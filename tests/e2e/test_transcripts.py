@@ -32,6 +32,7 @@ def texts_by(transcript: list[Any], by: str) -> list[str]:
     return [line["text"] for line in transcript if line["by"] == by]
 
 
+@pytest.mark.one_database
 async def test_a_dialogue_is_shown_to_who_asks_for_it(start: Start, server: SmtpServer) -> None:
     """Each line with its time and its stage; to whom does not ask there is none."""
     acme = await (await start()).tenant()
@@ -54,6 +55,7 @@ async def test_a_dialogue_is_shown_to_who_asks_for_it(start: Start, server: Smtp
     assert [attempt["transcript"] for attempt in await acme.attempts(message)] == [None]
 
 
+@pytest.mark.one_database
 async def test_each_attempt_has_a_dialogue_of_its_own(start: Start) -> None:
     """That of a deferred one stays beside the one that succeeded."""
     clock = HandClock()
@@ -155,6 +157,7 @@ async def test_old_dialogues_are_forgotten_and_young_ones_kept(
     assert len(await acme.attempts(message)) == 1
 
 
+@pytest.mark.one_database
 async def test_only_failures_keep_their_dialogue_where_that_is_set(start: Start) -> None:
     """One refused recipient is a failure; a message that every recipient gets is none."""
     script = {"rcpt": ["250 2.1.5 OK", "550 5.1.1 no such user", "250 2.1.5 OK"]}
@@ -170,6 +173,7 @@ async def test_only_failures_keep_their_dialogue_where_that_is_set(start: Start)
         assert await transcripts(acme, sent) == [None]
 
 
+@pytest.mark.one_database
 async def test_with_a_retention_of_none_nothing_is_written(
     start: Start, server: SmtpServer, migrated_url: str
 ) -> None:

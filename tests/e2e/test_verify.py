@@ -83,6 +83,7 @@ async def test_a_false_announcement_of_chunking_is_a_warning(start: Start) -> No
     assert server.messages == []
 
 
+@pytest.mark.one_database
 async def test_the_doctor_names_a_name_that_is_taken(start: Start) -> None:
     """The profile then says so where it fails; with the name set it works, and the hint goes."""
     with DnsServer() as dns:
@@ -201,6 +202,7 @@ async def test_a_sandbox_has_nothing_to_verify(start: Start) -> None:
     assert answer.status_code == 422
 
 
+@pytest.mark.one_database
 async def test_another_tenants_profile_is_not_there(start: Start, server: SmtpServer) -> None:
     """Nor is its server connected to."""
     heloise = await start()
@@ -211,6 +213,7 @@ async def test_another_tenants_profile_is_not_there(start: Start, server: SmtpSe
     assert server.sessions == []
 
 
+@pytest.mark.one_database
 async def test_a_tenant_may_verify_so_often_a_minute(start: Start, server: SmtpServer) -> None:
     """Of many at once no more than that; another tenant has its own share."""
     heloise = await start(verify_per_minute=3)
@@ -227,6 +230,7 @@ async def test_a_tenant_may_verify_so_often_a_minute(start: Start, server: SmtpS
     assert (await other("POST", "/profiles/main/verify")).status_code == 200
 
 
+@pytest.mark.one_database
 async def test_verify_changes_nothing_of_delivery(start: Start) -> None:
     """A failing profile stays so until delivery itself finds it well."""
     async with SmtpServer({"mail": ["530 5.7.0 Authentication required"]}) as server:

@@ -63,6 +63,7 @@ async def all_are(
     return await until(fact)
 
 
+@pytest.mark.one_database
 async def test_it_is_told_and_can_verify_that(
     heloise: Heloise, server: SmtpServer, receiver: Receiver
 ) -> None:
@@ -160,6 +161,7 @@ FAILURES: Final = {
 }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_it_is_told_again_where_it_failed(
     start: Start, server: SmtpServer, receiver: Receiver, failure: str
@@ -184,6 +186,7 @@ async def test_it_is_told_again_where_it_failed(
     assert (second_post["status_code"], delivery["attempts"]) == (204, 2)
 
 
+@pytest.mark.one_database
 async def test_one_that_is_slow_holds_up_nobody(
     heloise: Heloise, server: SmtpServer, receiver: Receiver
 ) -> None:
@@ -294,6 +297,7 @@ async def all_are_after_hours(
     return await until(fact)
 
 
+@pytest.mark.one_database
 async def test_one_that_is_gone_is_disabled_at_once(
     start: Start, server: SmtpServer, receiver: Receiver
 ) -> None:
@@ -398,6 +402,7 @@ async def test_replay(heloise: Heloise, server: SmtpServer, receiver: Receiver) 
     assert (await acme("POST", path, {})).status_code == 422
 
 
+@pytest.mark.one_database
 async def test_a_secret_is_replaced_with_an_overlap(
     start: Start, server: SmtpServer, receiver: Receiver
 ) -> None:

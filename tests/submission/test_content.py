@@ -46,6 +46,7 @@ async def test_a_message_is_stored_byte_for_byte(
     assert without_received(await submission.content(sender, reply)) == content
 
 
+@pytest.mark.one_database
 async def test_chunks_make_one_message(submission: SubmissionServer, sender: Caller) -> None:
     """BDAT's content has no dots to undo (RFC 3030)."""
     content = HEADER + b"\r\n" + BODY
@@ -58,6 +59,7 @@ async def test_chunks_make_one_message(submission: SubmissionServer, sender: Cal
     assert without_received(await submission.content(sender, reply)) == content
 
 
+@pytest.mark.one_database
 async def test_a_reset_drops_chunks(submission: SubmissionServer, sender: Caller) -> None:
     """Nothing of a message that was given up is in the next one."""
     content = HEADER + b"\r\n" + BODY
@@ -150,6 +152,7 @@ async def test_http_and_smtp_share_the_memory(migrated_url: str, sender: Caller)
             await submit_until("250")
 
 
+@pytest.mark.one_database
 async def test_the_envelope_decides_who_gets_it(
     submission: SubmissionServer, sender: Caller
 ) -> None:
@@ -165,6 +168,7 @@ async def test_the_envelope_decides_who_gets_it(
     assert without_received(await submission.content(sender, reply)) == HEADER + b"\r\n" + BODY
 
 
+@pytest.mark.one_database
 async def test_date_and_message_id_are_added(submission: SubmissionServer, sender: Caller) -> None:
     """A client may leave them out (RFC 6409 section 8)."""
     async with submission.login(sender) as client:
@@ -226,6 +230,7 @@ async def test_an_odd_message_id_is_refused(
         assert reply in await client.submit(content.encode())
 
 
+@pytest.mark.one_database
 async def test_a_message_may_have_no_body(submission: SubmissionServer, sender: Caller) -> None:
     """Then the empty line behind the header may be missing (RFC 5322 section 2.1)."""
     async with submission.login(sender) as client:
@@ -234,6 +239,7 @@ async def test_a_message_may_have_no_body(submission: SubmissionServer, sender: 
     assert without_received(content) == HEADER + b"\r\n"
 
 
+@pytest.mark.one_database
 async def test_received_hides_the_client(submission: SubmissionServer, sender: Caller) -> None:
     """It names the host of EHLO, and no address: not even one that the client claims."""
     async with submission.login(sender) as client:
@@ -251,6 +257,7 @@ async def test_received_hides_the_client(submission: SubmissionServer, sender: C
     assert re.match(rf"Received: from unknown{by}".encode(), unnamed)
 
 
+@pytest.mark.one_database
 async def test_received_shows_the_client_on_request(
     sender: Caller, submission: SubmissionServer
 ) -> None:
@@ -275,6 +282,7 @@ async def test_a_loop_is_broken(submission: SubmissionServer, sender: Caller) ->
             assert reply.startswith("554 5.4.6 The message has "), reply
 
 
+@pytest.mark.one_database
 async def test_long_lines_are_encoded(submission: SubmissionServer, sender: Caller) -> None:
     """SMTP allows 998 bytes; MIME has encodings for longer lines (RFC 6409 section 8.3)."""
     content = HEADER + b"\r\n" + b"x" * 3000 + b"\r\n"

@@ -41,6 +41,7 @@ async def test_plain_may_answer_a_challenge(submission: SubmissionServer, sender
         assert await client(response) == LOGGED_IN
 
 
+@pytest.mark.one_database
 async def test_a_user_name_is_a_profile(submission: SubmissionServer, sender: Caller) -> None:
     """By name, by id, or `heloise` for the default profile."""
     other = await sender.made("/profiles", PROFILE | {"name": "other", "is_default": True})
@@ -55,6 +56,7 @@ async def test_a_user_name_is_a_profile(submission: SubmissionServer, sender: Ca
         assert message["profile"] == profile
 
 
+@pytest.mark.one_database
 async def test_a_bound_key_sends_through_its_profiles(
     submission: SubmissionServer, sender: Caller
 ) -> None:
@@ -68,6 +70,7 @@ async def test_a_bound_key_sends_through_its_profiles(
         await client.envelope()
 
 
+@pytest.mark.one_database
 async def test_senders_of_the_key_are_the_limit(
     submission: SubmissionServer, sender: Caller
 ) -> None:
@@ -82,6 +85,7 @@ async def test_senders_of_the_key_are_the_limit(
         assert reply.startswith("550 5.7.1 This key does not allow the sender ann@example.com.")
 
 
+@pytest.mark.one_database
 async def test_keys_that_do_not_open(submission: SubmissionServer, sender: Caller) -> None:
     """Unknown, revoked, expired, without the scope, from elsewhere, and an admin's."""
     past = datetime.now(UTC) + timedelta(seconds=1)

@@ -43,6 +43,7 @@ async def test_options_are_those_of_the_api(submission: SubmissionServer, sender
     assert b"heloise-" not in (await submission.content(sender, reply)).lower()
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("value", [TRACEPARENT, "tomorrow", TRACEPARENT.upper()])
 async def test_a_message_belongs_to_its_session_and_trace(
     submission: SubmissionServer, sender: Caller, value: str
@@ -60,6 +61,7 @@ async def test_a_message_belongs_to_its_session_and_trace(
     assert {message["id"] for message in messages} == {traced["id"], untraced["id"]}
 
 
+@pytest.mark.one_database
 async def test_options_are_read_as_libraries_write_them(
     submission: SubmissionServer, sender: Caller
 ) -> None:
@@ -76,6 +78,7 @@ async def test_options_are_read_as_libraries_write_them(
     assert (message["metadata"], message["tags"]) == (metadata, ["größe"])
 
 
+@pytest.mark.one_database
 async def test_a_sensitive_message_is_not_shown(
     submission: SubmissionServer, sender: Caller
 ) -> None:
@@ -85,6 +88,7 @@ async def test_a_sensitive_message_is_not_shown(
     assert (await submission.stored(sender, reply))["sensitive"] is True
 
 
+@pytest.mark.one_database
 async def test_a_template_makes_the_message(submission: SubmissionServer, sender: Caller) -> None:
     """The header names who sees whom; the envelope decides who gets it."""
     await publish_template(sender)
@@ -101,6 +105,7 @@ async def test_a_template_makes_the_message(submission: SubmissionServer, sender
     assert kinds == {"ann@example.org": "to", "eve@example.org": "bcc"}
 
 
+@pytest.mark.one_database
 async def test_a_template_keeps_the_header(submission: SubmissionServer, sender: Caller) -> None:
     """Addresses and other fields stay; names are decoded after the addresses are separated."""
     await publish_template(sender)
@@ -140,6 +145,7 @@ async def test_a_template_keeps_the_header(submission: SubmissionServer, sender:
     assert (message["received"], message.get_content_type()) == (None, "text/plain")
 
 
+@pytest.mark.one_database
 async def test_a_template_message_keeps_its_notifications(
     submission: SubmissionServer, sender: Caller
 ) -> None:

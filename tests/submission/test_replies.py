@@ -144,6 +144,7 @@ async def test_a_stream_without_end_is_cut(submission: SubmissionServer, sender:
         assert await client.reply() == ""
 
 
+@pytest.mark.one_database
 async def test_the_reply_names_the_message(submission: SubmissionServer, sender: Caller) -> None:
     """250 comes with the id by which the message is read."""
     async with submission.login(sender) as client:
@@ -153,6 +154,7 @@ async def test_the_reply_names_the_message(submission: SubmissionServer, sender:
     assert (message["subject"], message["status"]) == ("One", "queued")
 
 
+@pytest.mark.one_database
 async def test_commands_may_come_together(submission: SubmissionServer, sender: Caller) -> None:
     """PIPELINING (RFC 2920): replies come in order, one for each command."""
     async with submission.login(sender) as client:
