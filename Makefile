@@ -62,15 +62,15 @@ test-quick: $(STAMP) ## run the tests that need no other process, on SQLite
 	@$(PYTEST) -m "not long and not slow and not postgresql" $(QUICK)
 
 test: $(STAMP) ## run the tests, on SQLite and PostgreSQL
-	@echo "test: everything except crashes and outages, on SQLite and PostgreSQL:"
+	@echo "test: everything except crashes, outages and crawls, on SQLite and PostgreSQL:"
 	@echo "      about 15 minutes on two cores; \`make test-quick\` takes 2"
 	@$(ALL)
 
 coverage: $(STAMP) ## run the same tests and measure the coverage; takes twice as long
 	@$(ALL) --cov --cov-report term
 
-test-long: $(STAMP) ## run the tests of crashes, outages and backlogs
-	@echo "test-long: crashes, outages and backlogs: about 3 minutes on two cores"
+test-long: $(STAMP) ## run the tests of crashes, outages, backlogs and crawls
+	@echo "test-long: crashes, outages, backlogs and crawls: about 3 minutes on two cores"
 	@$(PYTEST) -m long
 
 fuzz: $(STAMP) ## send thousands of requests, valid and invalid by the OpenAPI document

@@ -25,7 +25,7 @@ STARTS: Final = {
 }
 # No colour of the style sheet depends on the width, so each width has one scheme.
 LOOKS: Final[Sequence[tuple[Literal["light", "dark"], int]]] = (("light", 1200), ("dark", 360))
-pytestmark = [pytest.mark.one_database, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.one_database, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @asynccontextmanager
