@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Body as JsonBody
 from fastapi import Path, Response
@@ -113,12 +113,7 @@ async def create_provider_webhook(
     webhook = ProviderWebhook(
         id=new_id("pwh"),
         tenant_id=caller.tenant_id,
-        name=body.name,
-        provider=body.provider,
-        public_key=body.public_key,
-        topic_arn=body.topic_arn,
-        has_secret=body.secret is not None,
-        networks=tuple(body.networks),
+        **_build_values(body.model_dump()),
         created_at=audit_context.now,
         updated_at=audit_context.now,
     )
@@ -192,7 +187,8 @@ async def update_provider_webhook(
         if body.provider not in {None, before.provider}:
             msg = "the provider cannot change; create another provider webhook"
             raise InvalidRequest.at("provider", msg=msg)
-        after = replace(_apply_update(before, body), updated_at=audit_context.now)
+        fields = body.model_dump(exclude_unset=True, exclude={"provider"})
+        after = replace(before, **_build_values(fields), updated_at=audit_context.now)
         _check_proof(after)
         changes = provider_webhooks.build_columns(after)
         if "secret" in body.model_fields_set:
@@ -219,13 +215,13 @@ async def update_provider_webhook(
     return ProviderWebhookRead.of(after)
 
 
-def _apply_update(before: ProviderWebhook, body: ProviderWebhookUpdate) -> ProviderWebhook:
-    changes = body.model_dump(exclude_unset=True, exclude={"secret", "provider"})
-    if "networks" in changes:
-        changes["networks"] = tuple(changes["networks"])
-    if "secret" in body.model_fields_set:
-        changes["has_secret"] = body.secret is not None
-    return replace(before, **changes)
+def _build_values(fields: dict[str, Any]) -> dict[str, Any]:
+    """Turn the fields of a body into those of a provider webhook."""
+    if "networks" in fields:
+        fields["networks"] = tuple(fields["networks"])
+    if "secret" in fields:
+        fields["has_secret"] = fields.pop("secret") is not None
+    return fields
 
 
 @router.post(

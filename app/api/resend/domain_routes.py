@@ -16,7 +16,6 @@ from app.api.services import ReadyServices
 from app.domain.mime.dkim import DkimKeyStatus
 from app.store import domains as sending_domains
 
-MAX_DOMAINS: Final = domains.MAX_DOMAINS
 # The SDKs' types require a region; Heloise has none.
 REGION: Final = "us-east-1"
 
@@ -54,7 +53,9 @@ async def list_domains(
     """List domains, newest first."""
     params.check("dom")
     async with services.database.reading() as connection:
-        rows = await sending_domains.page(connection, tenant_id=caller.tenant_id, limit=MAX_DOMAINS)
+        rows = await sending_domains.page(
+            connection, tenant_id=caller.tenant_id, limit=domains.MAX_DOMAINS
+        )
     return build_list(select_rows(rows, params), params, lambda row: _describe(DomainRead.of(row)))
 
 

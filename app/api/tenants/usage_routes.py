@@ -9,7 +9,7 @@ from app.api.auth.dependencies import MessageReader
 from app.api.http.fields import ResponseModel
 from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
-from app.domain.tenants.quotas import Quota, resets_at
+from app.domain.tenants.quotas import resets_at
 from app.store.profiles import queries as profiles
 from app.store.tenants import quota_usage
 
@@ -67,11 +67,8 @@ async def get_usage(caller: MessageReader, services: ReadyServices) -> UsageRead
             }
         if quota.profiles is not None:
             used["profiles"] = await profiles.count(connection, tenant_id=tenant_id)
-    return UsageRead(limits=_build_limits(quota, used, now))
-
-
-def _build_limits(quota: Quota, used: dict[str, int], now: datetime) -> list[LimitRead]:
-    return [
+    limits = [
         LimitRead(limit=name, value=value, used=used.get(name), resets_at=resets_at(name, now))
         for name, value in quota.as_dict().items()
     ]
+    return UsageRead(limits=limits)
