@@ -13,7 +13,6 @@ from app.api.http.field_errors import build_invalid_request
 from app.api.http.pagination import Paging
 from app.api.services import Services, require_ready_services
 from app.auth.audit_context import AuditContext
-from app.auth.authentication import Visitor
 from app.auth.caller import Caller
 from app.domain.audit import Actor
 from app.domain.errors import FieldError, Forbidden, InvalidRequest
@@ -26,12 +25,11 @@ MAX_TENANT_CHARACTERS: Final = 63
 ListQuery = Annotated[Paging, Query()]
 
 
-async def _identify(request: Request) -> Visitor:
+async def _identify(request: Request) -> Actor | Caller:
     """Authenticate the visitor; raises InvalidRequest for a repeated query parameter."""
-    visitor = get_visitor(request)
-    await visitor.identify()
+    identity = await get_visitor(request).identify()
     _check_repeated_params(request)
-    return visitor
+    return identity
 
 
 def _check_repeated_params(request: Request) -> None:
@@ -91,8 +89,7 @@ class TenantScope:
         Raises like `Visitor.authorize`; Forbidden for a tenant's key with another tenant's header.
         """
         services = await require_ready_services(request)
-        visitor = await _identify(request)
-        identity = await visitor.identify()
+        identity, visitor = await _identify(request), get_visitor(request)
         tenant_header = _read_tenant_header(request)
         if isinstance(identity, Actor):
             if tenant_header is None and self._is_tenant_optional:
@@ -118,7 +115,7 @@ class TenantScope:
 
 async def require_admin(request: Request) -> Actor:
     """Return the admin; raises Forbidden for a tenant's key."""
-    actor = await (await _identify(request)).identify()
+    actor = await _identify(request)
     if isinstance(actor, Actor):
         return actor
     raise Forbidden(
