@@ -39,7 +39,6 @@ from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.throttle import AuthThrottle
 from app.console.middleware import Console, ConsoleConfig, SingleSignOn
-from app.diagnostics.dns_records import look_up_txt
 from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.inbound.sns import SnsClient
@@ -261,7 +260,7 @@ def _make_service(
         lease_seconds=settings.lease_seconds,
         local_address=local_address,
         fetch_file=partial(_fetch_file, parts.network, settings.max_message_bytes),
-        look_up_txt=partial(look_up_txt, parts.network.resolver),
+        look_up_txt=parts.network.resolver.look_up_txt,
         sns=SnsClient(parts.network),
         readiness=readiness.check,
         metrics=metrics.exposition,

@@ -4,8 +4,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.diagnostics.failed_stage import build_failed_report
-from app.diagnostics.report import AddressAttempt, StageReport, Status, Step
+from app.diagnostics.report import AddressAttempt, StageReport, Status, Step, fail_stage
 from app.domain.clock import monotonic_seconds
 from app.domain.networks import AddressGuard, IPAddress
 from app.domain.outcome.outcome import Failure, Fault, Stage
@@ -17,9 +16,9 @@ from app.smtp.resolve import DialResult, Network, dial_all
 def run_guard_stage(identity: Identity, guard: AddressGuard) -> StageReport:
     """Check port and host without a DNS lookup."""
     started = monotonic_seconds()
-    if (failure := _find_refusal(identity, guard)) is not None:
-        return build_failed_report(Step.ADDRESS_GUARD, failure, duration_ms=_ms_since(started))
-    return _make_passed_report(Step.ADDRESS_GUARD, started, f"port {identity.port} is allowed")
+    failure = _find_refusal(identity, guard)
+    report = _make_report(Step.ADDRESS_GUARD, started, f"port {identity.port} is allowed")
+    return report if failure is None else fail_stage(report, failure)
 
 
 async def run_dns_stage(
@@ -31,8 +30,8 @@ async def run_dns_stage(
     try:
         addresses = await network.addresses(replace(identity, timeouts=timeouts))
     except StageFailedError as error:
-        return build_failed_report(Step.DNS, error.failure, duration_ms=_ms_since(started)), []
-    report = _make_passed_report(
+        return fail_stage(_make_report(Step.DNS, started), error.failure), []
+    report = _make_report(
         Step.DNS, started, f"{identity.host} resolves to {', '.join(map(str, addresses))}"
     )
     address_attempts = tuple(AddressAttempt(address=str(address)) for address in addresses)
@@ -47,13 +46,12 @@ async def run_tcp_stage(
     sock, results = await dial_all(identity, addresses)
     address_attempts = tuple(_make_address_report(result) for result in results)
     errors = [result.error for result in results if result.error is not None]
+    report = _make_report(Step.TCP, started, "connected to each address")
     if sock is None:
-        report = build_failed_report(Step.TCP, errors[0].failure, duration_ms=_ms_since(started))
+        report = fail_stage(report, errors[0].failure)
     elif errors:
         detail = f"cannot connect to all addresses: {'; '.join(map(str, errors))}"
-        report = replace(_make_passed_report(Step.TCP, started, detail), status=Status.WARNING)
-    else:
-        report = _make_passed_report(Step.TCP, started, "connected to each address")
+        report = replace(report, status=Status.WARNING, detail=detail)
     return replace(report, addresses=address_attempts), sock
 
 
@@ -71,14 +69,15 @@ def _make_address_report(dial_result: DialResult) -> AddressAttempt:
     error = dial_result.error
     return AddressAttempt(
         address=str(dial_result.address),
-        duration_ms=round(dial_result.seconds * 1000, 3),
+        duration_ms=_to_ms(dial_result.seconds),
         error=None if error is None else error.failure.detail,
     )
 
 
-def _make_passed_report(step: Step, started: float, detail: str) -> StageReport:
-    return StageReport(stage=step, status=Status.OK, duration_ms=_ms_since(started), detail=detail)
+def _make_report(step: Step, started: float, detail: str = "") -> StageReport:
+    duration_ms = _to_ms(monotonic_seconds() - started)
+    return StageReport(stage=step, duration_ms=duration_ms, detail=detail)
 
 
-def _ms_since(started: float) -> float:
-    return round((monotonic_seconds() - started) * 1000, 3)
+def _to_ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

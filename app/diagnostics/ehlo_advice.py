@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -71,13 +71,11 @@ async def look_up(
 ) -> NameFacts:
     """Look up a name and an address, within twice `seconds`. Raises nothing."""
     addresses, pointers = await asyncio.gather(
-        _skip_lookup() if name.startswith("[") else _look_up_addresses(resolver, name, seconds),
-        _skip_lookup()
-        if outgoing_address is None
-        else _look_up_pointers(resolver, outgoing_address, seconds),
+        _look_up(resolver.addresses, None if name.startswith("[") else name, seconds),
+        _look_up(resolver.pointers, outgoing_address, seconds),
     )
     pointer_addresses = await asyncio.gather(
-        *(_look_up_addresses(resolver, pointer, seconds) for pointer in pointers.values)
+        *(_look_up(resolver.addresses, pointer, seconds) for pointer in pointers.values)
     )
     return NameFacts(
         name=name,
@@ -89,28 +87,16 @@ async def look_up(
     )
 
 
-async def _skip_lookup() -> Lookup:
-    return Lookup()
-
-
-async def _look_up_addresses(resolver: Resolver, name: str, seconds: float) -> Lookup:
-    try:
-        return Lookup(tuple(map(str, await resolver.addresses(name, seconds))))
-    except StageFailedError as error:
-        return _explain_failure(error)
-
-
-async def _look_up_pointers(resolver: Resolver, address: str, seconds: float) -> Lookup:
-    try:
-        return Lookup(tuple(await resolver.pointers(address, seconds)))
-    except StageFailedError as error:
-        return _explain_failure(error)
-
-
-def _explain_failure(error: StageFailedError) -> Lookup:
-    if error.failure.fault is Fault.NOT_FOUND:
+async def _look_up(
+    read: Callable[[str, float], Awaitable[Sequence[object]]], name: str | None, seconds: float
+) -> Lookup:
+    if name is None:
         return Lookup()
-    return Lookup(error=error.failure.detail)
+    try:
+        return Lookup(tuple(map(str, await read(name, seconds))))
+    except StageFailedError as error:
+        is_absent = error.failure.fault is Fault.NOT_FOUND
+        return Lookup(error="" if is_absent else error.failure.detail)
 
 
 def advise(facts: NameFacts) -> tuple[Advice, ...]:

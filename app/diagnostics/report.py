@@ -1,14 +1,21 @@
 """Define the results of verify."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from app.diagnostics.ehlo_advice import Advice
 from app.diagnostics.ehlo_candidates import Candidate
 from app.domain.ehlo import EffectiveEhlo
 from app.domain.outcome.dialogue_lines import Line
+from app.domain.outcome.failure_table import classify
+from app.domain.outcome.hints import describe, suggest
+from app.domain.outcome.outcome import Failure
 from app.domain.outcome.replies import Reply
-from app.smtp.certificate_details import Certificate
+from app.smtp.certificate_details import Certificate as Certificate  # noqa: PLC0414 - app.api must not import SMTP
+from app.smtp.identity import ConnectionFacts
+
+NO_FACTS: Final = ConnectionFacts()
 
 
 class Step(StrEnum):
@@ -53,7 +60,7 @@ class StageReport:
     """
 
     stage: Step
-    status: Status
+    status: Status = Status.OK
     duration_ms: float = 0.0
     detail: str = ""
     code: str | None = None
@@ -69,6 +76,21 @@ class StageReport:
     certificate: Certificate | None = None
     mechanisms_offered: tuple[str, ...] = ()
     mechanism: str | None = None
+
+
+def fail_stage(
+    report: StageReport, failure: Failure, facts: ConnectionFacts = NO_FACTS
+) -> StageReport:
+    """Return the report of a stage that failed, with delivery's code and a hint."""
+    is_known = facts.auth_mechanism is not None
+    outcome = classify(failure, fresh=True, authenticated=is_known)
+    return replace(
+        report,
+        status=Status.FAILED,
+        detail=describe(outcome),
+        code=outcome.classification,
+        hint=suggest(outcome, ehlo_name=facts.ehlo_name, ehlo_source=facts.ehlo_source),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +132,7 @@ class Report:
     stages: tuple[StageReport, ...]
     advice: tuple[Advice, ...] = ()
     diagnosis: Diagnosis | None = None
-    seconds: float = field(default=0.0)
+    seconds: float = 0.0
 
     @property
     def is_ok(self) -> bool:
@@ -121,16 +143,3 @@ class Report:
     def failed_stage(self) -> StageReport | None:
         """Return the stage that failed, or None."""
         return next((stage for stage in self.stages if stage.status is Status.FAILED), None)
-
-
-__all__ = [
-    "AddressAttempt",
-    "Certificate",
-    "Diagnosis",
-    "NameTrial",
-    "Recommendation",
-    "Report",
-    "StageReport",
-    "Status",
-    "Step",
-]

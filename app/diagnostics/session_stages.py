@@ -6,8 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from app.diagnostics.failed_stage import build_failed_report
-from app.diagnostics.report import StageReport, Status, Step
+from app.diagnostics.report import StageReport, Status, Step, fail_stage
 from app.domain.ehlo import LOOPBACK
 from app.domain.outcome.dialogue_lines import Line
 from app.domain.outcome.outcome import Failure, Fault, Stage
@@ -44,21 +43,10 @@ def report_opening(
         return reports
     at = _failed_step(opening, runs)
     run = runs.pop() if runs and runs[-1].step is at else _Run(at, (), 0.0)
-    passed_report = _report_passed(run, facts, identity, now)
     # Includes the wait for a reply that did not come.
     waited_ms = opening.transcript.seconds * 1000 - sum(run.duration_ms for run in runs)
-    failed_report = build_failed_report(
-        at, opening.failure, facts=facts, duration_ms=round(waited_ms, 3), transcript=run.lines
-    )
-    last_report = replace(
-        passed_report,
-        status=failed_report.status,
-        duration_ms=failed_report.duration_ms,
-        detail=failed_report.detail,
-        code=failed_report.code,
-        hint=failed_report.hint,
-    )
-    return [*reports[: len(runs)], last_report]
+    report = _report_passed(run._replace(duration_ms=round(waited_ms, 3)), facts, identity, now)
+    return [*reports[: len(runs)], fail_stage(report, opening.failure, facts)]
 
 
 def report_check(session: Session, failure: Failure | None) -> Iterator[StageReport]:
@@ -71,23 +59,18 @@ def report_check(session: Session, failure: Failure | None) -> Iterator[StageRep
     for step, at in ((Step.MAIL, Stage.MAIL), (Step.RCPT, Stage.RCPT)):
         stage_lines = tuple(line for line in lines if line.stage is at)
         began_ms, ended_ms = (stage_lines[0].ms, stage_lines[-1].ms) if stage_lines else (0.0, 0.0)
-        if failure is not None and failure.stage is at:
-            took_ms = (ended_ms if failure.reply else seconds * 1000) - began_ms
-            yield build_failed_report(
-                step,
-                failure,
-                facts=session.facts,
-                duration_ms=round(took_ms, 3),
-                transcript=stage_lines,
-            )
-            return
+        stage_failure = failure if failure is not None and failure.stage is at else None
+        if stage_failure is not None and stage_failure.reply is None:
+            ended_ms = seconds * 1000
         report = StageReport(
             stage=step,
-            status=Status.OK,
             duration_ms=round(ended_ms - began_ms, 3),
             detail="taken",
             transcript=stage_lines,
         )
+        if stage_failure is not None:
+            yield fail_stage(report, stage_failure, session.facts)
+            return
         if chunking_failure is not None and step is Step.RCPT:
             report = replace(
                 report,
@@ -128,9 +111,7 @@ def _is_second_ehlo(runs: Sequence[_Run]) -> bool:
 def _report_passed(
     run: _Run, facts: ConnectionFacts, identity: Identity, now: datetime
 ) -> StageReport:
-    report = StageReport(
-        stage=run.step, status=Status.OK, duration_ms=run.duration_ms, transcript=tuple(run.lines)
-    )
+    report = StageReport(stage=run.step, duration_ms=run.duration_ms, transcript=tuple(run.lines))
     match run.step:
         case Step.BANNER:
             return replace(report, greeting=facts.banner, detail=facts.banner or "greeted")

@@ -8,11 +8,10 @@ from typing import Final
 from app.diagnostics.ehlo_candidates import list_sender_domains
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
-from app.diagnostics.verify import Subject, Token, get_no_token, verify
+from app.diagnostics.verify import Subject, Token, verify
 from app.domain.ehlo import NO_OTHER_NAMES, EhloNames, OtherNames
 from app.domain.errors import SealError
 from app.domain.outcome.outcome import Failure, Fault, Stage
-from app.domain.types import Profile
 from app.oauth.token_cache import AccessTokens
 from app.oauth.token_types import GrantedToken, TokenRequest
 from app.smtp.identity import NO_NAMES, make_identity
@@ -45,25 +44,18 @@ class Verifier:
         If the server refuses its EHLO name, verify tries the domains of its senders and
         `other_names`.
         """
-        profile = delivery_profile.profile
+        profile, secrets, unreadable = delivery_profile.profile, NO_SECRETS, None
         try:
             secrets = delivery_profile.open_secrets(self.open_sealed)
         except SealError as error:
-            failure = Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))
-            return await self._verify(
-                delivery_profile, NO_SECRETS, _make_failing_token(failure), check, other_names
-            )
+            unreadable = Failure(Stage.AUTH, fault=Fault.UNREADABLE, detail=str(error))
 
-        async def token() -> str | Failure:
+        async def token() -> str | Failure | None:
+            if unreadable is not None or profile.oauth is None:
+                return unreadable
             return await self.tokens.get(profile)
 
-        return await self._verify(
-            delivery_profile,
-            secrets,
-            token if profile.oauth else get_no_token,
-            check,
-            other_names,
-        )
+        return await self._verify(delivery_profile, secrets, token, check, other_names)
 
     async def verify_unsaved(
         self,
@@ -109,20 +101,3 @@ class Verifier:
             check=check,
         )
         return await verify(subject, self.network, now=self.now())
-
-
-def _make_failing_token(failure: Failure) -> Token:
-    async def token() -> Failure:
-        return failure
-
-    return token
-
-
-def make_check(profile: Profile, recipient: str | None, sender: str | None) -> Check | None:
-    """Choose the addresses for MAIL and RCPT; raises ValueError without a sender."""
-    if recipient is None:
-        return None
-    sender_address = sender or (profile.default_from.address if profile.default_from else None)
-    if sender_address is None:
-        raise ValueError("set a sender: the profile has no default_from")
-    return Check(sender_address, recipient)

@@ -12,8 +12,7 @@ from app.diagnostics.connect_stages import run_dns_stage, run_guard_stage, run_t
 from app.diagnostics.ehlo_advice import advise, look_up
 from app.diagnostics.ehlo_candidates import list_candidates, parse_seen_address
 from app.diagnostics.ehlo_trials import EHLO_REJECTED, Check, EhloTrials
-from app.diagnostics.failed_stage import build_failed_report
-from app.diagnostics.report import Report, StageReport, Status, Step
+from app.diagnostics.report import Report, StageReport, Status, Step, fail_stage
 from app.diagnostics.session_stages import fill_stages, report_check, report_opening
 from app.domain.clock import monotonic_seconds
 from app.domain.ehlo import LOOPBACK, NO_OTHER_NAMES, OtherNames
@@ -114,7 +113,8 @@ class _Run:
             async with asyncio.timeout(self._remaining_seconds(ADVICE_SHARE)):
                 await self._run()
         except TimeoutError:
-            self._stages.append(build_failed_report(_find_current_step(self._stages), TOO_SLOW))
+            current = StageReport(stage=_find_current_step(self._stages))
+            self._stages.append(fail_stage(current, TOO_SLOW))
         local_address = self._facts.local_address or identity.source_address
         local_address = local_address or find_outgoing_address(identity.host)
         visible_address = parse_seen_address((*self._facts.greetings, "")[0])

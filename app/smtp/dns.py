@@ -20,7 +20,7 @@ import dns.reversename
 from dns.nameserver import Do53Nameserver
 
 from app.domain.networks import IPAddress
-from app.domain.outcome.outcome import Fault, Stage
+from app.domain.outcome.outcome import Failure, Fault, Stage
 from app.smtp.faults import StageFailedError, fault_error
 
 HOSTS: Final = Path("/etc/hosts")
@@ -37,6 +37,7 @@ MAX_ABSENT_SECONDS: Final = 5.0
 MAX_NAMES: Final = 8
 MAX_ADDRESSES: Final = 16
 MAX_TEXTS: Final = 16
+TXT_SECONDS: Final = 5.0
 MAX_DETAIL_CHARACTERS: Final = 300
 # The default of resolv.conf(5) without a file.
 DEFAULT_SERVERS: Final = (Do53Nameserver("127.0.0.1", DNS_PORT),)
@@ -97,32 +98,32 @@ class Resolver:
         The domain itself if it has no MX records, none if it takes no mail (RFC 7505). Raises
         StageFailedError like `addresses` if the lookup fails.
         """
-        try:
-            records = await self._query(dns.name.from_text(f"{domain}."), "MX", seconds)
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+        records = await self._read_all(domain, "MX", seconds)
+        if not records:
             return [domain]
-        except (dns.exception.DNSException, OSError) as error:
-            raise _make_error(domain, [error]) from error
         hosts = [
             record.exchange.to_text(omit_final_dot=True).lower()
             for record in sorted(records, key=lambda record: record.preference)
         ]
         return [host for host in hosts if host != "."][:MAX_NAMES]
 
-    async def texts(self, name: str, seconds: float) -> list[str]:
-        """Return the TXT records of a full name, each joined; empty if there is none.
-
-        Raises StageFailedError like `addresses` if the lookup fails.
-        """
+    async def look_up_txt(self, name: str) -> list[str] | Failure:
+        """Return the TXT records of a full name, each joined, or the failure of the lookup."""
         try:
-            records = await self._query(dns.name.from_text(f"{name}."), "TXT", seconds)
+            records = await self._read_all(name, "TXT", TXT_SECONDS)
+        except StageFailedError as error:
+            return error.failure
+        texts = [b"".join(record.strings).decode("ascii", "replace") for record in records]
+        return texts[:MAX_TEXTS]
+
+    async def _read_all(self, name: str, kind: str, seconds: float) -> list[Any]:
+        """Return the records of a full name, if any. Raises StageFailedError like `addresses`."""
+        try:
+            return await self._query(dns.name.from_text(f"{name}."), kind, seconds)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except (dns.exception.DNSException, OSError) as error:
             raise _make_error(name, [error]) from error
-        return [b"".join(record.strings).decode("ascii", "replace") for record in records][
-            :MAX_TEXTS
-        ]
 
     async def _read_texts(self, name: str | dns.name.Name, kind: str, seconds: float) -> list[str]:
         return [record.to_text() for record in await self._query(name, kind, seconds)]

@@ -17,7 +17,6 @@ from app.api.services import Services
 from app.auth.authentication import Authenticator
 from app.auth.caches import HashCache
 from app.auth.throttle import AuthThrottle
-from app.diagnostics.dns_records import look_up_txt
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import SystemClock
 from app.domain.ehlo import EhloNames
@@ -76,7 +75,7 @@ def services_on(database: Database, monotonic: HandClock, dns: tuple[str, int]) 
         ),
         database=database,
         replica=Replica(database, None, max_lag_seconds=10),
-        look_up_txt=partial(look_up_txt, network.resolver),
+        look_up_txt=network.resolver.look_up_txt,
         sns=SnsClient(network),
         vault=vault,
         verifier=Verifier(

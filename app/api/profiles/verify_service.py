@@ -5,7 +5,6 @@ from datetime import datetime
 from app.api.profiles.verify_schemas import ProfileVerify, UnsavedVerify
 from app.diagnostics.ehlo_trials import Check
 from app.diagnostics.report import Report
-from app.diagnostics.verifier import make_check
 from app.domain.errors import InvalidRequest
 from app.domain.types import EhloRecommendation, Profile
 from app.store.db.database import Database
@@ -14,11 +13,12 @@ from app.store.profiles import queries as profiles
 
 def build_check(profile: Profile, body: ProfileVerify | UnsavedVerify) -> Check | None:
     """Build the MAIL and RCPT check, or None; raises InvalidRequest without a sender."""
-    recipient = body.recipient.address if body.recipient else None
-    try:
-        return make_check(profile, recipient, body.sender.address if body.sender else None)
-    except ValueError as error:
-        raise InvalidRequest.at("sender", msg=str(error)) from None
+    if body.recipient is None:
+        return None
+    sender = body.sender or profile.default_from
+    if sender is None:
+        raise InvalidRequest.at("sender", msg="set a sender: the profile has no default_from")
+    return Check(sender.address, body.recipient.address)
 
 
 async def save_recommendation(
