@@ -21,6 +21,7 @@ from app.smtp.pool import Pool
 from app.smtp.resolve import Network
 from app.smtp.session import NextMail, Session
 from app.smtp.session_opening import OpenFailure, make_open_failure, open_session
+from app.smtp.transcript import Transcript
 from app.store.outbox.claims import ClaimedRecipient
 
 CAPTURED: Final = Outcome(
@@ -124,7 +125,7 @@ class Sender:
         if tokens is not None and profile.oauth is not None and identity.wants_auth:
             token_or_failure = await tokens.get(profile)
             if isinstance(token_or_failure, Failure):
-                return make_open_failure(identity, token_or_failure)
+                return make_open_failure(identity, token_or_failure, Transcript())
             token = token_or_failure
         distrusted = self._distrust.get(identity)
         result = await open_session(identity, self._network, distrusted=distrusted, token=token)

@@ -17,12 +17,10 @@ from app.diagnostics.session_stages import fill_stages, report_check, report_ope
 from app.domain.clock import monotonic_seconds
 from app.domain.ehlo import LOOPBACK, NO_OTHER_NAMES, OtherNames
 from app.domain.outcome.outcome import Failure, Fault, Stage
-from app.domain.types import TlsMode
-from app.smtp.faults import StageFailedError
 from app.smtp.identity import ConnectionFacts, Identity
-from app.smtp.implicit_tls import TLS_FIRST, answers_client_hello
+from app.smtp.implicit_tls import TLS_FIRST, waits_for_tls
 from app.smtp.local_address import find_outgoing_address
-from app.smtp.resolve import Network, connect
+from app.smtp.resolve import Network
 from app.smtp.session import Session
 from app.smtp.session_opening import OpenFailure, Opening, make_open_failure
 from app.smtp.transcript import Transcript
@@ -200,7 +198,7 @@ class _Run:
             token = TOKEN_TOO_SLOW
         if isinstance(token, Failure):
             sock.close()
-            return make_open_failure(self._identity, token)
+            return make_open_failure(self._identity, token, Transcript())
         self._token = token
         opening = Opening(self._identity, transcript, token=token)
         task = asyncio.create_task(opening.open(sock))
@@ -224,13 +222,7 @@ class _Run:
         await asyncio.wait({task}, timeout=seconds)
         if task.done() or transcript.stage is not Stage.BANNER:
             return False
-        if self._identity.tls is TlsMode.IMPLICIT:
-            return False
-        try:
-            sock = await connect(self._identity, self._network)
-        except StageFailedError:
-            return False
-        return await answers_client_hello(sock, self._identity, seconds)
+        return await waits_for_tls(self._identity, self._network, seconds)
 
     async def _check_addresses(self, session: Session, check: Check) -> None:
         """Run MAIL and RCPT."""

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import aiosmtplib
@@ -109,25 +109,23 @@ async def authenticate(
     return mechanism
 
 
+@dataclass(slots=True, repr=False)
 class _Login:
     """Run one mechanism with the server."""
 
-    def __init__(
-        self, smtp: aiosmtplib.SMTP, mechanism: str, credentials: Credentials, seconds: float
-    ) -> None:
-        self._smtp = smtp
-        self._mechanism = mechanism
-        self._credentials = credentials
-        self._seconds = seconds
-        self._challenge = b""
+    smtp: aiosmtplib.SMTP
+    mechanism: str
+    credentials: Credentials
+    seconds: float
+    challenge: bytes = b""
 
     async def run(self) -> None:
-        dialogue = sasl.start_dialogue(self._mechanism, self._credentials)
+        dialogue = sasl.start_dialogue(self.mechanism, self.credentials)
         response = await self._respond(dialogue, None)
         code, text = await self._begin(response.data)
         while code == CONTINUE:
-            self._challenge = text.encode("utf-8", "replace").strip()
-            response = await self._respond(dialogue, self._challenge)
+            self.challenge = text.encode("utf-8", "replace").strip()
+            response = await self._respond(dialogue, self.challenge)
             code, text = await self._send(base64.b64encode(response.data or b""))
         if code != SUCCESSFUL:
             raise StageFailedError(
@@ -142,7 +140,7 @@ class _Login:
         The initial response is on the AUTH line if it fits (RFC 4954 section 4). If the server
         refuses or ignores it there, send it on its own line.
         """
-        words = (b"AUTH", self._mechanism.upper().encode())
+        words = (b"AUTH", self.mechanism.upper().encode())
         if initial is None:
             return await self._send(*words)
         encoded = base64.b64encode(initial)
@@ -157,18 +155,18 @@ class _Login:
 
     def _is_initial_wanted(self, text: str, *, is_sent: bool) -> bool:
         """Whether a challenge only requests the initial response."""
-        if self._mechanism == sasl.LOGIN:  # its questions name what they ask for
+        if self.mechanism == sasl.LOGIN:  # its questions name what they ask for
             return not is_sent and not sasl.is_about_password(text.encode("utf-8", "replace"))
-        return not is_sent or self._mechanism == sasl.PLAIN or not text.strip()
+        return not is_sent or self.mechanism == sasl.PLAIN or not text.strip()
 
     async def _send(self, *words: bytes) -> tuple[int, str]:
         with stage(Stage.AUTH):
-            code, text = await self._smtp.execute_command(*words, timeout=self._seconds)
+            code, text = await self.smtp.execute_command(*words, timeout=self.seconds)
         return code, text
 
     async def _respond(self, dialogue: Dialogue, challenge: bytes | None) -> Response:
         """Compute the next response, SCRAM in a thread: the server chooses its cost."""
-        is_slow = challenge is not None and self._mechanism == sasl.SCRAM_SHA_256
+        is_slow = challenge is not None and self.mechanism == sasl.SCRAM_SHA_256
         try:
             if is_slow:
                 response = await asyncio.to_thread(_step, dialogue, challenge)
@@ -183,12 +181,12 @@ class _Login:
         return response
 
     def _malformed(self) -> StageFailedError:
-        detail = f"the server sent an invalid {self._mechanism.upper()} challenge"
+        detail = f"the server sent an invalid {self.mechanism.upper()} challenge"
         return fault_error(Stage.AUTH, Fault.MALFORMED, detail)
 
     def _unfinished(self) -> StageFailedError:
         """Build the error for success before the server proved its identity."""
-        if self._mechanism != sasl.SCRAM_SHA_256:
+        if self.mechanism != sasl.SCRAM_SHA_256:
             return self._malformed()
         detail = "the server did not prove that it knows the password (RFC 5802 section 5.1)"
         return fault_error(Stage.AUTH, Fault.UNPROVEN, detail)
@@ -197,15 +195,15 @@ class _Login:
         """Add the known reason to a refusal."""
         if failure.reply is None or not failure.reply.is_permanent:
             return failure
-        if self._mechanism in sasl.OAUTH:
+        if self.mechanism in sasl.OAUTH:
             return replace(
-                failure, fault=Fault.TOKEN_REJECTED, detail=_parse_token_error(self._challenge)
+                failure, fault=Fault.TOKEN_REJECTED, detail=_parse_token_error(self.challenge)
             )
         if (
-            self._mechanism in CHALLENGE_RESPONSE_MECHANISMS
+            self.mechanism in CHALLENGE_RESPONSE_MECHANISMS
             and failure.reply.code != UNKNOWN_MECHANISM
         ):
-            return replace(failure, detail=SPECIAL_FORM_HINT.format(self._mechanism.upper()))
+            return replace(failure, detail=SPECIAL_FORM_HINT.format(self.mechanism.upper()))
         return failure
 
 

@@ -55,34 +55,9 @@ class Certificate:
             return None
 
     @property
-    def subject(self) -> str:
-        """The subject (RFC 4514)."""
-        return self.chain[0].subject
-
-    @property
-    def issuer(self) -> str:
-        """The issuer (RFC 4514)."""
-        return self.chain[0].issuer
-
-    @property
-    def not_before(self) -> datetime:
-        """The start of its validity."""
-        return self.chain[0].not_before
-
-    @property
-    def not_after(self) -> datetime:
-        """The end of its validity."""
-        return self.chain[0].not_after
-
-    @property
-    def pin(self) -> str:
-        """The pin of its key, in the format of `tls_pins`."""
-        return self.chain[0].pin
-
-    @property
-    def self_signed(self) -> bool:
-        """Whether the certificate is self-issued."""
-        return self.chain[0].self_signed
+    def own(self) -> ChainLink:
+        """The server's own certificate."""
+        return self.chain[0]
 
     @property
     def listed_names(self) -> str:
@@ -93,7 +68,7 @@ class Certificate:
 
     def expires_in_days(self, now: datetime) -> int:
         """Count the whole days until it expires; negative afterwards."""
-        return (self.not_after - now).days
+        return (self.own.not_after - now).days
 
 
 def pin_of(certificate: bytes) -> str | None:

@@ -29,14 +29,22 @@ async def detect_implicit_tls(failure: Failure, identity: Identity, network: Net
     Opens a second connection. Raises nothing.
     """
     is_mute = (failure.stage, failure.fault) == (Stage.BANNER, Fault.TIMEOUT)
-    if not is_mute or identity.tls is TlsMode.IMPLICIT:
-        return failure
+    seconds = min(PROOF_SECONDS, identity.timeouts.connect)
+    return TLS_FIRST if is_mute and await waits_for_tls(identity, network, seconds) else failure
+
+
+async def waits_for_tls(identity: Identity, network: Network, seconds: float) -> bool:
+    """Whether a server that is silent without TLS answers it, on a second connection.
+
+    Raises nothing.
+    """
+    if identity.tls is TlsMode.IMPLICIT:
+        return False
     try:
         sock = await connect(identity, network)
     except StageFailedError:
-        return failure
-    seconds = min(PROOF_SECONDS, identity.timeouts.connect)
-    return TLS_FIRST if await answers_client_hello(sock, identity, seconds) else failure
+        return False
+    return await answers_client_hello(sock, identity, seconds)
 
 
 async def answers_client_hello(sock: socket.socket, identity: Identity, seconds: float) -> bool:

@@ -98,10 +98,7 @@ class Pool:
 
     def retire_idle(self) -> None:
         """Close every idle session."""
-        while self._idle:
-            session, timer = self._idle.pop()
-            timer.cancel()
-            self.retire(session)
+        self.shrink(0)
 
     async def close(self) -> None:
         """Close all idle sessions with QUIT, and wait until they are closed."""

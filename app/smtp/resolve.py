@@ -62,17 +62,7 @@ async def connect(identity: Identity, network: Network) -> socket.socket:
 
     Connects only to the checked addresses. Raises StageFailedError.
     """
-    addresses = await network.addresses(identity)
-    where = f"{identity.host} [{', '.join(map(str, addresses))}] port {identity.port}"
-    with _map_dial_errors(where):
-        async with asyncio.timeout(identity.timeouts.connect):
-            sock = await start_connection(
-                [_make_address_info(address, identity.port) for address in addresses],
-                local_addr_infos=_make_source_info(identity),
-                happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS,
-            )
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    return await _dial(identity, await network.addresses(identity))
 
 
 async def dial_all(
@@ -87,7 +77,7 @@ async def dial_all(
     async def dial(address: IPAddress) -> DialResult:
         started = monotonic_seconds()
         try:
-            sock = await _dial(identity, address)
+            sock = await _dial(identity, [address])
         except StageFailedError as error:
             return DialResult(address, monotonic_seconds() - started, error)
         if open_sockets:
@@ -105,12 +95,14 @@ async def dial_all(
     return (open_sockets[0] if open_sockets else None), dialled
 
 
-async def _dial(identity: Identity, address: IPAddress) -> socket.socket:
-    with _map_dial_errors(f"{identity.host} [{address}] port {identity.port}"):
+async def _dial(identity: Identity, addresses: Sequence[IPAddress]) -> socket.socket:
+    where = f"{identity.host} [{', '.join(map(str, addresses))}] port {identity.port}"
+    with _map_dial_errors(where):
         async with asyncio.timeout(identity.timeouts.connect):
             sock = await start_connection(
-                [_make_address_info(address, identity.port)],
+                [_make_address_info(address, identity.port) for address in addresses],
                 local_addr_infos=_make_source_info(identity),
+                happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS,
             )
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Final, cast
 
 import aiosmtplib
@@ -45,9 +45,8 @@ class OpenFailure:
     transcript: Transcript
 
 
-def make_open_failure(identity: Identity, failure: Failure) -> OpenFailure:
+def make_open_failure(identity: Identity, failure: Failure, transcript: Transcript) -> OpenFailure:
     """Build the failure of a session that never connected."""
-    transcript = Transcript()
     transcript.stage = failure.stage
     transcript.add_note(failure.detail)
     return OpenFailure(failure, ConnectionFacts(host=identity.host, port=identity.port), transcript)
@@ -70,10 +69,7 @@ async def open_session(
         await _load_context(identity)  # do not connect if it cannot be built
         sock = await connect(identity, network)
     except StageFailedError as error:
-        transcript.stage = error.failure.stage
-        transcript.add_note(error.failure.detail)
-        facts = ConnectionFacts(host=identity.host, port=identity.port)
-        return OpenFailure(error.failure, facts, transcript)
+        return make_open_failure(identity, error.failure, transcript)
     opening = Opening(identity, transcript, names=names, token=token, distrusted=distrusted)
     result = await opening.open(sock)
     if isinstance(result, OpenFailure):
@@ -87,6 +83,7 @@ async def _load_context(identity: Identity) -> ssl.SSLContext | None:
     return await asyncio.to_thread(tls_context, identity)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Opening:
     """Opens a session; keeps facts and transcript for a failure.
 
@@ -94,23 +91,19 @@ class Opening:
     hangs up. `token` is the OAuth access token for AUTH. Ignores the `distrusted` extensions.
     """
 
-    def __init__(
-        self,
-        identity: Identity,
-        transcript: Transcript,
-        *,
-        names: Sequence[str] = (),
-        token: str | None = None,
-        distrusted: Collection[Extension] = (),
-    ) -> None:
-        self.identity = identity
-        self._transcript = transcript
-        self._names = names
-        self._token = token
-        self._distrusted = distrusted
-        self.facts = ConnectionFacts(host=identity.host, port=identity.port)
-        self._smtp: aiosmtplib.SMTP | None = None
-        transcript.keep_secret(list_secret_forms(make_credentials(identity, token)))
+    identity: Identity
+    transcript: Transcript
+    _: KW_ONLY
+    names: Sequence[str] = ()
+    token: str | None = None
+    distrusted: Collection[Extension] = ()
+    facts: ConnectionFacts = field(init=False)
+    smtp: aiosmtplib.SMTP | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.facts = ConnectionFacts(host=self.identity.host, port=self.identity.port)
+        credentials = make_credentials(self.identity, self.token)
+        self.transcript.keep_secret(list_secret_forms(credentials))
 
     async def open(self, sock: socket.socket) -> Session | OpenFailure:
         """Open a session on a connected socket. Returns failures of the server."""
@@ -118,24 +111,24 @@ class Opening:
             return await self._run(sock)
         except StageFailedError as error:
             self._abort()
-            self._transcript.stage = error.failure.stage
+            self.transcript.stage = error.failure.stage
             if error.failure.reply is None:
-                self._transcript.add_note(error.failure.detail)
+                self.transcript.add_note(error.failure.detail)
             if error.chain:  # from a failed handshake
                 self.facts = replace(self.facts, certificate_chain=error.chain)
-            return self.make_failure(self._transcript.redact_failure(error.failure))
+            return self.make_failure(self.transcript.redact_failure(error.failure))
         except BaseException:
             self._abort()
             raise
 
     def make_failure(self, failure: Failure) -> OpenFailure:
         """Build the failure, with the facts so far."""
-        return OpenFailure(failure, self.facts, self._transcript)
+        return OpenFailure(failure, self.facts, self.transcript)
 
     def _abort(self) -> None:
-        if self._smtp is not None and self._smtp.transport is not None:
+        if self.smtp is not None and self.smtp.transport is not None:
             # `close` would wait for a server that does not read.
-            cast("asyncio.WriteTransport", self._smtp.transport).abort()
+            cast("asyncio.WriteTransport", self.smtp.transport).abort()
 
     async def _run(self, sock: socket.socket) -> Session:
         identity = self.identity
@@ -146,9 +139,9 @@ class Opening:
             sock.close()
             raise
         is_implicit = identity.tls is TlsMode.IMPLICIT
-        smtp = self._smtp = self._make_client()
-        self._transcript.stage = Stage.TLS if is_implicit else Stage.BANNER
-        await attach(smtp, sock, identity, self._transcript, context if is_implicit else None)
+        smtp = self.smtp = self._make_client()
+        self.transcript.stage = Stage.TLS if is_implicit else Stage.BANNER
+        await attach(smtp, sock, identity, self.transcript, context if is_implicit else None)
         self._note_tls(smtp)
         await self._read_banner(smtp)
         await self._greet_with_any_name(smtp)
@@ -159,11 +152,11 @@ class Opening:
         return self._make_session(smtp)
 
     async def _log_in(self, smtp: aiosmtplib.SMTP) -> None:
-        self._transcript.stage = Stage.AUTH
+        self.transcript.stage = Stage.AUTH
         offered = tuple(name.upper() for name in smtp.server_auth_methods)
         self.facts = replace(self.facts, auth_offered=offered)
         encrypted = self.facts.tls_version is not None
-        mechanism = await authenticate(smtp, self.identity, encrypted=encrypted, token=self._token)
+        mechanism = await authenticate(smtp, self.identity, encrypted=encrypted, token=self.token)
         self.facts = replace(self.facts, auth_mechanism=mechanism)
 
     def _make_session(self, smtp: aiosmtplib.SMTP) -> Session:
@@ -171,11 +164,11 @@ class Opening:
         protocol = smtp.protocol
         if protocol is None or protocol.transport is None:
             raise fault_error(Stage.MAIL, Fault.DISCONNECTED, "the server closed the connection")
-        extensions = Extensions.from_ehlo(smtp.esmtp_extensions).without(self._distrusted)
-        wire = Wire(cast("asyncio.Transport", protocol.transport), self._transcript.redact)
+        extensions = Extensions.from_ehlo(smtp.esmtp_extensions).without(self.distrusted)
+        wire = Wire(cast("asyncio.Transport", protocol.transport), self.transcript.redact)
         if protocol._buffer:  # noqa: SLF001 - there is no public attribute
             wire.data_received(bytes(protocol._buffer))  # noqa: SLF001 - as above
-        return Session(wire, extensions, self.identity, self.facts, self._transcript)
+        return Session(wire, extensions, self.identity, self.facts, self.transcript)
 
     def _note_connected(self, sock: socket.socket) -> None:
         with stage(Stage.TCP):
@@ -188,8 +181,8 @@ class Opening:
             ehlo_name=ehlo.name,
             ehlo_source=ehlo.source.value,
         )
-        self._transcript.stage = Stage.TCP
-        self._transcript.add_note(f"connected to {remote} port {self.identity.port}")
+        self.transcript.stage = Stage.TCP
+        self.transcript.add_note(f"connected to {remote} port {self.identity.port}")
 
     def _make_client(self) -> aiosmtplib.SMTP:
         return aiosmtplib.SMTP(
@@ -199,7 +192,7 @@ class Opening:
         )
 
     async def _read_banner(self, smtp: aiosmtplib.SMTP) -> None:
-        self._transcript.stage = Stage.BANNER
+        self.transcript.stage = Stage.BANNER
         with stage(Stage.BANNER):
             if smtp.protocol is None:
                 raise fault_error(
@@ -209,12 +202,12 @@ class Opening:
         if code != SERVICE_READY:
             raise reply_error(Stage.BANNER, code, text)
         self.facts = replace(
-            self.facts, banner=self._transcript.redact(text[:MAX_BANNER_CHARACTERS])
+            self.facts, banner=self.transcript.redact(text[:MAX_BANNER_CHARACTERS])
         )
 
     async def _greet_with_any_name(self, smtp: aiosmtplib.SMTP) -> None:
         """Greet, by each of the names in turn where there are several to try."""
-        for name in self._names:
+        for name in self.names:
             smtp.local_hostname = name
             self.facts = replace(self.facts, ehlo_name=name, ehlo_source=None)
             try:
@@ -223,10 +216,10 @@ class Opening:
                 reply = error.failure.reply
                 if reply is None or reply.code == UNAVAILABLE or not smtp.is_connected:
                     raise
-                failure = self._transcript.redact_failure(error.failure)
+                failure = self.transcript.redact_failure(error.failure)
                 refused = (*self.facts.refused_names, (name, failure))
                 self.facts = replace(self.facts, refused_names=refused)
-                if name == self._names[-1]:
+                if name == self.names[-1]:
                     raise
         return await self._greet(smtp)
 
@@ -235,7 +228,7 @@ class Opening:
 
         HELO offers neither STARTTLS nor AUTH, so it fails if the profile requires either.
         """
-        self._transcript.stage = Stage.EHLO
+        self.transcript.stage = Stage.EHLO
         try:
             with stage(Stage.EHLO):
                 _, answer = await smtp.ehlo()
@@ -246,12 +239,12 @@ class Opening:
                 raise
             with stage(Stage.EHLO):
                 _, answer = await smtp.helo()
-        greeting = self._transcript.redact(Reply.parse(COMPLETED, answer).text)
+        greeting = self.transcript.redact(Reply.parse(COMPLETED, answer).text)
         greetings = (*self.facts.greetings, greeting)
         self.facts = replace(self.facts, greetings=greetings)
 
     async def _start_tls(self, smtp: aiosmtplib.SMTP, context: ssl.SSLContext) -> None:
-        self._transcript.stage = Stage.TLS
+        self.transcript.stage = Stage.TLS
         if not smtp.supports_extension("starttls"):
             if not self.identity.requires_starttls:
                 return
@@ -272,4 +265,4 @@ class Opening:
                 tls_cipher=cipher,
                 certificate_chain=read_sent_chain(tls),
             )
-            self._transcript.add_note(f"{version} {cipher}")
+            self.transcript.add_note(f"{version} {cipher}")

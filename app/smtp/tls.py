@@ -1,6 +1,7 @@
-"""Build TLS contexts for a profile, for implicit TLS and STARTTLS."""
+"""Connect aiosmtplib to a socket, with the profile's TLS: implicit or STARTTLS."""
 
 import asyncio
+import re
 import socket
 import ssl
 import tempfile
@@ -11,14 +12,20 @@ from typing import Final, TypeVar, cast
 
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
+from aiosmtplib.response import SMTPResponse
 
 from app.domain.outcome.outcome import Fault, Stage
-from app.domain.outcome.replies import SERVICE_READY
+from app.domain.outcome.replies import SERVICE_READY, Reply
 from app.domain.types import TlsMode
 from app.smtp.certificate_details import pin_of
-from app.smtp.faults import StageFailedError, fault_error, reply_error, stage
+from app.smtp.faults import (
+    MALFORMED_CODE,
+    StageFailedError,
+    fault_error,
+    reply_error,
+    stage,
+)
 from app.smtp.identity import Identity
-from app.smtp.recording import RecordedProtocol
 from app.smtp.tls_handshake import Handshake, read_sent_chain, read_verified_chain
 from app.smtp.transcript import Transcript
 
@@ -33,6 +40,31 @@ MIN_VERSIONS: Final = {
 }
 # Both old versions sign with MD5 and SHA-1; OpenSSL 3 allows them only at level 0.
 OLD_CIPHERS: Final = "DEFAULT:@SECLEVEL=0"
+_BLANK_LINES: Final = re.compile(rb"^[ \t\r]*\n", re.MULTILINE)
+
+
+class RecordedProtocol(SMTPProtocol):
+    """Speaks for `smtp`, and tells the transcript what it says and hears."""
+
+    def __init__(self, smtp: aiosmtplib.SMTP, transcript: Transcript) -> None:
+        super().__init__(connection_lost_callback=lambda _: smtp.close())
+        self._transcript = transcript
+
+    def _read_response_from_buffer(self) -> SMTPResponse | None:
+        """A reply, without blank lines, which aiosmtplib takes for no SMTP."""
+        self._buffer[:] = _BLANK_LINES.sub(b"", self._buffer)
+        return super()._read_response_from_buffer()
+
+    def write(self, data: bytes) -> None:
+        self._transcript.add_command(data)
+        super().write(data)
+
+    async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's signature
+        response = await super().read_response(timeout=timeout)
+        if response.code == MALFORMED_CODE and self._transcript.stage is Stage.BANNER:
+            return response  # the failure says all that may be shown
+        self._transcript.add_reply(Reply.parse(response.code, response.message))
+        return response
 
 
 @lru_cache(maxsize=MAX_CONTEXTS)

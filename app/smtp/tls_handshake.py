@@ -148,9 +148,9 @@ def _explain_fault(fault: Fault, certificate: Certificate) -> str:
 
 
 def _describe_origin(certificate: Certificate) -> str:
-    top = certificate.chain[-1]
-    if certificate.self_signed:
-        return f"{certificate.subject} is self-signed"
+    own, top = certificate.own, certificate.chain[-1]
+    if own.self_signed:
+        return f"{own.subject} is self-signed"
     if top.self_signed:
         return f"its authority {top.subject} is not trusted"
     return f"the server sends no certificate of {top.issuer}, and that authority is unknown here"

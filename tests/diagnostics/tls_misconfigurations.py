@@ -98,7 +98,7 @@ async def another_key(net: SmallInternet) -> Attempts:
         report: Report = yield net.subject(server, tls=TlsMode.STARTTLS, tls_pins=(OTHER_KEY,))
         assert report.failed_stage is not None
         assert report.failed_stage.certificate is not None
-        pin = report.failed_stage.certificate.pin
+        pin = report.failed_stage.certificate.own.pin
         yield net.subject(server, tls=TlsMode.STARTTLS, tls_pins=(pin,))
 
 

@@ -73,12 +73,12 @@ async def test_the_facts_hold_what_the_certificate_says(mode: TlsMode, ca: trust
     key = parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert details is not None
     assert set(details.names) == {"127.0.0.1", "mx.example.org"}
-    assert (details.not_before, details.not_after) == (START, END)
-    assert details.subject == parsed.subject.rfc4514_string()
-    assert details.issuer == parsed.issuer.rfc4514_string() == details.chain[1].subject
-    assert details.pin == f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}"
+    assert (details.own.not_before, details.own.not_after) == (START, END)
+    assert details.own.subject == parsed.subject.rfc4514_string()
+    assert details.own.issuer == parsed.issuer.rfc4514_string() == details.chain[1].subject
+    assert details.own.pin == f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}"
     assert len(details.chain) == 2
-    assert not details.self_signed
+    assert not details.own.self_signed
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ async def test_a_certificate_that_signs_itself_is_told(mode: TlsMode, tmp_path: 
     tls = showing([own.cert_pem], own.private_key_pem, tmp_path)
     word, failure, certificate = await fail_to_open(tls, mode, None)
     assert word == "tls_certificate_invalid"
-    assert failure.detail.endswith(f"{certificate.subject} is self-signed")
-    assert certificate.self_signed
+    assert failure.detail.endswith(f"{certificate.own.subject} is self-signed")
+    assert certificate.own.self_signed
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -167,7 +167,7 @@ async def test_an_authority_that_is_shown_and_not_trusted_is_told(
         showing(chain, leaf.private_key_pem, tmp_path), mode, None
     )
     assert word == "tls_certificate_invalid"
-    assert failure.detail.endswith(f"its authority {certificate.issuer} is not trusted")
+    assert failure.detail.endswith(f"its authority {certificate.own.issuer} is not trusted")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -180,7 +180,7 @@ async def test_a_missing_intermediate_is_told_and_may_be_trusted_instead(
     tls = showing(leaf.cert_chain_pems[:1], leaf.private_key_pem, tmp_path)
     word, failure, certificate = await fail_to_open(tls, mode, ca.cert_pem.bytes().decode())
     assert word == "tls_certificate_invalid"
-    assert f"the server sends no certificate of {certificate.issuer}" in failure.detail
+    assert f"the server sends no certificate of {certificate.own.issuer}" in failure.detail
     intermediate = inner.cert_pem.bytes().decode()
     async with (
         SmtpServer(tls=tls, is_implicit=mode is TlsMode.IMPLICIT) as server,
@@ -195,7 +195,7 @@ async def test_a_name_that_a_stranger_wrote_is_fit_to_be_shown(ca: trustme.CA) -
     der = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
     certificate = Certificate.from_chain([der])
     assert certificate is not None
-    assert certificate.subject.isprintable()
+    assert certificate.own.subject.isprintable()
 
 
 def test_a_chain_is_there_once_the_server_has_shown_it(ca: trustme.CA) -> None:
