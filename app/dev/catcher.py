@@ -27,7 +27,7 @@ from app.submission.listener import Listener
 from app.submission.sasl import Credentials
 from app.submission.server import Server, ServerConfig
 from app.submission.session import SessionConfig
-from app.submission.session_record import Journal
+from app.submission.session_record import Identity, Journal
 
 HOSTNAME: Final = "inbox.dev.example"
 LOGINS: Final = {profile.name: profile.password for profile in PROFILES}
@@ -64,11 +64,10 @@ class Catcher:
 class Account:
     """A profile that has logged in; it may send as anyone to anyone."""
 
-    key_id: None = None
-
     def __init__(self, catcher: Catcher, username: str) -> None:
         self._catcher = catcher
-        self.tenant_id = self.profile_id = username
+        self._username = username
+        self.identity = Identity(username, None, username)
 
     async def renew(self) -> None:
         """Do nothing: logins do not expire."""
@@ -86,7 +85,7 @@ class Account:
             id=new_id("cap"),
             received_at=SystemClock().now(),
             ehlo_name=trace.client_name,
-            auth_user=self.profile_id,
+            auth_user=self._username,
             mail_from=envelope.mail.address,
             rcpt_to=tuple(rcpt.address for rcpt in envelope.rcpts),
             subject=_subject(content),

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Final
@@ -41,7 +42,7 @@ from app.submission.commands import Mail, Rcpt
 from app.submission.content import Content, Trace, build_mime, read_content
 from app.submission.dialogue import Envelope
 from app.submission.sasl import Credentials
-from app.submission.session_record import LoginRefusedError, RefusedIdentity
+from app.submission.session_record import Identity, LoginRefusedError
 from app.submission.template_message import build_template_message
 
 DEFAULT_PROFILE: Final = "heloise"  # the user name that names no profile
@@ -51,79 +52,61 @@ SUBMIT_ACTION: Final = "smtp_submit"
 AUDIT_OBJECT: Final = "submission"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Account:
     """A client that has logged in: a caller, and the profile that it sends through.
 
     Each message authenticates anew, so a key that is revoked within a session sends no more.
     """
 
-    def __init__(
-        self,
-        services: Services,
-        credentials: Credentials,
-        client: str | None,
-        visitor: Visitor,
-        caller: Caller,
-        profile: Profile,
-        *,
-        is_deduplicated: bool,
-    ) -> None:
-        self._services = services
-        self._credentials = credentials
-        self._client = client
-        self._visitor = visitor
-        self._caller = caller
-        self._profile = profile
-        self._is_deduplicated = is_deduplicated
-        self._has_other_profiles = self._has_refused_recipients = False
+    services: Services
+    credentials: Credentials
+    client: str | None
+    visitor: Visitor
+    caller: Caller
+    profile: Profile
+    is_deduplicated: bool
+    has_other_profiles: bool = False
+    has_refused_recipients: bool = False
 
     @property
-    def tenant_id(self) -> str:
-        """The tenant's id."""
-        return self._caller.tenant_id
-
-    @property
-    def key_id(self) -> str | None:
-        """The API key's id."""
-        return self._caller.actor.id
-
-    @property
-    def profile_id(self) -> str | None:
-        """The id of the profile; None once a message named another one."""
-        return None if self._has_other_profiles else self._profile.id
+    def identity(self) -> Identity:
+        """Whose key it is, and the profile; no profile once a message named another one."""
+        profile_id = None if self.has_other_profiles else self.profile.id
+        return Identity(self.caller.tenant_id, self.caller.actor.id, profile_id)
 
     async def renew(self) -> None:
         """Authenticate for another message, and count it as a request of the tenant.
 
         Raises as `log_in`.
         """
-        self._visitor = _make_visitor(self._services, self._credentials, self._client)
-        self._has_refused_recipients = False
+        self.visitor = _make_visitor(self.services, self.credentials, self.client)
+        self.has_refused_recipients = False
         async with self._auditing():
-            caller = await self._visitor.authorize(Scope.MESSAGES_SEND)
-            self._profile = await _find_profile(self._services, caller, self._credentials.username)
-        self._caller = caller
+            caller = await self.visitor.authorize(Scope.MESSAGES_SEND)
+            self.profile = await _find_profile(self.services, caller, self.credentials.username)
+        self.caller = caller
 
     async def check_sender(self, mail: Mail) -> None:
         """Raise Forbidden or TooLarge if MAIL is not acceptable."""
         async with self._auditing():
             if mail.address:  # no sender, no rule: it is a notification
-                check_sender(NamedAddress(mail.address), self._profile, self._caller.allowed_from)
-        check_message_size(mail.size_bytes or 0, max_message_bytes(self._services, self._caller))
+                check_sender(NamedAddress(mail.address), self.profile, self.caller.allowed_from)
+        check_message_size(mail.size_bytes or 0, max_message_bytes(self.services, self.caller))
 
     async def check_recipient(self, rcpt: Rcpt, count: int) -> None:
         """Raise Forbidden or QuotaExceeded if the recipient, the `count`th, is not acceptable.
 
         The audit log gets the first refused recipient of a message.
         """
-        check_recipients(self._caller.tenant, count)
-        routing = self._services.routing.with_rule(self._caller.tenant.recipient_rule)
+        check_recipients(self.caller.tenant, count)
+        routing = self.services.routing.with_rule(self.caller.tenant.recipient_rule)
         try:
             check_routing([RecipientAddress(NamedAddress(rcpt.address), RecipientKind.TO)], routing)
         except Forbidden as problem:
-            if not self._has_refused_recipients:
+            if not self.has_refused_recipients:
                 await self._audit(problem)
-            self._has_refused_recipients = True
+            self.has_refused_recipients = True
             raise
 
     @asynccontextmanager
@@ -136,7 +119,7 @@ class Account:
             raise
 
     async def _audit(self, problem: Problem) -> None:
-        await self._visitor.audit_refusal(problem, action=SUBMIT_ACTION, object_id=AUDIT_OBJECT)
+        await self.visitor.audit_refusal(problem, action=SUBMIT_ACTION, object_id=AUDIT_OBJECT)
 
     async def submit(self, envelope: Envelope, data: bytes, trace: Trace) -> str:
         """Store the message durably, and return its id.
@@ -146,8 +129,8 @@ class Account:
         """
         content = read_content(data, trace.hostname)
         del data  # `build_mime` releases it
-        if content.options.profile not in {None, self._profile.id, self._profile.name}:
-            self._has_other_profiles = True
+        if content.options.profile not in {None, self.profile.id, self.profile.name}:
+            self.has_other_profiles = True
         token = traceparent.set(content.options.traceparent)
         try:
             return await self._accept(envelope, content, trace)
@@ -158,8 +141,8 @@ class Account:
         key = content.options.idempotency_key
         # A malformed Message-ID may not be unique, so it identifies no message.
         has_identity = is_message_id(content.header.get("message-id") or "")
-        if key is None and self._is_deduplicated and has_identity:
-            key = _duplicate_key(self._caller, envelope, content.header)
+        if key is None and self.is_deduplicated and has_identity:
+            key = _duplicate_key(self.caller, envelope, content.header)
 
         async def fingerprint_content() -> str:
             if content.options.idempotency_key is None:
@@ -168,8 +151,8 @@ class Account:
 
         async with self._auditing():
             accepted = await accept_once(
-                self._services,
-                self._caller,
+                self.services,
+                self.caller,
                 key,
                 fingerprint_content,
                 partial(self._make, envelope, content, trace),
@@ -185,12 +168,12 @@ class Account:
         if options.template is not None:
             # The message's author decides what parsing thousands of addresses costs.
             body = await asyncio.to_thread(
-                build_template_message, envelope, content, profile_id=self._profile.id
+                build_template_message, envelope, content, profile_id=self.profile.id
             )
-            return await prepare_send(self._services, self._caller, body, dsn=_dsn(envelope))
-        profile = self._profile
+            return await prepare_send(self.services, self.caller, body, dsn=_dsn(envelope))
+        profile = self.profile
         if options.profile is not None:
-            profile = await find_sending_profile(self._services.auth, self._caller, options.profile)
+            profile = await find_sending_profile(self.services.auth, self.caller, options.profile)
         draft = Draft(
             sender=None,
             to=tuple(NamedAddress(rcpt.address) for rcpt in envelope.rcpts),
@@ -204,7 +187,7 @@ class Account:
             guarantee=options.guarantee,
             is_sensitive=options.sensitive,
         )
-        policy = await build_policy(self._services, self._caller)
+        policy = await build_policy(self.services, self.caller)
 
         def prepare() -> NewMessage:
             return prepare_raw_message(
@@ -239,18 +222,8 @@ async def log_in(
         await visitor.audit_refusal(problem, action=LOGIN_ACTION, object_id=AUDIT_OBJECT)
         if visitor.tenant_id is None or visitor.actor is None:
             raise
-        raise LoginRefusedError(
-            problem, RefusedIdentity(visitor.tenant_id, visitor.actor.id)
-        ) from problem
-    return Account(
-        services,
-        credentials,
-        client,
-        visitor,
-        caller,
-        profile,
-        is_deduplicated=is_deduplicated,
-    )
+        raise LoginRefusedError(problem, Identity(visitor.tenant_id, visitor.actor.id)) from problem
+    return Account(services, credentials, client, visitor, caller, profile, is_deduplicated)
 
 
 def _make_visitor(services: Services, credentials: Credentials, client: str | None) -> Visitor:

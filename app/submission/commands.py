@@ -79,25 +79,16 @@ def parse_mail(argument: str) -> Mail:
     """Parse the argument of MAIL; raises CommandError."""
     path, parameters = _split_path(argument, "FROM", "MAIL FROM:<address>")
     envelope_id = _parse_envelope_id(parameters.pop("ENVID", None))
-    mail = Mail(
-        address="",
-        size_bytes=_parse_size(parameters.pop("SIZE", None)),
-        is_smtputf8=_parse_flag(parameters, "SMTPUTF8"),
-        returns=_parse_returns(parameters.pop("RET", None)),
-        envelope_id=envelope_id,
-    )
+    size_bytes = _parse_size(parameters.pop("SIZE", None))
+    is_smtputf8 = _parse_flag(parameters, "SMTPUTF8")
+    returns = _parse_returns(parameters.pop("RET", None))
     if (body := parameters.pop("BODY", None)) is not None and body.upper() not in BODIES:
         raise CommandError(501, "5.5.4", "BODY is 7BIT or 8BITMIME")
     # RFC 4954 section 5: another server's word for who submitted it; nothing depends on it.
     parameters.pop("AUTH", None)
     _refuse_others(parameters)
-    return Mail(
-        _parse_address(path, is_smtputf8=mail.is_smtputf8) if path else "",
-        mail.size_bytes,
-        mail.is_smtputf8,
-        mail.returns,
-        mail.envelope_id,
-    )
+    address = _parse_address(path, is_smtputf8=is_smtputf8) if path else ""
+    return Mail(address, size_bytes, is_smtputf8, returns, envelope_id)
 
 
 def parse_rcpt(argument: str, *, is_smtputf8: bool) -> Rcpt:

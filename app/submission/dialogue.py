@@ -6,7 +6,7 @@ names.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -77,6 +77,7 @@ class Envelope:
     rcpts: list[Rcpt] = field(default_factory=list)
 
 
+@dataclass(slots=True, eq=False)
 class Dialogue:
     """One client's commands, in order.
 
@@ -84,34 +85,26 @@ class Dialogue:
     dialogue `is_over` once a client has made too many errors.
     """
 
-    def __init__(
-        self,
-        hostname: str,
-        *,
-        check_client_name: Callable[[str], object],
-        max_message_bytes: int,
-        max_recipients: int,
-        can_start_tls: bool,
-        is_login_safe: bool,
-    ) -> None:
-        self._hostname = hostname
-        self._check_client_name = check_client_name
-        self._max_message_bytes = max_message_bytes
-        self._max_recipients = max_recipients
-        self._can_start_tls = can_start_tls
-        self._is_login_safe = is_login_safe
-        self._exchange: sasl.Exchange | None = None
-        self._errors = self._failed_logins = 0
-        self.is_extended = False
-        self.client_name: str | None = None
-        self.is_logged_in = False
-        self.envelope: Envelope | None = None
-        self.is_in_chunks = False
+    hostname: str
+    _: KW_ONLY
+    check_client_name: Callable[[str], object]
+    max_message_bytes: int
+    max_recipients: int
+    can_start_tls: bool
+    is_login_safe: bool
+    is_extended: bool = False
+    client_name: str | None = None
+    is_logged_in: bool = False
+    envelope: Envelope | None = None
+    is_in_chunks: bool = False
+    _exchange: sasl.Exchange | None = field(default=None, repr=False)
+    _error_count: int = 0
+    _failed_logins: int = 0
 
     @property
     def is_over(self) -> bool:
         """Whether the client made so many errors that the connection ends."""
-        return self._errors > MAX_ERRORS or self._failed_logins >= MAX_FAILED_LOGINS
+        return self._error_count > MAX_ERRORS or self._failed_logins >= MAX_FAILED_LOGINS
 
     @property
     def max_line_bytes(self) -> int | None:
@@ -132,12 +125,12 @@ class Dialogue:
         A recipient after a refused MAIL does not count: clients pipeline many (RFC 2920).
         """
         if reply.is_permanent and not (self.is_logged_in and reply is replies.NEEDS_MAIL):
-            self._errors += 1
+            self._error_count += 1
         return reply
 
     def message_accepted(self) -> None:
         """Forget the errors before a message that was stored."""
-        self._errors = 0
+        self._error_count = 0
 
     def _dispatch(self, line: bytes) -> Reply | Action:
         verb, argument = split_command(line)
@@ -151,29 +144,29 @@ class Dialogue:
     def _ehlo(self, argument: str) -> Reply:
         self._greet(argument, is_extended=True)
         extensions = [
-            f"{self._hostname} greets you",
+            f"{self.hostname} greets you",
             "PIPELINING",
-            f"SIZE {self._max_message_bytes}",
+            f"SIZE {self.max_message_bytes}",
             "8BITMIME",
             "SMTPUTF8",
             "ENHANCEDSTATUSCODES",
             "DSN",
             "CHUNKING",
         ]
-        if self._can_start_tls:
+        if self.can_start_tls:
             extensions.append("STARTTLS")
-        if self._is_login_safe and not self.is_logged_in:
+        if self.is_login_safe and not self.is_logged_in:
             extensions.append(f"AUTH {' '.join(sasl.MECHANISMS)}")
         return Reply(EHLO_CODE, "\n".join(extensions))
 
     def _helo(self, argument: str) -> Reply:
         self._greet(argument, is_extended=False)
-        return Reply(EHLO_CODE, self._hostname)
+        return Reply(EHLO_CODE, self.hostname)
 
     def _greet(self, argument: str, *, is_extended: bool) -> None:
         name = parse_hello(argument)
         try:
-            self._check_client_name(name)
+            self.check_client_name(name)
         except ValueError as error:
             raise CommandError(504, "5.5.2", str(error)) from None
         self.client_name, self.is_extended = name, is_extended
@@ -183,20 +176,20 @@ class Dialogue:
         del argument
         if self.is_logged_in:
             return replies.TLS_AFTER_LOGIN
-        if self._can_start_tls:
+        if self.can_start_tls:
             return Do.START_TLS
-        return replies.TLS_ALREADY if self._is_login_safe else replies.TLS_NOT_OFFERED
+        return replies.TLS_ALREADY if self.is_login_safe else replies.TLS_NOT_OFFERED
 
     def tls_started(self) -> None:
         """Forget everything that was said in plain text (RFC 3207 section 4.2)."""
-        self._can_start_tls, self._is_login_safe = False, True
+        self.can_start_tls, self.is_login_safe = False, True
         self.client_name, self.is_extended = None, False
         self.reset()
 
     def _auth(self, argument: str) -> Reply | Action:
         if self.is_logged_in:
             return replies.LOGIN_TWICE
-        if not self._is_login_safe:
+        if not self.is_login_safe:
             return replies.NEEDS_TLS
         if not self.is_extended:
             return replies.NEEDS_HELLO
@@ -239,7 +232,7 @@ class Dialogue:
         if self.client_name is None:
             return replies.NEEDS_HELLO
         if not self.is_logged_in:
-            return replies.NEEDS_LOGIN if self._is_login_safe else replies.NEEDS_TLS
+            return replies.NEEDS_LOGIN if self.is_login_safe else replies.NEEDS_TLS
         if self.envelope is not None:
             return replies.MAIL_TWICE
         return CheckSender(parse_mail(argument))
@@ -254,7 +247,7 @@ class Dialogue:
         if self.is_in_chunks:
             return replies.CHUNK_BEGUN
         rcpt = parse_rcpt(argument, is_smtputf8=self.envelope.mail.is_smtputf8)
-        if len(self.envelope.rcpts) >= self._max_recipients:
+        if len(self.envelope.rcpts) >= self.max_recipients:
             return replies.TOO_MANY_RECIPIENTS
         return CheckRecipient(rcpt)
 

@@ -47,8 +47,13 @@ LOGIN_SECONDS: Final = 60.0  # for all that comes before the login
 MAX_DISCARDED_FACTOR: Final = 2
 
 
-class Account(Identity, Protocol):
+class Account(Protocol):
     """What a login opens. Its methods raise a Problem, which becomes the reply."""
+
+    @property
+    def identity(self) -> Identity:
+        """Whose key it is, and the profile that it sends through."""
+        ...
 
     async def renew(self) -> None:
         """Check before each message that the login is still good."""
@@ -228,7 +233,9 @@ class Session:
         owner: Identity | None = None
         with _replying(Stage.LOGIN) as outcome:
             try:
-                owner = self._account = await self._config.log_in(credentials, self._journal.client)
+                client = self._journal.client_address
+                self._account = await self._config.log_in(credentials, client)
+                owner = self._account.identity
             except LoginRefusedError as refused:
                 owner = refused.owner
                 raise refused.problem from None
@@ -315,7 +322,8 @@ class Session:
         if content.problem is not None:
             return
         if not self._holders:
-            self._holders = (self._logged_in().tenant_id, f"source {self._journal.client}")
+            tenant_id = self._logged_in().identity.tenant_id
+            self._holders = (tenant_id, f"source {self._journal.client_address}")
         more, self._held_bytes = content.kept_bytes - self._held_bytes, content.kept_bytes
         try:
             self._config.budget.reserve(self._holders, more)
@@ -344,14 +352,14 @@ class Session:
             self._dialogue.message_accepted()
             outcome.reply = Reply(250, f"Queued as {message_id}", "2.0.0")
         self._is_storing = False
-        self._journal.profile_id = account.profile_id
+        self._journal.profile_id = account.identity.profile_id
         return self._journal.content(
             outcome.reply, message_id, seconds=self._loop.time() - started_at
         )
 
     def _make_trace(self) -> Trace:
         return Trace(
-            client=self._journal.client if self._config.reveals_client else None,
+            client=self._journal.client_address if self._config.reveals_client else None,
             client_name=self._dialogue.client_name or "",
             hostname=self._config.hostname,
             session_id=self._journal.id,

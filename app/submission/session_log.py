@@ -5,6 +5,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import fields
 from functools import partial
 from typing import Final
 
@@ -57,7 +58,7 @@ class SessionLog:
         """Queue a finished session, unless it was a probe."""
         if journal.is_probe:
             return
-        if journal.tenant_id is None and not self._strangers.allow(journal.client):
+        if journal.tenant_id is None and not self._strangers.allow(journal.client_address):
             self._count_dropped("rate", 1)
             return
         self._waiting.append(journal)
@@ -162,21 +163,5 @@ class _StrangerLimit:
 
 def _to_session(journal: Journal) -> SubmissionSession:
     return SubmissionSession(
-        id=journal.id,
-        tenant_id=journal.tenant_id,
-        api_key_id=journal.api_key_id,
-        profile_id=journal.profile_id,
-        client_address=journal.client,
-        client_port=journal.port,
-        tls=journal.tls,
-        login=journal.login,
-        login_reply=journal.login_reply,
-        ehlo_name=journal.ehlo_name,
-        outcome=journal.outcome or "",
-        started_at=journal.started_at,
-        ended_at=journal.ended_at or journal.started_at,
-        message_count=journal.message_count,
-        transaction_count=journal.transaction_count,
-        transactions=journal.transactions,
-        message_ids=journal.message_ids,
+        **{field.name: getattr(journal, field.name) for field in fields(SubmissionSession)}
     )

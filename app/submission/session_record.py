@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from app.domain.address.parse import MAX_ADDRESS_CHARACTERS
 from app.domain.api_keys import HINT_CHARACTERS, build_hint
@@ -31,28 +31,9 @@ _KEY: Final = re.compile(rf"{KEY_PREFIX}\S{{{HINT_CHARACTERS - len(KEY_PREFIX) +
 CLIENT_GONE: Final = "the client closed the connection"
 
 
-class Identity(Protocol):
-    """Whose key a session logged in with, and the profile it sends through."""
-
-    @property
-    def tenant_id(self) -> str:
-        """The tenant's id."""
-        ...
-
-    @property
-    def key_id(self) -> str | None:
-        """The API key's id."""
-        ...
-
-    @property
-    def profile_id(self) -> str | None:
-        """The profile's id."""
-        ...
-
-
 @frozen_dataclass
-class RefusedIdentity:
-    """Whose key a session tried to log in with."""
+class Identity:
+    """Whose key a session logged in with, or tried to, and the profile it sends through."""
 
     tenant_id: str
     key_id: str | None
@@ -62,7 +43,7 @@ class RefusedIdentity:
 class LoginRefusedError(Exception):
     """The key is a tenant's, but it does not open this login."""
 
-    def __init__(self, problem: Problem, owner: RefusedIdentity) -> None:
+    def __init__(self, problem: Problem, owner: Identity) -> None:
         super().__init__(problem.detail)
         self.problem = problem
         self.owner = owner
@@ -72,8 +53,8 @@ class LoginRefusedError(Exception):
 class Journal:
     """What is known of one session. Nothing in it grows without bound."""
 
-    client: str | None
-    port: int | None
+    client_address: str | None
+    client_port: int | None
     now: Callable[[], datetime]
     count_reply: Callable[[int], None]
     count_stored: Callable[[float], None]
@@ -89,16 +70,16 @@ class Journal:
     transaction_count: int = 0
     transactions: list[dict[str, Any]] = field(default_factory=list)
     message_ids: list[str] = field(default_factory=list)
-    outcome: str | None = None
+    outcome: str = ""  # until it ends
     started_at: datetime = field(init=False)
-    ended_at: datetime | None = None
+    ended_at: datetime = field(init=False)
     _current: dict[str, Any] | None = None
     _recipient_count: int = 0
     _has_commands: bool = False
     _password: str | None = field(default=None, repr=False)  # until the login is answered
 
     def __post_init__(self) -> None:
-        self.started_at = self.now()
+        self.started_at = self.ended_at = self.now()
 
     @property
     def entry_count(self) -> int:
@@ -219,7 +200,7 @@ class Journal:
 
     def end(self, outcome: str) -> None:
         """Note why the session ended; the first reason counts."""
-        if self.outcome is None:
+        if not self.outcome:
             self.outcome, self.ended_at = outcome[:MAX_REPLY_CHARACTERS], self.now()
 
 

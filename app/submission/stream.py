@@ -177,9 +177,7 @@ class ClientStream(asyncio.Protocol):
                 server_side=True,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
             )
-        except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
-            if isinstance(error, asyncio.CancelledError):
-                raise
+        except OSError as error:  # ssl.SSLError is one
             raise ClientGoneError from error
         if self._transport is None:
             raise ClientGoneError

@@ -185,7 +185,7 @@ async def test_a_proxy_tells_the_client(
         assert (await smtp("QUIT"))[:3] == "221"
         assert await smtp.reply() == ""
         writer.close()
-        assert (await submission_server.journal()).client == client
+        assert (await submission_server.journal()).client_address == client
 
 
 @pytest.mark.parametrize(

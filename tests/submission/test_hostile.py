@@ -20,6 +20,7 @@ from app.submission.commands import Mail, Rcpt
 from app.submission.content import Trace
 from app.submission.dialogue import MAX_ERRORS, Envelope
 from app.submission.sasl import Credentials
+from app.submission.session_record import Identity
 from tests.support.api_client import Caller
 from tests.support.submission import HOST, SmtpClient, SubmissionServer, key_of, serving_submission
 
@@ -31,9 +32,7 @@ SHORT_SECONDS: Final = 0.05
 class EasyAccount:
     """An account that may do everything, and keeps nothing."""
 
-    tenant_id = "ten_1"
-    key_id = None
-    profile_id = None
+    identity = Identity("ten_1", None)
 
     async def renew(self) -> None:
         """Allow."""
