@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from app import process, tracing
 from app.accept.profile_notices import Notifier
-from app.delivery.engine import Engine, EngineConfig
+from app.delivery.engine import Engine
+from app.delivery.engine_parts import EngineConfig, SyncClock
 from app.delivery.lane_config import LaneConfigFactory
-from app.delivery.maintenance import RENEWALS_PER_LEASE, SyncClock
+from app.delivery.maintenance import RENEWALS_PER_LEASE
 from app.domain.clock import Clock
 from app.domain.errors import SettingsError, Unavailable
 from app.inbound.poller import Poller
@@ -181,8 +182,8 @@ def make_engine(
         audit_retention=timedelta(days=settings.audit_retention_days),
         submission_retention=timedelta(days=settings.submission_log_days),
         retention=settings.build_retention(),
-        lease_seconds=settings.lease_seconds,
-        poll_interval_seconds=settings.poll_interval_seconds,
+        lease=timedelta(seconds=settings.lease_seconds),
+        poll_interval=timedelta(seconds=settings.poll_interval_seconds),
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
     )
     return Engine(

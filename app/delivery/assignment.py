@@ -1,11 +1,10 @@
 """Assign due messages to lanes, in fair order, split by transaction."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from app.delivery.lane import Lane
+from app.domain.delivery.priority import order_by_turn
 from app.store.delivery.lanes import WaitingLane
 
 
@@ -56,11 +55,6 @@ def split_by_transaction(assignments: Sequence[Assignment]) -> Iterator[list[Ass
     yield from ([assignment] for assignment in assignments if not assignment.is_plain)
 
 
-def order_by_turn(waiting: Iterable[WaitingLane]) -> list[WaitingLane]:
-    """Order round robin over tenants: each tenant's first lane, then the second, soonest first."""
-    turns: Counter[str] = Counter()
-    ranked: list[tuple[int, datetime, WaitingLane]] = []
-    for due in sorted(waiting, key=lambda due: due.due_at):
-        ranked.append((turns[due.tenant_id], due.due_at, due))
-        turns[due.tenant_id] += 1
-    return [due for *_, due in sorted(ranked, key=lambda entry: entry[:2])]
+def order_lanes(waiting: Iterable[WaitingLane]) -> list[WaitingLane]:
+    """Order lanes round robin over tenants, soonest first."""
+    return order_by_turn(waiting, group=lambda due: due.tenant_id, moment=lambda due: due.due_at)

@@ -13,14 +13,17 @@ from app.delivery.assignment import Assignment
 from app.delivery.destination_claims import DestinationClaim
 from app.delivery.engine_parts import EngineParts
 from app.delivery.lane import Lane
-from app.delivery.rate_allowance import Allowance, lock_allowance
+from app.delivery.lane_config import LaneConfig
+from app.domain.delivery.destination_limit import ANY_NUMBER
 from app.domain.delivery.destinations import NO_DESTINATION
 from app.domain.delivery.due_ranges import DueRange
 from app.domain.delivery.status import RecipientEvent
+from app.domain.delivery.token_bucket import Bucket, count_permits
+from app.domain.types import RateLimit
 from app.store.delivery import lanes, shared_limits
 from app.store.outbox import claims as outbox
 from app.store.outbox import results as outcomes
-from app.store.outbox.claims import ClaimedMessage, OpenContent
+from app.store.outbox.claims import ClaimedMessage
 
 # Bounds a transaction, so that no lane delays the others for long.
 MAX_CLAIMED: Final = 400
@@ -30,29 +33,20 @@ MAX_CLAIMED: Final = 400
 Grants = Mapping[tuple[str, int], int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
-    """Makes the claims of one worker; `is_checked`: only by the database's clock."""
-
-    parts: EngineParts
-    open_content: OpenContent
-    is_checked: bool
-
-    async def claim(
-        self, assignments: Sequence[Assignment], now: datetime
-    ) -> Mapping[str, Sequence[ClaimedMessage]]:
-        """Lease what the lanes can take, in one transaction; returns messages by profile."""
-        leases = self.parts.leases
-        until = now + leases.length
-        async with self.parts.database.transaction() as connection:
-            claim = _Claim(self, connection, now, until)
-            granted, claimed = await claim.lease(assignments)
-        for assignment in assignments:
-            assignment.lane.limit.grant(_grants_of(assignment.lane, granted))
-        leases.add((message.id for message in claimed), until)
-        for profile_id, rest_at in claim.rests.items():
-            self.parts.due_ranges.note_claim(profile_id, now, rest_at=rest_at)
-        return _group_by_profile(claimed)
+async def claim(
+    parts: EngineParts, assignments: Sequence[Assignment], now: datetime
+) -> Mapping[str, Sequence[ClaimedMessage]]:
+    """Lease what the lanes can take, in one transaction; returns messages by profile."""
+    until = now + parts.leases.length
+    async with parts.database.transaction() as connection:
+        claim = _Claim(parts, connection, now, until)
+        granted, claimed = await claim.lease(assignments)
+    for assignment in assignments:
+        assignment.lane.limit.grant(_grants_of(assignment.lane, granted))
+    parts.leases.add((message.id for message in claimed), until)
+    for profile_id, rest_at in claim.rests.items():
+        parts.due_ranges.note_claim(profile_id, now, rest_at=rest_at)
+    return _group_by_profile(claimed)
 
 
 def _group_by_profile(
@@ -71,7 +65,7 @@ class _Claim:
     `rests` are the profiles whose own queue it has read, and from when on it may have left some.
     """
 
-    claims: Claims
+    parts: EngineParts
     connection: AsyncConnection
     now: datetime
     until: datetime
@@ -106,7 +100,7 @@ class _Claim:
         )
 
     async def _lease_connections(self, assignments: Sequence[Assignment]) -> Grants:
-        is_shared = self.claims.parts.database.is_postgresql  # else there is no other worker
+        is_shared = self.parts.database.is_postgresql  # else there is no other worker
         max_connections: dict[tuple[str, int], int] = {}
         for lane in (assignment.lane for assignment in assignments):
             own = {NO_DESTINATION: lane.config.profile.max_connections}
@@ -117,7 +111,7 @@ class _Claim:
         return await shared_limits.lease_connections(
             self.connection,
             max_connections=max_connections,
-            worker_id=self.claims.parts.leases.owner,
+            worker_id=self.parts.leases.owner,
             now=self.now,
             until=self.until,
         )
@@ -147,10 +141,10 @@ class _Claim:
         claimed = await outbox.claim_many(
             self.connection,
             requests,
-            owner=self.claims.parts.leases.owner,
+            owner=self.parts.leases.owner,
             now=self.now,
             lease_until=self.until,
-            is_clock_checked=self.claims.is_checked,
+            is_clock_checked=self.parts.is_clock_checked,
         )
         by_profile = _group_by_profile(claimed)
         for lane, room in rooms.items():
@@ -158,7 +152,7 @@ class _Claim:
         return await self._keep_open(claimed)
 
     def _list_ranges(self, lane: Lane) -> tuple[DueRange, ...]:
-        return self.claims.parts.due_ranges.list_to_claim(lane.profile_id, self.now)
+        return self.parts.due_ranges.list_to_claim(lane.profile_id, self.now)
 
     def _note_rest(
         self,
@@ -179,61 +173,63 @@ class _Claim:
     async def _lease_limited(self, assignment: Assignment, granted: Grants) -> list[ClaimedMessage]:
         """Lease as many messages as the profile's rate limits allow, or one probe."""
         lane = assignment.lane
-        allowance = await lock_allowance(self.connection, lane.config, now=self.now)
+        allowance = await _lock_allowance(self.connection, lane.config, self.now)
         limit = min(lane.count_room(granted[lane.profile_id, NO_DESTINATION]), allowance.messages)
         if assignment.is_probe:
             limit = min(limit, 1)
         if limit == 0:
             return []
         if assignment.has_destinations:
-            to_send = await self._lease_by_destination(assignment, allowance, limit, granted)
-            await allowance.spend(self.connection, to_send)
-            return to_send
-        claimed = await outbox.claim(
-            self.connection,
-            profile_id=assignment.source.profile_id,
-            owner=self.claims.parts.leases.owner,
-            limit=limit,
-            now=self.now,
-            lease_until=self.until,
-            max_bytes=lane.room_bytes,
-            max_recipients=allowance.recipients,
-            ranges=self._list_ranges(lane) if assignment.is_own else (),
-            # The profile's own server may have accepted it already; no other server may get it.
-            only_known_outcomes=not assignment.is_own,
-            is_clock_checked=self.claims.is_checked,
-        )
-        if assignment.is_own:
-            self._note_rest(lane, claimed, limit, allowance.recipients)
-        to_send = await self._keep_open(claimed)
-        await allowance.spend(self.connection, to_send)
+            to_send = await self._lease_by_destination(
+                assignment, limit, allowance.recipients, granted
+            )
+        else:
+            claimed = await outbox.claim(
+                self.connection,
+                profile_id=assignment.source.profile_id,
+                owner=self.parts.leases.owner,
+                limit=limit,
+                now=self.now,
+                lease_until=self.until,
+                max_bytes=lane.room_bytes,
+                max_recipients=allowance.recipients,
+                ranges=self._list_ranges(lane) if assignment.is_own else (),
+                # The profile's own server may have accepted it already; no other may get it.
+                only_known_outcomes=not assignment.is_own,
+                is_clock_checked=self.parts.is_clock_checked,
+            )
+            if assignment.is_own:
+                self._note_rest(lane, claimed, limit, allowance.recipients)
+            to_send = await self._keep_open(claimed)
+        await allowance.spend(self.connection, lane.config, to_send)
         return to_send
 
     async def _lease_by_destination(
-        self, assignment: Assignment, allowance: Allowance, limit: int, granted: Grants
+        self, assignment: Assignment, limit: int, max_recipients: int | None, granted: Grants
     ) -> list[ClaimedMessage]:
-        lane, parts = assignment.lane, self.claims.parts
+        lane = assignment.lane
         claim = DestinationClaim(
-            parts=parts,
+            parts=self.parts,
             connection=self.connection,
             assignment=assignment,
-            allowance=allowance,
             max_messages=limit,
+            max_recipients=max_recipients,
             rooms={
                 number: lane.count_room_for(number, granted[lane.profile_id, number])
                 for number in lane.config.connection_limits
             },
             now=self.now,
             until=self.until,
-            is_checked=self.claims.is_checked,
         )
         return await claim.lease(self._keep_open)
 
     async def _keep_open(self, claimed: Iterable[ClaimedMessage]) -> list[ClaimedMessage]:
         """Open the messages to send; finish expired ones, skip those in hand."""
-        parts, open_content = self.claims.parts, self.claims.open_content
+        parts = self.parts
         messages = [
-            message.unseal(open_content) for message in claimed if message.id not in parts.leases
+            message.unseal(parts.open_content)
+            for message in claimed
+            if message.id not in parts.leases
         ]
         # A former owner that stopped may have sent its messages; record that (invariant 5).
         takeovers = [message for message in messages if message.former_owner]
@@ -265,3 +261,66 @@ def _grants_of(lane: Lane, granted: Grants) -> Mapping[int, int]:
         for number in numbers
         if (lane.profile_id, number) in granted
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowance:
+    """The rate limits of the profile and its tenant with their locked buckets (invariant 7)."""
+
+    profile: tuple[RateLimit, Bucket] | None
+    tenant: tuple[RateLimit, Bucket] | None
+
+    @property
+    def messages(self) -> int:
+        """How many messages the lane may start."""
+        buckets = filter(None, (self.profile, self.tenant))
+        return min((count_permits(bucket) for _, bucket in buckets), default=ANY_NUMBER)
+
+    @property
+    def recipients(self) -> int | None:
+        """How many recipients the messages may have together; None: any number."""
+        buckets = filter(None, (self.profile, self.tenant))
+        counts = [
+            count_permits(bucket) for limit, bucket in buckets if limit.recipients is not None
+        ]
+        return min(counts, default=None)
+
+    async def spend(
+        self, connection: AsyncConnection, config: LaneConfig, claimed: Sequence[ClaimedMessage]
+    ) -> None:
+        """Take the permits of claimed messages from the buckets."""
+        open_recipients = [sum(map(message.may_send_to, message.recipients)) for message in claimed]
+        if self.profile is not None:
+            limit, bucket = self.profile
+            await shared_limits.spend_profile(
+                connection,
+                profile_id=config.profile.id,
+                bucket=bucket,
+                permits=sum(map(limit.cost, open_recipients)),
+            )
+        if self.tenant is not None:
+            limit, bucket = self.tenant
+            await shared_limits.spend_tenant(
+                connection,
+                tenant_id=config.profile.tenant_id,
+                bucket=bucket,
+                permits=sum(map(limit.cost, open_recipients)),
+            )
+
+
+async def _lock_allowance(
+    connection: AsyncConnection, config: LaneConfig, now: datetime
+) -> _Allowance:
+    """Read the buckets and lock them until the transaction ends, the tenant's first."""
+    profile = tenant = None
+    if (limit := config.tenant_rate_limit) is not None:
+        bucket = await shared_limits.lock_tenant_bucket(
+            connection, tenant_id=config.profile.tenant_id, limit=limit, now=now
+        )
+        tenant = (limit, bucket)
+    if (limit := config.profile.rate_limit) is not None:
+        bucket = await shared_limits.lock_profile_bucket(
+            connection, profile_id=config.profile.id, limit=limit, now=now
+        )
+        profile = (limit, bucket)
+    return _Allowance(profile, tenant)

@@ -17,7 +17,6 @@ from app.delivery.destination_plan import (
     spend_messages,
 )
 from app.delivery.engine_parts import EngineParts
-from app.delivery.rate_allowance import Allowance
 from app.domain.delivery.destination_limit import DestinationLimit
 from app.domain.delivery.destinations import NO_DESTINATION, match_destination
 from app.store.delivery import destinations as store
@@ -41,12 +40,11 @@ class DestinationClaim:
     parts: EngineParts
     connection: AsyncConnection
     assignment: Assignment
-    allowance: Allowance
     max_messages: int
+    max_recipients: int | None
     rooms: Mapping[int, int]
     now: datetime
     until: datetime
-    is_checked: bool
 
     async def lease(self, keep_open: KeepOpen) -> list[ClaimedMessage]:
         """Lease messages for the recipients that may have them now; the others wait."""
@@ -94,7 +92,7 @@ class DestinationClaim:
             rooms=dict(self.rooms),
             max_messages=self.max_messages,
             max_bytes=self.assignment.lane.room_bytes,
-            max_recipients=self.allowance.recipients,
+            max_recipients=self.max_recipients,
             has_queues=self.assignment.is_own,
             now=self.now,
         )
@@ -109,7 +107,7 @@ class DestinationClaim:
             now=self.now,
             # The profile's own server may have accepted it already; no other server may get it.
             only_known_outcomes=not assignment.is_own,
-            is_clock_checked=self.is_checked,
+            is_clock_checked=self.parts.is_clock_checked,
         )
         permits = self._count_permits(limits)
         rows = [

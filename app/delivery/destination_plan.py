@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from app.domain.delivery.destination_limit import ANY_NUMBER, DestinationLimit
 from app.domain.delivery.destinations import NO_DESTINATION, find_domain
+from app.domain.delivery.priority import order_by_turn
 from app.store.outbox.claims import ClaimedMessage, ClaimedRecipient
 
 # Lookups take less as a rule; the claim after that finds their results.
@@ -128,7 +129,11 @@ class Planner:
 
     def build(self, candidates: Iterable[Candidate]) -> Plan:
         """Decide about each candidate, in fair order."""
-        for candidate in _order_by_turn(candidates):
+        for candidate in order_by_turn(
+            candidates,
+            group=lambda candidate: candidate.numbers,
+            moment=lambda candidate: (candidate.row.due_at, candidate.row.id),
+        ):
             allowed = {} if self._is_full else self._allow(candidate)
             if allowed or (candidate.is_over and not self._is_full):
                 self._lease(candidate, allowed)
@@ -231,14 +236,3 @@ def spend_messages(
             ),
         )
     return [limit for number, limit in left.items() if limit != limits[number]]
-
-
-def _order_by_turn(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Order round robin over destinations: each one's first message, then the second."""
-    turns = Counter[frozenset[int]]()
-    ranked: list[tuple[int, datetime, str, Candidate]] = []
-    for candidate in sorted(candidates, key=lambda item: (item.row.due_at, item.row.id)):
-        rank = turns[candidate.numbers]
-        ranked.append((rank, candidate.row.due_at, candidate.row.id, candidate))
-        turns[candidate.numbers] += 1
-    return [candidate for *_, candidate in sorted(ranked, key=lambda entry: entry[:3])]

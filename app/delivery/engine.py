@@ -5,31 +5,24 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
-from app.delivery.claims import Claims
-from app.delivery.engine_parts import EngineParts
+from app.delivery.engine_parts import EngineConfig, EngineParts, SyncClock
 from app.delivery.handover import Handover
-from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.leases import Leases
 from app.delivery.liveness import Liveness
 from app.delivery.mail_exchangers import MailExchangers
-from app.delivery.maintenance import Maintenance, SyncClock
+from app.delivery.maintenance import Maintenance
 from app.delivery.record import Recorder
-from app.delivery.registry import LaneRegistry
+from app.delivery.registry import LaneRegistry, StallMonitor
 from app.delivery.scheduler import Scheduler
 from app.delivery.settler import Settler
-from app.delivery.silent_servers import StallMonitor
 from app.domain.clock import Clock, monotonic_seconds
 from app.domain.delivery.due_ranges import DueRanges
 from app.domain.delivery.metrics import DeliveryMetrics
 from app.domain.delivery.retry import Random
 from app.domain.errors import Unavailable
 from app.domain.ids import new_id
-from app.domain.tenants.retention import Retention
-from app.smtp.resolve import Network
 from app.store.db.database import Database
 from app.store.db.retry_loop import run_until_stopped
 
@@ -37,23 +30,6 @@ log = logging.getLogger(__name__)
 
 # Known outcomes must be written before the end, even if the grace time is short.
 LAST_WRITES_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineConfig:
-    """The settings of an engine: its network, identities, machine and times."""
-
-    network: Network
-    configs: LaneConfigFactory
-    machine: str
-    keeps_delivered_transcripts: bool
-    transcript_retention: timedelta
-    audit_retention: timedelta
-    submission_retention: timedelta
-    retention: Retention
-    lease_seconds: float
-    poll_interval_seconds: float
-    shutdown_grace_seconds: float
 
 
 class Engine:
@@ -74,75 +50,49 @@ class Engine:
         sync_clock: SyncClock | None = None,
     ) -> None:
         self.worker_id = new_id("wrk")
-        self._database = database
         self._grace_seconds = config.shutdown_grace_seconds
-        self._sync_clock = sync_clock
         self._is_clock_synced = sync_clock is None
-        poll_interval = timedelta(seconds=config.poll_interval_seconds)
-        self._wake = asyncio.Event()
-        due_ranges = DueRanges()
-        self._leases = Leases(
+        wake, due_ranges = asyncio.Event(), DueRanges()
+        leases = Leases(
             database,
             owner=self.worker_id,
-            length=timedelta(seconds=config.lease_seconds),
+            length=config.lease,
             now=clock.now,
             note_freed=due_ranges.note_freed,
         )
-        self._settler = Settler(
-            database,
-            leases=self._leases,
-            wake=self._wake,
-            now=clock.now,
-            random=random,
-            metrics=metrics,
-        )
-        self._mail_exchangers = MailExchangers(config.network.resolver, monotonic_seconds)
-        recorder = Recorder(
-            worker=self.worker_id,
-            now=clock.now,
-            keeps_transcripts=bool(config.transcript_retention),
-            keeps_delivered=config.keeps_delivered_transcripts,
-        )
-        parts = EngineParts(
+        self._parts = EngineParts(
             database=database,
             network=config.network,
             clock=clock,
             metrics=metrics,
-            leases=self._leases,
-            recorder=recorder,
-            settler=self._settler,
-            wake=self._wake,
-            mail_exchangers=self._mail_exchangers,
+            leases=leases,
+            recorder=Recorder(
+                worker=self.worker_id,
+                now=clock.now,
+                keeps_transcripts=bool(config.transcript_retention),
+                keeps_delivered=config.keeps_delivered_transcripts,
+            ),
+            settler=Settler(
+                database, leases=leases, wake=wake, now=clock.now, random=random, metrics=metrics
+            ),
+            wake=wake,
+            mail_exchangers=MailExchangers(config.network.resolver, monotonic_seconds),
+            open_content=config.configs.vault.open_content,
+            sync_clock=sync_clock,
             due_ranges=due_ranges,
         )
-        claims = Claims(
-            parts=parts,
-            open_content=config.configs.vault.open_content,
-            is_checked=sync_clock is not None,
-        )
-        self._registry = LaneRegistry(parts, config.configs)
-        self._scheduler = Scheduler(parts, self._registry, claims, poll_interval)
-        self._stalls = StallMonitor(parts, self._registry)
-        self.handover = Handover(parts, self._registry)
+        self._registry = LaneRegistry(self._parts, config.configs)
+        self._scheduler = Scheduler(self._parts, self._registry, config.poll_interval)
+        self._stalls = StallMonitor(self._parts, self._registry)
+        self.handover = Handover(self._parts, self._registry)
         self._liveness = Liveness(
             database,
-            leases=self._leases,
+            leases=leases,
             clock=clock,
             machine=config.machine,
             revoke=self._registry.revoke_connections,
         )
-        self._maintenance = Maintenance(
-            database,
-            leases=self._leases,
-            liveness=self._liveness,
-            clock=clock,
-            poll_interval=poll_interval,
-            transcript_retention=config.transcript_retention,
-            audit_retention=config.audit_retention,
-            submission_retention=config.submission_retention,
-            retention=config.retention,
-            sync_clock=sync_clock,
-        )
+        self._maintenance = Maintenance(parts=self._parts, config=config, liveness=self._liveness)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -151,19 +101,19 @@ class Engine:
         Any number of engines may run on PostgreSQL, and one on SQLite: raises SettingsError if
         another process delivers from the file.
         """
-        with self._database.lock_delivery() as is_sole:
+        with self._parts.database.lock_delivery() as is_sole:
             if is_sole:
                 await self._maintenance.take_over()
             async with (
                 aclosing(self._liveness),
-                self._database.listening(self._wake.set, self._liveness),
+                self._parts.database.listening(self._parts.wake.set, self._liveness),
             ):
                 duties = [
                     _start_duty(duty)
                     for duty in (*self._maintenance.duties, self._stalls.check_stalls)
                 ]
-                duties.append(asyncio.create_task(self._settler.run(), name="settler"))
-                claiming = _start_duty(self._claim_due, self._scheduler.is_stopping)
+                duties.append(asyncio.create_task(self._parts.settler.run(), name="settler"))
+                claiming = _start_duty(self._claim_due, lambda: self._scheduler.is_stopping)
                 log.info("delivery started", extra={"worker": self.worker_id})
                 try:
                     yield
@@ -176,8 +126,8 @@ class Engine:
 
     async def _claim_due(self) -> None:
         """Claim due messages; synchronize the clock before the first claim."""
-        if self._sync_clock is not None and not self._is_clock_synced:
-            await self._sync_clock()
+        if self._parts.sync_clock is not None and not self._is_clock_synced:
+            await self._parts.sync_clock()
             self._is_clock_synced = True
         await self._scheduler.claim_due()
 
@@ -187,7 +137,7 @@ class Engine:
         self.handover.stop()
         await asyncio.wait([claiming], timeout=LAST_WRITES_SECONDS)
         lanes = list(self._registry.lanes.values())
-        await self._leases.give_back(
+        await self._parts.leases.give_back(
             [message_id for lane in lanes for message_id in lane.drop_queue()]
         )
         try:
@@ -195,14 +145,15 @@ class Engine:
                 await asyncio.gather(*(lane.wait_idle() for lane in lanes))
         except TimeoutError:
             log.warning("aborting transmissions that outlast the grace period")
-        await asyncio.gather(*(lane.close() for lane in lanes), self._mail_exchangers.close())
+        await asyncio.gather(*(lane.close() for lane in lanes), self._parts.mail_exchangers.close())
         try:
             async with asyncio.timeout(LAST_WRITES_SECONDS):
                 await self.handover.wait_returned()
-                await self._settler.wait_empty()
-                await self._maintenance.deregister()
+                await self._parts.settler.wait_empty()
+                await self._parts.leases.release_all()
+                await self._liveness.deregister()
         except (Unavailable, TimeoutError):
-            log.warning("database unavailable: %d leases will expire", len(self._leases))
+            log.warning("database unavailable: %d leases will expire", len(self._parts.leases))
 
     def count_connections(self) -> tuple[int, int]:
         """Count the SMTP connections in use, and those kept warm."""

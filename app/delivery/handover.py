@@ -39,7 +39,7 @@ class Handover:
         """Return a lease that holds the messages whose lane has room for them."""
         for message in messages:
             if (lane := self._find_lane(message)) is not None:
-                lane.reserve()
+                lane.reserved += 1
                 self._reserved[message.id] = lane
         return Lease(
             owner=self._leases.owner,
@@ -68,7 +68,7 @@ class Handover:
         """Free the room of messages that were not written with the lease."""
         for message_id in lease.message_ids:
             if (lane := self._reserved.pop(message_id, None)) is not None:
-                lane.unreserve()
+                lane.reserved -= 1
 
     def hand_over(self, messages: Sequence[NewMessage], lease: Lease) -> None:
         """Give the lanes the messages that were written with the lease."""
@@ -77,7 +77,7 @@ class Handover:
         for message in messages:
             if message.id in lease.message_ids:
                 lane = self._reserved.pop(message.id)
-                lane.unreserve()
+                lane.reserved -= 1
                 accepted.setdefault(lane, []).append(ClaimedMessage.from_new(message))
         for lane, claimed in accepted.items():
             self._give(lane, claimed)

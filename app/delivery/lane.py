@@ -51,16 +51,12 @@ class Lane:
         self.machine = LaneMachine()
         self.limit = ConnectionLimit(config, granted)
         self.reserved = 0
-        self._leases = parts.leases
+        self._parts = parts
         self._results = LaneResults(self.machine, self.limit, parts.settler)
-        self._now = parts.clock.now
-        self._wake = parts.wake
         # The database says that the server is silent; it has answered here since.
         self._is_recorded_stalled = self._has_reply = False
         self._pool = Pool(max_messages=config.profile.max_messages_per_connection)
-        self._sender = Sender(
-            self._pool, parts.network, parts.recorder, parts.settler.allow_body, parts.distrust
-        )
+        self._sender = Sender(self._pool, parts)
         self._queue: deque[ClaimedMessage] = deque()
         self._ahead: list[deque[Attempts]] = []  # by slot: what it has begun besides its message
         self._slots: set[asyncio.Task[None]] = set()
@@ -131,14 +127,6 @@ class Lane:
     def room_bytes(self) -> int:
         """The bytes of messages that may still wait in the lane."""
         return max(0, MAX_QUEUED_BYTES - sum(len(message.mime) for message in self._queue))
-
-    def reserve(self) -> None:
-        """Reserve room for a message being accepted."""
-        self.reserved += 1
-
-    def unreserve(self) -> None:
-        """Free the reserved room."""
-        self.reserved -= 1
 
     def take_probe(self, message: ClaimedMessage) -> None:
         """Start the message that tests whether the fault is over."""
@@ -213,7 +201,7 @@ class Lane:
 
     def _announce_room(self) -> None:
         if self.machine.state is not LaneState.DIRECT:  # else nothing waits in the database
-            self._wake.set()
+            self._parts.wake.set()
 
     async def _run_slot(self) -> None:
         session: Session | None = None
@@ -242,21 +230,21 @@ class Lane:
         """Take the mail that a slot sends next: no other slot gets it."""
         if ahead or len(self._queue) < len(self._slots):  # the other slots would have none
             return None
-        if not self._leases.is_certain:
+        if not self._parts.leases.is_certain:
             return None
         if (attempts := self._next_attempts(ahead)) is None:
             return None
         ahead.append(attempts)
-        return attempts.begin_next(self._now())
+        return attempts.begin_next(self._parts.clock.now())
 
     async def _wait_next_attempts(self, ahead: deque[Attempts]) -> Attempts | None:
-        await self._leases.wait_certain()
+        await self._parts.leases.wait_certain()
         return self._next_attempts(ahead)
 
     def _next_attempts(self, ahead: deque[Attempts]) -> Attempts | None:
         """Take what was begun ahead, else the first of the queue."""
         while (attempts := self._take_next(ahead)) is not None:
-            if self._leases.is_held(attempts.message):
+            if self._parts.leases.is_held(attempts.message):
                 return attempts
             # Settle it unchanged: otherwise this worker would renew its lease forever.
             self._results.settle(attempts, self.config)
@@ -266,9 +254,8 @@ class Lane:
         if ahead:
             return ahead.popleft()
         message = self._pop_ready() if len(self._slots) <= self.limit.slots else None
-        return None if message is None else self._make_attempts(message)
-
-    def _make_attempts(self, message: ClaimedMessage) -> Attempts:
+        if message is None:
+            return None
         via = self.profile_id if message.profile_id != self.profile_id else None
         return Attempts(
             message,
@@ -334,12 +321,8 @@ class Lane:
 
     def add_connection(self) -> None:
         """Open an extra connection while the server is silent."""
-        self.limit.allow_extra(is_allowed=True)
+        self.limit.has_extra = True
         self._start_slots()
-
-    def drop_connection(self) -> None:
-        """Stop allowing the extra connection."""
-        self.limit.allow_extra(is_allowed=False)
 
     async def wait_idle(self) -> None:
         """Wait until no message is being sent."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from app.domain.ehlo import EhloNames
 from app.domain.errors import SealError
@@ -14,6 +15,10 @@ from app.store.profiles.queries import DeliveryProfile
 from app.store.profiles.rows import secret_field
 from app.store.secrets.contexts import profile_secret
 from app.store.secrets.encryption import Vault
+
+UNREADABLE: Final = Outcome(
+    Stage.AUTH, Verdict.DEFER, "credentials_unreadable", scope=FailureScope.PROFILE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +79,23 @@ class LaneConfigFactory:
 
     def make_config(self, delivery_profile: DeliveryProfile) -> LaneConfig:
         """Make the configuration of a lane, with decrypted credentials."""
-        return replace(
-            self._make_identity(delivery_profile),
+        profile, identity, fault = delivery_profile.profile, None, None
+        if profile.transport is not Transport.SANDBOX:
+            names = delivery_profile.ehlo_names(self.ehlo_names)
+            try:
+                secrets = delivery_profile.open_secrets(self.vault.open)
+                identity = make_identity(profile, secrets, names)
+            except SealError as error:
+                fault = replace(UNREADABLE, detail=str(error))
+        return LaneConfig(
+            profile,
+            identity,
+            fault,
             tenant_rate_limit=delivery_profile.tenant_rate_limit,
             concurrency=delivery_profile.concurrency,
             tokens=self.tokens,
             routing=self.routing.with_rule(delivery_profile.tenant_recipient_rule),
         )
-
-    def _make_identity(self, delivery_profile: DeliveryProfile) -> LaneConfig:
-        profile = delivery_profile.profile
-        if profile.transport is Transport.SANDBOX:
-            return LaneConfig(profile, None)
-        try:
-            secrets = delivery_profile.open_secrets(self.vault.open)
-        except SealError as error:
-            return LaneConfig(profile, None, _credentials_fault(error))
-        names = delivery_profile.ehlo_names(self.ehlo_names)
-        return LaneConfig(profile, make_identity(profile, secrets, names))
 
     def is_stale(self, delivery_profile: DeliveryProfile) -> bool:
         """Whether a credential is sealed under a key that is not the newest."""
@@ -102,13 +106,3 @@ class LaneConfigFactory:
             for name, sealed in delivery_profile.sealed.items()
             if sealed is not None
         )
-
-
-def _credentials_fault(error: SealError) -> Outcome:
-    return Outcome(
-        Stage.AUTH,
-        Verdict.DEFER,
-        "credentials_unreadable",
-        scope=FailureScope.PROFILE,
-        detail=str(error),
-    )

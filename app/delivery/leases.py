@@ -149,5 +149,5 @@ class Leases:
             self.note_freed()
 
     async def release_all(self) -> None:
-        """Release everything."""
+        """Release everything. Raises Unavailable without a database."""
         await self.release(list(self._until))

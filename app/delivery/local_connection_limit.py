@@ -50,10 +50,6 @@ class ConnectionLimit:
         """Take all connections, until some are granted again."""
         self.grant(dict.fromkeys((NO_DESTINATION, *self.granted_for), 0))
 
-    def allow_extra(self, *, is_allowed: bool) -> None:
-        """Allow one extra connection, or stop allowing it."""
-        self.has_extra = is_allowed
-
     def reconfigure(self, config: LaneConfig) -> None:
         """Apply a newer revision's limit."""
         max_connections = config.profile.max_connections

@@ -3,17 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.delivery.leases import Leases
+from app.delivery.engine_parts import EngineConfig, EngineParts
 from app.delivery.liveness import Liveness
-from app.domain.clock import Clock, monotonic_seconds
+from app.domain.clock import monotonic_seconds
 from app.domain.delivery.due_ranges import compute_pause_seconds
-from app.domain.tenants.retention import Retention
 from app.store import audit, console_sessions, idempotency, submissions
 from app.store import retention as purging
-from app.store.db.database import Database
 from app.store.delivery import clamping, workers
 from app.store.inbound import reports
 from app.store.outbox import leases as outbox
@@ -33,39 +32,16 @@ CLAMP_EVERY: Final = timedelta(minutes=10)
 DELETE_EVERY: Final = timedelta(minutes=1)
 DEAD_AFTER_LEASES: Final = 2
 
-# Sets the clock by the database's. Raises Unavailable without a database.
-SyncClock = Callable[[], Awaitable[None]]
 
-
+@dataclass(slots=True, kw_only=True)
 class Maintenance:
     """The duties of one worker. A duty does one step, then waits for the next."""
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        leases: Leases,
-        clock: Clock,
-        liveness: Liveness,
-        poll_interval: timedelta,
-        transcript_retention: timedelta,
-        audit_retention: timedelta,
-        submission_retention: timedelta,
-        retention: Retention,
-        sync_clock: SyncClock | None = None,
-    ) -> None:
-        self._database = database
-        self._leases = leases
-        self._clock = clock
-        self._liveness = liveness
-        self._poll_interval = poll_interval
-        self._transcript_retention = transcript_retention
-        self._audit_retention = audit_retention
-        self._submission_retention = submission_retention
-        self._retention = retention
-        self._sync_clock = sync_clock
-        self._no_event = asyncio.Event()
-        self._clock_set_back = asyncio.Event()
+    parts: EngineParts
+    config: EngineConfig
+    liveness: Liveness
+    no_event: asyncio.Event = field(default_factory=asyncio.Event)
+    clock_set_back: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def duties(self) -> tuple[Callable[[], Awaitable[None]], ...]:
@@ -81,45 +57,42 @@ class Maintenance:
     async def renew_leases(self) -> None:
         """Set the clock, extend the leases and write the heartbeat."""
         await self._set_clock()
-        await self._leases.renew()
-        await self._liveness.beat()
-        now = self._clock.now()
-        async with self._database.transaction() as connection:
-            await workers.delete_stale(connection, before=now - self._dead_after)
-        await self._pause_until(now + self._leases.length / RENEWALS_PER_LEASE)
+        await self.parts.leases.renew()
+        await self.liveness.beat()
+        now = self.parts.clock.now()
+        dead_before = now - DEAD_AFTER_LEASES * self.config.lease
+        async with self.parts.database.transaction() as connection:
+            await workers.delete_stale(connection, before=dead_before)
+        await self._pause_until(now + self.config.lease / RENEWALS_PER_LEASE)
 
     async def _set_clock(self) -> None:
-        if self._sync_clock is None:
+        if self.parts.sync_clock is None:
             return
-        before = self._clock.now()
-        await self._sync_clock()
-        if self._clock.now() < before - CLOCK_STEP:  # times planned with the old clock are too late
-            self._clock_set_back.set()
-
-    @property
-    def _dead_after(self) -> timedelta:
-        return DEAD_AFTER_LEASES * self._leases.length
+        before = self.parts.clock.now()
+        await self.parts.sync_clock()
+        if self.parts.clock.now() < before - CLOCK_STEP:  # times planned before are too late
+            self.clock_set_back.set()
 
     async def expire_messages(self) -> None:
         """Expire messages that are past their time, and cancel those of deleted profiles."""
-        now, finished = self._clock.now(), 0
-        async with self._database.reading() as connection:
+        now, finished = self.parts.clock.now(), 0
+        async with self.parts.database.reading() as connection:
             started_at = monotonic_seconds()
             has_work = await outcomes.has_expired_or_orphaned(connection, now=now)
             seconds = monotonic_seconds() - started_at
         if has_work:
-            async with self._database.transaction() as connection:
+            async with self.parts.database.transaction() as connection:
                 for finish in (outcomes.expire, outcomes.cancel_orphans):
                     finished += await finish(
                         connection,
                         now=now,
                         limit=MAX_ROWS,
-                        is_clock_checked=self._sync_clock is not None,
+                        is_clock_checked=self.parts.is_clock_checked,
                     )
         if finished < MAX_ROWS:
             # Beside an old transaction of PostgreSQL, the look passes dead index entries.
             pause = timedelta(seconds=compute_pause_seconds(seconds))
-            await self._pause_until(now + max(self._poll_interval, pause))
+            await self._pause_until(now + max(self.config.poll_interval, pause))
 
     async def clamp_times(self) -> None:
         """Clamp times that a clock in the future has planned.
@@ -128,27 +101,27 @@ class Maintenance:
         is behind, all times would seem too late.
         """
         await self._set_clock()
-        self._clock_set_back.clear()
-        now = self._clock.now()
-        async with self._database.transaction() as connection:
-            clamped = await clamping.clamp_times(connection, now=now, lease=self._leases.length)
+        self.clock_set_back.clear()
+        now = self.parts.clock.now()
+        async with self.parts.database.transaction() as connection:
+            clamped = await clamping.clamp_times(connection, now=now, lease=self.config.lease)
         if clamped:
             log.warning("clamped %d times beyond any schedule: a clock was wrong", clamped)
-        await self._clock.wait(self._clock_set_back, now + CLAMP_EVERY)
+        await self.parts.clock.wait(self.clock_set_back, now + CLAMP_EVERY)
 
     async def delete_old_rows(self) -> None:
         """Delete rows past the service's own retention, and expired sessions of the console."""
-        now = self._clock.now()
-        async with self._database.transaction() as connection:
+        now = self.parts.clock.now()
+        async with self.parts.database.transaction() as connection:
             deleted = [
                 await outcomes.delete_old_transcripts(
-                    connection, before=now - self._transcript_retention, limit=MAX_ROWS
+                    connection, before=now - self.config.transcript_retention, limit=MAX_ROWS
                 ),
                 await audit.delete_old(
-                    connection, before=now - self._audit_retention, limit=MAX_ROWS
+                    connection, before=now - self.config.audit_retention, limit=MAX_ROWS
                 ),
                 await submissions.delete_old(
-                    connection, before=now - self._submission_retention, limit=MAX_ROWS
+                    connection, before=now - self.config.submission_retention, limit=MAX_ROWS
                 ),
                 await idempotency.delete_old(
                     connection, before=now - IDEMPOTENCY_RETENTION, limit=MAX_ROWS
@@ -161,11 +134,11 @@ class Maintenance:
 
     async def purge_messages(self) -> None:
         """Delete a batch past the retention of the next tenant."""
-        now = self._clock.now()
-        async with self._database.transaction() as connection:
+        now = self.parts.clock.now()
+        async with self.parts.database.transaction() as connection:
             purged = await purging.purge(
                 connection,
-                default=self._retention,
+                default=self.config.retention,
                 before=now - PURGE_EVERY,
                 now=now,
                 limit=PURGE_BATCH_ROWS,
@@ -175,14 +148,9 @@ class Maintenance:
 
     async def take_over(self) -> None:
         """Release the leases of dead workers; only for the sole process on SQLite."""
-        async with self._database.transaction() as connection:
+        async with self.parts.database.transaction() as connection:
             if freed := await outbox.release_all(connection):
                 log.warning("taking over %d messages of a dead worker", freed)
 
-    async def deregister(self) -> None:
-        """Release every lease and delete the heartbeat."""
-        await self._leases.release_all()
-        await self._liveness.deregister()
-
     async def _pause_until(self, moment: datetime) -> None:
-        await self._clock.wait(self._no_event, moment)
+        await self.parts.clock.wait(self.no_event, moment)

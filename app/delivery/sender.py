@@ -1,24 +1,22 @@
 """Send one message through a pooled or new session."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from app.delivery.attempt import AllowBody, Attempts, transact
+from app.delivery.attempt import Attempts, transact
 from app.delivery.classification import TransactionResult
+from app.delivery.engine_parts import EngineParts
 from app.delivery.lane_config import LaneConfig
-from app.delivery.record import Recorder
 from app.domain.clock import monotonic_seconds
 from app.domain.delivery.simulator import simulate
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, FailureScope, Fault, Outcome, Stage, Verdict
 from app.domain.outcome.replies import COMPLETED, Reply
 from app.domain.types import Transport
-from app.smtp.extensions import Distrust
 from app.smtp.identity import ConnectionFacts, Identity
 from app.smtp.pool import Pool
-from app.smtp.resolve import Network
 from app.smtp.session import NextMail, Session
 from app.smtp.session_opening import OpenFailure, make_open_failure, open_session
 from app.smtp.transcript import Transcript
@@ -44,22 +42,12 @@ UNREADABLE: Final = Outcome(
 )
 
 
+@dataclass(frozen=True, slots=True)
 class Sender:
     """Sends through a lane's pool, and notes extensions that the server announces but breaks."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        network: Network,
-        recorder: Recorder,
-        allow_body: AllowBody,
-        distrust: Distrust,
-    ) -> None:
-        self._pool = pool
-        self._network = network
-        self._recorder = recorder
-        self._allow_body = allow_body
-        self._distrust = distrust
+    pool: Pool
+    parts: EngineParts
 
     async def attempt(
         self,
@@ -72,12 +60,13 @@ class Sender:
 
         `next_mail` returns the mail that follows in the session.
         """
-        now = self._recorder.now()
+        now = self.parts.clock.now()
         self._decide_locally(attempts, attempts.list_pending(now))
-        if not attempts.list_pending(now):
+        pending = attempts.list_pending(now)
+        if not pending:
             return session
         if config.profile.transport is Transport.SANDBOX:
-            self._capture(attempts)
+            self._decide(attempts, dict.fromkeys(pending, CAPTURED))
             return None
         if config.identity is None:
             attempts.fault = config.fault
@@ -88,15 +77,17 @@ class Sender:
             if session is None:
                 return None
             attempts.facts, attempts.session = session.facts, session
-            has_room = session.transactions + 2 <= self._pool.max_messages
+            has_room = session.transactions + 2 <= self.pool.max_messages
             then = next_mail if has_room else None
             try:
-                await transact(attempts, session, self._recorder, self._allow_body, then)
+                await transact(
+                    attempts, session, self.parts.recorder, self.parts.settler.allow_body, then
+                )
             except BaseException:
                 session.abort()
                 raise
-            if session.distrusted and self._distrust.add(config.identity, session.distrusted):
-                self._pool.retire_idle()
+            if session.distrusted and self.parts.distrust.add(config.identity, session.distrusted):
+                self.pool.retire_idle()
             # After a fault of the connection only, try a new connection at once.
             if attempts.fault is None or attempts.fault.scope is not FailureScope.CONNECTION:
                 return session if session.is_open else None
@@ -106,12 +97,12 @@ class Sender:
     ) -> Session | None:
         """Get a session for the message: the current, a warm, or a new one."""
         if session is not None:
-            if self._pool.is_fit(session, identity) and attempts.can_use(session):
+            if self.pool.is_fit(session, identity) and attempts.can_use(session):
                 return session
-            self._pool.retire(session)
-        if (warm := await self._pool.take(identity)) is not None:
+            self.pool.retire(session)
+        if (warm := await self.pool.take(identity)) is not None:
             return warm
-        started_at, start = self._recorder.now(), monotonic_seconds()
+        started_at, start = self.parts.clock.now(), monotonic_seconds()
         result = await self._open_session(config, identity)
         if isinstance(result, Session):
             return result
@@ -127,8 +118,12 @@ class Sender:
             if isinstance(token_or_failure, Failure):
                 return make_open_failure(identity, token_or_failure, Transcript())
             token = token_or_failure
-        distrusted = self._distrust.get(identity)
-        result = await open_session(identity, self._network, distrusted=distrusted, token=token)
+        result = await open_session(
+            identity,
+            self.parts.network,
+            distrusted=self.parts.distrust.get(identity),
+            token=token,
+        )
         is_rejected = (
             isinstance(result, OpenFailure) and result.failure.fault is Fault.TOKEN_REJECTED
         )
@@ -141,7 +136,7 @@ class Sender:
     ) -> None:
         fault = classify(opening.failure, fresh=True, authenticated=False)
         attempts.fault, attempts.facts = fault, opening.facts
-        row = self._recorder.build_row(
+        row = self.parts.recorder.build_row(
             attempts.message,
             opening.facts,
             TransactionResult(outcomes={}, fault=fault),
@@ -170,10 +165,6 @@ class Sender:
             },
         )
 
-    def _capture(self, attempts: Attempts) -> None:
-        pending = attempts.list_pending(self._recorder.now())
-        self._decide(attempts, dict.fromkeys(pending, CAPTURED))
-
     def _decide(self, attempts: Attempts, outcomes: Mapping[ClaimedRecipient, Outcome]) -> None:
         """Record outcomes that needed no server."""
         if not outcomes:
@@ -183,11 +174,11 @@ class Sender:
             outcomes={to.address: outcome for to, outcome in outcomes.items()}
         )
         attempts.rows.append(
-            self._recorder.build_row(
+            self.parts.recorder.build_row(
                 attempts.message,
                 ConnectionFacts(),
                 result,
-                started_at=self._recorder.now(),
+                started_at=self.parts.clock.now(),
                 seconds=0.0,
                 via=attempts.via,
             )
@@ -195,6 +186,6 @@ class Sender:
 
     def decide_all(self, attempts: Attempts, outcome: Outcome) -> None:
         """Set one outcome for all pending recipients that were not tried."""
-        for recipient in attempts.list_pending(self._recorder.now()):
+        for recipient in attempts.list_pending(self.parts.clock.now()):
             if recipient.position not in attempts.marked:
                 attempts.outcomes[recipient.position] = outcome

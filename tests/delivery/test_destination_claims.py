@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import String, cast, insert, literal, select, true, update
 
 from app.delivery.assignment import Assignment
-from app.delivery.claims import Claims
+from app.delivery.claims import claim
 from app.delivery.engine_parts import EngineParts
 from app.delivery.lane import Lane
 from app.delivery.lane_config import LaneConfig
@@ -78,9 +78,9 @@ class Worker:
             settler=settler,
             wake=wake,
             mail_exchangers=MailExchangers(resolver, asyncio.get_running_loop().time),
+            open_content=lambda: b"",
         )
         self.lane = Lane(LaneConfig(profile, None), self.parts, granted=profile.max_connections)
-        self.claims = Claims(parts=self.parts, open_content=lambda: b"", is_checked=False)
 
     async def waiting(self, profile: Profile | None = None) -> WaitingLane | None:
         """What a poll finds."""
@@ -94,8 +94,8 @@ class Worker:
         source = await self.waiting(profile)
         if source is None:
             return []
-        messages_by_profile = await self.claims.claim(
-            [Assignment(self.lane, source)], self.clock.now()
+        messages_by_profile = await claim(
+            self.parts, [Assignment(self.lane, source)], self.clock.now()
         )
         return messages_by_profile.get(source.profile_id, [])
 

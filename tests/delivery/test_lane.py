@@ -71,6 +71,7 @@ class Worker:
             settler=self.settler,
             wake=asyncio.Event(),
             mail_exchangers=MailExchangers(Resolver(), lambda: 0.0),
+            open_content=lambda: b"",
         )
         configs = LaneConfigFactory(vault=Vault([bytes(32)]))
         self.registry = LaneRegistry(parts, configs)

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.delivery.assignment import order_by_turn
+from app.delivery.assignment import order_lanes
 from app.store.delivery.lanes import WaitingLane
 from tests.delivery.builders import NOW
 
@@ -22,4 +22,4 @@ def lane(tenant: str, profile: str, waits_seconds: float) -> WaitingLane:
 def test_tenants_take_turns() -> None:
     """One with many profiles gets one turn before each of the others has had one."""
     waiting = [lane("big", f"big{n}", 100 - n) for n in range(3)] + [lane("small", "small", 1)]
-    assert [due.profile_id for due in order_by_turn(waiting)] == ["big0", "small", "big1", "big2"]
+    assert [due.profile_id for due in order_lanes(waiting)] == ["big0", "small", "big1", "big2"]

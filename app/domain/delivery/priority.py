@@ -1,10 +1,13 @@
-"""Order a profile's messages by priority, without starvation."""
+"""Decide whose turn it is: by priority without starvation, and round robin."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from app.domain.types import Priority
+
+Item = TypeVar("Item")
 
 # A head start in the queue: a message overtakes those that waited less than this, and none that
 # waited longer. So low priority never starves.
@@ -27,3 +30,14 @@ def compute_turn(send_at: datetime | None, priority: Priority, now: datetime) ->
     starts_at = now if send_at is None else max(now, send_at)
     turn_at = starts_at - HEAD_START[priority]
     return Turn(turn_at, starts_at if starts_at > now else turn_at)
+
+
+def order_by_turn(
+    items: Iterable[Item], *, group: Callable[[Item], Hashable], moment: Callable[[Item], Any]
+) -> list[Item]:
+    """Order round robin over groups: each one's first item, then the second, soonest first."""
+    turns, ranked = Counter[Hashable](), list[tuple[int, Item]]()
+    for item in sorted(items, key=moment):
+        ranked.append((turns[group(item)], item))
+        turns[group(item)] += 1
+    return [item for _, item in sorted(ranked, key=lambda entry: entry[0])]
