@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -44,6 +45,7 @@ COUNTED_QUOTA: Final = Quota(stored_bytes=2**63 - 1)
 TELLING: Final = frozenset({NoticeStep.TELL_FAILURE, NoticeStep.TELL_RECOVERY})
 
 
+@dataclass(frozen=True, slots=True)
 class Notifier:
     """Writes due notices as messages of their tenants; `record` counts these.
 
@@ -51,26 +53,15 @@ class Notifier:
     so one that fails causes no other.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        clock: Clock,
-        vault: Vault,
-        routing: Routing,
-        max_message_bytes: int,
-        max_age_seconds: float,
-        poll_interval: timedelta,
-        record: Callable[[Iterable[NewMessage]], None],
-    ) -> None:
-        self._database = database
-        self._clock = clock
-        self._vault = vault
-        self._routing = routing
-        self._max_message_bytes = max_message_bytes
-        self._max_age_seconds = max_age_seconds
-        self._poll_interval = poll_interval
-        self._record = record
+    database: Database
+    _: KW_ONLY
+    clock: Clock
+    vault: Vault
+    routing: Routing
+    max_message_bytes: int
+    max_age_seconds: float
+    poll_interval: timedelta
+    record: Callable[[Iterable[NewMessage]], None]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -85,12 +76,12 @@ class Notifier:
 
     async def _poll(self) -> None:
         await self.write_due()
-        await self._clock.wait(asyncio.Event(), self._clock.now() + self._poll_interval)
+        await self.clock.wait(asyncio.Event(), self.clock.now() + self.poll_interval)
 
     async def write_due(self) -> None:
         """Write what is due now; what one tenant breaks holds up no other."""
-        async with self._database.reading() as connection:
-            due_notices = await profile_notices.load_due(connection, now=self._clock.now())
+        async with self.database.reading() as connection:
+            due_notices = await profile_notices.load_due(connection, now=self.clock.now())
         for notice in due_notices:
             try:
                 await self._handle(notice)
@@ -105,13 +96,13 @@ class Notifier:
         """Make room for later notices: the oldest are loaded first."""
 
         async def write(connection: AsyncConnection) -> None:
-            await profile_notices.postpone(connection, notice=notice, now=self._clock.now())
+            await profile_notices.postpone(connection, notice=notice, now=self.clock.now())
 
-        await self._database.retry_transaction(write)
+        await self.database.retry_transaction(write)
 
     async def _handle(self, notice: Notice) -> None:
         """Write the mail and finish the notice, in one transaction: each is told once."""
-        now = self._clock.now()
+        now = self.clock.now()
         step, acceptance = choose_step(notice, now), None
         if step in TELLING:
             acceptance = await self._prepare(notice, step, now)
@@ -124,16 +115,16 @@ class Notifier:
                 raise _TakenError
 
         try:
-            await self._database.retry_transaction(write, announce=acceptance is not None)
+            await self.database.retry_transaction(write, announce=acceptance is not None)
         except _TakenError:
             return
         if acceptance is not None:
-            self._record([acceptance.message])
+            self.record([acceptance.message])
 
     async def _prepare(self, notice: Notice, step: NoticeStep, now: datetime) -> Acceptance | None:
         """Render the mail; None if nobody wants it, or if it cannot be sent."""
         try:
-            async with self._database.reading() as connection:
+            async with self.database.reading() as connection:
                 tenant = await tenants.get(connection, tenant=notice.tenant_id)
                 profile = await profiles.find(
                     connection, tenant_id=tenant.id, profile=notice.profile_id
@@ -158,12 +149,12 @@ class Notifier:
         return AcceptPolicy(
             origin=Origin(MessageSource.NOTICE, key_id=None),
             allowed_from=(SenderRule("This tenant", tenant.allowed_from),),
-            routing=self._routing.with_rule(tenant.recipient_rule),
+            routing=self.routing.with_rule(tenant.recipient_rule),
             now=now,
-            max_message_bytes=self._max_message_bytes,
-            max_age_seconds=self._max_age_seconds,
-            seal_content=self._vault.seal_content,
-            signing=await read_signing(self._database, self._vault, tenant.id),
+            max_message_bytes=self.max_message_bytes,
+            max_age_seconds=self.max_age_seconds,
+            seal_content=self.vault.seal_content,
+            signing=await read_signing(self.database, self.vault, tenant.id),
         )
 
 

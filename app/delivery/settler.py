@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -67,30 +67,22 @@ class PendingSettlement:
     observed_concurrency: tuple[str, int | None] | None = None
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Settler:
     """Writes outcomes, and takes their messages off the leases.
 
     `waiting` counts the outcomes that are not written yet. Sets `wake` once something may be due.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        leases: Leases,
-        wake: asyncio.Event,
-        now: Callable[[], datetime],
-        random: Random,
-        metrics: DeliveryMetrics,
-    ) -> None:
-        self._database = database
-        self._leases = leases
-        self._wake = wake
-        self._now = now
-        self._random = random
-        self._metrics = metrics
-        self._queue: asyncio.Queue[PendingSettlement] = asyncio.Queue()
-        self.waiting = 0
+    database: Database
+    _: KW_ONLY
+    leases: Leases
+    wake: asyncio.Event
+    now: Callable[[], datetime]
+    random: Random
+    metrics: DeliveryMetrics
+    waiting: int = 0
+    _queue: asyncio.Queue[PendingSettlement] = field(default_factory=asyncio.Queue)
 
     def submit(
         self,
@@ -105,12 +97,12 @@ class Settler:
 
         `profile` is the one that sent it.
         """
-        self._metrics.record_outcomes(attempts.outcomes.values())
+        self.metrics.record_outcomes(attempts.outcomes.values())
         for row in attempts.rows:
-            self._metrics.record_attempt(row, profile.name)
+            self.metrics.record_attempt(row, profile.name)
             tracing.record_attempt(row, profile.name)
-        now = self._now()
-        settlement = build_settlement(attempts, retry=profile.retry, now=now, random=self._random)
+        now = self.now()
+        settlement = build_settlement(attempts, retry=profile.retry, now=now, random=self.random)
         self._count_recipients(attempts.message, settlement, now)
         self.waiting += 1
         self._queue.put_nowait(
@@ -129,9 +121,9 @@ class Settler:
         statuses = [recipient.status for recipient in settlement.recipients]
         profile = (message.tenant_id, message.profile_id)
         if sent_count := statuses.count(RecipientStatus.SENT):
-            self._metrics.record_sent(*profile, now - message.sendable_at, sent_count)
+            self.metrics.record_sent(*profile, now - message.sendable_at, sent_count)
         if deferred_count := statuses.count(RecipientStatus.DEFERRED):
-            self._metrics.record_retries(*profile, deferred_count)
+            self.metrics.record_retries(*profile, deferred_count)
 
     async def allow_body(self, message: ClaimedMessage, positions: Sequence[int]) -> bool:
         """Whether the body may be sent: this worker still holds the lease (invariant 3).
@@ -139,7 +131,7 @@ class Settler:
         With `at_most_once`, records first that the body is about to be sent to the recipients at
         these positions (invariant 5).
         """
-        if not await self._leases.confirm(message):
+        if not await self.leases.confirm(message):
             return False
         if message.guarantee is not Guarantee.AT_MOST_ONCE:
             return True
@@ -147,14 +139,14 @@ class Settler:
         async def write(connection: AsyncConnection) -> bool:
             return await outcomes.mark(
                 connection,
-                owner=self._leases.owner,
+                owner=self.leases.owner,
                 message_id=message.id,
                 positions=positions,
-                now=self._now(),
+                now=self.now(),
             )
 
         try:
-            return await self._database.retry_transaction(write)
+            return await self.database.retry_transaction(write)
         except Unavailable:
             return False
 
@@ -194,30 +186,30 @@ class Settler:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 break
-        self._metrics.record_group("settle", len(group))
+        self.metrics.record_group("settle", len(group))
         self._finish(group)
 
     def _finish(self, group: Sequence[PendingSettlement]) -> None:
         """Notify leases, lanes and the scheduler."""
-        self._leases.drop(pending.settlement.message_id for pending in group)
+        self.leases.drop(pending.settlement.message_id for pending in group)
         for pending in group:
             if pending.fault is not None:
-                self._leases.drop(pending.fault.released)
+                self.leases.drop(pending.fault.released)
                 pending.fault.machine.apply(LaneEvent.FAULT_RECORDED)
             if pending.settlement.due_at is not None or pending.recovered_profile_id is not None:
-                self._wake.set()
+                self.wake.set()
 
     async def _write_once(self, group: Sequence[PendingSettlement]) -> None:
         recovered = {s.recovered_profile_id for s in group if s.recovered_profile_id is not None}
-        async with self._database.transaction(announce=bool(recovered)) as connection:
+        async with self.database.transaction(announce=bool(recovered)) as connection:
             owned = await outcomes.settle(
                 connection,
-                owner=self._leases.owner,
+                owner=self.leases.owner,
                 settlements=[pending.settlement for pending in group],
-                now=self._now(),
+                now=self.now(),
             )
             for profile_id in recovered:
-                await lanes.record_recovery(connection, profile_id=profile_id, now=self._now())
+                await lanes.record_recovery(connection, profile_id=profile_id, now=self.now())
             observed = dict(filter(None, (pending.observed_concurrency for pending in group)))
             for profile_id, concurrency in observed.items():
                 await lanes.record_concurrency(
@@ -231,7 +223,7 @@ class Settler:
             log.warning("dropping outcomes of messages that another worker took over: %s", lost)
 
     async def _record_fault(self, connection: AsyncConnection, fault: ProfileFault) -> None:
-        now = self._now()
+        now = self.now()
         await lanes.record_fault(
             connection,
             profile_id=fault.profile_id,
@@ -239,10 +231,10 @@ class Settler:
             code=fault.code,
             reason=fault.reason,
             now=now,
-            wait=lambda faults: PROBE.delay_at_least_half(faults, self._random),
+            wait=lambda faults: PROBE.delay_at_least_half(faults, self.random),
             is_probe=fault.is_probe,
         )
         if fault.released:
             await outbox.release(
-                connection, owner=self._leases.owner, message_ids=fault.released, now=now
+                connection, owner=self.leases.owner, message_ids=fault.released, now=now
             )
