@@ -78,49 +78,20 @@ class Stage(Enum):
     CONTENT = "DATA"
 
 
-# By problem, a code and an enhanced code for each stage. What passes is 4yz: a client bounces a
-# message that it gets 5yz for.
-_CODES: Final[Mapping[type[Problem], Mapping[Stage, tuple[int, str]]]] = {
-    Unauthenticated: dict.fromkeys(Stage, (535, "5.7.8")),
-    Forbidden: {
-        Stage.LOGIN: (535, "5.7.8"),
-        Stage.SENDER: (553, "5.7.1"),
-        Stage.RECIPIENT: (550, "5.7.1"),
-        Stage.CONTENT: (550, "5.7.1"),
-    },
-    NotFound: {
-        Stage.LOGIN: (535, "5.7.8"),
-        Stage.SENDER: (553, "5.7.1"),
-        Stage.RECIPIENT: (550, "5.7.1"),
-        Stage.CONTENT: (550, "5.6.0"),
-    },
-    InvalidRequest: {
-        Stage.LOGIN: (535, "5.7.8"),
-        Stage.SENDER: (553, "5.7.1"),
-        Stage.RECIPIENT: (550, "5.1.3"),
-        Stage.CONTENT: (550, "5.6.0"),
-    },
-    TooLarge: dict.fromkeys(Stage, (552, "5.3.4")),
-    QuotaExceeded: {
-        Stage.LOGIN: (454, "4.7.0"),
-        Stage.SENDER: (452, "4.3.1"),
-        Stage.RECIPIENT: (452, "4.5.3"),
-        Stage.CONTENT: (452, "4.3.1"),
-    },
-    TooManyRequests: {
-        Stage.LOGIN: (421, "4.7.0"),
-        Stage.SENDER: (451, "4.7.1"),
-        Stage.RECIPIENT: (451, "4.7.1"),
-        Stage.CONTENT: (451, "4.7.1"),
-    },
-    Conflict: dict.fromkeys(Stage, (451, "4.3.2")),
-    Unavailable: {
-        Stage.LOGIN: (454, "4.7.0"),
-        Stage.SENDER: (451, "4.3.0"),
-        Stage.RECIPIENT: (451, "4.3.0"),
-        Stage.CONTENT: (451, "4.3.0"),
-    },
+# By problem, the codes at AUTH, MAIL, RCPT and DATA. What passes is 4yz: a client bounces a message
+# that it gets 5yz for.
+_CODES: Final[Mapping[type[Problem], tuple[str, str, str, str]]] = {
+    Unauthenticated: ("535 5.7.8", "535 5.7.8", "535 5.7.8", "535 5.7.8"),
+    Forbidden: ("535 5.7.8", "553 5.7.1", "550 5.7.1", "550 5.7.1"),
+    NotFound: ("535 5.7.8", "553 5.7.1", "550 5.7.1", "550 5.6.0"),
+    InvalidRequest: ("535 5.7.8", "553 5.7.1", "550 5.1.3", "550 5.6.0"),
+    TooLarge: ("552 5.3.4", "552 5.3.4", "552 5.3.4", "552 5.3.4"),
+    QuotaExceeded: ("454 4.7.0", "452 4.3.1", "452 4.5.3", "452 4.3.1"),
+    TooManyRequests: ("421 4.7.0", "451 4.7.1", "451 4.7.1", "451 4.7.1"),
+    Conflict: ("451 4.3.2", "451 4.3.2", "451 4.3.2", "451 4.3.2"),
+    Unavailable: ("454 4.7.0", "451 4.3.0", "451 4.3.0", "451 4.3.0"),
 }
+_STAGES: Final = list(Stage)
 
 
 def problem_reply(problem: Problem, stage: Stage) -> Reply:
@@ -129,8 +100,8 @@ def problem_reply(problem: Problem, stage: Stage) -> Reply:
         return Reply(554, problem.detail, problem.enhanced_code)
     for kind, codes in _CODES.items():
         if isinstance(problem, kind):
-            code, enhanced_code = codes[stage]
-            return Reply(code, problem.detail, enhanced_code)
+            code, enhanced_code = codes[_STAGES.index(stage)].split()
+            return Reply(int(code), problem.detail, enhanced_code)
     return Reply(451, problem.detail, "4.3.0")
 
 

@@ -252,11 +252,11 @@ class Session:
             except (Unauthenticated, Forbidden) as problem:  # the key was revoked, or changed
                 # Another tenant's key in the same session would get this one's log.
                 reply = self._close_after(problem_reply(problem, Stage.LOGIN))
-                return self._journal.mail(mail, reply)
+                return self._journal.mail(mail.address, reply)
             await account.check_sender(mail)
             self._dialogue.sender_accepted(mail)
             outcome.reply = replies.SENDER_OK
-        return self._journal.mail(mail, outcome.reply)
+        return self._journal.mail(mail.address, outcome.reply)
 
     async def _check_recipient(self, rcpt: Rcpt) -> Reply:
         with _replying(Stage.RECIPIENT) as outcome:
@@ -265,7 +265,7 @@ class Session:
             await self._logged_in().check_recipient(rcpt, count + 1)
             self._dialogue.recipient_accepted(rcpt)
             outcome.reply = replies.RECIPIENT_OK
-        return self._journal.rcpt(rcpt, outcome.reply)
+        return self._journal.rcpt(rcpt.address, outcome.reply)
 
     async def _receive_data(self) -> Reply:
         content = Content(self._config.max_message_bytes)

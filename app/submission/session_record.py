@@ -15,7 +15,6 @@ from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.ids import new_id
 from app.domain.outcome.replies import Reply
 from app.submission import replies
-from app.submission.commands import Mail, Rcpt
 from app.submission.sasl import Credentials
 
 # Together these keep a journal below about 100 kB. What is beyond them is counted.
@@ -136,20 +135,16 @@ class Journal:
                 self.note_login_refusal(reply)
             case "MAIL":
                 current = self._current
-                self._begin(_find_address(argument), reply)
+                self.mail(_find_address(argument), reply)
                 if reply is replies.MAIL_TWICE:  # the message that is begun goes on
                     self._current = current
             case "RCPT":
-                self._add_recipient(_find_address(argument), reply)
+                self.rcpt(_find_address(argument), reply)
             case "DATA" | "BDAT" if self._current is not None:
                 self._current["reply"] = _shown(reply)
 
-    def mail(self, mail: Mail, reply: Reply) -> Reply:
+    def mail(self, address: str, reply: Reply) -> Reply:
         """Begin a transaction, and return the reply to MAIL."""
-        self._begin(mail.address, reply)
-        return reply
-
-    def _begin(self, address: str, reply: Reply) -> None:
         self.transaction_count += 1
         self._current = {
             "mail_from": address,
@@ -161,19 +156,16 @@ class Journal:
         }
         if len(self.transactions) < MAX_TRANSACTIONS:
             self.transactions.append(self._current)
-
-    def rcpt(self, rcpt: Rcpt, reply: Reply) -> Reply:
-        """Note a recipient, and return the reply to RCPT."""
-        self._add_recipient(rcpt.address, reply)
         return reply
 
-    def _add_recipient(self, address: str, reply: Reply) -> None:
-        if self._current is None:
-            return
-        self._current["recipient_count"] += 1
-        if self._recipient_count < MAX_RECIPIENTS:
-            self._recipient_count += 1
-            self._current["recipients"].append({"address": address, "reply": _shown(reply)})
+    def rcpt(self, address: str, reply: Reply) -> Reply:
+        """Note a recipient, and return the reply to RCPT."""
+        if self._current is not None:
+            self._current["recipient_count"] += 1
+            if self._recipient_count < MAX_RECIPIENTS:
+                self._recipient_count += 1
+                self._current["recipients"].append({"address": address, "reply": _shown(reply)})
+        return reply
 
     def content(
         self, reply: Reply, message_id: str | None = None, *, seconds: float | None = None

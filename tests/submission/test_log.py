@@ -19,7 +19,6 @@ from app.main import create_app
 from app.store import submissions
 from app.store.db.database import Database
 from app.submission import session_log, session_record
-from app.submission.commands import Mail, Rcpt
 from app.submission.listener import Listener
 from app.submission.session_log import SessionLog
 from app.submission.session_record import Journal
@@ -420,9 +419,9 @@ def test_a_journal_is_bounded() -> None:
     full_journal = new_journal()
     reply = Reply(250, "x" * 2000, "2.0.0")
     for number in range(2000):
-        full_journal.mail(Mail(ADDRESS), reply)
+        full_journal.mail(ADDRESS, reply)
         for _ in range(10):
-            full_journal.rcpt(Rcpt(ADDRESS), reply)
+            full_journal.rcpt(ADDRESS, reply)
         full_journal.content(reply, f"msg_{number:032x}")
     assert (full_journal.message_count, full_journal.transaction_count) == (2000, 2000)
     assert [transaction["recipient_count"] for transaction in full_journal.transactions] == [
