@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.diagnostics.ehlo_advice import AdviceStatus
-from app.diagnostics.machine_findings import MAX_LISTED, Finding, format_age
+from app.diagnostics.machine_findings import MAX_LISTED, Finding, Judgement, format_age
 from app.diagnostics.postgresql_findings import format_bytes, judge_postgresql
 from app.domain.errors import Unavailable
 from app.domain.tenants.retention import Retention
@@ -60,73 +60,69 @@ async def check_health(
     except (Unavailable, TimeoutError):
         detail = "the database did not answer in time; run `heloise doctor` again"
         return [Finding("database_health", AdviceStatus.WARN, detail)]
-    return [*findings, _judge_retention(overdue, now)]
+    return [*findings, Finding("retention", *_judge_retention(overdue, now))]
 
 
 def judge_sqlite(health: SqliteHealth) -> list[Finding]:
     """Judge a file of SQLite."""
     return [
-        _judge_journal(health),
-        _judge_file_system(health),
-        _judge_disk(health),
-        _judge_wal(health),
+        Finding("durability", *_judge_journal(health)),
+        Finding("file_system", *_judge_file_system(health)),
+        Finding("disk", *_judge_disk(health)),
+        Finding("write_ahead_log", *_judge_wal(health)),
     ]
 
 
-def _judge_journal(health: SqliteHealth) -> Finding:
+def _judge_journal(health: SqliteHealth) -> Judgement:
     detail = f"journal_mode is {health.journal_mode}, synchronous is {health.synchronous}"
     if not health.is_durable:
         advice = f"{detail}: a crash loses accepted messages; restart Heloise, which sets it full"
-        return Finding("durability", AdviceStatus.FAIL, advice)
+        return AdviceStatus.FAIL, advice
     if health.journal_mode != "wal":
-        advice = (
+        return AdviceStatus.WARN, (
             f"{detail}: readers and writers wait for each other; move the file to a local file"
             " system, and restart Heloise, which sets it wal"
         )
-        return Finding("durability", AdviceStatus.WARN, advice)
-    return Finding("durability", AdviceStatus.OK, detail)
+    return AdviceStatus.OK, detail
 
 
-def _judge_file_system(health: SqliteHealth) -> Finding:
+def _judge_file_system(health: SqliteHealth) -> Judgement:
     name = health.file_system
     if name is None:
-        detail = "this system does not say; keep the file on a local file system"
-        return Finding("file_system", AdviceStatus.OK, detail)
+        return AdviceStatus.OK, "this system does not say; keep the file on a local file system"
     if name in NETWORK_FILE_SYSTEMS:
-        detail = (
+        return AdviceStatus.FAIL, (
             f"{name} is a network file system, which can damage the file; move it to a local disk,"
             " or use PostgreSQL"
         )
-        return Finding("file_system", AdviceStatus.FAIL, detail)
     if name.partition(".")[0] == FUSE:
         detail = f"{name} may not keep SQLite's locks; move the file to a local disk"
-        return Finding("file_system", AdviceStatus.WARN, detail)
-    return Finding("file_system", AdviceStatus.OK, f"{name} is a local file system")
+        return AdviceStatus.WARN, detail
+    return AdviceStatus.OK, f"{name} is a local file system"
 
 
-def _judge_disk(health: SqliteHealth) -> Finding:
+def _judge_disk(health: SqliteHealth) -> Judgement:
     free, size = health.disk_free_bytes, health.disk_size_bytes
     detail = f"{format_bytes(free)} of {format_bytes(size)} are free"
     if free < MIN_FREE_SHARE * size:
         status = AdviceStatus.FAIL if free < FULL_SHARE * size else AdviceStatus.WARN
-        advice = f"{detail}; enlarge the disk, or shorten HELOISE_CONTENT_RETENTION_DAYS"
-        return Finding("disk", status, advice)
-    return Finding("disk", AdviceStatus.OK, detail)
+        return status, f"{detail}; enlarge the disk, or shorten HELOISE_CONTENT_RETENTION_DAYS"
+    return AdviceStatus.OK, detail
 
 
-def _judge_wal(health: SqliteHealth) -> Finding:
+def _judge_wal(health: SqliteHealth) -> Judgement:
     detail = f"the write-ahead log has {format_bytes(health.wal_bytes)}"
     if health.wal_bytes > MAX_WAL_BYTES:
         advice = f"{detail}: a reader holds it up; end other programs that read the file"
-        return Finding("write_ahead_log", AdviceStatus.WARN, advice)
-    return Finding("write_ahead_log", AdviceStatus.OK, detail)
+        return AdviceStatus.WARN, advice
+    return AdviceStatus.OK, detail
 
 
-def _judge_retention(overdue: list[purging.Overdue], now: datetime) -> Finding:
+def _judge_retention(overdue: list[purging.Overdue], now: datetime) -> Judgement:
     if not overdue:
-        return Finding("retention", AdviceStatus.OK, "no message is past its retention")
+        return AdviceStatus.OK, "no message is past its retention"
     late = ", ".join(
         f"{tenant.tenant} by {format_age(now - tenant.since)}" for tenant in overdue[:MAX_LISTED]
     )
     detail = f"messages are still there past their retention, of {late}; run `heloise purge`"
-    return Finding("retention", AdviceStatus.WARN, detail)
+    return AdviceStatus.WARN, detail

@@ -42,6 +42,9 @@ class Finding:
     detail: str
 
 
+Judgement = tuple[AdviceStatus, str]  # the rest of a finding
+
+
 async def check_database(
     database: Database,
     *,

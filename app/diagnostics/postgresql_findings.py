@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from app.diagnostics.ehlo_advice import AdviceStatus
-from app.diagnostics.machine_findings import MAX_LISTED, Finding, format_age
+from app.diagnostics.machine_findings import MAX_LISTED, Finding, Judgement, format_age
 from app.store.db.postgresql_driver import ENCODING
 from app.store.health.postgresql import OldTransaction, PostgresqlHealth, TableHealth
 
@@ -35,61 +35,59 @@ def judge_postgresql(
 ) -> list[Finding]:
     """Judge a server; a process opens at most `process_connections` to it."""
     return [
-        _judge_version(health.settings, now.astimezone(UTC).date()),
-        _judge_encoding(health),
-        _judge_durability(health),
-        _judge_connections(health, process_connections),
-        _judge_transactions(health),
-        _judge_replication(health),
-        _judge_autovacuum(health),
-        _judge_dead_rows(health),
-        _describe_tables(health),
+        Finding("server_version", *_judge_version(health.settings, now.astimezone(UTC).date())),
+        Finding("encoding", *_judge_encoding(health)),
+        Finding("durability", *_judge_durability(health)),
+        Finding("connections", *_judge_connections(health, process_connections)),
+        Finding("old_transactions", *_judge_transactions(health)),
+        Finding("replication", *_judge_replication(health)),
+        Finding("autovacuum", *_judge_autovacuum(health)),
+        Finding("dead_rows", *_judge_dead_rows(health)),
+        Finding("table_sizes", *_describe_tables(health)),
     ]
 
 
-def _judge_version(settings: Mapping[str, str], today: date) -> Finding:
+def _judge_version(settings: Mapping[str, str], today: date) -> Judgement:
     major = int(settings["server_version_num"]) // 10_000
     detail = f"PostgreSQL {settings['server_version']}"
     end = END_OF_LIFE.get(major)
     if end is None and major > max(END_OF_LIFE):
-        return Finding("server_version", AdviceStatus.OK, detail)
+        return AdviceStatus.OK, detail
     if end is None or end < today:
         since = "any more" if end is None else f"since {end}"
         advice = f"{detail} gets no fixes {since}; upgrade to version {max(END_OF_LIFE)}"
-        return Finding("server_version", AdviceStatus.WARN, advice)
-    return Finding("server_version", AdviceStatus.OK, f"{detail} gets fixes until {end}")
+        return AdviceStatus.WARN, advice
+    return AdviceStatus.OK, f"{detail} gets fixes until {end}"
 
 
-def _judge_encoding(health: PostgresqlHealth) -> Finding:
+def _judge_encoding(health: PostgresqlHealth) -> Judgement:
     encoding = health.settings["server_encoding"]
     if encoding != ENCODING:
         detail = f"the encoding is {encoding}; move to a database with ENCODING 'UTF8'"
-        return Finding("encoding", AdviceStatus.FAIL, detail)
+        return AdviceStatus.FAIL, detail
     if health.has_collation_mismatch:
-        detail = (
+        return AdviceStatus.WARN, (
             "the system sorts text otherwise than when the indexes were built; run REINDEX DATABASE"
             " and ALTER DATABASE … REFRESH COLLATION VERSION"
         )
-        return Finding("encoding", AdviceStatus.WARN, detail)
-    return Finding("encoding", AdviceStatus.OK, f"{encoding}, and the collation is current")
+    return AdviceStatus.OK, f"{encoding}, and the collation is current"
 
 
-def _judge_durability(health: PostgresqlHealth) -> Finding:
+def _judge_durability(health: PostgresqlHealth) -> Judgement:
     names = ("fsync", "synchronous_commit", "full_page_writes")
     detail = ", ".join(f"{name} is {health.settings[name]}" for name in names)
     if not health.is_durable:
         advice = f"{detail}: a crash loses accepted messages; set fsync and synchronous_commit on"
-        return Finding("durability", AdviceStatus.FAIL, advice)
+        return AdviceStatus.FAIL, advice
     if health.settings["full_page_writes"] != "on":
-        advice = (
+        return AdviceStatus.WARN, (
             f"{detail}: a crash can damage pages; set it on, unless the file system writes pages as"
             " a whole, as ZFS does"
         )
-        return Finding("durability", AdviceStatus.WARN, advice)
-    return Finding("durability", AdviceStatus.OK, detail)
+    return AdviceStatus.OK, detail
 
 
-def _judge_connections(health: PostgresqlHealth, process_connections: int) -> Finding:
+def _judge_connections(health: PostgresqlHealth, process_connections: int) -> Judgement:
     """Compare what is used, and what the pools of the other processes may open, to the limit."""
     connections = health.connections
     pools = connections.processes * process_connections
@@ -99,24 +97,22 @@ def _judge_connections(health: PostgresqlHealth, process_connections: int) -> Fi
     )
     if max(pools, connections.used / MAX_CONNECTIONS_SHARE) > connections.limit:
         advice = f"{detail}; raise max_connections, or lower HELOISE_DATABASE_POOL_SIZE"
-        return Finding("connections", AdviceStatus.WARN, advice)
-    return Finding("connections", AdviceStatus.OK, detail)
+        return AdviceStatus.WARN, advice
+    return AdviceStatus.OK, detail
 
 
-def _judge_transactions(health: PostgresqlHealth) -> Finding:
+def _judge_transactions(health: PostgresqlHealth) -> Judgement:
     oldest = health.oldest_transaction
     if oldest is not None and oldest.age_seconds > MAX_TRANSACTION_SECONDS:
-        detail = f"{_describe(oldest)} and holds VACUUM back; {_advise(oldest)}"
-        return Finding("old_transactions", AdviceStatus.WARN, detail)
+        return AdviceStatus.WARN, f"{_describe(oldest)} and holds VACUUM back; {_advise(oldest)}"
     if health.hidden_sessions:
-        detail = (
+        return AdviceStatus.WARN, (
             f"{health.hidden_sessions} sessions of other roles are hidden from Heloise's role;"
             " GRANT pg_read_all_stats to it"
         )
-        return Finding("old_transactions", AdviceStatus.WARN, detail)
     if oldest is None:
-        return Finding("old_transactions", AdviceStatus.OK, "no transaction is open")
-    return Finding("old_transactions", AdviceStatus.OK, f"the oldest: {_describe(oldest)}")
+        return AdviceStatus.OK, "no transaction is open"
+    return AdviceStatus.OK, f"the oldest: {_describe(oldest)}"
 
 
 def _describe(transaction: OldTransaction) -> str:
@@ -136,7 +132,7 @@ def _advise(transaction: OldTransaction) -> str:
     return advice
 
 
-def _judge_replication(health: PostgresqlHealth) -> Finding:
+def _judge_replication(health: PostgresqlHealth) -> Judgement:
     problems = [
         f"the slot {slot.name} is not used and keeps {format_bytes(slot.retained_bytes)} of WAL and"
         f" the dead rows of {slot.held_transactions} transactions; start its standby, or run SELECT"
@@ -153,36 +149,33 @@ def _judge_replication(health: PostgresqlHealth) -> Finding:
         if transactions > MAX_HELD_TRANSACTIONS
     ]
     if problems:
-        return Finding("replication", AdviceStatus.WARN, ". ".join(problems[:MAX_LISTED]))
+        return AdviceStatus.WARN, ". ".join(problems[:MAX_LISTED])
     detail = f"{len(health.slots)} replication slots, all of them used" if health.slots else ""
-    return Finding("replication", AdviceStatus.OK, detail or "no replication slot")
+    return AdviceStatus.OK, detail or "no replication slot"
 
 
-def _judge_autovacuum(health: PostgresqlHealth) -> Finding:
+def _judge_autovacuum(health: PostgresqlHealth) -> Judgement:
     if off := [name for name in ("autovacuum", "track_counts") if health.settings[name] != "on"]:
-        detail = f"{' and '.join(off)} is off, so tables only grow; set it on"
-        return Finding("autovacuum", AdviceStatus.WARN, detail)
+        return AdviceStatus.WARN, f"{' and '.join(off)} is off, so tables only grow; set it on"
     tables = sorted({table.name for table in health.tables if not table.is_autovacuumed})
     if tables:
-        detail = (
+        return AdviceStatus.WARN, (
             f"autovacuum is off for {', '.join(tables[:MAX_LISTED])}; run ALTER TABLE … RESET"
             " (autovacuum_enabled)"
         )
-        return Finding("autovacuum", AdviceStatus.WARN, detail)
-    return Finding("autovacuum", AdviceStatus.OK, "autovacuum is on")
+    return AdviceStatus.OK, "autovacuum is on"
 
 
-def _judge_dead_rows(health: PostgresqlHealth) -> Finding:
+def _judge_dead_rows(health: PostgresqlHealth) -> Judgement:
     late = sorted(filter(is_vacuum_late, health.tables), key=lambda table: -table.dead_rows)
     if late:
         counts = ", ".join(f"{table.dead_rows} in {table.name}" for table in late[:MAX_LISTED])
-        detail = (
+        return AdviceStatus.WARN, (
             f"autovacuum is behind; dead rows: {counts}; end what holds VACUUM back, or raise"
             " autovacuum_vacuum_cost_limit"
         )
-        return Finding("dead_rows", AdviceStatus.WARN, detail)
     total = sum(table.dead_rows for table in health.tables)
-    return Finding("dead_rows", AdviceStatus.OK, f"{total} dead rows in all tables")
+    return AdviceStatus.OK, f"{total} dead rows in all tables"
 
 
 def is_vacuum_late(table: TableHealth) -> bool:
@@ -190,7 +183,7 @@ def is_vacuum_late(table: TableHealth) -> bool:
     return table.dead_rows > max(MIN_DEAD_ROWS, MAX_THRESHOLDS * table.vacuum_threshold_rows)
 
 
-def _describe_tables(health: PostgresqlHealth) -> Finding:
+def _describe_tables(health: PostgresqlHealth) -> Judgement:
     sizes: dict[str, int] = {}
     for table in health.tables:
         sizes[table.name] = sizes.get(table.name, 0) + table.size_bytes
@@ -201,8 +194,7 @@ def _describe_tables(health: PostgresqlHealth) -> Finding:
         if health.wal_bytes is None
         else f"the WAL has {format_bytes(health.wal_bytes)}"
     )
-    detail = f"{format_bytes(sum(sizes.values()))} ({shown}); {wal}"
-    return Finding("table_sizes", AdviceStatus.OK, detail)
+    return AdviceStatus.OK, f"{format_bytes(sum(sizes.values()))} ({shown}); {wal}"
 
 
 def format_bytes(size: float) -> str:
