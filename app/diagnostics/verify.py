@@ -196,6 +196,9 @@ class _Run:
                 token = await self._subject.token()
         except TimeoutError:
             token = TOKEN_TOO_SLOW
+        except BaseException:
+            sock.close()
+            raise
         if isinstance(token, Failure):
             sock.close()
             return make_open_failure(self._identity, token, Transcript())

@@ -140,6 +140,27 @@ async def check_failure(
     assert report.failed_stage.detail, case
 
 
+async def test_a_verify_that_is_cancelled_before_its_login_leaves_no_connection(
+    net: SmallInternet,
+) -> None:
+    """It is connected already when it waits for its access token."""
+    is_asked = asyncio.Event()
+
+    async def wait_forever() -> None:
+        is_asked.set()
+        await asyncio.Event().wait()
+
+    async with SmtpServer() as server:
+        verifying = asyncio.create_task(
+            verify_subject(net, net.subject(server, token=wait_forever), seconds=CLEARLY_TOO_LONG)
+        )
+        await is_asked.wait()
+        verifying.cancel()
+        with suppress(asyncio.CancelledError):
+            await verifying
+        await come_true(lambda: connections_to(server.port) == 0)
+
+
 @pytest.mark.parametrize("serve", [one_line, chatting])
 async def test_it_ends_where_a_line_or_a_reply_never_does(net: SmallInternet, serve: Any) -> None:
     """Nor does what it says fill the memory or the report."""
