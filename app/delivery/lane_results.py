@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.delivery.attempt import Attempts
 from app.delivery.lane_config import LaneConfig
@@ -17,42 +18,42 @@ from app.store.outbox.claims import ClaimedMessage
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
 class LaneResults:
-    """Hands results to the settler; knows which message is the probe."""
+    """Hands results to the settler; `probe_id` is the message that is the probe."""
 
-    def __init__(self, machine: LaneMachine, limit: ConnectionLimit, settler: Settler) -> None:
-        self._machine = machine
-        self._limit = limit
-        self._settler = settler
-        self._probe_id: str | None = None
+    machine: LaneMachine
+    limit: ConnectionLimit
+    settler: Settler
+    probe_id: str | None = None
 
     def begin_probe(self, message: ClaimedMessage) -> None:
         """Record the message that tests whether the fault is over."""
-        self._machine.apply(LaneEvent.PROBE_CLAIMED)
-        self._probe_id = message.id
+        self.machine.apply(LaneEvent.PROBE_CLAIMED)
+        self.probe_id = message.id
 
     def end_probe(self) -> None:
         """Record that no message is in hand, so no probe either."""
-        if self._machine.state is LaneState.PROBING:
-            self._machine.apply(LaneEvent.PROBE_ENDED)
+        if self.machine.state is LaneState.PROBING:
+            self.machine.apply(LaneEvent.PROBE_ENDED)
 
     def _is_probe(self, attempts: Attempts) -> bool:
-        return self._machine.state is LaneState.PROBING and attempts.message.id == self._probe_id
+        return self.machine.state is LaneState.PROBING and attempts.message.id == self.probe_id
 
     def settle(self, attempts: Attempts, config: LaneConfig) -> None:
         """Report a message; a probe that the server answered ends the fault."""
         recovered_profile_id = None
         if self._is_probe(attempts):
-            self._machine.apply(LaneEvent.PROBE_ENDED)
+            self.machine.apply(LaneEvent.PROBE_ENDED)
             # Some recipients are decided without contacting the server.
             if attempts.outcomes and attempts.facts.host is not None:
                 recovered_profile_id = config.profile.id
                 log.info("profile recovered", extra=_name(config.profile))
-        self._settler.submit(
+        self.settler.submit(
             attempts,
             config.profile,
             recovered_profile_id=recovered_profile_id,
-            observed_concurrency=self._limit.take_observed(config.profile.id),
+            observed_concurrency=self.limit.take_observed(config.profile.id),
         )
 
     def fail(
@@ -69,14 +70,14 @@ class LaneResults:
             reason=text,
             is_probe=self._is_probe(attempts),
             released=tuple(released),
-            machine=self._machine,
+            machine=self.machine,
         )
-        self._machine.apply(LaneEvent.FAULT)
-        self._settler.submit(
+        self.machine.apply(LaneEvent.FAULT)
+        self.settler.submit(
             attempts,
             profile,
             fault=profile_fault,
-            observed_concurrency=self._limit.take_observed(profile.id),
+            observed_concurrency=self.limit.take_observed(profile.id),
         )
 
 

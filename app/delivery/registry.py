@@ -57,7 +57,8 @@ class LaneRegistry:
         for profile_id, lane in list(self.lanes.items()):
             if lane.is_idle and profile_id not in working:
                 del self.lanes[profile_id]
-                await self._return_connections(profile_id)
+                if self._parts.database.is_postgresql:
+                    await self._return_connections(profile_id)
 
     async def revoke_connections(self) -> None:
         """Take all connections from the lanes, since other workers may have them now.
@@ -71,11 +72,10 @@ class LaneRegistry:
         )
 
     async def _return_connections(self, profile_id: str) -> None:
-        if self._parts.database.is_postgresql:
-            async with self._parts.database.transaction() as connection:
-                await shared_limits.return_connections(
-                    connection, worker_id=self._parts.leases.owner, profile_id=profile_id
-                )
+        async with self._parts.database.transaction() as connection:
+            await shared_limits.return_connections(
+                connection, worker_id=self._parts.leases.owner, profile_id=profile_id
+            )
 
     async def open(self, waiting: Iterable[WaitingLane]) -> dict[str, Lane]:
         """Return the profiles' lanes at their current revisions; skips deleted profiles."""

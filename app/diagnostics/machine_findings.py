@@ -63,22 +63,24 @@ async def check_database(
         Finding("database", AdviceStatus.OK, "the database answers and its schema is current")
     ]
     try:
-        findings.append(await _check_clock(database, clock))
+        findings.append(Finding("clock", *await _check_clock(database, clock)))
         database_clock = DatabaseClock(database, clock)
         await database_clock.measure()
         now = database_clock.now()
-        findings.append(await _check_delivery(database, lease_seconds, now))
-        findings.append(await _check_queue(database, now))
+        findings.append(Finding("delivery", *await _check_delivery(database, lease_seconds, now)))
+        findings.append(Finding("queue", *await _check_queue(database, now)))
         if open_sealed is not None:
-            findings.append(await _check_credentials(database, open_sealed))
+            findings.append(
+                Finding("credentials", *await _check_credentials(database, open_sealed))
+            )
     except Unavailable as error:
         findings.append(Finding("database", AdviceStatus.FAIL, error.detail))
     return findings
 
 
-async def _check_clock(database: Database, machine: Clock) -> Finding:
+async def _check_clock(database: Database, machine: Clock) -> Judgement:
     if not database.is_postgresql:
-        return Finding("clock", AdviceStatus.OK, "SQLite uses this machine's clock")
+        return AdviceStatus.OK, "SQLite uses this machine's clock"
     clock = DatabaseClock(database, machine)
     await clock.measure()
     offset = clock.now() - machine.now()
@@ -86,31 +88,27 @@ async def _check_clock(database: Database, machine: Clock) -> Finding:
         f"this machine's clock and the database's differ by {abs(offset.total_seconds()):.1f} s"
     )
     if abs(offset) > MAX_CLOCK_OFFSET:
-        return Finding(
-            "clock", AdviceStatus.WARN, f"{detail}: synchronize this machine's clock (NTP)"
-        )
-    return Finding("clock", AdviceStatus.OK, detail)
+        return AdviceStatus.WARN, f"{detail}: synchronize this machine's clock (NTP)"
+    return AdviceStatus.OK, detail
 
 
-async def _check_delivery(database: Database, lease_seconds: float, now: datetime) -> Finding:
+async def _check_delivery(database: Database, lease_seconds: float, now: datetime) -> Judgement:
     alive_since = now - timedelta(seconds=lease_seconds)
     async with database.reading() as connection:
         hostnames = await workers.list_hostnames(connection, since=alive_since)
         due_since = await queue.find_undelivered(connection, now=now, alive_since=alive_since)
     if due_since is not None:
-        detail = (
+        return AdviceStatus.FAIL, (
             f"mail is queued and nobody delivers, since {format_rfc3339(due_since)}; run `heloise"
             " serve` or `heloise worker`"
         )
-        return Finding("delivery", AdviceStatus.FAIL, detail)
     if not hostnames:
-        detail = "no process delivers; run `heloise serve` or `heloise worker`"
-        return Finding("delivery", AdviceStatus.WARN, detail)
+        return AdviceStatus.WARN, "no process delivers; run `heloise serve` or `heloise worker`"
     hosts = ", ".join(dict.fromkeys(hostnames))
-    return Finding("delivery", AdviceStatus.OK, f"{len(hostnames)} deliver, on {hosts}")
+    return AdviceStatus.OK, f"{len(hostnames)} deliver, on {hosts}"
 
 
-async def _check_queue(database: Database, now: datetime) -> Finding:
+async def _check_queue(database: Database, now: datetime) -> Judgement:
     """Describe the depth and age of the queue, and name its failing profiles."""
     everybody = queue.QueueScope(tenant_id=None)
     async with database.reading() as connection:
@@ -118,13 +116,13 @@ async def _check_queue(database: Database, now: datetime) -> Finding:
         moments = await queue.load_moments(connection, everybody, now=now, alive_since=now)
         rows = await queue.page_profiles(connection, everybody, now=now, limit=MAX_LISTED)
     if moments.oldest_at is None:
-        return Finding("queue", AdviceStatus.OK, "no message waits")
+        return AdviceStatus.OK, "no message waits"
     counts = ", ".join(f"{count} {status}" for status, count in sorted(depth.counts.items()))
     detail = f"{counts}; {depth.due} due; the oldest is {format_age(now - moments.oldest_at)} old"
     blocked = [f"{row.name} of {row.tenant}" for row in rows if row.has_fault and row.messages]
     if not blocked:
-        return Finding("queue", AdviceStatus.OK, detail)
-    return Finding("queue", AdviceStatus.WARN, f"{detail}; failing: {', '.join(blocked)}")
+        return AdviceStatus.OK, detail
+    return AdviceStatus.WARN, f"{detail}; failing: {', '.join(blocked)}"
 
 
 def format_age(age: timedelta) -> str:
@@ -132,7 +130,7 @@ def format_age(age: timedelta) -> str:
     return str(timedelta(seconds=max(0, round(age.total_seconds()))))
 
 
-async def _check_credentials(database: Database, open_sealed: OpenSealed) -> Finding:
+async def _check_credentials(database: Database, open_sealed: OpenSealed) -> Judgement:
     """Check that the keys of this machine decrypt every stored credential."""
     unreadable: list[str] = []
     count, after = 0, None
@@ -146,15 +144,12 @@ async def _check_credentials(database: Database, open_sealed: OpenSealed) -> Fin
             break
     if unreadable:
         id_list = ", ".join(unreadable[:MAX_LISTED])
-        detail = (
+        return AdviceStatus.FAIL, (
             f"HELOISE_SECRET_KEYS cannot decrypt the credentials of {len(unreadable)} profiles"
             f" ({id_list}): add the key that encrypted them, run `heloise reseal`, or set them"
             " again"
         )
-        return Finding("credentials", AdviceStatus.FAIL, detail)
-    return Finding(
-        "credentials", AdviceStatus.OK, f"the credentials of {count} profiles can be decrypted"
-    )
+    return AdviceStatus.OK, f"the credentials of {count} profiles can be decrypted"
 
 
 def _can_open(row: SealedProfile, open_sealed: OpenSealed) -> bool:

@@ -6,7 +6,7 @@ They are taken out of the message before it is stored, as Bcc is.
 import json
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.api.http.field_errors import build_field_error
 from app.api.http.fields import Instant, RequestModel, Text
@@ -44,8 +44,14 @@ def _parse_traceparent(value: object) -> object:
     )
 
 
+def _name_header_field(option: str) -> str:
+    return PREFIX + option.replace("_", "-")
+
+
 class Options(RequestModel):
-    """The options of one message, by the name of their header field in lower case."""
+    """The options of one message: `send_at` is the header field `X-Heloise-Send-At`."""
+
+    model_config = ConfigDict(alias_generator=_name_header_field)
 
     idempotency_key: str | None = Field(
         default=None,
@@ -54,24 +60,18 @@ class Options(RequestModel):
         max_length=MAX_CHARACTERS,
         pattern=PATTERN,
     )
-    profile: Text | None = Field(default=None, alias="x-heloise-profile", max_length=100)
+    profile: Text | None = Field(default=None, max_length=100)
     tags: Annotated[list[Tag], BeforeValidator(_split_tags)] = Field(
-        default_factory=list, alias="x-heloise-tags", max_length=MAX_TAGS
+        default_factory=list, max_length=MAX_TAGS
     )
-    metadata: Annotated[Metadata, BeforeValidator(_parse_json)] = Field(
-        default_factory=dict, alias="x-heloise-metadata"
-    )
-    send_at: Instant | None = Field(default=None, alias="x-heloise-send-at")
-    traceparent: Annotated[str | None, BeforeValidator(_parse_traceparent)] = Field(
-        default=None, alias="x-heloise-traceparent"
-    )
-    priority: Priority = Field(default=Priority.NORMAL, alias="x-heloise-priority")
-    guarantee: Guarantee = Field(default=Guarantee.AT_LEAST_ONCE, alias="x-heloise-guarantee")
-    sensitive: bool = Field(default=False, alias="x-heloise-sensitive")
-    template: Text | None = Field(default=None, alias="x-heloise-template", max_length=100)
-    variables: Annotated[Variables, BeforeValidator(_parse_json)] = Field(
-        default_factory=dict, alias="x-heloise-variables"
-    )
+    metadata: Annotated[Metadata, BeforeValidator(_parse_json)] = Field(default_factory=dict)
+    send_at: Instant | None = None
+    traceparent: Annotated[str | None, BeforeValidator(_parse_traceparent)] = None
+    priority: Priority = Priority.NORMAL
+    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+    sensitive: bool = False
+    template: Text | None = Field(default=None, max_length=100)
+    variables: Annotated[Variables, BeforeValidator(_parse_json)] = Field(default_factory=dict)
 
 
 def is_option(name: str) -> bool:
