@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, Protocol
@@ -54,6 +54,7 @@ class Handover(Protocol):
         ...
 
 
+@dataclass(slots=True, eq=False)
 class Committer:
     """Stores messages: at once when idle, otherwise with all that wait meanwhile.
 
@@ -61,21 +62,14 @@ class Committer:
     as each brings more messages.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        metrics: DeliveryMetrics,
-        handover: Handover | None = None,
-        *,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._database = database
-        self._now = now
-        self._metrics = metrics
-        self._handover = handover
-        self._queue: asyncio.Queue[list[_Entry]] = asyncio.Queue()
-        self._waiting_bytes = 0
-        self._is_running = False
+    database: Database
+    metrics: DeliveryMetrics
+    handover: Handover | None = None
+    _: KW_ONLY
+    now: Callable[[], datetime]
+    _queue: asyncio.Queue[list[_Entry]] = field(default_factory=asyncio.Queue)
+    _waiting_bytes: int = 0
+    _is_running: bool = False
 
     async def accept(self, acceptance: Acceptance) -> KeyedRequest | None:
         """Return once the message is durable (invariant 1).
@@ -214,14 +208,14 @@ class Committer:
 
     async def _write_traced(self, group: Group, *, announce: bool) -> Exception | None:
         try:
-            if not group.is_plain or not await self._database.retry_transaction(
+            if not group.is_plain or not await self.database.retry_transaction(
                 group.write_plain, announce=announce, autocommit=True
             ):
-                await self._database.retry_transaction(
-                    lambda connection: group.write(connection, self._now()), announce=announce
+                await self.database.retry_transaction(
+                    lambda connection: group.write(connection, self.now()), announce=announce
                 )
-            self._metrics.record_group("accept", len(group.admitted))
-            self._metrics.record_accepted(group.admitted)
+            self.metrics.record_group("accept", len(group.admitted))
+            self.metrics.record_accepted(group.admitted)
         except CommitUnknown as unknown:
             if group.admitted:
                 return await self._resolve_doubt(group.admitted[0], unknown)
@@ -231,24 +225,24 @@ class Committer:
         return None
 
     def _reserve(self, messages: Sequence[NewMessage]) -> Lease:
-        if self._handover is None:
+        if self.handover is None:
             return NO_LEASE
         try:
-            return self._handover.reserve(messages)
+            return self.handover.reserve(messages)
         except Exception:  # continue without handover, which only saves time
             log.exception("handing messages over through the queue")
             return NO_LEASE
 
     def _hand_over(self, messages: Sequence[NewMessage], lease: Lease, reserved: Lease) -> None:
-        if self._handover is None:
+        if self.handover is None:
             return
         try:
-            self._handover.hand_over(messages, lease)
-            self._handover.withdraw(reserved)
+            self.handover.hand_over(messages, lease)
+            self.handover.withdraw(reserved)
         except Exception:  # the messages are stored, and their leases expire
             log.exception("could not hand accepted messages over to delivery")
         if len(lease) < len(reserved):
-            self._database.wake()
+            self.database.wake()
 
     async def _resolve_doubt(self, message: NewMessage, doubt: CommitUnknown) -> Unavailable | None:
         """Find out whether a commit without an answer succeeded, from one of its messages."""
@@ -256,7 +250,7 @@ class Committer:
             async with asyncio.timeout(MAX_DOUBT_SECONDS):
                 while True:
                     try:
-                        async with self._database.transaction() as connection:
+                        async with self.database.transaction() as connection:
                             is_stored = await outbox.is_committed(connection, message_id=message.id)
                     except Unavailable:
                         pass

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 MAX_RENEWED: Final = 10_000  # below the parameter limits of PostgreSQL and SQLite
 
 
+@dataclass(eq=False)
 class Leases:
     """Maps each message to the end of its lease.
 
@@ -26,23 +28,15 @@ class Leases:
     `note_freed` is called after messages went back to the queue, at their former places.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        owner: str,
-        length: timedelta,
-        now: Callable[[], datetime],
-        note_freed: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.owner = owner
-        self.length = length
-        self._database = database
-        self._now = now
-        self.note_freed = note_freed
-        self._until: dict[str, datetime] = {}
-        self._certain_until = math.inf
-        self._trusted = asyncio.Event()
+    database: Database
+    _: KW_ONLY
+    owner: str
+    length: timedelta
+    now: Callable[[], datetime]
+    note_freed: Callable[[], None] = lambda: None
+    _until: dict[str, datetime] = field(default_factory=dict)
+    _certain_until: float = math.inf
+    _trusted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __len__(self) -> int:
         return len(self._until)
@@ -62,7 +56,7 @@ class Leases:
     def is_held(self, message: claims.ClaimedMessage) -> bool:
         """Whether this worker certainly holds the lease, even if the database is down."""
         until = self._until.get(message.id)
-        return until is not None and self._now() < until
+        return until is not None and self.now() < until
 
     @property
     def needs_no_session(self) -> bool:
@@ -90,7 +84,7 @@ class Leases:
 
         A lease that has expired, but that nobody took over, is renewed first.
         """
-        if not self._database.is_postgresql:  # there is no other worker
+        if not self.database.is_postgresql:  # there is no other worker
             return True
         await self.wait_certain()
         if message.id in self and not self.is_held(message):
@@ -101,16 +95,16 @@ class Leases:
     @property
     def has_run_out(self) -> bool:
         """Whether a lease has expired, so that the database may grant its message again."""
-        return bool(self._until) and min(self._until.values()) <= self._now()
+        return bool(self._until) and min(self._until.values()) <= self.now()
 
     async def renew(self) -> None:
         """Extend every lease; drop the messages that another worker took over."""
         held = list(self._until)
         if not held:
             return
-        until = self._now() + self.length
+        until = self.now() + self.length
         kept_ids: set[str] = set()
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             for start in range(0, len(held), MAX_RENEWED):
                 kept_ids |= await leases.renew(
                     connection,
@@ -139,12 +133,12 @@ class Leases:
         released = [message_id for message_id in message_ids if message_id in self._until]
         self.drop(released)
         for start in range(0, len(released), MAX_RENEWED):
-            async with self._database.transaction(announce=True) as connection:
+            async with self.database.transaction(announce=True) as connection:
                 await leases.release(
                     connection,
                     owner=self.owner,
                     message_ids=released[start : start + MAX_RENEWED],
-                    now=self._now(),
+                    now=self.now(),
                 )
             self.note_freed()
 

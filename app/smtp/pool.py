@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from app.domain.clock import monotonic_seconds
@@ -15,21 +16,15 @@ MAX_AGE_SECONDS: Final = 300.0
 CHECK_AFTER_SECONDS: Final = 3.0
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Pool:
     """Idle sessions, newest last. A caller owns a session from `take` to `keep`."""
 
-    def __init__(
-        self,
-        *,
-        max_messages: int,
-        idle_seconds: float = IDLE_SECONDS,
-        monotonic: Callable[[], float] = monotonic_seconds,
-    ) -> None:
-        self.max_messages = max_messages
-        self._monotonic = monotonic
-        self._idle_seconds = idle_seconds
-        self._idle: deque[tuple[Session, asyncio.TimerHandle]] = deque()
-        self._closing: set[asyncio.Task[None]] = set()
+    max_messages: int
+    idle_seconds: float = IDLE_SECONDS
+    monotonic: Callable[[], float] = monotonic_seconds
+    _idle: deque[tuple[Session, asyncio.TimerHandle]] = field(default_factory=deque)
+    _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def has_sessions(self) -> bool:
@@ -47,7 +42,7 @@ class Pool:
             session.is_open
             and session.identity == identity
             and session.transactions < self.max_messages
-            and self._monotonic() - session.opened_seconds < MAX_AGE_SECONDS
+            and self.monotonic() - session.opened_seconds < MAX_AGE_SECONDS
         )
 
     async def take(self, identity: Identity) -> Session | None:
@@ -65,7 +60,7 @@ class Pool:
         return None
 
     async def _is_alive(self, session: Session) -> bool:
-        is_recent = self._monotonic() - session.used_seconds < CHECK_AFTER_SECONDS
+        is_recent = self.monotonic() - session.used_seconds < CHECK_AFTER_SECONDS
         return is_recent or await session.is_alive()
 
     def keep(self, session: Session) -> None:
@@ -73,7 +68,7 @@ class Pool:
         if session.begun_mail is not None:
             session.abort()
             return
-        timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._expire, session)
+        timer = asyncio.get_running_loop().call_later(self.idle_seconds, self._expire, session)
         self._idle.append((session, timer))
 
     def _expire(self, session: Session) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from app.domain.clock import monotonic_seconds
@@ -15,6 +16,7 @@ from app.smtp.protocol import MalformedReplyError, ReplyReader
 UNEXPECTED_DATA: Final = "unexpected data before a command"
 
 
+@dataclass(slots=True, eq=False)
 class PendingReplies:
     """The replies to commands sent together.
 
@@ -23,16 +25,13 @@ class PendingReplies:
     or no more will.
     """
 
-    __slots__ = ("count", "error", "replies", "seconds", "since", "times", "waiter")
-
-    def __init__(self, count: int, seconds: float, since: float) -> None:
-        self.count = count
-        self.seconds = seconds
-        self.since = since
-        self.replies: list[Reply] = []
-        self.times: list[float] = []
-        self.error: Exception | None = None
-        self.waiter: asyncio.Future[None] | None = None
+    count: int
+    seconds: float
+    since: float
+    replies: list[Reply] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    error: Exception | None = None
+    waiter: asyncio.Future[None] | None = None
 
     @property
     def is_done(self) -> bool:
