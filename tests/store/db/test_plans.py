@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.delivery.due_ranges import DueRange
 from app.domain.events import Position
 from app.domain.ids import new_id
 from app.domain.inbound.bounce_parser import Report
@@ -35,6 +36,7 @@ from app.store.suppressions import Addressee
 from app.store.tables import core as tables
 from tests.support.database.statements import Statement, record_statements
 from tests.support.rows import (
+    HOUR,
     MINUTE,
     NOW,
     PLENTY,
@@ -239,6 +241,24 @@ async def test_profiles_with_work_are_found_by_the_same_index(
         query_plan = await plan(connection, statements[0])
     assert_by_index(query_plan, "ix_messages_due")
     assert not re.search(r"(Seq Scan on|SCAN) (profiles|lanes)\b", query_plan), query_plan
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.postgresql
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_poll_in_ranges_goes_by_the_same_index(
+    database: Database, profile: Profile, *, is_known: bool
+) -> None:
+    """Of profiles that it knows, and between them."""
+    ranges = {profile.id: [DueRange(NOW - HOUR, NOW)]} if is_known else {}
+    async with database.transaction() as connection:
+        with record_statements() as statements:
+            waiting = await lanes.load_waiting(connection, now=NOW, ranges=ranges)
+        assert waiting
+        query_plan = await plan(connection, statements[0])
+    assert_by_index(query_plan, "ix_messages_due")
+    assert "ix_messages_profile" not in query_plan
+    assert not re.search(r"Seq Scan on (profiles|lanes|tenants)\b", query_plan), query_plan
 
 
 @pytest.mark.parametrize("is_of_all", [False, True])
