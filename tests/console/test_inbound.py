@@ -39,7 +39,7 @@ async def test_a_mailbox_in_a_browser(console: Console, acme: Tenant) -> None:
     await page.get_by_label("Port", exact=True).fill(str(unused_port()))
     await page.get_by_label("Password").fill(CANARY)
     await page.get_by_role("button", name="Create").click()
-    await expect(page.get_by_role("heading", name="bounces failing")).to_be_visible(timeout=15_000)
+    await expect(page.get_by_role("heading", name="bounces failing")).to_be_visible()
     await expect(page.locator(".card .error")).to_contain_text("does not answer")
     await page.get_by_role("button", name="Delete").click()
     await expect(page.get_by_text("No mailbox.")).to_be_visible()

@@ -37,19 +37,19 @@ async def test_a_webhook_from_its_secret_to_a_replay(console: Console, acme: Ten
 
         await acme.send(profile="main")
         row = page.get_by_role("row", name="message.queued")
-        await expect(row.get_by_text("500")).to_be_visible(timeout=15_000)
+        await expect(row.get_by_text("500")).to_be_visible()
         await row.get_by_text("Answer").click()
         await expect(row.get_by_text(HOSTILE)).to_be_visible()
         await expect(page).to_have_title("orders · Heloise")
         # What somebody reads stays open while the page changes.
         await acme.send(profile="main")
-        await expect(row).to_have_count(2, timeout=15_000)
+        await expect(row).to_have_count(2)
         await expect(row.last.get_by_text(HOSTILE)).to_be_visible()
         listed = await sign_in(acme)
         assert "the URL answered 500" in (await listed.get("/webhooks")).text
         await row.last.get_by_role("button", name="Post again").click()
         await expect(page.get_by_role("status")).to_have_text("Events to post again: 1.")
-        await expect(row.get_by_text("delivered")).to_have_count(2, timeout=15_000)
+        await expect(row.get_by_text("delivered")).to_have_count(2)
         await page.get_by_role("button", name="Rotate the secret").click()
         await expect(page.locator("#secret")).not_to_have_text(secret)
         await page.get_by_role("link", name="Continue").click()

@@ -77,7 +77,7 @@ class Said:
 
 def ask(server: str, service: str, name: str, port: int) -> Said:
     """Greet a service by a name and go as far as RCPT."""
-    with smtplib.SMTP("127.0.0.1", port, name, timeout=10) as session:
+    with smtplib.SMTP("127.0.0.1", port, name, timeout=60) as session:
         for at, command in (
             ("ehlo", f"EHLO {name}"),
             ("mail", f"MAIL FROM:<{SENDER}>"),

@@ -25,7 +25,7 @@ def connect(postfix: Postfix) -> Connect:
     """Connects to a service under an EHLO name."""
 
     def open_client(service: str, name: str) -> smtplib.SMTP:
-        return smtplib.SMTP("127.0.0.1", postfix.port(service), name, timeout=10)
+        return smtplib.SMTP("127.0.0.1", postfix.port(service), name, timeout=60)
 
     return open_client
 
@@ -126,7 +126,7 @@ async def test_implicit_tls_speaks_tls_from_the_first_byte(postfix: Postfix) -> 
     """With the same users."""
     context = ssl.create_default_context(cadata=postfix.ca_pem)
     port, (user, password) = postfix.port("implicit"), next(iter(postfix.users.items()))
-    session = smtplib.SMTP_SSL("localhost", port, "mail.example.com", timeout=10, context=context)
+    session = smtplib.SMTP_SSL("localhost", port, "mail.example.com", timeout=60, context=context)
     session.login(user, password)
     send(session, "wrapped")
     (accepted,) = await postfix.wait_accepted(1)
