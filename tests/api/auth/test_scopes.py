@@ -130,6 +130,7 @@ def test_every_operation_is_known(document: dict[str, Any]) -> None:
     assert named == NEEDS.keys() | ADMINS | OPEN
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("held", EVERY_SCOPE)
 async def test_a_scope_opens_its_operations_and_no_others(
     api: Api, document: dict[str, Any], held: str

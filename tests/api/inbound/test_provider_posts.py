@@ -117,6 +117,7 @@ async def sns(
         yield server
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("name", "types", "suppressed"),
     [

@@ -90,6 +90,7 @@ async def test_without_a_key_nothing_opens(api: Api) -> None:
         check_error(await ask(api.nobody, method, path, operation), 401, "missing_api_key")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("held", EVERY_SCOPE)
 async def test_a_scope_opens_its_operations_and_no_others(api: Api, held: str) -> None:
     """A refusal says which scope is missing."""

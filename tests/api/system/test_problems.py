@@ -23,6 +23,7 @@ SLUG_FIRST = {
 }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("method", "path", "status", "slug"),
     [

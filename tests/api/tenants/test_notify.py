@@ -127,6 +127,7 @@ async def test_it_is_set_read_and_removed(delivery: Delivery) -> None:
     assert (await delivery.tenant("PATCH", path, {"notify": None})).status_code == 403
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("notify", "loc", "words"),
     [
