@@ -134,10 +134,10 @@ class Dialogue:
 
     def _dispatch(self, line: bytes) -> Reply | Action:
         verb, argument = split_command(line)
-        if verb in _WITHOUT_ARGUMENT and argument:
-            return replies.NO_ARGUMENT
         if (constant := _CONSTANTS.get(verb)) is not None:
             return constant
+        if (act := _WITHOUT_ARGUMENT.get(verb)) is not None:
+            return replies.NO_ARGUMENT if argument else act(self)
         handle = _HANDLERS.get(verb)
         return replies.UNRECOGNIZED if handle is None else handle(self, argument)
 
@@ -172,8 +172,7 @@ class Dialogue:
         self.client_name, self.is_extended = name, is_extended
         self.reset()
 
-    def _starttls(self, argument: str) -> Reply | Action:
-        del argument
+    def _starttls(self) -> Reply | Action:
         if self.is_logged_in:
             return replies.TLS_AFTER_LOGIN
         if self.can_start_tls:
@@ -256,8 +255,7 @@ class Dialogue:
         if self.envelope is not None:
             self.envelope.rcpts.append(rcpt)
 
-    def _data(self, argument: str) -> Reply | Action:
-        del argument
+    def _data(self) -> Reply | Action:
         if self.is_in_chunks:
             return replies.CHUNK_BEGUN
         return self.missing_envelope() or Do.RECEIVE_DATA
@@ -281,28 +279,28 @@ class Dialogue:
         """Drop the message that is begun."""
         self.envelope, self.is_in_chunks = None, False
 
-    def _rset(self, argument: str) -> Reply:
-        del argument
+    def _rset(self) -> Reply:
         self.reset()
         return replies.RESET
 
 
-_WITHOUT_ARGUMENT: Final = frozenset({"STARTTLS", "DATA", "RSET", "QUIT"})
-_CONSTANTS: Final[Mapping[str, Reply | Action]] = {
+_CONSTANTS: Final[Mapping[str, Reply]] = {
     "NOOP": replies.OK,
     "VRFY": replies.CANNOT_VERIFY,
     "HELP": replies.HELP,
-    "QUIT": Do.QUIT,
     **dict.fromkeys(("EXPN", "TURN", "ETRN"), replies.NOT_IMPLEMENTED),
 }
+_WITHOUT_ARGUMENT: Final[Mapping[str, Callable[[Dialogue], Reply | Action]]] = {
+    "STARTTLS": Dialogue._starttls,  # noqa: SLF001 - a table of this class's methods
+    "DATA": Dialogue._data,  # noqa: SLF001
+    "RSET": Dialogue._rset,  # noqa: SLF001
+    "QUIT": lambda _: Do.QUIT,
+}
 _HANDLERS: Final[Mapping[str, Callable[[Dialogue, str], Reply | Action]]] = {
-    "EHLO": Dialogue._ehlo,  # noqa: SLF001 - a table of this class's methods
+    "EHLO": Dialogue._ehlo,  # noqa: SLF001
     "HELO": Dialogue._helo,  # noqa: SLF001
-    "STARTTLS": Dialogue._starttls,  # noqa: SLF001
     "AUTH": Dialogue._auth,  # noqa: SLF001
     "MAIL": Dialogue._mail,  # noqa: SLF001
     "RCPT": Dialogue._rcpt,  # noqa: SLF001
-    "DATA": Dialogue._data,  # noqa: SLF001
     "BDAT": Dialogue._bdat,  # noqa: SLF001
-    "RSET": Dialogue._rset,  # noqa: SLF001
 }
