@@ -62,7 +62,9 @@ class Installation:
                     values[gauges.DATABASE_RESPONSE] = {(): monotonic_seconds() - started_seconds}
                     values[gauges.DATABASE_UP] = {(): 1}
                     await self._load_all(connection, now, values)
-        except (Unavailable, TimeoutError, *CONNECTION_REFUSED):
+        except TimeoutError:  # perhaps only the counts take long, as beside an old transaction
+            values.setdefault(gauges.DATABASE_UP, {(): 0})
+        except (Unavailable, *CONNECTION_REFUSED):
             values[gauges.DATABASE_UP] = {(): 0}
         except SQLAlchemyError:  # the schema is not at head; /readyz says so
             pass

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url, text, update
 
-from app.metrics import Metrics
+from app.metrics import Metrics, database_gauges
 from app.metrics import definitions as gauges
 from app.metrics.health import CACHE_SECONDS, HealthGauges
 from app.store.db.database import Database
@@ -87,6 +87,24 @@ async def test_the_database_is_up_though_its_health_cannot_be_read(database: Dat
     assert "heloise_database_up 1.0" in lines
     assert "heloise_messages{" in lines
     assert "heloise_database_durable" not in lines
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.postgresql
+async def test_the_database_is_up_though_counting_takes_too_long(
+    database: Database, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside an old transaction: it answers, and no alert says otherwise."""
+    monkeypatch.setattr(database_gauges, "READ_SECONDS", 2.0)
+    connection = await asyncpg.connect(migrated_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE messages")
+            lines = (await Metrics(database, HandClock(NOW)).exposition()).decode()
+    finally:
+        await connection.close()
+    assert "heloise_database_up 1.0" in lines
+    assert "heloise_messages{" not in lines
 
 
 @pytest.mark.postgresql
