@@ -13,8 +13,7 @@ from app.delivery.lane_config import LaneConfigFactory
 from app.delivery.lane_state import LaneEvent
 from app.domain.errors import SealError, Unavailable
 from app.store import key_rotation as resealing
-from app.store.delivery import lanes as store
-from app.store.delivery import shared_limits
+from app.store.delivery import lane_health, shared_limits
 from app.store.delivery.lanes import WaitingLane
 from app.store.profiles import queries as profiles
 
@@ -161,7 +160,7 @@ class StallMonitor:
 
     async def _record_stall(self, lane: Lane) -> None:
         async with self._parts.database.transaction() as connection:
-            is_first = await store.record_stall(
+            is_first = await lane_health.record_stall(
                 connection,
                 profile_id=lane.profile_id,
                 reason=lane.stall_reason,
@@ -174,7 +173,7 @@ class StallMonitor:
 
     async def _record_end(self, lane: Lane) -> None:
         async with self._parts.database.transaction() as connection:
-            await store.record_stall_end(
+            await lane_health.record_stall_end(
                 connection, profile_id=lane.profile_id, now=self._parts.clock.now()
             )
         lane.note_stall(is_stalled=False)

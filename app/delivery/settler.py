@@ -21,7 +21,7 @@ from app.domain.frozen_dataclass import frozen_dataclass
 from app.domain.types import Guarantee, Profile, RecipientStatus
 from app.store.db.database import Database
 from app.store.db.errors import RolledBack
-from app.store.delivery import lanes
+from app.store.delivery import lane_health
 from app.store.outbox import leases as outbox
 from app.store.outbox import results as outcomes
 from app.store.outbox.claims import ClaimedMessage
@@ -209,10 +209,10 @@ class Settler:
                 now=self.now(),
             )
             for profile_id in recovered:
-                await lanes.record_recovery(connection, profile_id=profile_id, now=self.now())
+                await lane_health.record_recovery(connection, profile_id=profile_id, now=self.now())
             observed = dict(filter(None, (pending.observed_concurrency for pending in group)))
             for profile_id, concurrency in observed.items():
-                await lanes.record_concurrency(
+                await lane_health.record_concurrency(
                     connection, profile_id=profile_id, concurrency=concurrency
                 )
             for pending in group:
@@ -224,7 +224,7 @@ class Settler:
 
     async def _record_fault(self, connection: AsyncConnection, fault: ProfileFault) -> None:
         now = self.now()
-        await lanes.record_fault(
+        await lane_health.record_fault(
             connection,
             profile_id=fault.profile_id,
             revision=fault.revision,

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from app.cli.printing import format_age
 from app.store.db.database import Database
-from app.store.delivery import lanes
+from app.store.delivery import lane_health
 from app.store.tables.core import audit_log
 from tests.cli.test_profile_commands import ProfileFile, with_database
 from tests.support.terminal import Terminal
@@ -40,7 +40,7 @@ def fail_profile(acme: Terminal) -> None:
 
     async def record(database: Database) -> None:
         async with database.transaction() as connection:
-            await lanes.record_fault(
+            await lane_health.record_fault(
                 connection,
                 profile_id=profile["id"],
                 revision=1,

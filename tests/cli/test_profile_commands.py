@@ -23,7 +23,7 @@ from app.domain.types import (
     RecipientKind,
 )
 from app.store.db.database import Database
-from app.store.delivery import lanes
+from app.store.delivery import lane_health
 from app.store.outbox import acceptance as outbox
 from app.store.profiles import queries as profiles
 from app.store.secrets.contexts import profile_secret
@@ -297,7 +297,7 @@ def test_a_failing_profile_says_why(acme: Terminal, profile_file: ProfileFile) -
 
     async def trip(database: Database) -> None:
         async with database.transaction() as connection:
-            await lanes.record_fault(
+            await lane_health.record_fault(
                 connection,
                 profile_id=profile["id"],
                 revision=1,

@@ -23,7 +23,7 @@ from app.domain.types import (
 )
 from app.domain.webhooks import Webhook
 from app.store.db.database import Database
-from app.store.delivery import lanes
+from app.store.delivery import lane_health
 from app.store.outbox import acceptance, claims
 from app.store.profiles import queries as profiles
 from app.store.tenants import queries as tenants
@@ -200,7 +200,7 @@ async def failing_profile(database: Database, tenant: Tenant, name: str = "main"
     """A profile whose server refused it, to be probed in an hour."""
     profile = await made_profile(database, tenant, name)
     async with database.transaction() as connection:
-        await lanes.record_fault(
+        await lane_health.record_fault(
             connection,
             profile_id=profile.id,
             revision=profile.revision,

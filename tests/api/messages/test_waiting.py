@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.outcome.replies import Reply
 from app.domain.types import MessageStatus, RecipientStatus
-from app.store.delivery import lanes, workers
+from app.store.delivery import lane_health, workers
 from app.store.outbox import claims as outbox
 from app.store.outbox import results as outcomes
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
@@ -78,7 +78,7 @@ async def test_a_message_of_a_failing_profile_says_why_it_waits(api: Api, sender
     assert message["waiting"] is None
     assert await reason_of(sender, message) == "in_turn"
     async with api.services.database.transaction() as connection:
-        await lanes.record_fault(
+        await lane_health.record_fault(
             connection,
             profile_id=message["profile_id"],
             revision=1,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.api.queue import service
-from app.store.delivery import lanes, workers
+from app.store.delivery import lane_health, workers
 from tests.support.api_client import MESSAGE, PROFILE, Api, Caller
 from tests.support.rows import MINUTE
 
@@ -21,7 +21,7 @@ async def sender(acme: Caller) -> Caller:
 async def fail(api: Api, profile_id: str) -> None:
     """Let the profile fail."""
     async with api.services.database.transaction() as connection:
-        await lanes.record_fault(
+        await lane_health.record_fault(
             connection,
             profile_id=profile_id,
             revision=1,

@@ -15,7 +15,7 @@ from app.accept.profile_notices import Notifier
 from app.domain.notices import INTERVAL, RETRY_DELAY
 from app.domain.tenants.routing import NO_RULES
 from app.domain.types import NewMessage
-from app.store.delivery import lanes, profile_notices
+from app.store.delivery import lane_health, profile_notices
 from app.store.tables.core import tenants
 from tests.support.api_client import Api, Caller
 from tests.support.hand_clock import HandClock
@@ -52,7 +52,7 @@ class Delivery:
     async def fail(self, name: str = "main") -> None:
         """Its server refuses it."""
         async with self.api.services.database.transaction() as connection:
-            await lanes.record_fault(
+            await lane_health.record_fault(
                 connection,
                 profile_id=self.profiles[name],
                 revision=1,
@@ -66,7 +66,7 @@ class Delivery:
     async def recover(self, name: str = "main") -> None:
         """Its server takes it again."""
         async with self.api.services.database.transaction() as connection:
-            await lanes.record_recovery(
+            await lane_health.record_recovery(
                 connection, profile_id=self.profiles[name], now=self.clock.now()
             )
 
@@ -255,7 +255,7 @@ async def test_a_server_that_is_silent_is_told_of_too(delivery: Delivery) -> Non
     database, profile_id = delivery.api.services.database, delivery.profiles["main"]
     async with database.transaction() as connection:
         now = delivery.clock.now()
-        await lanes.record_stall(connection, profile_id=profile_id, reason="silent", now=now)
+        await lane_health.record_stall(connection, profile_id=profile_id, reason="silent", now=now)
     assert await delivery.list_subjects() == ["Heloise: the profile main fails (server_silent)"]
     await delivery.fail()
     assert len(await delivery.list_subjects()) == 1
@@ -281,7 +281,7 @@ async def test_the_profile_that_tells_does_not_tell_of_itself(
     revision = 1 + sum([bool(fallback), default_profile == "alerts"])
     database = delivery.api.services.database
     async with database.transaction() as connection:
-        await lanes.record_fault(
+        await lane_health.record_fault(
             connection,
             profile_id=delivery.profiles["alerts"],
             revision=revision,
