@@ -14,9 +14,9 @@ from app.domain.types import NewMessage
 from app.store import idempotency, suppressions
 from app.store.idempotency import KeyedRequest
 from app.store.outbox import acceptance as outbox_acceptance
-from app.store.outbox import acceptance_check, leases
+from app.store.outbox import leases
 from app.store.outbox import results as outcomes
-from app.store.outbox.acceptance_check import Admission
+from app.store.outbox.acceptance import Admission
 from app.store.outbox.leases import NO_LEASE, Lease
 from app.store.suppressions import Addressee
 from app.store.tenants import quota_usage
@@ -109,7 +109,9 @@ class Group:
         profile_ids = {
             message.profile_id for message in messages if message.id in self.reserved.message_ids
         }
-        return await acceptance_check.check(connection, messages, profile_ids=list(profile_ids))
+        return await outbox_acceptance.check_admission(
+            connection, messages, profile_ids=list(profile_ids)
+        )
 
     async def _accept(
         self, connection: AsyncConnection, messages: Sequence[NewMessage], answers: Admission

@@ -46,6 +46,8 @@ class _Seconds(DialectExpression[int]):
     postgresql = "CAST(floor(extract(epoch from {0})) AS bigint)"
 
 
+_STATUSES: Final = {status.value: status for status in RecipientStatus}
+_REPORTS: Final = {kind.value: kind for kind in ReportKind}
 PERIODS: Final = {Dimension.HOUR: 3600, Dimension.DAY: 86_400}
 
 
@@ -75,16 +77,13 @@ async def count(
     ids = build_query(tenant_id, message_filter, now)[0].subquery()
     key = _build_key(dimension)
     total = func.count().label("total")
-    statuses = [
-        _count_where(recipients.c.status == recipient_status.value, recipient_status)
-        for recipient_status in RecipientStatus
-    ]
-    reports = [
-        _count_where(recipients.c.report == report_kind.value, report_kind)
-        for report_kind in ReportKind
+    counts = [
+        func.count().filter(column == value).label(value)
+        for column, values in ((recipients.c.status, _STATUSES), (recipients.c.report, _REPORTS))
+        for value in values
     ]
     query = (
-        select(key.label("key"), total, *statuses, *reports)
+        select(key.label("key"), total, *counts)
         .select_from(recipients)
         .join(ids, ids.c[0] == recipients.c.message_id)
         .join(messages, messages.c.id == recipients.c.message_id)
@@ -101,18 +100,13 @@ async def count(
         query = query.order_by(total.desc(), key).limit(MAX_GROUPS)
     return [
         GroupCount(
-            key=_format_key(dimension, row.key),
-            recipients=row.total,
-            statuses={
-                recipient_status: getattr(row, recipient_status.value) or 0
-                for recipient_status in RecipientStatus
-            },
-            reports={
-                report_kind: getattr(row, report_kind.value) or 0 for report_kind in ReportKind
-            },
+            key=_format_key(dimension, row["key"]),
+            recipients=row["total"],
+            statuses={status: row[value] for value, status in _STATUSES.items()},
+            reports={kind: row[value] for value, kind in _REPORTS.items()},
         )
-        for row in await connection.execute(query)
-        if row.total
+        for row in (await connection.execute(query)).mappings()
+        if row["total"]
     ]
 
 
@@ -128,10 +122,6 @@ def _build_key(dimension: Dimension | None) -> ColumnElement[Any]:
             seconds = _Seconds(messages.c.created_at)
             return seconds - seconds % literal_column(str(PERIODS[dimension]))
     return literal_column("NULL")
-
-
-def _count_where(condition: ColumnElement[bool], status: StrEnum) -> ColumnElement[int]:
-    return func.count().filter(condition).label(status.value)
 
 
 def _format_key(dimension: Dimension | None, key: object) -> str | None:

@@ -135,7 +135,8 @@ async def delete(connection: AsyncConnection, *, tenant_id: str) -> None:
     has_profiles = exists().where(
         profiles.c.tenant_id == tenant_id, profiles.c.deleted_at.is_(None)
     )
-    if await _is_true(connection, or_(has_profiles, _has_unfinished(tenant_id))):
+    is_used = select(or_(has_profiles, _has_unfinished(tenant_id)))
+    if (await connection.execute(is_used)).scalar_one():
         raise Conflict(
             "tenant-not-empty",
             f"The tenant {slug!r} has profiles or unfinished messages; delete its profiles first.",
@@ -157,7 +158,3 @@ def _has_unfinished(tenant_id: str) -> ColumnElement[bool]:
         messages.c.profile_id == profiles.c.id,
         messages.c.due_at.is_not(None),
     )
-
-
-async def _is_true(connection: AsyncConnection, condition: ColumnElement[bool]) -> bool:
-    return bool((await connection.execute(select(condition))).scalar_one())

@@ -29,7 +29,7 @@ from app.store.delivery.queue import QueueScope
 from app.store.inbound import reports
 from app.store.messages import queries as messages
 from app.store.messages.filters import MessageFilter
-from app.store.outbox import acceptance, acceptance_check, claims, destination_queues, leases
+from app.store.outbox import acceptance, claims, destination_queues, leases
 from app.store.outbox import results as outcomes
 from app.store.profiles.destinations import change_destinations
 from app.store.suppressions import Addressee
@@ -206,18 +206,20 @@ async def test_a_group_is_checked_by_its_recipients(database: Database, profile:
             await connection.execute(text("ANALYZE suppressions"))
         sent = [a_message(profile, f"{n}@Example.org") for n in range(OWN)]
         with record_statements() as statements:
-            admitted = await acceptance_check.check(connection, sent, profile_ids=[profile.id])
+            admitted = await acceptance.check_admission(connection, sent, profile_ids=[profile.id])
         assert admitted.ready == {(profile.id, profile.revision)}
         assert not admitted.may_suppress
         how = await plan(connection, statements[0])
         mine = a_message(profile, f"7@{profile.tenant_id}.Example.org")
-        assert (await acceptance_check.check(connection, [mine], profile_ids=[])).may_suppress
+        assert (await acceptance.check_admission(connection, [mine], profile_ids=[])).may_suppress
         others = a_message(profile, f"7@{other.tenant_id}.example.org")
-        assert not (await acceptance_check.check(connection, [others], profile_ids=[])).may_suppress
+        assert not (
+            await acceptance.check_admission(connection, [others], profile_ids=[])
+        ).may_suppress
         pattern = replace(suppress(profile.tenant_id, 0), address="*.example.org")
         await suppressions.insert(connection, suppression=pattern)
         deep = a_message(profile, "ann@eu.mail.example.org")
-        assert (await acceptance_check.check(connection, [deep], profile_ids=[])).may_suppress
+        assert (await acceptance.check_admission(connection, [deep], profile_ids=[])).may_suppress
         addressees = [Addressee(profile.tenant_id, "msg_0", 0, "ann@example.org")] * OWN
         with record_statements() as statements:
             assert await suppressions.apply(connection, addressees=addressees, now=NOW) == []
