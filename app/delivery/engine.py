@@ -35,8 +35,7 @@ LAST_WRITES_SECONDS: Final = 10.0
 class Engine:
     """Delivers what is due in one database, with a lane per profile.
 
-    `sync_clock` sets `clock` by the database's clock, before the first claim and before every
-    renewal of leases; the database's clock then decides what is due. Without it, `clock` is right.
+    Calls `sync_clock` before the first claim and before every renewal of leases.
     """
 
     def __init__(
