@@ -145,7 +145,7 @@ class OpenIdProvider:
             reason = f"it could not be reached: {str(error) or type(error).__name__}"
         except JoseError as error:
             reason = f"its ID token is not valid: {error}"
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             reason = "it sent no valid OpenID Connect response"
         else:
             return
@@ -188,7 +188,11 @@ class OpenIdProvider:
 
     def _is_secure(self, url: str) -> bool:
         """Whether a URL uses TLS; only the endpoints of an issuer without TLS need none."""
-        return urlsplit(url).scheme in {"https", urlsplit(self._client.issuer).scheme}
+        try:
+            scheme = urlsplit(url).scheme
+        except ValueError:
+            return False
+        return scheme in {"https", urlsplit(self._client.issuer).scheme}
 
     def _choose_authentication(self, metadata: Mapping[str, Any]) -> str:
         if self._client.client_secret is None:

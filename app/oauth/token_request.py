@@ -36,6 +36,7 @@ async def request_token(
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             answer = await _fetch_token(request, await GuardedTransport.made(network), now)
+        return _read_token(answer, request, now)
     except OAuthError as error:
         return _make_refusal(error, request)
     except TimeoutError:
@@ -46,9 +47,8 @@ async def request_token(
         return _make_unavailable(
             f"could not be reached: {str(error) or type(error).__name__}", request
         )
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return _make_unavailable("sent no valid OAuth 2.0 response", request)
-    return _read_token(answer, request, now)
 
 
 async def _fetch_token(
@@ -101,13 +101,14 @@ def _read_token(
 
 
 def _read_lifetime(value: object) -> float:
-    """Return the lifetime in seconds. Some servers send a string."""
-    return DEFAULT_SECONDS if value is None else min(max(int(str(value)), 0), MAX_SECONDS)
+    """Return the lifetime in seconds. Some servers send a string or a fraction."""
+    return DEFAULT_SECONDS if value is None else min(max(float(str(value)), 0.0), MAX_SECONDS)
 
 
 def _make_refusal(error: OAuthError, request: TokenRequest) -> Failure:
     reply = f"{error.error}: {error.description}" if error.description else str(error.error)
-    fault = Fault.TOKEN_UNAVAILABLE if error.error in TEMPORARY_ERRORS else Fault.TOKEN_REFUSED
+    is_temporary = str(error.error) in TEMPORARY_ERRORS
+    fault = Fault.TOKEN_UNAVAILABLE if is_temporary else Fault.TOKEN_REFUSED
     return _make_failure(fault, f"replied: {reply}", request)
 
 

@@ -106,6 +106,9 @@ async def test_a_refusal_is_told_without_what_is_secret() -> None:
         (500, {"error": "server_error"}, "answered HTTP 500"),
         (400, {"error": "temporarily_unavailable"}, "replied: temporarily_unavailable"),
         (200, {"access_token": "x", "expires_in": "soon"}, "sent no valid"),
+        (200, {"access_token": "x", "expires_in": [600]}, "sent no valid"),
+        (200, '{"access_token": "x", "expires_in": Infinity}', "sent no valid"),
+        (200, '{"access_token": "x", "expires_in": NaN}', "sent no valid"),
         (200, "nonsense", "sent no valid"),
         (200, "[]", "sent no valid"),
         (200, {}, "issued no bearer token"),
@@ -118,7 +121,7 @@ async def test_a_refusal_is_told_without_what_is_secret() -> None:
     ],
 )
 async def test_an_answer_that_is_none_leaves_no_token(
-    status: int, body: dict[str, str] | str, expected: str
+    status: int, body: dict[str, object] | str, expected: str
 ) -> None:
     """Nothing is raised, no redirection followed, no more read than there should be."""
     with TokenServer() as server:
@@ -129,12 +132,20 @@ async def test_an_answer_that_is_none_leaves_no_token(
     assert expected in failure.detail
 
 
+async def test_an_error_of_any_shape_is_a_refusal() -> None:
+    """RFC 6749 section 5.2 has a text there."""
+    with TokenServer() as server:
+        server.answers = [(400, '{"error": {"code": 7}}')]
+        failure = await refusal(server)
+    assert failure.fault is Fault.TOKEN_REFUSED
+
+
 @pytest.mark.parametrize(
     ("expires_in", "seconds"),
-    [("600", 600), (None, 300), (-5, 0), (10**9, 86_400)],
+    [("600", 600), (600.5, 600.5), (None, 300), (-5, 0), (10**9, 86_400)],
 )
 async def test_how_long_a_token_is_good_is_read_whatever_it_is(
-    expires_in: object, seconds: int
+    expires_in: object, seconds: float
 ) -> None:
     """Some write numbers as strings, some nothing."""
     with TokenServer() as server:
