@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from app import __version__
-from app.cli.environment import load_settings
-from app.cli.printing import print_fields, print_json
+from app.cli.input import load_settings
+from app.cli.terminal import print_fields, print_json
 from app.domain.errors import SettingsError
 from app.settings import Settings
 from app.store.db.url import sqlite_path

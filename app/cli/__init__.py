@@ -24,57 +24,89 @@ INVALID_SETTINGS: Final = 2
 # processes of `serve --workers` import this module and do not call `run`.
 gc.set_threshold(GC_THRESHOLD)
 
+# The function or the group of each command, and its summary, for a help that imports none of them.
 COMMANDS: Final = {
-    "dev": (
-        "app.cli.dev",
-        "Run the API, delivery and an SMTP inbox on this machine.",
+    "dev": ("app.cli.dev:dev", "Run the API, delivery and an SMTP inbox on this machine."),
+    "serve": ("app.cli.serve:serve", "Serve the HTTP API and deliver messages."),
+    "submission": (
+        "app.cli.processes:submission",
+        "Accept messages over SMTP, without the HTTP API.",
     ),
-    "serve": ("app.cli.serve", "Serve the HTTP API and deliver messages."),
-    "submission": ("app.cli.submission", "Accept messages over SMTP, without the HTTP API."),
-    "worker": ("app.cli.worker", "Deliver messages without the HTTP API."),
-    "migrate": ("app.cli.migrate", "Create or upgrade the database schema."),
+    "worker": ("app.cli.processes:worker", "Deliver messages without the HTTP API."),
+    "migrate": ("app.cli.maintenance:migrate", "Create or upgrade the database schema."),
     "backup": (
-        "app.cli.backup",
+        "app.cli.backup:backup",
         "Copy the SQLite database to a new file, while Heloise runs.",
     ),
-    "hold": ("app.cli.hold", "Hold all unfinished messages after you restored a backup."),
-    "queue": ("app.cli.queue", "Show what waits, and which profiles hold it up."),
-    "message": ("app.cli.messages", "List, show, cancel, retry and resolve messages."),
-    "send": ("app.cli.send", "Send a test mail through a profile, and print its SMTP dialogue."),
-    "event": ("app.cli.events", "Follow the events of a tenant."),
-    "settings": ("app.cli.settings", "Print every setting with its value and source."),
-    "secret-key": ("app.cli.secret_key", "Print a new random key."),
-    "reseal": ("app.cli.reseal", "Encrypt all stored credentials with the newest secret key."),
-    "purge": ("app.cli.purge", "Delete data past its retention period."),
-    "tenant": ("app.cli.tenants", "Create, list, show, update and delete tenants."),
-    "key": ("app.cli.keys", "Create, list, rotate and revoke the API keys of a tenant."),
+    "hold": ("app.cli.backup:hold", "Hold all unfinished messages after you restored a backup."),
+    "queue": ("app.cli.queue:queue", "Show what waits, and which profiles hold it up."),
+    "message": ("app.cli.messages:app", "List, show, cancel, retry and resolve messages."),
+    "send": (
+        "app.cli.send:send",
+        "Send a test mail through a profile, and print its SMTP dialogue.",
+    ),
+    "event": ("app.cli.events:app", "Follow the events of a tenant."),
+    "settings": ("app.cli.settings:settings", "Print every setting with its value and source."),
+    "secret-key": ("app.cli:print_secret_key", "Print a new random key."),
+    "reseal": (
+        "app.cli.maintenance:reseal",
+        "Encrypt all stored credentials with the newest secret key.",
+    ),
+    "purge": ("app.cli.maintenance:purge", "Delete data past its retention period."),
+    "tenant": ("app.cli.tenants:app", "Create, list, show, update and delete tenants."),
+    "key": ("app.cli.keys:app", "Create, list, rotate and revoke the API keys of a tenant."),
     "profile": (
-        "app.cli.profiles",
+        "app.cli.profiles:app",
         "Create, list, verify, update, pause, resume and delete profiles.",
     ),
     "doctor": (
-        "app.cli.doctor",
+        "app.cli.doctor:doctor",
         "Find problems on this machine and at every profile's server.",
     ),
-    "version": ("app.cli.version", "Print the version."),
+    "version": ("app.cli:print_version", "Print the version."),
 }
 
 
-class DeferredCommand(TyperCommand):
-    """A command that imports its module when it is called."""
+def load_command(name: str) -> Any:  # noqa: ANN401 - typer keeps these types to itself
+    """Import a command, or a group of commands, and build it."""
+    place, summary = COMMANDS[name]
+    module, _, attribute = place.partition(":")
+    command = getattr(import_module(module), attribute)
+    app = typer.Typer(add_completion=False, help=summary, no_args_is_help=True)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command)
+    else:
+        app.command()(command)
+    return get_command(app)
 
-    def __init__(self, name: str, module: str, summary: str) -> None:
-        super().__init__(name, help=summary)
-        self.module = module
+
+class DeferredCommand(TyperCommand):
+    """A command that is imported when it is called."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - typer keeps these types to itself
         """Import the command and make its context."""
-        return get_command(import_module(self.module).app).make_context(*args, **extra)
+        return load_command(str(self.name)).make_context(*args, **extra)
+
+
+def print_version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def print_secret_key() -> None:
+    """Print a new random key.
+
+    Use it in HELOISE_SECRET_KEYS (put it first and keep the old ones after it) or in
+    HELOISE_ADMIN_KEY.
+    """
+    from app.domain.secret_keys import generate_key
+
+    typer.echo(generate_key())
 
 
 def _print_version(is_set: bool) -> None:  # noqa: FBT001 - as typer calls it
     if is_set:
-        typer.echo(__version__)
+        print_version()
         raise typer.Exit
 
 
@@ -98,7 +130,9 @@ def options(
 def _command() -> TyperGroup:
     group = get_command(root)
     assert isinstance(group, TyperGroup)  # noqa: S101 - as one with a callback is
-    group.commands = {name: DeferredCommand(name, *entry) for name, entry in COMMANDS.items()}
+    group.commands = {
+        name: DeferredCommand(name, help=summary) for name, (_, summary) in COMMANDS.items()
+    }
     return group
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final, TypeVar
 
 import asyncpg
@@ -76,15 +77,23 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def require_schema(settings: Settings) -> None:
-    """Raise SettingsError unless the database has the tables of this version."""
-    path = sqlite_path(settings.database_url)
-    if path is not None and not path.exists():
-        raise SettingsError(f"the database {path} does not exist; run heloise migrate")
+@asynccontextmanager
+async def open_current_database(settings: Settings) -> AsyncIterator[Database]:
+    """Open the database; raises SettingsError unless it has the tables of this version."""
+    require_file(settings)
     async with open_database(settings) as database:
         state = await schema.load_state(database)
-    if state.fault is not None:
-        raise SettingsError(state.fault.replace("`", ""))
+        if state.fault is not None:
+            raise SettingsError(state.fault.replace("`", ""))
+        yield database
+
+
+def require_file(settings: Settings) -> Path | None:
+    """Return the path of the SQLite database, if it is one; raises SettingsError without it."""
+    path = sqlite_path(settings.database_url)
+    if path is not None and not path.exists():  # opening it would create it
+        raise SettingsError(f"the database {path} does not exist; run heloise migrate")
+    return path
 
 
 def transact(
@@ -97,9 +106,8 @@ def transact(
     """
 
     async def run() -> T:
-        await require_schema(settings)
         async with (
-            open_database(settings) as database,
+            open_current_database(settings) as database,
             database.transaction(announce=announce) as connection,
         ):
             return await work(connection)

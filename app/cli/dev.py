@@ -6,12 +6,9 @@ from typing import Annotated
 import typer
 
 from app import dev as development
-from app.cli.environment import load_settings
-
-app = typer.Typer(add_completion=False)
+from app.cli.input import load_settings
 
 
-@app.command()
 def dev(
     data: Annotated[Path, typer.Option(file_okay=False, help="The data folder.")] = Path(
         "heloise-data"

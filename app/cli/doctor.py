@@ -10,11 +10,10 @@ import typer
 from pydantic import BaseModel
 
 from app.api.profiles.verify_schemas import VerifyRead
-from app.cli.database import open_database, read_all
-from app.cli.environment import load_settings
-from app.cli.printing import AsJson, print_json, print_table
-from app.cli.verification import verify_stored
-from app.cli.verify_views import print_findings, print_verify
+from app.cli.database import open_database, read_all, require_file
+from app.cli.input import load_settings
+from app.cli.terminal import AsJson, print_json, print_table
+from app.cli.verification import print_findings, print_verify, verify_stored
 from app.diagnostics.database_findings import check_health
 from app.diagnostics.ehlo_advice import AdviceStatus
 from app.diagnostics.machine_findings import (
@@ -33,12 +32,9 @@ from app.sending_services import make_verifier
 from app.settings import Settings
 from app.store.db.clock import DatabaseClock
 from app.store.db.database import Database, count_most_connections
-from app.store.db.url import sqlite_path
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
-
-app = typer.Typer(add_completion=False)
 
 PROBLEMS_FOUND: Final = 1
 MAX_CONCURRENT: Final = 5
@@ -62,7 +58,6 @@ class _DoctorResult(NamedTuple):
         return is_sound(self.machine) and all(profile.verify.ok for profile in self.profiles)
 
 
-@app.command()
 def doctor(
     *,
     tenant: Annotated[
@@ -117,10 +112,11 @@ async def _run_checks(settings: Settings, tenant: str | None) -> _DoctorResult:
         check_default_name(EhloNames(service=settings.ehlo_name, hostname=find_hostname()))
     )
     machine.append(check_interpreter(sysconfig.get_config_var("CONFIG_ARGS")))
-    path = sqlite_path(settings.database_url)
-    if path is not None and not path.exists():  # opening it would create it
-        detail = f"the database {path} does not exist; run heloise migrate"
-        return _DoctorResult([*machine, Finding("database", AdviceStatus.FAIL, detail)], [])
+    try:
+        require_file(settings)
+    except SettingsError as error:
+        machine.append(Finding("database", AdviceStatus.FAIL, str(error)))
+        return _DoctorResult(machine, [])
     async with open_database(settings) as database:
         machine += await check_database(
             database,

@@ -8,24 +8,19 @@ from typing import Annotated, Final
 import typer
 
 from app.api.events.responses import EventRead
-from app.cli.database import open_database, require_schema
-from app.cli.environment import TenantOption, load_settings
-from app.cli.printing import AsJson
+from app.cli.database import open_current_database
+from app.cli.input import TenantOption, load_settings
+from app.cli.terminal import AsJson
 from app.domain.errors import InvalidRequest
 from app.domain.events import FIRST_POSITION, find_matching_types
 from app.settings import Settings
 from app.store import events
 from app.store.tenants import queries as tenants
 
-app = typer.Typer(add_completion=False, help="Follow the events of a tenant.", no_args_is_help=True)
+app = typer.Typer()
 
 PAGE_EVENTS: Final = 200
 POLL_SECONDS: Final = 1.0
-
-
-@app.callback()
-def _group() -> None:
-    """Follow the events of a tenant."""
 
 
 @app.command()
@@ -72,8 +67,7 @@ def tail(
 async def _follow(
     settings: Settings, tenant: str, types: Sequence[str], *, from_start: bool
 ) -> AsyncGenerator[EventRead]:
-    await require_schema(settings)
-    async with open_database(settings) as database:
+    async with open_current_database(settings) as database:
         async with database.reading() as connection:
             owner = await tenants.get(connection, tenant=tenant)
             position = FIRST_POSITION if from_start else await events.horizon(connection)

@@ -9,20 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys import service as key_actions
 from app.api.api_keys.schemas import MAX_OVERLAP_SECONDS, KeyCreate, KeyRotate
-from app.cli.confirmation import Yes, confirm
 from app.cli.database import make_audit_context, read_all, transact
-from app.cli.environment import TenantOption, load_settings
-from app.cli.input_validation import validate_body, validation_errors
-from app.cli.printing import AsJson, print_fields, print_json, print_table
+from app.cli.input import TenantOption, load_settings, validate_body, validation_errors
+from app.cli.terminal import AsJson, Yes, confirm, print_fields, print_json, print_table
 from app.domain.types import ApiKey, Scope
 from app.store import api_keys
 from app.store.tenants import queries as tenants
 
-app = typer.Typer(
-    add_completion=False,
-    help="Create, list, rotate and revoke the API keys of a tenant.",
-    no_args_is_help=True,
-)
+app = typer.Typer()
 
 COLUMNS = (
     "id",

@@ -1,13 +1,11 @@
 """Print messages and attempts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-import typer
-
 from app.api.messages.responses import AttemptRead, MessageRead, WaitingRead
-from app.cli.printing import format_age, print_fields, print_json, print_table
+from app.cli.terminal import format_age, print_fields, print_json, print_table, print_transcript
 
 COLUMNS: Final = ("id", "accepted", "status", "profile", "to", "subject", "waits")
 RECIPIENT_COLUMNS: Final = ("recipient", "status", "attempts", "waits", "last reply")
@@ -89,7 +87,7 @@ def print_attempts(reads: Sequence[AttemptRead], now: datetime, *, as_json: bool
         return
     print_table(ATTEMPT_COLUMNS, [_build_attempt_row(read, now) for read in reads])
     for read in reads:
-        print_dialogue(read)
+        print_transcript(read.transcript or ())
 
 
 def _build_attempt_row(read: AttemptRead, now: datetime) -> tuple[object, ...]:
@@ -106,16 +104,5 @@ def _build_attempt_row(read: AttemptRead, now: datetime) -> tuple[object, ...]:
     )
 
 
-def print_dialogue(read: AttemptRead) -> None:
-    """Print what client and server said in an attempt."""
-    marks = {"client": "C:", "server": "S:", "note": "--"}
-    for line in read.transcript or ():
-        typer.echo(f"{line.ms:10.1f} {marks[line.by]} {line.text}")
-
-
 def _join_reply(*parts: object) -> str:
-    return " ".join(_to_texts(parts))
-
-
-def _to_texts(parts: Iterable[object]) -> Iterable[str]:
-    return (str(part) for part in parts if part is not None)
+    return " ".join(str(part) for part in parts if part is not None)

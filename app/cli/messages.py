@@ -13,23 +13,17 @@ from app.api.messages.schemas import MessageFilters, MessageResolve, MessageRetr
 from app.api.messages.waiting_reasons import read_message, read_messages
 from app.auth.audit_context import AuditContext
 from app.auth.caller import Caller
-from app.cli.confirmation import Yes, confirm
 from app.cli.database import load_caller, read_all, transact
-from app.cli.environment import TenantOption, load_settings
-from app.cli.input_validation import validate_body
+from app.cli.input import TenantOption, load_settings, validate_options
 from app.cli.message_views import print_attempts, print_message, print_messages
-from app.cli.printing import AsJson
+from app.cli.terminal import AsJson, Yes, confirm
 from app.domain.clock import SystemClock
 from app.domain.types import MessageStatus
 from app.settings import Settings
 from app.store.messages import queries as messages
 from app.store.messages.views import AttemptView, MessageView
 
-app = typer.Typer(
-    add_completion=False,
-    help="List, show, cancel, retry and resolve messages.",
-    no_args_is_help=True,
-)
+app = typer.Typer()
 
 MessageArgument = Annotated[str, typer.Argument(metavar="MESSAGE", help="The message's id, msg_….")]
 Recipients = Annotated[
@@ -58,15 +52,13 @@ def list_page(
     """List the newest messages of a tenant, and why they wait."""
     settings, now = load_settings(), SystemClock().now()
     fields = {
-        "status": status or [],
+        "status": status,
         "profile": profile,
         "tag": tag,
         "recipient": recipient,
         "request_id": request_id,
     }
-    filters = validate_body(
-        MessageFilters, {name: value for name, value in fields.items() if value}
-    )
+    filters = validate_options(MessageFilters, fields)
 
     async def read(connection: AsyncConnection) -> list[MessageRead]:
         caller = await load_caller(connection, tenant)
@@ -160,7 +152,7 @@ def resolve(
     as_json: AsJson = False,
 ) -> None:
     """Set the outcome of uncertain recipients."""
-    body = validate_body(MessageResolve, {"as": resolution, "recipients": recipients or None})
+    body = validate_options(MessageResolve, {"as": resolution, "recipients": recipients})
     confirm(f"Resolve {message} as {resolution}?", is_confirmed=yes)
     _change(
         tenant,
@@ -180,10 +172,10 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Send a message again to bounced, expired or cancelled recipients, as a new message."""
-    from app.cli.store_message import store_message
+    from app.cli.send import store_message
 
     settings = load_settings()
-    body = validate_body(MessageRetry, {"recipients": recipients or None})
+    body = validate_options(MessageRetry, {"recipients": recipients})
 
     async def send(connection: AsyncConnection) -> MessageRead:
         caller = await load_caller(connection, tenant)

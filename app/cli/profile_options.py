@@ -1,16 +1,13 @@
 """Read a profile from a JSON file and command-line options."""
 
-import inspect
-from collections.abc import Callable, Mapping
-from functools import wraps
-from inspect import Parameter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, TypedDict, get_type_hints
+from typing import Annotated, Any, Final, TypedDict
 
 import typer
 
 from app.api.profiles.auth_schemas import Auth
-from app.cli.input_validation import read_json, read_text
+from app.cli.input import read_json, read_text
 from app.domain.errors import InvalidRequest
 from app.domain.types import AuthMechanism, OAuthGrant, TlsMode
 
@@ -98,35 +95,6 @@ class ProfileOptions(TypedDict):
     is_default: Annotated[
         bool, typer.Option("--default", help="Make this the tenant's default profile.")
     ]
-
-
-FLAGS: Final = frozenset({"ask_password", "is_default"})
-
-
-def add_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of `ProfileOptions` to a command with `**cli_options`."""
-    parameters = inspect.signature(command, eval_str=True).parameters.values()
-    option_parameters = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=_find_default(name), annotation=kind)
-        for name, kind in get_type_hints(ProfileOptions, include_extras=True).items()
-    ]
-    own_parameters = [
-        parameter for parameter in parameters if parameter.kind is not Parameter.VAR_KEYWORD
-    ]
-
-    @wraps(command)
-    def run(*arguments: object, **options: object) -> None:
-        command(*arguments, **options)
-
-    run.__signature__ = inspect.Signature([*own_parameters, *option_parameters])  # type: ignore[attr-defined] # read by typer
-    run.__annotations__ = {
-        parameter.name: parameter.annotation for parameter in (*own_parameters, *option_parameters)
-    }
-    return run
-
-
-def _find_default(name: str) -> bool | None:
-    return False if name in FLAGS else None
 
 
 def read_body(file: Path | None, cli_options: ProfileOptions) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.profiles.responses import ProfileRead
 from app.api.profiles.service import read_all
 from app.auth.profiles import require_profile
-from app.cli.printing import print_fields, print_json
+from app.cli.terminal import print_fields, print_json
 from app.domain.clock import SystemClock
 from app.domain.ehlo import EhloNames
 from app.domain.types import Profile, Tenant

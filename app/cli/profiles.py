@@ -15,11 +15,16 @@ from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.auth.audit_context import AuditContext
 from app.auth.profiles import require_profile
 from app.cli import profile_options as options
-from app.cli.confirmation import Yes, confirm
 from app.cli.database import PAGE_ROWS, make_audit_context, read_all, transact
-from app.cli.environment import AnyTenantOption, TenantOption, load_settings
-from app.cli.input_validation import validate_body, validation_errors
-from app.cli.printing import AsJson, print_json, print_table
+from app.cli.input import (
+    AnyTenantOption,
+    TenantOption,
+    add_options,
+    load_settings,
+    validate_body,
+    validate_options,
+    validation_errors,
+)
 from app.cli.profile_views import (
     COLUMNS,
     build_profile_reads,
@@ -27,6 +32,7 @@ from app.cli.profile_views import (
     print_profile,
     read_profile,
 )
+from app.cli.terminal import AsJson, Yes, confirm, print_json, print_table
 from app.domain.clock import SystemClock
 from app.domain.errors import Conflict
 from app.domain.types import Profile, Tenant
@@ -36,11 +42,7 @@ from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
 
-app = typer.Typer(
-    add_completion=False,
-    help="Create, list, verify, update, pause, resume and delete profiles.",
-    no_args_is_help=True,
-)
+app = typer.Typer()
 
 ProfileArgument = Annotated[
     str, typer.Argument(metavar="PROFILE", help="The profile's name or id.")
@@ -49,7 +51,7 @@ ProfileChange = Callable[[AsyncConnection, AuditContext, Profile], Awaitable[Non
 
 
 @app.command()
-@options.add_options
+@add_options(options.ProfileOptions)
 def create(
     file: options.File = None,
     *,
@@ -58,10 +60,8 @@ def create(
     **cli_options: Unpack[options.ProfileOptions],
 ) -> None:
     """Create a profile. Heloise stores its password encrypted and never shows it."""
-    body, settings = (
-        validate_body(ProfileCreate, options.read_body(file, cli_options)),
-        load_settings(),
-    )
+    body = validate_body(ProfileCreate, options.read_body(file, cli_options))
+    settings = load_settings()
     vault = Vault(settings.load_encryption_keys())
 
     async def insert(connection: AsyncConnection) -> ProfileRead:
@@ -153,7 +153,7 @@ def show(profile: ProfileArgument, tenant: TenantOption, *, as_json: AsJson = Fa
 
 
 @app.command()
-@options.add_options
+@add_options(options.ProfileOptions)
 def update(
     profile: ProfileArgument,
     file: options.File = None,
@@ -166,10 +166,8 @@ def update(
 
     Waiting messages use the updated profile. Heloise tries a failing profile again at once.
     """
-    body, settings = (
-        validate_body(ProfileUpdate, options.read_body(file, cli_options)),
-        load_settings(),
-    )
+    body = validate_body(ProfileUpdate, options.read_body(file, cli_options))
+    settings = load_settings()
     vault = Vault(settings.load_encryption_keys())
 
     async def change(
@@ -208,13 +206,9 @@ def verify(
     """
     # The other commands do not need DNS, SMTP and the engine, which double the start time.
     from app.api.profiles.verify_schemas import ProfileVerify
-    from app.cli.verification import verify_profile
-    from app.cli.verify_views import print_verify
+    from app.cli.verification import print_verify, verify_profile
 
-    fields = {"recipient": recipient, "sender": sender}
-    body = validate_body(
-        ProfileVerify, {name: value for name, value in fields.items() if value is not None}
-    )
+    body = validate_options(ProfileVerify, {"recipient": recipient, "sender": sender})
     result = asyncio.run(verify_profile(load_settings(), tenant, profile, body))
     if as_json:
         print_json(result)

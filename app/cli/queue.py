@@ -9,19 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.queue.schemas import QueueRead
 from app.api.queue.service import read_queue
 from app.cli.database import transact
-from app.cli.environment import AnyTenantOption, load_settings
-from app.cli.printing import AsJson, format_age, print_fields, print_json, print_table
+from app.cli.input import AnyTenantOption, load_settings
+from app.cli.terminal import AsJson, format_age, print_fields, print_json, print_table
 from app.domain.clock import SystemClock
 from app.store.delivery.queue import QueueScope
 from app.store.tenants import queries as tenants
-
-app = typer.Typer(add_completion=False)
 
 MAX_PROFILES: Final = 50
 COLUMNS: Final = ("tenant", "profile", "state", "since", "waiting", "due", "next try", "reason")
 
 
-@app.command()
 def queue(
     tenant: AnyTenantOption = None,
     limit: Annotated[

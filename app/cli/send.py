@@ -9,29 +9,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accept.build import prepare_message
 from app.accept.dkim_keys import read_signing
+from app.accept.group import Acceptance, Group
 from app.accept.policy import AcceptPolicy
 from app.api.messages.responses import AttemptRead, MessageRead
 from app.api.messages.schemas import MessageCreate
 from app.api.messages.waiting_reasons import read_message
 from app.auth.caller import Caller
 from app.auth.profiles import require_profile
-from app.auth.quotas import check_recipients
-from app.cli.database import load_caller, open_database, require_schema
-from app.cli.environment import TenantOption, load_settings
-from app.cli.input_validation import validate_body, validation_errors
-from app.cli.message_views import print_dialogue, print_message
-from app.cli.printing import AsJson, print_json
-from app.cli.store_message import store_message
+from app.auth.quotas import build_quota_problem, check_recipients
+from app.cli.database import load_caller, open_current_database
+from app.cli.input import TenantOption, load_settings, validate_options, validation_errors
+from app.cli.message_views import print_message
+from app.cli.terminal import AsJson, print_json, print_transcript
 from app.domain.clock import SystemClock
 from app.domain.errors import InvalidRequest
 from app.domain.types import MessageStatus, NewMessage, Profile
 from app.settings import Settings
 from app.store.db.database import Database
 from app.store.messages import queries as messages
+from app.store.messages.views import MessageView
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault
-
-app = typer.Typer(add_completion=False)
 
 POLL_SECONDS: Final = 0.2
 NOT_SENT: Final = 1
@@ -47,7 +45,6 @@ FINAL: Final = frozenset(
 )
 
 
-@app.command()
 def send(
     to: Annotated[list[str], typer.Argument(help="The recipients.")],
     tenant: TenantOption,
@@ -72,15 +69,13 @@ def send(
     """
     settings = load_settings()
     fields = {"to": to, "from": sender, "subject": subject, "text": text}
-    body = validate_body(
-        MessageCreate, {name: value for name, value in fields.items() if value is not None}
-    )
+    body = validate_options(MessageCreate, fields)
     read, attempts = asyncio.run(_send(settings, tenant, profile, body, wait))
     if as_json:
         print_json({"message": read.model_dump(mode="json", by_alias=True), "attempts": attempts})
     else:
         for attempt in attempts:
-            print_dialogue(attempt)
+            print_transcript(attempt.transcript or ())
         print_message(read, SystemClock().now(), as_json=False)
     if read.status is not MessageStatus.SENT:
         raise typer.Exit(NOT_SENT)
@@ -89,9 +84,8 @@ def send(
 async def _send(
     settings: Settings, tenant: str, profile: str | None, body: MessageCreate, wait: float
 ) -> tuple[MessageRead, list[AttemptRead]]:
-    await require_schema(settings)
     vault = Vault(settings.load_encryption_keys())
-    async with open_database(settings) as database:
+    async with open_current_database(settings) as database:
         async with database.reading() as connection:
             caller = await load_caller(connection, tenant)
             sending_profile = await _find_profile(connection, caller, profile)
@@ -132,6 +126,18 @@ async def _prepare(
     )
     with validation_errors():
         return prepare_message(body.to_draft(), profile=profile, policy=policy)
+
+
+async def store_message(
+    connection: AsyncConnection, caller: Caller, message: NewMessage
+) -> MessageView:
+    """Store a message within the tenant's quota, and read it; raises QuotaExceeded."""
+    now = SystemClock().now()
+    group = Group([Acceptance(message, caller.tenant.quota)])
+    await group.write(connection, now)
+    for refusal in group.refused.values():
+        raise build_quota_problem(refusal.exceeded, now)
+    return await messages.get(connection, tenant_id=caller.tenant_id, message_id=message.id)
 
 
 async def _await_outcome(

@@ -21,7 +21,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app import tracing
 from app.api.http.server_protocol import BoundedProtocol
-from app.cli.environment import load_settings
+from app.cli.input import load_settings
 from app.domain.errors import SettingsError
 from app.logs import logging_config
 from app.process import listen
@@ -29,8 +29,6 @@ from app.settings import Settings, variable_name
 from app.store.db.postgresql_driver import connect
 from app.store.db.url import PostgresqlUrl, parse_database_url, sqlite_path
 from app.submission.listener import Listener
-
-app = typer.Typer(add_completion=False)
 
 log = logging.getLogger("uvicorn.error")
 
@@ -44,7 +42,6 @@ CHECK_SECONDS: Final = 5
 SIGNAL_EXIT_BASE: Final = 128  # shells report 128 + signal
 
 
-@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Overrides HELOISE_HOST.")] = None,
     port: Annotated[

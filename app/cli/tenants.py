@@ -1,25 +1,19 @@
 """Define `heloise tenant`."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypedDict, Unpack
 
 import typer
 
 from app.api.tenants import service as tenant_actions
 from app.api.tenants.schemas import TenantCreate, TenantUpdate
-from app.cli.confirmation import Yes, confirm
 from app.cli.database import make_audit_context, read_all, transact
-from app.cli.environment import load_settings
-from app.cli.input_validation import validate_body
-from app.cli.printing import AsJson, print_fields, print_json, print_table
+from app.cli.input import add_options, load_settings, validate_body
+from app.cli.terminal import AsJson, Yes, confirm, print_fields, print_json, print_table
 from app.domain.types import Tenant
 from app.store.tenants import queries as tenants
 
-app = typer.Typer(
-    add_completion=False,
-    help="Create, list, show, update and delete tenants.",
-    no_args_is_help=True,
-)
+app = typer.Typer()
 
 COLUMNS = (
     "id",
@@ -36,68 +30,54 @@ COLUMNS = (
     "updated_at",
 )
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's slug or id.")]
-Name = Annotated[str | None, typer.Option(help="A display name.")]
-EhloName = Annotated[str | None, typer.Option(help="The EHLO name of profiles that set none.")]
-
-Quota = Annotated[
-    list[str] | None,
-    typer.Option(help="A limit, such as messages_per_day=1000; repeatable."),
-]
-AllowedFrom = Annotated[
-    list[str] | None,
-    typer.Option(help="An allowed sender, such as *@example.com; repeatable. Default: any."),
-]
-Retention = Annotated[
-    list[str] | None,
-    typer.Option(help="A retention period, such as content_days=7; repeatable."),
-]
-RedirectAllTo = Annotated[
-    str | None, typer.Option(help="For tests: the address that receives all messages.")
-]
-RecipientDomain = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="An allowed recipient domain, such as example.com; repeatable. Default: any."
-    ),
-]
 
 
-SuppressesHardBounces = Annotated[
-    bool | None,
-    typer.Option(
-        "--suppress-hard-bounces/--no-suppress-hard-bounces",
-        help="Suppress recipients that a server does not know.",
-    ),
-]
+class TenantOptions(TypedDict):
+    """The options of a tenant, in the order of the help."""
+
+    name: Annotated[str | None, typer.Option(help="A display name.")]
+    ehlo_name: Annotated[str | None, typer.Option(help="The EHLO name of profiles that set none.")]
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(help="A limit, such as messages_per_day=1000; repeatable."),
+    ]
+    allowed_from: Annotated[
+        list[str] | None,
+        typer.Option(help="An allowed sender, such as *@example.com; repeatable. Default: any."),
+    ]
+    retention: Annotated[
+        list[str] | None,
+        typer.Option(help="A retention period, such as content_days=7; repeatable."),
+    ]
+    redirect_all_to: Annotated[
+        str | None, typer.Option(help="For tests: the address that receives all messages.")
+    ]
+    allowed_recipient_domains: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-recipient-domain",
+            help="An allowed recipient domain, such as example.com; repeatable. Default: any.",
+        ),
+    ]
+    suppresses_hard_bounces: Annotated[
+        bool | None,
+        typer.Option(
+            "--suppress-hard-bounces/--no-suppress-hard-bounces",
+            help="Suppress recipients that a server does not know.",
+        ),
+    ]
 
 
 @app.command()
+@add_options(TenantOptions)
 def create(
     slug: Annotated[str, typer.Argument(help="A unique short name.")],
-    name: Name = None,
-    ehlo_name: EhloName = None,
-    quota: Quota = None,
-    allowed_from: AllowedFrom = None,
-    retention: Retention = None,
-    redirect_all_to: RedirectAllTo = None,
-    allowed_recipient_domain: RecipientDomain = None,
     *,
-    suppresses_hard_bounces: SuppressesHardBounces = None,
     as_json: AsJson = False,
+    **cli_options: Unpack[TenantOptions],
 ) -> None:
     """Create a tenant."""
-    fields = {
-        "slug": slug,
-        "name": name or slug,
-        "ehlo_name": ehlo_name,
-        "quota": _parse_limits(quota or []),
-        "allowed_from": allowed_from or [],
-        "retention": _parse_limits(retention or []),
-        "redirect_all_to": redirect_all_to,
-        "allowed_recipient_domains": allowed_recipient_domain or [],
-        "suppresses_hard_bounces": bool(suppresses_hard_bounces),
-    }
-    body = validate_body(TenantCreate, fields)
+    body = validate_body(TenantCreate, {"slug": slug, "name": slug, **_read_fields(cli_options)})
     tenant = transact(
         load_settings(),
         lambda connection: tenant_actions.create(connection, make_audit_context(), body),
@@ -125,18 +105,11 @@ def show(tenant: TenantArgument, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@add_options(TenantOptions)
 def update(
     tenant: TenantArgument,
     *,
     slug: Annotated[str | None, typer.Option(help="A new slug.")] = None,
-    name: Name = None,
-    ehlo_name: EhloName = None,
-    quota: Quota = None,
-    allowed_from: AllowedFrom = None,
-    retention: Retention = None,
-    redirect_all_to: RedirectAllTo = None,
-    allowed_recipient_domain: RecipientDomain = None,
-    suppresses_hard_bounces: SuppressesHardBounces = None,
     notify_profile: Annotated[
         str | None,
         typer.Option(help="The profile that sends mail when another one fails and recovers."),
@@ -162,24 +135,15 @@ def update(
         bool, typer.Option("--no-allowed-recipient-domains", help="Allow any recipient domain.")
     ] = False,
     as_json: AsJson = False,
+    **cli_options: Unpack[TenantOptions],
 ) -> None:
     """Update a tenant. Omitted options stay; --quota and --retention replace all their values."""
-    fields: dict[str, object] = {
-        "slug": slug,
-        "name": name,
-        "ehlo_name": ehlo_name,
-        "quota": _parse_limits(quota or []),
-        "allowed_from": allowed_from,
-        "retention": _parse_limits(retention or []),
-        "redirect_all_to": redirect_all_to,
-        "allowed_recipient_domains": allowed_recipient_domain,
-    }
-    changes = {key: value for key, value in fields.items() if value}
+    changes = _read_fields(cli_options)
+    if slug:
+        changes["slug"] = slug
     notify = {"profile": notify_profile, "to": notify_to}
     if notify := {name: value for name, value in notify.items() if value}:
         changes["notify"] = notify
-    if suppresses_hard_bounces is not None:
-        changes["suppresses_hard_bounces"] = suppresses_hard_bounces
     cleared: dict[str, tuple[bool, object]] = {
         "ehlo_name": (no_ehlo_name, None),
         "quota": (no_quota, {}),
@@ -209,6 +173,16 @@ def delete(tenant: TenantArgument, *, yes: Yes = False) -> None:
         lambda connection: tenant_actions.delete(connection, make_audit_context(), tenant),
     )
     typer.echo(f"Deleted {deleted_tenant.slug}.")
+
+
+def _read_fields(cli_options: TenantOptions) -> dict[str, object]:
+    """Return the fields of the options that are set."""
+    fields = {
+        **cli_options,
+        "quota": _parse_limits(cli_options["quota"] or []),
+        "retention": _parse_limits(cli_options["retention"] or []),
+    }
+    return {name: value for name, value in fields.items() if value or value is False}
 
 
 def _parse_limits(options: list[str]) -> dict[str, object]:

@@ -1,11 +1,18 @@
-"""Verify a stored profile from the command line, without the API's rate limit."""
+"""Verify a stored profile without the API's rate limit, and print results of verify and doctor."""
 
-from app.api.profiles.verify_schemas import ProfileVerify, VerifyRead
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from app.api.profiles.verify_schemas import DiagnosisRead, ProfileVerify, StageRead, VerifyRead
 from app.api.profiles.verify_service import build_check, save_recommendation
 from app.auth.profiles import require_profile
-from app.cli.database import open_database, require_schema
-from app.cli.input_validation import validation_errors
+from app.cli.database import open_current_database
+from app.cli.input import validation_errors
+from app.cli.terminal import print_table, print_transcript
 from app.diagnostics.ehlo_trials import Check
+from app.diagnostics.machine_findings import Finding
 from app.diagnostics.verifier import Verifier
 from app.domain.clock import SystemClock
 from app.domain.errors import Conflict, NotFound
@@ -17,13 +24,17 @@ from app.store.profiles import queries as profiles
 from app.store.profiles.ehlo_names import load_other_names
 from app.store.tenants import queries as tenants
 
+STAGE_COLUMNS: Final = ("stage", "status", "ms", "finding")
+NAME_COLUMNS: Final = ("name", "source", "accepted", "at", "server's reply")
+ADVICE_COLUMNS: Final = ("check", "status", "finding", "rule")
+FINDING_COLUMNS: Final = ("check", "status", "finding")
+
 
 async def verify_profile(
     settings: Settings, tenant: str, profile: str, body: ProfileVerify
 ) -> VerifyRead:
     """Verify a profile by name or id. Raises InvalidRequest, NotFound, Conflict."""
-    await require_schema(settings)
-    async with open_database(settings) as database:
+    async with open_current_database(settings) as database:
         async with database.reading() as connection:
             owner = await tenants.get(connection, tenant=tenant)
             stored_profile = await require_profile(connection, owner.id, profile, caller_key=None)
@@ -51,3 +62,36 @@ async def verify_stored(
     report = await verifier.verify_stored(delivery_profile, check, other_names=other_names)
     await save_recommendation(database, delivery_profile.profile, report, verifier.now())
     return VerifyRead.of(report, verifier.now())
+
+
+def print_verify(result: VerifyRead, *, with_transcript: bool = False) -> None:
+    """Print one verify: stages, EHLO trials, advice, and what to do."""
+    print_table(STAGE_COLUMNS, [_row(stage) for stage in result.stages])
+    if with_transcript:
+        for stage in result.stages:
+            print_transcript(stage.transcript)
+    if result.ehlo_diagnosis is not None:
+        _print_diagnosis(result.ehlo_diagnosis)
+    print_table(ADVICE_COLUMNS, [(a.check, a.status, a.detail, a.reason) for a in result.advice])
+    typer.echo("All tested stages succeeded." if result.ok else f"Failed: {result.code}.")
+    if result.hint:
+        typer.echo(result.hint)
+
+
+def _row(stage: StageRead) -> tuple[object, ...]:
+    return stage.stage, stage.status, round(stage.duration_ms, 1), stage.detail
+
+
+def _print_diagnosis(diagnosis: DiagnosisRead) -> None:
+    print_table(
+        NAME_COLUMNS, [(n.name, n.source, n.accepted, n.at, n.reply) for n in diagnosis.names]
+    )
+    if diagnosis.detail:
+        typer.echo(diagnosis.detail)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print the findings about the machine."""
+    print_table(
+        FINDING_COLUMNS, [(finding.check, finding.status, finding.detail) for finding in findings]
+    )

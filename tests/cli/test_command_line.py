@@ -2,13 +2,11 @@
 
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
-from typer.main import get_command
 
 from app import __version__
-from app.cli import COMMANDS, heloise
+from app.cli import COMMANDS, heloise, load_command
 from tests.support.terminal import ROOT, Terminal
 
 HEAVY = {"sqlalchemy", "fastapi", "pydantic", "asyncpg", "cryptography", "uvicorn"}
@@ -25,9 +23,8 @@ def test_help_lists_every_command(process_terminal: Terminal) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_summary_is_what_the_command_says_of_itself(name: str) -> None:
     """It stands twice, so that help need not import every command."""
-    module, summary = COMMANDS[name]
-    text = get_command(import_module(module).app).help or ""
-    assert text.splitlines()[0] == summary
+    text = load_command(name).help or ""
+    assert text.splitlines()[0] == COMMANDS[name][1]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -64,11 +61,7 @@ def test_a_shell_completes_commands_and_options(
 @pytest.mark.parametrize("name", COMMANDS)
 def test_completion_is_offered_by_the_program_alone(name: str) -> None:
     """What a command would install completes nothing."""
-    words = [
-        option
-        for param in get_command(import_module(COMMANDS[name][0]).app).params
-        for option in param.opts
-    ]
+    words = [option for param in load_command(name).params for option in param.opts]
     assert "--install-completion" not in words
     assert {"--install-completion", "--show-completion", "--version"} <= {
         option for param in heloise.params for option in param.opts

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.cli.printing import format_age
+from app.cli.terminal import format_age
 from app.store.db.database import Database
 from app.store.delivery import lane_health
 from app.store.tables.core import audit_log

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from app.cli.reference import render_env_file, render_markdown
+from app.cli.settings import render_env_file, render_markdown
 from app.settings import Settings, format_default, variable_name
 from tests.support.terminal import ROOT, Terminal
 

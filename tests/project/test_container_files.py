@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import pytest
 import trustme
 import yaml
 from sqlalchemy import make_url
-from typer.main import get_command
 
-from app.cli import COMMANDS
+from app.cli import COMMANDS, load_command
 from app.domain.secret_keys import generate_key
 from app.main import create_app
 from app.settings import PREFIX, Settings, variable_name
@@ -76,11 +74,7 @@ def assert_is_a_command(words: list[str]) -> None:
     """These words, after `heloise`, are a command of ours with options of its own."""
     name, *options = words
     assert name in COMMANDS
-    known = {
-        option
-        for parameter in get_command(import_module(COMMANDS[name][0]).app).params
-        for option in parameter.opts
-    }
+    known = {option for parameter in load_command(name).params for option in parameter.opts}
     assert set(options) <= known
 
 

@@ -5,17 +5,15 @@ import shlex
 import shutil
 import subprocess
 import tarfile
-from importlib import import_module
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 
 from app import __version__
-from app.cli import COMMANDS
+from app.cli import load_command
 from app.metrics.definitions import DATABASE_GAUGES
 from app.settings import PREFIX, Settings, get_info, variable_name
 from app.settings.checks import parse_ports
@@ -165,11 +163,7 @@ def test_each_container_runs_a_command_that_there_is(
     commands = dict[str, list[str]]()
     for name, container in containers(rendered_objects[values]).items():
         command, *options = commands[name] = container["args"]
-        known = {
-            option
-            for parameter in get_command(import_module(COMMANDS[command][0]).app).params
-            for option in parameter.opts
-        }
+        known = {option for parameter in load_command(command).params for option in parameter.opts}
         assert set(options) <= known
     expected = {"heloise": ["serve"]}
     if values != "sqlite":

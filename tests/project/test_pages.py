@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from standardwebhooks.webhooks import Webhook
-from typer.main import get_command
 
-from app.cli import DeferredCommand, heloise
+from app.cli import DeferredCommand, heloise, load_command
 from app.domain.outcome.failure_table import classify
 from app.domain.outcome.outcome import Failure, Stage
 from app.domain.outcome.replies import Reply
@@ -190,7 +188,7 @@ def test_every_command_within_a_sentence_exists(command: str) -> None:
 def assert_is_command(command: Any, words: list[str]) -> None:
     """The words name a command of ours, and options of its own."""
     if isinstance(command, DeferredCommand):
-        command = get_command(import_module(command.module).app)
+        command = load_command(command.name)
     subcommands = getattr(command, "commands", {})
     if subcommands and words and not words[0].startswith("-"):
         for name in words[0].split("|"):

@@ -32,9 +32,10 @@ ROOT: Final = Path(__file__).parents[3]
 IMPORTED: Final = (
     "app.main",
     "app.cli.dev",
+    "app.submission_server",
+    "app.worker",
     "app.cli.serve",
-    "app.cli.submission",
-    "app.cli.worker",
+    "app.cli.processes",
     "asyncpg",
     "uvloop",
     "httptools",

@@ -1,4 +1,4 @@
-"""Define `heloise purge`."""
+"""Define `heloise migrate`, `heloise reseal` and `heloise purge`, which change stored data."""
 
 import asyncio
 from collections import Counter
@@ -7,22 +7,59 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.cli.database import make_audit_context, open_database, require_schema
-from app.cli.environment import load_settings
-from app.cli.printing import AsJson, print_json
-from app.cli.progress import ShowProgress, progress_bar
+from app.cli.database import make_audit_context, open_current_database, open_database, transact
+from app.cli.input import load_settings
+from app.cli.terminal import AsJson, ShowProgress, print_json, progress_bar
 from app.domain.clock import SystemClock
 from app.settings import Settings
 from app.store import retention as purging
+from app.store.key_rotation import RESEAL
+from app.store.migrations import migrate as migrating
+from app.store.secrets.encryption import Vault
 from app.store.tenants import queries as tenants
-
-app = typer.Typer(add_completion=False)
 
 BATCH_ROWS: Final = 500
 COUNTERS: Final = ("messages", "contents", "recipients", "attempts", "events", "submissions")
 
 
-@app.command()
+def migrate() -> None:
+    """Create or upgrade the database schema.
+
+    Several processes may run this at once. It does nothing if the schema is current.
+    """
+    settings = load_settings()
+    with progress_bar("Migrating") as show:
+        head = asyncio.run(_migrate(settings, show))
+    typer.echo(f"The schema is at {head}.")
+
+
+async def _migrate(settings: Settings, show: ShowProgress) -> str:
+    async with open_database(settings) as database:
+        return await migrating.migrate(database, show)
+
+
+def reseal() -> None:
+    """Encrypt all stored credentials with the newest secret key.
+
+    Afterwards you can remove the older keys from HELOISE_SECRET_KEYS. If a credential cannot be
+    decrypted, the command names it and changes nothing.
+    """
+    settings = load_settings()
+    vault = Vault(settings.load_encryption_keys())
+
+    async def work(connection: AsyncConnection) -> dict[str, int]:
+        counts = dict[str, int]()
+        for done, (noun, reseal_rows) in enumerate(RESEAL.items()):
+            show(done, len(RESEAL))
+            counts[noun] = await reseal_rows(connection, vault)
+        return counts
+
+    with progress_bar("Encrypting") as show:
+        counts = transact(settings, work)
+    *before, last = (f"{count} {noun}" for noun, count in counts.items())
+    typer.echo(f"Encrypted {', '.join(before)} and {last} with the newest key.")
+
+
 def purge(
     tenant: Annotated[
         str | None, typer.Option("--tenant", "-t", help="Only this tenant, by slug or id.")
@@ -50,9 +87,8 @@ def purge(
 
 
 async def _purge(settings: Settings, tenant: str | None, show: ShowProgress) -> Counter[str]:
-    await require_schema(settings)
     counts = Counter(dict.fromkeys(COUNTERS, 0))
-    async with open_database(settings) as database:
+    async with open_current_database(settings) as database:
         tenant_id = None
         if tenant is not None:
             async with database.reading() as connection:

@@ -1,18 +1,54 @@
-"""Print tables and JSON."""
+"""Ask for confirmation, show progress, and print tables and JSON."""
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic_core import to_jsonable_python
+
+from app.domain.errors import SettingsError
 
 PIPED_COLUMNS = 200
 UNITS: Final = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+ShowProgress = Callable[[int, int | None], None]
+
+
+def confirm(question: str, *, is_confirmed: bool) -> None:
+    """Ask for confirmation, unless `--yes` gave it; a no ends the command with exit code 1.
+
+    Raises SettingsError if there is no terminal to ask at.
+    """
+    if is_confirmed:
+        return
+    if not sys.stdin.isatty():
+        raise SettingsError(f"{question} This cannot be undone: add --yes to confirm")
+    typer.confirm(f"{question} This cannot be undone.", abort=True, err=True)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[ShowProgress]:
+    """Yield a function that shows how much is done, of how much if that is known.
+
+    It shows nothing unless stderr is a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def print_json(value: object) -> None:
@@ -41,6 +77,13 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     for name, value in fields:
         grid.add_row(name, _format_value(value))
     _print(grid)
+
+
+def print_transcript(lines: Iterable[Any]) -> None:
+    """Print a dialogue of the API, line by line: milliseconds, who, and what."""
+    marks = {"client": "C:", "server": "S:", "note": "--"}
+    for line in lines:
+        typer.echo(f"{line.ms:10.1f} {marks[line.by]} {line.text}")
 
 
 def format_age(moment: datetime | None, now: datetime) -> str | None:
