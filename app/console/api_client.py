@@ -52,16 +52,6 @@ class ApiError(Exception):
             for error in self.body.get("errors") or ()
         }
 
-    @property
-    def errors_by_field(self) -> dict[str, str]:
-        """The messages of each invalid top-level field, with the places within it."""
-        errors = dict[str, str]()
-        for path, msg in self.field_errors.items():
-            name, _, inner = path.partition(".")
-            text = f"{inner}: {msg}" if inner else msg
-            errors[name] = f"{errors[name]}; {text}" if name in errors else text
-        return errors
-
 
 @dataclass(frozen=True, slots=True)
 class ApiClient:

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
 
+from starlette.responses import Response
+
 from app.console.api_client import ApiClient, ApiError
 from app.console.page import Visit
 
-Kind = Literal["text", "number", "password", "checkbox", "textarea", "lines", "json"]
+Kind = Literal[
+    "text", "number", "password", "checkbox", "choices", "textarea", "lines", "words", "json"
+]
 ANY: Final = ("", "any")
 INVALID: Final = 422
 CHANGED: Final = (
@@ -64,18 +68,56 @@ def _list_values(value: object) -> Iterable[object]:
     return value if isinstance(value, list) else ()
 
 
+def look_up(resource: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the value at a dotted path, or None if there is none."""
+    value: Any = resource
+    for part in path.split("."):
+        value = None if value is None else value.get(part)
+    return value
+
+
+def put(body: dict[str, Any], path: str, value: object) -> None:
+    """Set the value at a path of one or two names."""
+    place, _, part = path.rpartition(".")
+    if not place:
+        body[part] = value
+        return
+    if not isinstance(body.get(place), dict):
+        body[place] = {}
+    body[place][part] = value
+
+
+def assign_errors(
+    field_errors: Mapping[str, str], names: Iterable[str], default: str | None = None
+) -> dict[str, str]:
+    """Return the API's errors by field of a form, with the places within the fields.
+
+    Errors of no field are of `default`, or else of the part of the body that they are in.
+    """
+    names, errors = list(names), dict[str, str]()
+    for path, text in field_errors.items():
+        fields = (name for name in names if f"{path}.".startswith(f"{name}."))
+        name = next(fields, default or path.partition(".")[0])
+        inner = path.removeprefix(name).removeprefix(".")
+        message = f"{inner}: {text}" if inner else text
+        errors[name] = f"{errors[name]}; {message}" if name in errors else message
+    return errors
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a form, named as in the API.
+    """A field of a form, named by its path in the API's JSON.
 
-    Without a text, a required field is an empty string, a password is left out, `lines`, a list of
-    strings, are the default, and any other field is null. `json` is for nested values.
+    Without a text, a required field is an empty string, a password is left out, a list is the
+    default, and any other field is null. Of lists of strings, `lines` has one per line, `words` one
+    per word, and `choices` some of the options. `json` is for nested values.
     """
 
     name: str
     label: str
     kind: Kind = "text"
     hint: str = ""
+    placeholder: str = ""
     options: Sequence[tuple[str, str]] | None = None
     is_required: bool = False
     default: object = None
@@ -84,8 +126,8 @@ class Field:
         """Return a value of the API as the text of the field; a checked checkbox has a text."""
         if value is None or value is False or self.kind == "password":
             return ""
-        if self.kind == "lines" and isinstance(value, list | tuple):
-            return "\n".join(map(str, value))
+        if isinstance(value, list | tuple) and self.kind != "json":
+            return (" " if self.kind == "words" else "\n").join(map(str, value))
         return (
             json.dumps(value, indent=2, ensure_ascii=False) if self.kind == "json" else str(value)
         )
@@ -94,8 +136,9 @@ class Field:
         """Return the value for the API. Raises ValueError."""
         if self.kind == "checkbox":
             return bool(text)
-        if self.kind == "lines":
-            return [line.strip() for line in text.splitlines() if line.strip()] or self.default
+        if self.kind in {"lines", "choices", "words"}:
+            parts = text.replace(",", " ").split() if self.kind == "words" else text.splitlines()
+            return [part.strip() for part in parts if part.strip()] or self.default
         if not text.strip():
             return "" if self.is_required else None
         if self.kind == "json":
@@ -119,15 +162,24 @@ class Form:
     @classmethod
     def show(cls, fields: Sequence[Field], resource: Mapping[str, Any] | None = None) -> Self:
         """Make a form for a resource of the API, or one with the fields' defaults."""
-        values = {item.name: item.default for item in fields} | dict(resource or {})
-        texts = {item.name: item.format_value(values[item.name]) for item in fields}
-        return cls(fields, texts, updated_at=str(values.get("updated_at", "")))
+        texts = {
+            item.name: item.format_value(
+                item.default if resource is None else look_up(resource, item.name)
+            )
+            for item in fields
+        }
+        return cls(fields, texts, updated_at=str((resource or {}).get("updated_at", "")))
 
     @classmethod
     def read(cls, fields: Sequence[Field], sent: Mapping[str, str]) -> Self:
         """Read a form that a user sent."""
         texts = {item.name: sent.get(item.name, "") for item in fields}
         return cls(fields, texts, updated_at=sent.get("updated_at", ""))
+
+    @property
+    def filled(self) -> dict[str, str]:
+        """The texts that are not empty."""
+        return {name: text.strip() for name, text in self.values.items() if text.strip()}
 
     def build_body(self) -> dict[str, object]:
         """Return the JSON for the API, and set `problem` if a field is not JSON."""
@@ -137,7 +189,7 @@ class Form:
             if item.kind == "password" and not text:
                 continue
             try:
-                body[item.name] = item.parse_text(text)
+                put(body, item.name, item.parse_text(text))
             except ValueError as error:
                 self.errors[item.name] = str(error)
                 self.problem, self.status = f"{item.label}: {error}", INVALID
@@ -161,15 +213,25 @@ class Form:
     def refuse(self, error: ApiError) -> None:
         """Keep what the API says, at the field that it is about."""
         self.problem, self.status = error.detail, error.status
-        self.errors |= error.errors_by_field
+        self.errors |= assign_errors(error.field_errors, self.values)
 
-    def render(self, visit: Visit, **values: Any) -> Any:  # noqa: ANN401 - what the template shows
-        """Render the page of the form: `title`, `submit`, `back`, `hint`."""
+    def render(
+        self, visit: Visit, *, title: str, submit: str, back: str, hint: str = ""
+    ) -> Response:
+        """Render the page of the form; `back` is the URL of the page to return to."""
         # A secret is never sent back.
         for item in self.fields:
             if item.kind == "password":
                 self.values[item.name] = ""
-        return visit.render("form.html", status=self.status, form=self, **values)
+        return visit.render(
+            "form.html",
+            status=self.status,
+            form=self,
+            title=title,
+            submit=submit,
+            back=back,
+            hint=hint,
+        )
 
 
 async def read_list(
@@ -179,9 +241,9 @@ async def read_list(
     query = visit.request.query_params
     defaults = {item.name: str(item.default) for item in filters if item.default is not None}
     form = Form.read(filters, defaults | dict(query))
-    params = {name: value.strip() for name, value in form.values.items()}
+    params = {**form.filled, "cursor": query.get("cursor"), "limit": limit}
     try:
-        page = await visit.api.get(path, {**params, "cursor": query.get("cursor"), "limit": limit})
+        page = await visit.api.get(path, params)
     except ApiError as error:
         if error.slug not in _REFUSED_FILTERS:
             raise

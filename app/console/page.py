@@ -16,7 +16,7 @@ from app.api.http.root_path import root_path
 from app.api.services import Services
 from app.auth.caller import Caller
 from app.console import sessions
-from app.console.api_client import ApiClient, ApiError
+from app.console.api_client import ApiClient, ApiError, Forward
 from app.console.errors import PageError
 from app.console.middleware import ConsoleConfig
 from app.console.rendering import build_time, read_static_files, render
@@ -29,6 +29,7 @@ MAX_FORM_BYTES: Final = 1024 * 1024
 MAX_SIGN_IN_BYTES: Final = 16 * 1024
 MAX_FORM_FIELDS: Final = 1000
 FORM_SECONDS: Final = 15.0
+NOTICE: Final = "notice"  # the cookie that tells of a change on the next page
 NOTICE_SECONDS: Final = 30
 # Scripts and styles only from the console's own files; nothing from other hosts.
 POLICY: Final = (
@@ -88,10 +89,8 @@ class Visit:
 
     def link(self, path: str, **params: Any) -> str:  # noqa: ANN401 - values of a query
         """Return the URL of a page of the tenant, such as `/messages`."""
-        base = f"{root_path.get()}{self.config.path}"
-        if self.tenant is not None:
-            base += f"/t/{quote(self.tenant)}"
-        return base + quote(path) + _build_query(params)
+        place = "" if self.tenant is None else f"/t/{self.tenant}"
+        return self.site_link(place + path, **params)
 
     def site_link(self, path: str, **params: Any) -> str:  # noqa: ANN401 - values of a query
         """Return the URL of a page that belongs to no tenant, such as `/tenants`."""
@@ -103,53 +102,48 @@ class Visit:
         path = f"{root_path.get()}{self.request.url.path}"
         return path + (_build_query(params) or "?")
 
-    def render(self, template: str, /, *, status: int = 200, **values: Any) -> Response:  # noqa: ANN401 - what the templates show
-        """Render a page."""
+    def render(
+        self,
+        template: str,
+        /,
+        *,
+        status: int = 200,
+        error: ApiError | None = None,
+        **values: Any,  # noqa: ANN401 - what the templates show
+    ) -> Response:
+        """Render a page; an error of the API is its `problem`, and decides the status."""
         now = self.services.now()
+        notice = self.request.cookies.get(sessions.cookie_name(self.config, NOTICE))
         text = render(
             template,
             visit=self,
             csrf=sessions.derive_csrf_token(self.request, self.config),
             asset=make_asset_link(self.config),
             ago=lambda value: build_time(value, now),
-            notice=self.request.cookies.get(self._notice_cookie),
-            **values,
+            notice=notice,
+            **{"problem": error and error.detail, **values},
         )
-        response = HTMLResponse(text, status)
-        if self._notice_cookie in self.request.cookies and not self.is_live:
-            response.delete_cookie(self._notice_cookie, path="/", secure=self.config.is_secure)
+        response = (
+            HTMLResponse(text, status)
+            if error is None
+            else HTMLResponse(text, error.status, error.headers)
+        )
+        if notice is not None and not self.is_live:
+            sessions.set_cookie(response, self.config, "", purpose=NOTICE, seconds=0)
         return response
 
-    @property
-    def _notice_cookie(self) -> str:
-        return f"{sessions.cookie_name(self.config)}-notice"
-
     def redirect(self, path: str, notice: str = "", **params: Any) -> Response:  # noqa: ANN401 - values of a query
-        """Lead to a page of the tenant after a change, which `notice` tells."""
+        """Lead to a page of the tenant, if the page has one, after a change that `notice` tells."""
         # `RootPath` adds its path to Location.
-        return self._redirect(self.link(path, **params).removeprefix(root_path.get()), notice)
-
-    def site_redirect(self, path: str, notice: str = "") -> Response:
-        """Lead to a page that belongs to no tenant."""
-        return self._redirect(self.site_link(path).removeprefix(root_path.get()), notice)
-
-    def _redirect(self, url: str, notice: str) -> Response:
-        response = RedirectResponse(url, 303)
+        response = RedirectResponse(self.link(path, **params).removeprefix(root_path.get()), 303)
         if notice:
-            response.set_cookie(
-                self._notice_cookie,
-                quote(notice),
-                path="/",
-                max_age=NOTICE_SECONDS,
-                secure=self.config.is_secure,
-                httponly=True,
-                samesite="strict",
+            sessions.set_cookie(
+                response, self.config, quote(notice), purpose=NOTICE, seconds=NOTICE_SECONDS
             )
         return response
 
 
-Page = Callable[[Visit], Awaitable[Any]]
-ServePage = Callable[[Page], Callable[[Request], Awaitable[Any]]]
+Page = Callable[[Visit], Awaitable[Response | Forward]]
 
 
 def make_asset_link(config: ConsoleConfig) -> Callable[[str], str]:
@@ -173,7 +167,7 @@ class PageRoutes:
     def route(self, path: str, page: Page, method: str = "GET") -> Route:
         """Return the route of a page below the console's path."""
 
-        async def serve(request: Request) -> Any:  # noqa: ANN401 - an ASGI response
+        async def serve(request: Request) -> Response | Forward:
             try:
                 visit = await self._admit(request)
                 if not isinstance(visit, Visit):
@@ -184,10 +178,10 @@ class PageRoutes:
 
         return Route(self.config.path + path, serve, methods=[method])
 
-    def serve_stranger(
-        self, page: Callable[[Request], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """Return a handler for a page that needs no session."""
+    def route_stranger(
+        self, path: str, page: Callable[[Request], Awaitable[Response]], method: str = "GET"
+    ) -> Route:
+        """Return the route of a page that needs no session."""
 
         async def serve(request: Request) -> Response:
             try:
@@ -195,7 +189,7 @@ class PageRoutes:
             except (Problem, PageError) as error:
                 return self.render_problem(error)
 
-        return serve
+        return Route(self.config.path + path, serve, methods=[method])
 
     def render_problem(self, error: Problem | PageError) -> Response:
         """Render the page of an error, which may be the API's."""
@@ -237,15 +231,28 @@ class PageRoutes:
 
     def render_error(self, error: PageError) -> Response:
         """Render the page of an error."""
+        home = f"{root_path.get()}{self.config.path}/"
+        return self.render("problem.html", error=error, title=error.title, home=home)
+
+    def render(
+        self,
+        template: str,
+        /,
+        *,
+        error: PageError | None = None,
+        **values: Any,  # noqa: ANN401 - what the templates show
+    ) -> Response:
+        """Render a page for who has not signed in; an error is its `problem`."""
         text = render(
-            "problem.html",
+            template,
             visit=None,
             asset=make_asset_link(self.config),
-            title=error.title,
-            detail=error.detail,
-            home=f"{root_path.get()}{self.config.path}/",
             notice=None,
+            problem=error and error.detail,
+            **values,
         )
+        if error is None:
+            return HTMLResponse(text)
         return HTMLResponse(text, error.status, error.headers)
 
 
@@ -261,19 +268,12 @@ def make_page_error(error: Problem | PageError | ApiError) -> PageError:
     return PageError(kind.status, kind.title, error.detail, headers)
 
 
-async def _serve_page(page: Page, visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def _serve_page(page: Page, visit: Visit) -> Response | Forward:
     try:
         return await page(visit)
-    except ApiError as problem:
-        response = visit.render(
-            "problem.html",
-            status=problem.status,
-            title=problem.body["title"],
-            detail=problem.detail,
-            home=visit.site_link("/"),
-        )
-        response.headers.update(problem.headers or {})
-        return response
+    except ApiError as error:
+        title = error.body["title"]
+        return visit.render("problem.html", error=error, title=title, home=visit.site_link("/"))
 
 
 async def read_form(request: Request, max_bytes: int) -> Mapping[str, str]:

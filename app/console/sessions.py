@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from app.api.services import Services
 from app.auth.audit_context import AuditContext
@@ -29,21 +29,39 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 MAX_TOKEN_CHARACTERS: Final = 64
 
 
-def cookie_name(config: ConsoleConfig) -> str:
-    """Return the name of the session's cookie (RFC 6265bis section 4.1.3.2)."""
-    return "__Host-heloise" if config.is_secure else "heloise"
+def cookie_name(config: ConsoleConfig, purpose: str = "session") -> str:
+    """Return the name of a cookie (RFC 6265bis section 4.1.3.2)."""
+    name = "__Host-heloise" if config.is_secure else "heloise"
+    return name if purpose == "session" else f"{name}-{purpose}"
 
 
-def set_cookie(response: Response, config: ConsoleConfig, token: str) -> None:
-    """Give the session's token to the browser, until the browser ends."""
+def set_cookie(
+    response: Response,
+    config: ConsoleConfig,
+    value: str,
+    *,
+    purpose: str = "session",
+    seconds: int | None = None,
+    samesite: Literal["strict", "lax"] = "strict",
+) -> None:
+    """Give a cookie to the browser, until the browser ends or for so many seconds; 0 removes it."""
     response.set_cookie(
-        cookie_name(config),
-        token,
+        cookie_name(config, purpose),
+        value,
+        max_age=seconds,
         path="/",
         secure=config.is_secure,
         httponly=True,
-        samesite="strict",
+        samesite=samesite,
     )
+
+
+def lead_in(config: ConsoleConfig, token: str, target: str = "") -> Response:
+    """Lead a user who has signed in to a page of the console, with the session's cookie."""
+    home = f"{config.path}/"
+    response = RedirectResponse(target if target.startswith(home) else home, 303)
+    set_cookie(response, config, token)
+    return response
 
 
 def find_source(request: Request) -> str | None:
@@ -81,7 +99,7 @@ async def sign_in_with_key(
         last_used_at=now,
         expires_at=now + config.session_time,
     )
-    return await start_session(services, session, actor, former=find_token_hash(request, config))
+    return await _start_session(services, session, actor, former=find_token_hash(request, config))
 
 
 async def sign_in_person(
@@ -117,10 +135,10 @@ async def sign_in_person(
     )
     actor = Actor(ActorKind.PERSON, session_id, session.name, session.source)
     details = {"issuer": person.issuer, "subject": person.subject, "scopes": rule.scopes}
-    return await start_session(services, session, actor, details, former=former)
+    return await _start_session(services, session, actor, details, former=former)
 
 
-async def start_session(
+async def _start_session(
     services: Services,
     session: ConsoleSession,
     actor: Actor,

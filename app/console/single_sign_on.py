@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SIGN_IN: Final = "sign-in"  # the cookie that keeps a sign-in that has begun
 SIGN_IN_TIME: Final = timedelta(minutes=10)
 RANDOM_BYTES: Final = 32
 MAX_TARGET_CHARACTERS: Final = 1024
@@ -83,13 +84,12 @@ class PersonSignIn:
             url = await self._provider.build_url(sign_in)
         response = RedirectResponse(url, 303)
         # Lax, because the provider's answer is a link of another site.
-        response.set_cookie(
-            self._cookie_name,
+        sessions.set_cookie(
+            response,
+            self._config,
             self._seal(sign_in),
-            path="/",
-            max_age=int(SIGN_IN_TIME.total_seconds()),
-            secure=self._config.is_secure,
-            httponly=True,
+            purpose=SIGN_IN,
+            seconds=int(SIGN_IN_TIME.total_seconds()),
             samesite="lax",
         )
         return response
@@ -113,18 +113,8 @@ class PersonSignIn:
         with self._limit_failures(request):
             person = await self._provider.identify(sign_in, code)
         token = await self._start_session(request, sign_in, person)
-        target = sign_in.target
-        if not target.startswith(f"{self._config.path}/"):
-            target = f"{self._config.path}/"
-        response = RedirectResponse(target, 303)
-        sessions.set_cookie(response, self._config, token)
-        response.delete_cookie(
-            self._cookie_name,
-            path="/",
-            secure=self._config.is_secure,
-            httponly=True,
-            samesite="lax",
-        )
+        response = sessions.lead_in(self._config, token, sign_in.target)
+        sessions.set_cookie(response, self._config, "", purpose=SIGN_IN, seconds=0, samesite="lax")
         return response
 
     async def find_sign_out(self, request: Request) -> str | None:
@@ -187,7 +177,8 @@ class PersonSignIn:
 
     def _find_sign_in(self, request: Request) -> SignIn:
         """Return what this browser began; raises PageError."""
-        sign_in = self._open(request.cookies.get(self._cookie_name, ""))
+        cookie = sessions.cookie_name(self._config, SIGN_IN)
+        sign_in = self._open(request.cookies.get(cookie, ""))
         state = request.query_params.get("state", "")
         if (
             sign_in is None
@@ -224,7 +215,3 @@ class PersonSignIn:
     @property
     def _issuer(self) -> str:
         return self._single_sign_on.client.issuer
-
-    @property
-    def _cookie_name(self) -> str:
-        return f"{sessions.cookie_name(self._config)}-sign-in"

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,7 +25,6 @@ from app.console.page import (
     MAX_SIGN_IN_BYTES,
     PageRoutes,
     Visit,
-    make_asset_link,
     make_page_error,
     read_form,
 )
@@ -49,7 +48,7 @@ from app.console.pages import (
     webhooks,
 )
 from app.console.pages import sessions as session_pages
-from app.console.rendering import read_static_files, render
+from app.console.rendering import read_static_files
 from app.console.single_sign_on import PersonSignIn
 from app.domain.errors import Problem
 
@@ -85,10 +84,9 @@ def build_site(services: Services, config: ConsoleConfig) -> ASGIApp:
     site = _Site(pages)
     routes = [
         Route(f"{config.path}/static/{{name}}", _serve_static),
-        Route(f"{config.path}/sign-in", site.show_sign_in, methods=["GET"]),
-        Route(f"{config.path}/sign-in", site.sign_in, methods=["POST"]),
-        *site.list_provider_routes(),
-        *site.list_dev_routes(),
+        pages.route_stranger("/sign-in", site.show_sign_in),
+        pages.route_stranger("/sign-in", site.sign_in, "POST"),
+        *site.list_optional_routes(),
         pages.route("/sign-out", _sign_out, "POST"),
         pages.route("/", _lead_home),
         pages.route("", _lead_home),
@@ -111,40 +109,30 @@ class _Site:
     def __init__(self, pages: PageRoutes) -> None:
         self._pages = pages
 
-    def list_provider_routes(self) -> list[Route]:
-        """Return the routes of the sign-in through an OpenID Connect provider, if there is one."""
-        config = self._pages.config
-        if config.single_sign_on is None:
-            return []
-        sign_in = PersonSignIn(self._pages.services, config, config.single_sign_on)
-        return [
-            Route(f"{config.path}/sign-in/provider", self._pages.serve_stranger(sign_in.begin)),
-            Route(f"{config.path}/sign-in/callback", self._pages.serve_stranger(sign_in.finish)),
-            Route(
-                f"{config.path}/signed-out",
-                self._pages.serve_stranger(partial(self.show_signed_out, sign_in)),
-            ),
-        ]
-
-    def list_dev_routes(self) -> list[Route]:
-        """Return the route that signs everybody in, if `heloise dev` serves only this machine."""
-        config = self._pages.config
-        if config.dev_key is None:
-            return []
-        return [Route(f"{config.path}/sign-in/dev", self._pages.serve_stranger(self.sign_in_dev))]
+    def list_optional_routes(self) -> list[Route]:
+        """Return the routes of the sign-ins that are configured, besides that with a key."""
+        pages, config = self._pages, self._pages.config
+        routes = []
+        if config.single_sign_on is not None:
+            sign_in = PersonSignIn(pages.services, config, config.single_sign_on)
+            routes += [
+                pages.route_stranger("/sign-in/provider", sign_in.begin),
+                pages.route_stranger("/sign-in/callback", sign_in.finish),
+                pages.route_stranger("/signed-out", partial(self.show_signed_out, sign_in)),
+            ]
+        if config.dev_key is not None:
+            routes.append(pages.route_stranger("/sign-in/dev", self.sign_in_dev))
+        return routes
 
     async def sign_in_dev(self, request: Request) -> Response:
         """Sign in with the key of `heloise dev`, if no other site asks for it."""
         services, config = self._pages.services, self._pages.config
-        home = f"{config.path}/"
         if await sessions.find_user(services, config, request) is not None:
-            return RedirectResponse(home, 303)
+            return RedirectResponse(f"{config.path}/", 303)
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             return RedirectResponse(f"{config.path}/sign-in", 303)
         token = await sessions.sign_in_with_key(services, config, request, config.dev_key or "")
-        response = RedirectResponse(home, 303)
-        sessions.set_cookie(response, config, token)
-        return response
+        return sessions.lead_in(config, token)
 
     async def show_sign_in(self, request: Request) -> Response:
         """Show the form."""
@@ -163,27 +151,19 @@ class _Site:
             )
         except (Problem, PageError) as error:
             return self._render(target, make_page_error(error))
-        if not target.startswith(f"{config.path}/"):
-            target = f"{config.path}/"
-        response = RedirectResponse(target, 303)
-        sessions.set_cookie(response, config, token)
-        return response
+        return sessions.lead_in(config, token, target)
 
     async def show_signed_out(self, sign_in: PersonSignIn, request: Request) -> Response:
         """Lead a person who has signed out to the provider, which may sign them out, too."""
         services, config = self._pages.services, self._pages.config
         if await sessions.find_user(services, config, request) is not None:
             return RedirectResponse(f"{config.path}/", 303)
-        text = render(
+        return self._pages.render(
             "signed_out.html",
-            visit=None,
-            asset=make_asset_link(config),
             provider=config.single_sign_on and config.single_sign_on.client.provider_name,
             url=await sign_in.find_sign_out(request),
             home=f"{root_path.get()}{config.path}/sign-in",
-            notice=None,
         )
-        return HTMLResponse(text)
 
     async def show_nothing(self, request: Request) -> Response:
         """Say that there is no such page."""
@@ -193,36 +173,28 @@ class _Site:
     def _render(self, target: str, error: PageError | None = None) -> Response:
         config = self._pages.config
         action = f"{root_path.get()}{config.path}/sign-in"
-        text = render(
+        return self._pages.render(
             "sign_in.html",
-            visit=None,
-            asset=make_asset_link(config),
+            error=error,
             action=action,
             target=target,
             provider=config.single_sign_on and config.single_sign_on.client.provider_name,
             provider_link=f"{action}/provider?{urlencode({'next': target})}",
             dev_link=f"{action}/dev" if config.dev_key else None,
-            error=error and error.detail,
-            notice=None,
         )
-        if error is None:
-            return HTMLResponse(text)
-        return HTMLResponse(text, error.status, error.headers)
 
 
 async def _lead_home(visit: Visit) -> Response:
     if isinstance(visit.identity, Caller):
         visit.tenant = visit.identity.tenant.slug
         return visit.redirect("/messages")
-    return visit.site_redirect("/queue")
+    return visit.redirect("/queue")
 
 
 async def _sign_out(visit: Visit) -> Response:
     await sessions.sign_out(visit.services, visit.session)
-    response = visit.site_redirect("/signed-out" if visit.session.issuer else "/sign-in")
-    response.delete_cookie(
-        sessions.cookie_name(visit.config), path="/", secure=visit.config.is_secure, httponly=True
-    )
+    response = visit.redirect("/signed-out" if visit.session.issuer else "/sign-in")
+    sessions.set_cookie(response, visit.config, "", seconds=0)
     return response
 
 

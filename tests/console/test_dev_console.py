@@ -81,7 +81,7 @@ async def test_a_refused_name_is_mended_by_clicks_alone(dev: Dev, browser: Path)
         await expect(page.get_by_text("Recommended:")).to_contain_text(NAME)
         trial = page.get_by_role("row", name=f"{NAME} ").first
         await trial.get_by_role("button", name="Use this name").click()
-        await expect(page.locator("#health").get_by_text("active", exact=True)).to_be_visible()
+        await expect(page.locator("#live").get_by_text("active", exact=True)).to_be_visible()
         await page.get_by_role("link", name="Inbox").click()
         row = page.get_by_role("row", name="Practice: a refused EHLO name")
         await expect(row).to_contain_text(NAME)

@@ -10,14 +10,12 @@ from playwright.async_api import Route, expect
 
 from app.api.messages.schemas import MessageQuery
 from app.console.pages.messages import FILTERS
-from app.console.rendering import FOLDER
 from tests.console.conftest import Console
 from tests.support.console import sign_in, text_of
 from tests.support.harness import Heloise, Tenant
 from tests.support.servers.smtp_server import SmtpServer
 
 LIST = re.compile(r"/t/acme/messages\??$")
-TEMPLATES = FOLDER / "templates"
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 
 
@@ -200,9 +198,8 @@ async def test_an_action_that_fails_midway_continues(acme: Tenant) -> None:
 
 def test_each_filter_of_the_api_has_a_field() -> None:
     """A new one cannot be forgotten."""
-    assert set(FILTERS) == MessageQuery.model_fields.keys() - {"id", "limit", "cursor"}
-    text = (TEMPLATES / "messages/list.html").read_text()
-    assert all(f'm.field("{name}"' in text for name in FILTERS)
+    names = {field.name for field in FILTERS}
+    assert names == MessageQuery.model_fields.keys() - {"id", "limit", "cursor"}
 
 
 @pytest.mark.one_database

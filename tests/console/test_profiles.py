@@ -43,7 +43,7 @@ async def test_a_refused_name_is_mended_by_clicks(console: Console, heloise: Hel
         await page.get_by_role("link", name="Your receipt").click()
         await expect(page.get_by_text("need fully-qualified hostname").first).to_be_visible()
         await page.get_by_role("link", name="main", exact=True).first.click()
-        await expect(page.locator("#health").get_by_text("failing", exact=True)).to_be_visible()
+        await expect(page.locator("#live").get_by_text("failing", exact=True)).to_be_visible()
         gate = server.gates["ehlo"] = asyncio.Event()
         await page.get_by_role("button", name="Verify").click()
         await expect(page.get_by_text("Verifying.")).to_be_visible()
@@ -54,7 +54,7 @@ async def test_a_refused_name_is_mended_by_clicks(console: Console, heloise: Hel
         await expect(refused.get_by_text("refused", exact=True)).to_be_visible()
         await trial.get_by_role("button", name="Use this name").click()
         await expect(page.get_by_role("status").first).to_contain_text(GOOD)
-        await expect(page.locator("#health").get_by_text("active", exact=True)).to_be_visible()
+        await expect(page.locator("#live").get_by_text("active", exact=True)).to_be_visible()
         await page.get_by_role("link", name="Messages of this profile").click()
         row = page.get_by_role("row", name="Your receipt")
         await expect(row.get_by_text("sent", exact=True)).to_be_visible()
@@ -80,9 +80,9 @@ async def test_a_profile_is_tested_paused_and_resumed(console: Console, heloise:
         await expect(page.get_by_text("1 message, 1 due")).to_be_visible()
         await page.get_by_role("button", name="Resume").click()
         await server.wait_for_messages(1)
-        await expect(page.locator("#health").get_by_text("nothing")).to_be_visible()
+        await expect(page.locator("#live").get_by_text("nothing")).to_be_visible()
         await acme("POST", "/profiles/main/pause")  # by somebody else
-        await expect(page.locator("#health").get_by_text("paused", exact=True)).to_be_visible()
+        await expect(page.locator("#live").get_by_text("paused", exact=True)).to_be_visible()
 
 
 @pytest.mark.one_database

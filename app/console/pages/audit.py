@@ -1,6 +1,8 @@
 """Show the audit log."""
 
-from typing import Any, Final
+from typing import Final
+
+from starlette.responses import Response
 
 from app.auth.caller import Caller
 from app.console.forms import ANY, Field, list_choices, read_list
@@ -22,19 +24,13 @@ FILTERS: Final = (
 )
 
 
-async def list_entries(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def list_entries(visit: Visit) -> Response:
     """List entries, newest first: of a tenant, or of all for an admin."""
     if isinstance(visit.identity, Caller) and visit.tenant is None:
         visit.tenant = visit.identity.tenant.slug
         return visit.redirect("/audit-log")
     page, filters = await read_list(visit, "/audit-log", FILTERS)
-    return visit.render(
-        "audit/entries.html",
-        status=filters.status,
-        filters=filters,
-        entries=page["items"],
-        next_cursor=page["next_cursor"],
-    )
+    return visit.render("audit.html", status=filters.status, page=page, filters=filters)
 
 
 PAGES: Final = (

@@ -1,7 +1,9 @@
 """Show the events of a tenant, as webhooks and the event stream tell them."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
+
+from starlette.responses import Response
 
 from app.console.forms import ANY, Field, list_choices, read_list
 from app.console.page import Visit
@@ -25,22 +27,16 @@ FILTERS: Final = (
 )
 
 
-async def list_events(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def list_events(visit: Visit) -> Response:
     """List events, newest first; without a choice those of the last hour."""
-    query = visit.request.query_params
-    if not query:
+    if not visit.request.query_params:
         since = (visit.services.now() - RECENT).isoformat(timespec="seconds")
         return visit.redirect("/events", created_after=since.replace("+00:00", "Z"))
     page, filters = await read_list(visit, "/events", FILTERS, limit=SHOWN)
     # In the order in which they happened, the API always returns a cursor, for later events.
-    is_end = filters.values["order"] == "asc" and len(page["items"]) < SHOWN
-    return visit.render(
-        "events/part.html" if visit.is_live else "events/list.html",
-        status=filters.status,
-        events=page["items"],
-        next_cursor=None if is_end else page["next_cursor"],
-        filters=filters,
-    )
+    if filters.values["order"] == "asc" and len(page["items"]) < SHOWN:
+        page["next_cursor"] = None
+    return visit.render("events.html", status=filters.status, page=page, filters=filters)
 
 
 PAGES: Final = (("GET", "/t/{tenant}/events", list_events),)

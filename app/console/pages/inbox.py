@@ -1,8 +1,11 @@
 """Show the mails that the inbox of `heloise dev` captured, and what a refused EHLO name does."""
 
-from typing import Any, Final
+from typing import Final
 
-from app.console.api_client import ApiError
+from starlette.responses import Response
+
+from app.console.api_client import ApiError, Forward
+from app.console.forms import read_list
 from app.console.html_frame import respond_with_html
 from app.console.page import Visit
 from app.domain.types import Scope
@@ -18,14 +21,11 @@ PRACTICE_MESSAGE: Final = {
 }
 
 
-async def list_mails(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def list_mails(visit: Visit) -> Response:
     """List mails, newest first."""
-    cursor = visit.request.query_params.get("cursor")
-    page = await visit.api.get("/inbox", {"cursor": cursor})
-    values = {"mails": page["items"], "next_cursor": page["next_cursor"]}
-    if visit.is_live:
-        return visit.render("inbox/list.html", **values)
-    return visit.render("inbox/inbox.html", can_practice=await can_practice(visit), **values)
+    page, _ = await read_list(visit, "/inbox")
+    has_practice = not visit.is_live and await can_practice(visit)
+    return visit.render("inbox/inbox.html", page=page, can_practice=has_practice)
 
 
 async def can_practice(visit: Visit) -> bool:
@@ -39,35 +39,35 @@ async def can_practice(visit: Visit) -> bool:
     return True
 
 
-async def show_mail(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_mail(visit: Visit) -> Response:
     """Show a mail: its envelope, text, HTML, header fields and files."""
     return visit.render("inbox/mail.html", mail=await visit.api.get(_path(visit)))
 
 
-async def show_html(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_html(visit: Visit) -> Response:
     """Show the HTML of a mail, for the frame of its page."""
     mail = await visit.api.get(_path(visit))
     return respond_with_html(mail["html"] or "", allow_remote=False)
 
 
-async def show_source(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_source(visit: Visit) -> Forward:
     """Show a mail as it arrived, as plain text."""
     headers = {"content-type": "text/plain; charset=utf-8"}
     return visit.api.forward(f"{_path(visit)}/raw", headers=headers)
 
 
-async def download_mail(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def download_mail(visit: Visit) -> Forward:
     """Download a mail as a file."""
     headers = {"content-disposition": 'attachment; filename="mail.eml"'}
     return visit.api.forward(f"{_path(visit)}/raw", headers=headers)
 
 
-async def download_file(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def download_file(visit: Visit) -> Forward:
     """Download a file of a mail."""
     return visit.api.forward(f"{_path(visit)}/files/{visit.request.path_params['number']}")
 
 
-async def refuse_ehlo_name(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def refuse_ehlo_name(visit: Visit) -> Response:
     """Give a profile a name that the inbox refuses, and send a message, which then waits."""
     await visit.api.call("PATCH", f"/profiles/{PRACTICE_PROFILE}", body={"ehlo_name": REFUSED_NAME})
     message = await visit.api.call("POST", "/messages", body=PRACTICE_MESSAGE)

@@ -60,12 +60,12 @@ def _path_of(visit: Visit) -> str:
     return f"/messages/{visit.request.path_params['message']}"
 
 
-async def show_message(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_message(visit: Visit) -> Response:
     """Show a message with a timeline for each recipient."""
     return await _show_timeline(visit)
 
 
-async def _show_timeline(visit: Visit, problem: ApiError | None = None) -> Response:
+async def _show_timeline(visit: Visit, error: ApiError | None = None) -> Response:
     path = _path_of(visit)
     message = await visit.api.get(path)
     page = await visit.api.get(f"{path}/attempts", {"limit": MAX_ATTEMPTS})
@@ -79,8 +79,8 @@ async def _show_timeline(visit: Visit, problem: ApiError | None = None) -> Respo
     statuses = {recipient["status"] for recipient in message["recipients"]}
     is_kept = not message["sensitive"] and message["content_wiped_at"] is None
     return visit.render(
-        "messages/timeline.html" if visit.is_live else "messages/message.html",
-        status=200 if problem is None else problem.status,
+        "messages/message.html",
+        error=error,
         view="timeline",
         message=message,
         timelines=[
@@ -98,8 +98,7 @@ async def _show_timeline(visit: Visit, problem: ApiError | None = None) -> Respo
         can_cancel=message["status"] in CANCELLED,
         can_retry=is_kept and bool(statuses & RETRIED),
         once=token_urlsafe(),
-        problem=None if problem is None else problem.detail,
-        errors={} if problem is None else problem.field_errors,
+        errors={} if error is None else error.field_errors,
         given=visit.form,
     )
 
@@ -137,7 +136,7 @@ def _find_attempts(
     return pairs
 
 
-async def show_view(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_view(visit: Visit) -> Response:
     """Show the dialogue or the content of a message."""
     view = visit.request.path_params["view"]
     if view not in VIEWS:
@@ -179,7 +178,7 @@ async def _read(visit: Visit) -> Contents:
         raise PageError(422, "Too complex", f"{error}. Download the message.") from None
 
 
-async def show_document(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_document(visit: Visit) -> Response:
     """Return the HTML of a message, to be framed: it runs no script and loads nothing.
 
     With `?remote=1` it loads images.
@@ -188,7 +187,7 @@ async def show_document(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     return respond_with_html((await _read(visit)).html or "", allow_remote=is_remote)
 
 
-async def download_file(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def download_file(visit: Visit) -> Response:
     """Return a file of a message as a download."""
     files = (await _read(visit)).files
     number = parse_number(visit.request.path_params["number"])
@@ -198,7 +197,7 @@ async def download_file(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     return _build_download(file.content, file.name)
 
 
-async def download_message(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def download_message(visit: Visit) -> Response:
     """Return the message in RFC 5322 format as a download."""
     content = await visit.api.read(f"{_path_of(visit)}/raw")
     return _build_download(content, f"{visit.request.path_params['message']}.eml")
@@ -215,12 +214,12 @@ def _build_download(content: bytes, name: str) -> Response:
     )
 
 
-async def cancel(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def cancel(visit: Visit) -> Response:
     """Cancel a message."""
     return await _change(visit, "cancel", "The message is cancelled.")
 
 
-async def retry(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def retry(visit: Visit) -> Response:
     """Send the content again to failed recipients, in a new message."""
     headers = {"idempotency-key": visit.form.get("once", "")}
     try:
@@ -230,13 +229,13 @@ async def retry(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     return visit.redirect(f"/messages/{new['id']}", "This new message has the same content.")
 
 
-async def resolve(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def resolve(visit: Visit) -> Response:
     """Set the outcome of an uncertain recipient."""
     body = {"recipients": visit.form.get("recipient", ""), "as": visit.form.get("as", "")}
     return await _change(visit, "resolve", "The recipient is resolved.", body)
 
 
-async def reschedule(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def reschedule(visit: Visit) -> Response:
     """Change the time of a scheduled message."""
     # An empty field is a mistake: only the button sends now.
     is_now = visit.form.get("now") == "1"

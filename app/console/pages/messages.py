@@ -5,26 +5,28 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Final
 
-from app.console.api_client import ApiError
+from starlette.responses import Response
+
+from app.console.api_client import ApiError, Forward
 from app.console.errors import PageError
-from app.console.forms import ANY, list_choices, parse_number
+from app.console.forms import ANY, Field, Form, list_choices, parse_number, read_list
 from app.console.page import Visit
 from app.console.pages.inbox import can_practice
 from app.domain.types import MessageSource, MessageStatus, Scope
 
 FILTERS: Final = (
-    "status",
-    "recipient",
-    "subject",
-    "profile",
-    "tag",
-    "metadata",
-    "key",
-    "source",
-    "message_id",
-    "request_id",
-    "created_after",
-    "created_before",
+    Field("status", "Status", options=[ANY, *list_choices(MessageStatus)]),
+    Field("recipient", "Recipient"),
+    Field("subject", "Subject"),
+    Field("profile", "Profile"),
+    Field("tag", "Tag"),
+    Field("metadata", "Metadata", placeholder="order:42"),
+    Field("key", "Key", placeholder="key_…"),
+    Field("source", "Source", options=[ANY, *list_choices(MessageSource)]),
+    Field("message_id", "Message-ID"),
+    Field("request_id", "Request", placeholder="req_…"),
+    Field("created_after", "Created after", placeholder="2026-01-15T09:00:00Z"),
+    Field("created_before", "Created before", placeholder="2026-01-15T09:00:00Z"),
 )
 MAIN_FILTERS: Final = 4
 # `POST /messages/actions` does not search.
@@ -44,42 +46,26 @@ PROGRESS: Final = "progress."
 DONE: Final = "done"
 
 
-async def list_messages(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def list_messages(visit: Visit) -> Response:
     """List messages with the API's filters."""
-    query = visit.request.query_params
-    params = {name: query.get(name, "").strip() for name in FILTERS}
-    page: dict[str, Any] = {"items": [], "next_cursor": None}
-    problem, errors = None, dict[str, str]()
-    try:
-        page = await visit.api.get("/messages", {**params, "cursor": query.get("cursor")})
-    except ApiError as error:
-        if error.slug not in {"invalid-request", "profile-not-found"}:
-            raise
-        problem = error.detail
-        errors = error.errors_by_field
+    page, filters = await read_list(visit, "/messages", FILTERS)
     depth = await visit.api.get("/queue/depth")
-    filters = {name: value for name, value in params.items() if value}
-    is_empty = not page["items"] and not filters
+    is_empty = not page["items"] and not filters.filled
     return visit.render(
-        "messages/list_part.html" if visit.is_live else "messages/list.html",
-        params=params,
-        problem=problem,
-        errors=errors,
-        has_more=any(params[name] for name in FILTERS[MAIN_FILTERS:]),
-        can_act_on_all=bool(filters) and not SEARCHES & filters.keys(),
+        "messages/list.html",
+        page=page,
         filters=filters,
+        main_filters=MAIN_FILTERS,
+        can_act_on_all=bool(filters.filled) and not SEARCHES & filters.filled.keys(),
         can_practice=visit.config.has_inbox and is_empty and await can_practice(visit),
-        messages=page["items"],
-        next_cursor=page["next_cursor"],
         counts=depth["messages"],
         is_counted=depth["is_complete"],
-        statuses=[ANY, *list_choices(MessageStatus)],
-        sources=[ANY, *list_choices(MessageSource)],
+        statuses=list_choices(MessageStatus),
         actions=[(name, label) for name, (_, _, label, _) in ACTIONS.items()],
     )
 
 
-async def act(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def act(visit: Visit) -> Response:
     """Count what an action would change, or act once the user has seen the count."""
     form = visit.form
     if form.get("do") not in ACTIONS:
@@ -91,7 +77,7 @@ async def act(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     if resolution is not None:
         body["as"] = resolution
     progress = _read_progress(form)
-    filters = {name: form[name] for name in FILTERS if form.get(name)}
+    filters = Form.read(FILTERS, form).filled
     values: dict[str, Any] = {
         "label": label,
         "progress": progress,
@@ -138,7 +124,7 @@ def _describe(progress: Counter[str]) -> str:
 def _read_choice(form: Mapping[str, str], counted_at: str) -> dict[str, Any]:
     """Return the filter for selected messages, or for all that match now."""
     if form.get("on") == "filter":
-        filters = {name: form[name] for name in FILTERS if form.get(name)}
+        filters = Form.read(FILTERS, form).filled
         # What arrives after the count is not meant.
         return {"created_before": counted_at, **filters} if filters else {}
     message_ids = form.get("id", "").split()
@@ -173,7 +159,7 @@ async def _act(
             return cursor, None
 
 
-async def stream_events(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def stream_events(visit: Visit) -> Forward:
     """Stream the tenant's events, which tell open pages to load anew."""
     return visit.api.forward("/events/stream")
 

@@ -5,18 +5,61 @@ field `advanced`. No field shows a secret; an empty one leaves the secret as it 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from app.console.forms import parse_json, parse_number
+from app.console.api_client import ApiError
+from app.console.forms import (
+    Field,
+    assign_errors,
+    list_choices,
+    look_up,
+    parse_json,
+    put,
+)
 from app.domain.types import TlsMode, Transport
 
-CHOICES: Final = {
-    "transport": [(transport.value, transport.value) for transport in Transport],
-    "tls": [(mode.value, mode.value) for mode in TlsMode],
-}
+SERVER: Final = (
+    Field("name", "Name", hint="Unique; letters, digits, “.”, “_” and “-”."),
+    Field("host", "Server", hint="For example smtp.example.com."),
+    Field("port", "Port", "number", hint="587 with starttls, 465 with implicit.", default=587),
+    Field("tls", "TLS", options=list_choices(TlsMode), default=TlsMode.STARTTLS),
+    Field(
+        "ehlo_name",
+        "EHLO name",
+        hint="A domain name of yours, such as mail.example.com. Empty: the tenant's or the"
+        " service's.",
+    ),
+    Field("auth.username", "User name"),
+)
+SENDING: Final = (
+    Field("default_from", "Default sender", hint="For example Billing <billing@example.com>."),
+    Field(
+        "allowed_from",
+        "Allowed senders",
+        "lines",
+        hint="One per line, for example *@example.com. Empty: any.",
+        default=(),
+    ),
+    Field("rate_limit.messages", "Rate limit: messages", "number", hint="Empty: no limit."),
+    Field("rate_limit.per_seconds", "Rate limit: per seconds", "number"),
+    Field("max_connections", "Connections at most", "number"),
+)
+TRANSPORT: Final = Field(
+    "transport",
+    "Transport",
+    hint="A sandbox accepts every message and sends none.",
+    options=list_choices(Transport),
+    default=Transport.SMTP,
+)
+FIELDS: Final = (*SERVER, *SENDING, TRANSPORT)
 ADVANCED: Final = "advanced"
-NEW: Final[Mapping[str, str]] = {"transport": "smtp", "port": "587", "tls": "starttls"}
+MORE: Final = Field(
+    ADVANCED,
+    "All other settings, as JSON",
+    "textarea",
+    hint="As in the API. Settings that you leave out stay; null removes a value.",
+)
 SECRETS: Final = (
     "auth.password",
     "auth.client_secret",
@@ -24,6 +67,8 @@ SECRETS: Final = (
     "auth.refresh_token",
     "client_key",
 )
+# Fields of a part of the form that is closed at first.
+RARE: Final = (TRANSPORT.name, ADVANCED, *SECRETS[1:])
 _RATE_LIMIT: Final = ("messages", "recipients", "per_seconds", "burst")
 _RAMP: Final = ("start", "factor", "every", "until")
 # The names of the settings in `advanced`, and of their parts.
@@ -68,33 +113,9 @@ class FormError(Exception):
         self.field_errors = field_errors
 
 
-def _parse_text(text: str) -> str | None:
-    return text.strip() or None
-
-
-def _parse_lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-FIELDS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "name": _parse_text,
-    "transport": _parse_text,
-    "host": _parse_text,
-    "port": parse_number,
-    "tls": _parse_text,
-    "ehlo_name": _parse_text,
-    "auth.username": _parse_text,
-    "default_from": _parse_text,
-    "allowed_from": _parse_lines,
-    "rate_limit.messages": parse_number,
-    "rate_limit.per_seconds": parse_number,
-    "max_connections": parse_number,
-}
-
-
 def fill(profile: Mapping[str, Any]) -> dict[str, str]:
     """Return what the form of a profile shows."""
-    values = {name: _format(_look_up(profile, name)) for name in FIELDS}
+    values = {item.name: item.format_value(look_up(profile, item.name)) for item in FIELDS}
     more = {name: _pick(profile[name], parts) for name, parts in _MORE.items()}
     more["destinations"] = [
         destination
@@ -116,12 +137,12 @@ def fill(profile: Mapping[str, Any]) -> dict[str, str]:
 def parse(form: Mapping[str, str]) -> dict[str, Any]:
     """Return the body that a form stands for; raises FormError if `advanced` is no object."""
     body = _parse_advanced(form.get(ADVANCED, ""))
-    for name, parse_value in FIELDS.items():
-        if name in form:
-            _put(body, name, parse_value(form[name]))
+    for item in FIELDS:
+        if item.name in form:
+            put(body, item.name, item.parse_text(form[item.name]))
     for name in SECRETS:
         if form.get(name):
-            _put(body, name, form[name])
+            put(body, name, form[name])
     rate_limit = body.get("rate_limit")
     if isinstance(rate_limit, dict) and not any(rate_limit.values()):
         body["rate_limit"] = None
@@ -157,18 +178,10 @@ def keep(form: Mapping[str, str]) -> dict[str, str]:
     return {**values, ADVANCED: json.dumps(more, indent=2) if more else ""}
 
 
-def assign_errors(field_errors: Mapping[str, str]) -> dict[str, str]:
+def find_errors(error: FormError | ApiError) -> dict[str, str]:
     """Return the errors by field of the form; those of other settings are of `advanced`."""
-    errors: dict[str, list[str]] = {}
-    for path, text in field_errors.items():
-        field = next((name for name in (*FIELDS, *SECRETS) if _is_within(path, name)), ADVANCED)
-        whole = text if field != ADVANCED or path in {ADVANCED, ""} else f"{path}: {text}"
-        errors.setdefault(field, []).append(whole)
-    return {field: " ".join(texts) for field, texts in errors.items()}
-
-
-def _is_within(path: str, name: str) -> bool:
-    return path == name or path.startswith(f"{name}.")
+    names = [*(item.name for item in FIELDS), *SECRETS]
+    return assign_errors(error.field_errors, names, default=ADVANCED)
 
 
 def _parse_advanced(text: str) -> dict[str, Any]:
@@ -184,26 +197,3 @@ def _parse_advanced(text: str) -> dict[str, Any]:
 def _pick(value: Any, parts: tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON
     """Return these parts of an object, or the whole value if there are none."""
     return {part: value[part] for part in parts} if parts and value is not None else value
-
-
-def _look_up(profile: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
-    value: Any = profile
-    for part in name.split("."):
-        value = None if value is None else value[part]
-    return value
-
-
-def _put(body: dict[str, Any], name: str, value: object) -> None:
-    place, _, part = name.rpartition(".")
-    if not place:
-        body[part] = value
-        return
-    if not isinstance(body.get(place), dict):
-        body[place] = {}
-    body[place][part] = value
-
-
-def _format(value: Any) -> str:  # noqa: ANN401 - JSON
-    if isinstance(value, list):
-        return "\n".join(value)
-    return "" if value is None else str(value)

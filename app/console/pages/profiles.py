@@ -3,34 +3,29 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from starlette.responses import Response
+
 from app.console.api_client import ApiError
-from app.console.forms import CHANGED, has_changed
+from app.console.forms import CHANGED, INVALID, Form, assign_errors, has_changed, read_list
 from app.console.page import Visit
 from app.console.pages import profile_form as forms
 from app.domain.types import Scope
 
-UNPROCESSABLE: Final = 422
 CREATE: Final = "/new-profile"
 
 
-async def list_profiles(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def list_profiles(visit: Visit) -> Response:
     """List the profiles with their state and what waits for them."""
-    page = await visit.api.get("/profiles", {"cursor": visit.request.query_params.get("cursor")})
-    template = "profiles/cards.html" if visit.is_live else "profiles/list.html"
-    return visit.render(
-        template,
-        profiles=page["items"],
-        next_cursor=page["next_cursor"],
-        queue=await _load_queue(visit),
-    )
+    page, _ = await read_list(visit, "/profiles")
+    return visit.render("profiles/list.html", page=page, queue=await _load_queue(visit))
 
 
-async def show_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_profile(visit: Visit) -> Response:
     """Show a profile with its health."""
     return await _render_profile(visit)
 
 
-async def verify_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def verify_profile(visit: Visit) -> Response:
     """Verify a profile, and show the stages."""
     body = {name: visit.form.get(name, "").strip() or None for name in ("recipient", "sender")}
     try:
@@ -42,12 +37,12 @@ async def verify_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI respons
     return await _render_profile(visit, report=report)
 
 
-async def lead_to_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def lead_to_profile(visit: Visit) -> Response:
     """Lead from the result of verify, loaded again, to the profile."""
     return visit.redirect(_path(visit))
 
 
-async def use_ehlo_name(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def use_ehlo_name(visit: Visit) -> Response:
     """Set the EHLO name."""
     name = visit.form.get("ehlo_name", "")
     return await _change(
@@ -58,21 +53,21 @@ async def use_ehlo_name(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     )
 
 
-async def pause_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def pause_profile(visit: Visit) -> Response:
     """Pause a profile."""
     return await _change(
         visit, "POST", "/pause", notice="The profile is paused: its messages wait."
     )
 
 
-async def resume_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def resume_profile(visit: Visit) -> Response:
     """Resume a profile, or try its failing server at once."""
     return await _change(
         visit, "POST", "/resume", notice="The profile is active. Heloise tries its server at once."
     )
 
 
-async def send_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def send_test(visit: Visit) -> Response:
     """Send a test message, and lead to its page."""
     profile = await visit.api.get(_path(visit))
     body = {
@@ -87,17 +82,20 @@ async def send_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
         message = await visit.api.call("POST", "/messages", body=body)
     except ApiError as error:
         return await _render_profile(
-            visit, status=error.status, errors=error.errors_by_field, problem=error.detail
+            visit,
+            status=error.status,
+            errors=assign_errors(error.field_errors, ["to"]),
+            problem=error.detail,
         )
     return visit.redirect(f"/messages/{message['id']}", "Heloise accepted the test message.")
 
 
-async def show_new_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_new_profile(visit: Visit) -> Response:
     """Show the form of a new profile."""
-    return _render_form(visit, None, forms.NEW)
+    return _render_form(visit, None, Form.show(forms.FIELDS).values)
 
 
-async def create_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def create_profile(visit: Visit) -> Response:
     """Create a profile."""
     try:
         body = {
@@ -111,13 +109,13 @@ async def create_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI respons
     return visit.redirect(f"/profiles/{profile['id']}", "The profile is ready. Verify it.")
 
 
-async def show_changes(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_changes(visit: Visit) -> Response:
     """Show the form of a profile."""
     profile = await visit.api.get(_path(visit))
     return _render_form(visit, profile, forms.fill(profile))
 
 
-async def change_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def change_profile(visit: Visit) -> Response:
     """Change the fields of a profile that differ from what the form showed."""
     profile = await visit.api.get(_path(visit))
     if has_changed(visit.form.get("updated_at", ""), profile):
@@ -130,12 +128,12 @@ async def change_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI respons
     return visit.redirect(f"/profiles/{profile['id']}", "The changes are saved.")
 
 
-async def ask_deletion(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def ask_deletion(visit: Visit) -> Response:
     """Ask whether to delete a profile, with the number of messages that wait."""
     return await _render_deletion(visit)
 
 
-async def delete_profile(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def delete_profile(visit: Visit) -> Response:
     """Delete a profile; its waiting messages only where the form says so."""
     params = {"cancel_pending": visit.form.get("cancel_pending", "false")}
     try:
@@ -165,12 +163,11 @@ async def _render_profile(
     errors: Mapping[str, str] = {},
     problem: str | None = None,
     refusal: str | None = None,
-) -> Any:  # noqa: ANN401 - an ASGI response
+) -> Response:
     profile = await visit.api.get(_path(visit))
     queue = await _load_queue(visit, profile["id"])
-    template = "profiles/health.html" if visit.is_live else "profiles/profile.html"
     return visit.render(
-        template,
+        "profiles/profile.html",
         status=status,
         profile=profile,
         waiting=queue.get(profile["id"]),
@@ -190,23 +187,36 @@ def _render_form(
     error: forms.FormError | ApiError | None = None,
     *,
     problem: str | None = None,
-) -> Any:  # noqa: ANN401 - an ASGI response
-    errors = {} if error is None else forms.assign_errors(error.field_errors)
-    status = error.status if isinstance(error, ApiError) else UNPROCESSABLE
+) -> Response:
+    errors = {} if error is None else forms.find_errors(error)
+    status = error.status if isinstance(error, ApiError) else INVALID
     if isinstance(error, ApiError) and not errors:
         problem = error.detail
+    fields = (*forms.FIELDS, forms.MORE)
+    form = Form(
+        fields,
+        {field.name: values.get(field.name, "") for field in fields},
+        errors,
+        problem,
+        200 if error is None and problem is None else status,
+        values.get("updated_at") or (profile or {}).get("updated_at", ""),
+    )
     return visit.render(
         "profiles/form.html",
-        status=200 if error is None and problem is None else status,
+        status=form.status,
         profile=profile,
-        values=values,
-        errors=errors,
-        problem=problem,
-        choices=forms.CHOICES,
+        form=form,
+        server=forms.SERVER,
+        sending=forms.SENDING,
+        transport=[forms.TRANSPORT],
+        more=[forms.MORE],
+        rare=forms.RARE,
     )
 
 
-async def _render_deletion(visit: Visit, *, status: int = 200, problem: str | None = None) -> Any:  # noqa: ANN401 - an ASGI response
+async def _render_deletion(
+    visit: Visit, *, status: int = 200, problem: str | None = None
+) -> Response:
     profile = await visit.api.get(_path(visit))
     queue = await _load_queue(visit, profile["id"])
     return visit.render(
@@ -220,7 +230,7 @@ async def _render_deletion(visit: Visit, *, status: int = 200, problem: str | No
 
 async def _change(
     visit: Visit, method: str, action: str = "", *, notice: str, body: object = None
-) -> Any:  # noqa: ANN401 - an ASGI response
+) -> Response:
     profile = await visit.api.call(method, f"{_path(visit)}{action}", body=body)
     return visit.redirect(f"/profiles/{profile['id']}", notice)
 

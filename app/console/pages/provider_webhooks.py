@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.console.forms import Field, Form, list_choices, read_list
+from starlette.responses import Response
+
+from app.console.forms import Field, list_choices
 from app.console.page import Visit
+from app.console.resource import EditableResource
 from app.domain.inbound.provider import Provider
 from app.domain.types import Scope
 
@@ -32,37 +35,7 @@ FIELDS: Final = (
 EDITED: Final = frozenset({"name", "secret", "networks"})
 
 
-async def list_provider_webhooks(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """List provider webhooks, their last posts and their counts."""
-    page, _ = await read_list(visit, "/provider-webhooks")
-    return visit.render("inbound/provider_webhooks.html", page=page)
-
-
-async def show_new(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Show the form of a new provider webhook."""
-    return _render_new(visit, Form.show(FIELDS))
-
-
-async def create(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Create a provider webhook, and show its path once."""
-    form = Form.read(FIELDS, visit.form)
-    made = await form.send(visit.api, "POST", "/provider-webhooks")
-    if form.problem:
-        return _render_new(visit, form)
-    return _render_path(visit, made, f"The provider webhook {made['name']} is created")
-
-
-def _render_new(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
-    return form.render(
-        visit,
-        title="Create a provider webhook",
-        submit="Create",
-        hint="An email provider posts bounces and complaints to its URL.",
-        back=visit.link("/provider-webhooks"),
-    )
-
-
-def _render_path(visit: Visit, webhook: Any, title: str) -> Any:  # noqa: ANN401 - an ASGI response
+def _render_path(visit: Visit, webhook: Any, title: str) -> Response:  # noqa: ANN401 - JSON
     return visit.render(
         "secret.html",
         title=title,
@@ -74,23 +47,6 @@ def _render_path(visit: Visit, webhook: Any, title: str) -> Any:  # noqa: ANN401
     )
 
 
-async def show_edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Show a provider webhook as a form."""
-    webhook = await visit.api.get(_find_path(visit))
-    return _render_edit(visit, Form.show(_choose_fields(webhook), webhook))
-
-
-async def edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Change a provider webhook."""
-    webhook = await visit.api.get(_find_path(visit))
-    form = Form.read(_choose_fields(webhook), visit.form)
-    form.require_current(webhook)
-    await form.send(visit.api, "PATCH", _find_path(visit))
-    if form.problem:
-        return _render_edit(visit, form)
-    return visit.redirect("/provider-webhooks", "The provider webhook is changed.")
-
-
 def _choose_fields(webhook: Mapping[str, Any]) -> list[Field]:
     """Return the fields that can change: the provider stays, and so does what it does not use."""
     return [
@@ -100,38 +56,25 @@ def _choose_fields(webhook: Mapping[str, Any]) -> list[Field]:
     ]
 
 
-def _render_edit(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
-    return form.render(
-        visit,
-        title="Edit the provider webhook",
-        submit="Save",
-        back=visit.link("/provider-webhooks"),
-    )
+PROVIDER_WEBHOOKS: Final = EditableResource(
+    path="/provider-webhooks",
+    noun="provider webhook",
+    template="provider_webhooks.html",
+    fields=FIELDS,
+    show_secret=_render_path,
+    choose_fields=_choose_fields,
+    hint="An email provider posts bounces and complaints to its URL.",
+)
 
 
-async def rotate(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def rotate(visit: Visit) -> Response:
     """Create a new path, and show it once."""
-    made = await visit.api.call("POST", f"{_find_path(visit)}/rotate")
+    made = await visit.api.call("POST", f"{PROVIDER_WEBHOOKS.find_path(visit)}/rotate")
     return _render_path(visit, made, "For a day, the previous URL works too")
 
 
-async def delete(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Delete a provider webhook; its URL no longer works."""
-    await visit.api.call("DELETE", _find_path(visit))
-    return visit.redirect("/provider-webhooks", "The provider webhook is deleted.")
-
-
-def _find_path(visit: Visit) -> str:
-    return f"/provider-webhooks/{visit.request.path_params['provider_webhook']}"
-
-
 PAGES: Final = (
-    ("GET", "/t/{tenant}/provider-webhooks", list_provider_webhooks),
-    ("GET", "/t/{tenant}/provider-webhooks/new", show_new),
-    ("POST", "/t/{tenant}/provider-webhooks/new", create),
-    ("GET", "/t/{tenant}/provider-webhooks/{provider_webhook}", show_edit),
-    ("POST", "/t/{tenant}/provider-webhooks/{provider_webhook}", edit),
-    ("POST", "/t/{tenant}/provider-webhooks/{provider_webhook}/rotate", rotate),
-    ("POST", "/t/{tenant}/provider-webhooks/{provider_webhook}/delete", delete),
+    *PROVIDER_WEBHOOKS.list_routes(),
+    PROVIDER_WEBHOOKS.route("POST", "/rotate", rotate),
 )
 TABS: Final = (("/provider-webhooks", "Provider webhooks", Scope.SUPPRESSIONS_MANAGE),)

@@ -1,18 +1,19 @@
 """Show what waits, in the queue of a tenant or of all tenants."""
 
-from typing import Any, Final
+from typing import Final
+
+from starlette.responses import Response
 
 from app.console.page import Visit
 from app.domain.types import Scope
 
 
-async def show_queue(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_queue(visit: Visit) -> Response:
     """Show the queue of the page's tenant; without one, of all tenants, to an admin."""
     if visit.tenant is None and not visit.is_admin:
-        return visit.site_redirect("/")
+        return visit.redirect("/")
     queue = await visit.api.get("/queue", {"cursor": visit.request.query_params.get("cursor")})
-    template = "queue/part.html" if visit.is_live else "queue/queue.html"
-    return visit.render(template, queue=queue)
+    return visit.render("queue.html", queue=queue)
 
 
 PAGES: Final = (

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from starlette.responses import Response
+
 from app.console.api_client import ApiError
 from app.console.page import Visit
 from app.domain.types import Scope
@@ -25,7 +27,7 @@ PERIODS: Final = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def show_statistics(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_statistics(visit: Visit) -> Response:
     """Show recipients by time and by group."""
     query_params = visit.request.query_params
     params = {name: query_params.get(name, "").strip() for name in ("days", "by", "profile", "tag")}
@@ -66,7 +68,7 @@ async def show_statistics(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI respon
     )
 
 
-async def show_usage(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_usage(visit: Visit) -> Response:
     """Show the limits of the tenant's quota, and how much of each is used."""
     usage = await visit.api.get("/usage")
     return visit.render("statistics/usage.html", limits=usage["limits"])

@@ -1,6 +1,8 @@
 """Show the sessions of SMTP clients: what they said, and what Heloise replied."""
 
-from typing import Any, Final
+from typing import Final
+
+from starlette.responses import Response
 
 from app.console.forms import Field, read_list
 from app.console.page import Visit
@@ -16,14 +18,13 @@ FILTERS: Final = (
 )
 
 
-async def list_submissions(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def list_submissions(visit: Visit) -> Response:
     """List sessions with the API's filters."""
     page, filters = await read_list(visit, "/submissions", FILTERS)
-    template = "submissions/part.html" if visit.is_live else "submissions/list.html"
-    return visit.render(template, status=filters.status, page=page, filters=filters)
+    return visit.render("submissions/list.html", status=filters.status, page=page, filters=filters)
 
 
-async def show(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show(visit: Visit) -> Response:
     """Show the dialogue of a session."""
     submission = await visit.api.get(f"/submissions/{visit.request.path_params['submission']}")
     return visit.render("submissions/submission.html", submission=submission)

@@ -2,13 +2,17 @@
 
 from typing import Any, Final
 
+from starlette.responses import Response
+
 from app.console.api_client import ApiError
-from app.console.forms import Field, Form, read_list
+from app.console.forms import Field, Form
 from app.console.html_frame import respond_with_html
 from app.console.page import Visit
+from app.console.resource import Resource
 from app.domain.types import Scope
 
 VERSIONS_SHOWN: Final = 20
+SAVED: Final = "The draft is saved. Publish it to send it."
 FIELDS: Final = (
     Field(
         "name",
@@ -45,64 +49,48 @@ TEST: Final = (
 )
 
 
-async def list_templates(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """List templates."""
-    page, _ = await read_list(visit, "/templates")
-    return visit.render("templates/list.html", page=page)
+TEMPLATES: Final = Resource(
+    path="/templates",
+    noun="template",
+    template="templates/list.html",
+    fields=FIELDS,
+    has_page=True,
+    notice=SAVED,
+    submit="Save draft",
+)
 
 
-async def show_new(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Show the form of a new template."""
-    return _render_new(visit, Form.show(FIELDS))
-
-
-async def create(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Create a template as a draft."""
-    form = Form.read(FIELDS, visit.form)
-    made = await form.send(visit.api, "POST", "/templates")
-    if form.problem:
-        return _render_new(visit, form)
-    return visit.redirect(f"/templates/{made['id']}", "The draft is saved. Publish it to send it.")
-
-
-def _render_new(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
-    return form.render(
-        visit, title="Create a template", submit="Save draft", back=visit.link("/templates")
-    )
-
-
-async def show(visit: Visit, error: ApiError | None = None) -> Any:  # noqa: ANN401 - an ASGI response
+async def show(visit: Visit, error: ApiError | None = None) -> Response:
     """Show a template and its versions."""
-    path = _find_path(visit)
+    path = TEMPLATES.find_path(visit)
     template = await visit.api.get(path)
     versions = await visit.api.get(f"{path}/versions", {"limit": VERSIONS_SHOWN})
     return visit.render(
         "templates/template.html",
-        status=error.status if error else 200,
-        problem=error and error.detail,
+        error=error,
         template=template,
         versions=versions["items"],
     )
 
 
-async def show_edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_edit(visit: Visit) -> Response:
     """Show the latest version as a form."""
     return _render_edit(visit, Form.show(FIELDS, await _load_latest(visit)))
 
 
-async def edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def edit(visit: Visit) -> Response:
     """Save the draft."""
     form = Form.read(FIELDS, visit.form)
     form.require_current(await _load_latest(visit))
-    await form.send(visit.api, "PATCH", _find_path(visit))
+    await form.send(visit.api, "PATCH", TEMPLATES.find_path(visit))
     if form.problem:
         return _render_edit(visit, form)
-    return visit.redirect(_find_path(visit), "The draft is saved. Publish it to send it.")
+    return visit.redirect(TEMPLATES.find_path(visit), SAVED)
 
 
 async def _load_latest(visit: Visit) -> dict[str, Any]:
     """Load the latest version, with the name of the template."""
-    path = _find_path(visit)
+    path = TEMPLATES.find_path(visit)
     template = await visit.api.get(path)
     [latest] = (await visit.api.get(f"{path}/versions", {"limit": 1}))["items"]
     locales = {
@@ -117,22 +105,22 @@ async def _load_latest(visit: Visit) -> dict[str, Any]:
     }
 
 
-def _render_edit(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
+def _render_edit(visit: Visit, form: Form) -> Response:
     return form.render(
         visit,
         title="Edit the draft",
         submit="Save draft",
         hint="The published version does not change. A new name applies at once.",
-        back=visit.link(_find_path(visit)),
+        back=visit.link(TEMPLATES.find_path(visit)),
     )
 
 
-async def publish(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def publish(visit: Visit) -> Response:
     """Publish a version."""
     form = Form.read([Field("version", "Version", "number")], visit.form)
     try:
         template = await visit.api.call(
-            "POST", f"{_find_path(visit)}/publish", body=form.build_body()
+            "POST", f"{TEMPLATES.find_path(visit)}/publish", body=form.build_body()
         )
     except ApiError as error:
         return await show(visit, error)
@@ -141,15 +129,9 @@ async def publish(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     )
 
 
-async def delete(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Delete a template and its versions."""
-    await visit.api.call("DELETE", _find_path(visit))
-    return visit.redirect("/templates", "The template is deleted.")
-
-
-async def preview(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def preview(visit: Visit) -> Response:
     """Render a version with the variables of the URL."""
-    path, query = _find_path(visit), visit.request.query_params
+    path, query = TEMPLATES.find_path(visit), visit.request.query_params
     template = await visit.api.get(path)
     form = Form.read(PREVIEW, query)
     rendered = None
@@ -166,53 +148,48 @@ async def preview(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
     )
 
 
-async def show_document(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_document(visit: Visit) -> Response:
     """Serve the HTML of a preview, for its frame."""
     form = Form.read(PREVIEW, visit.request.query_params)
-    rendered = await visit.api.call("POST", f"{_find_path(visit)}/preview", body=form.build_body())
+    rendered = await visit.api.call(
+        "POST", f"{TEMPLATES.find_path(visit)}/preview", body=form.build_body()
+    )
     return respond_with_html(rendered["html"] or "", allow_remote=False)
 
 
-async def show_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_test(visit: Visit) -> Response:
     """Show the form of a test message."""
     return await _render_test(visit, Form.read(TEST, visit.request.query_params))
 
 
-async def send_test(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def send_test(visit: Visit) -> Response:
     """Send a version as a test message."""
     form = Form.read(TEST, visit.form)
-    message = await form.send(visit.api, "POST", f"{_find_path(visit)}/test")
+    message = await form.send(visit.api, "POST", f"{TEMPLATES.find_path(visit)}/test")
     if form.problem:
         return await _render_test(visit, form)
     return visit.redirect(f"/messages/{message['id']}", "Heloise sends the test message.")
 
 
-async def _render_test(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
-    template = await visit.api.get(_find_path(visit))
+async def _render_test(visit: Visit, form: Form) -> Response:
+    template = await visit.api.get(TEMPLATES.find_path(visit))
     return form.render(
         visit,
         title=f"Send a test of {template['name']}",
         submit="Send",
-        back=visit.link(_find_path(visit)),
+        back=visit.link(TEMPLATES.find_path(visit)),
     )
 
 
-def _find_path(visit: Visit) -> str:
-    return f"/templates/{visit.request.path_params['template']}"
-
-
 PAGES: Final = (
-    ("GET", "/t/{tenant}/templates", list_templates),
-    ("GET", "/t/{tenant}/templates/new", show_new),
-    ("POST", "/t/{tenant}/templates/new", create),
-    ("GET", "/t/{tenant}/templates/{template}", show),
-    ("GET", "/t/{tenant}/templates/{template}/edit", show_edit),
-    ("POST", "/t/{tenant}/templates/{template}/edit", edit),
-    ("POST", "/t/{tenant}/templates/{template}/publish", publish),
-    ("POST", "/t/{tenant}/templates/{template}/delete", delete),
-    ("GET", "/t/{tenant}/templates/{template}/preview", preview),
-    ("GET", "/t/{tenant}/templates/{template}/preview/document", show_document),
-    ("GET", "/t/{tenant}/templates/{template}/test", show_test),
-    ("POST", "/t/{tenant}/templates/{template}/test", send_test),
+    *TEMPLATES.list_routes(),
+    TEMPLATES.route("GET", "", show),
+    TEMPLATES.route("GET", "/edit", show_edit),
+    TEMPLATES.route("POST", "/edit", edit),
+    TEMPLATES.route("POST", "/publish", publish),
+    TEMPLATES.route("GET", "/preview", preview),
+    TEMPLATES.route("GET", "/preview/document", show_document),
+    TEMPLATES.route("GET", "/test", show_test),
+    TEMPLATES.route("POST", "/test", send_test),
 )
 TABS: Final = (("/templates", "Templates", Scope.TEMPLATES_MANAGE),)

@@ -1,11 +1,13 @@
 """Show webhooks with the answers of their servers, change them, and post events again."""
 
-from collections.abc import Mapping
 from typing import Any, Final
+
+from starlette.responses import Response
 
 from app.console.api_client import ApiError
 from app.console.forms import ANY, Field, Form, list_choices, read_list
 from app.console.page import Visit
+from app.console.resource import EditableResource
 from app.domain.types import Scope
 from app.domain.webhooks import DeliveryStatus, WebhookFormat
 
@@ -44,150 +46,98 @@ REPLAY: Final = (
     Field("created_before", "Only events before"),
     Field("events", "Or these events", "lines", hint="One id per line."),
 )
-SECRET: Final[Mapping[str, Any]] = {
-    "label": "Signing secret",
-    "hint": "Verify the signature of each post with it, as Standard Webhooks describes.",
-}
 
 
-async def list_webhooks(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """List webhooks and how they are."""
-    page, _ = await read_list(visit, "/webhooks")
-    return visit.render("webhooks/list.html", page=page)
-
-
-async def show_new(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Show the form of a new webhook."""
-    return _render_new(visit, Form.show(FIELDS))
-
-
-async def create(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Create a webhook, and show its secret once."""
-    form = Form.read(FIELDS, visit.form)
-    made = await form.send(visit.api, "POST", "/webhooks")
-    if form.problem:
-        return _render_new(visit, form)
-    return _render_secret(visit, made, f"The webhook {made['name']} is created")
-
-
-def _render_new(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
-    return form.render(
-        visit, title="Create a webhook", submit="Create", back=visit.link("/webhooks")
-    )
-
-
-def _render_secret(visit: Visit, webhook: Any, title: str) -> Any:  # noqa: ANN401 - an ASGI response
+def _render_secret(visit: Visit, webhook: Any, title: str) -> Response:  # noqa: ANN401 - JSON
     return visit.render(
         "secret.html",
         title=title,
+        label="Signing secret",
         secret=webhook["secret"],
+        hint="Verify the signature of each post with it, as Standard Webhooks describes.",
         back=visit.link(f"/webhooks/{webhook['id']}"),
-        **SECRET,
     )
 
 
-async def show(visit: Visit, error: ApiError | None = None) -> Any:  # noqa: ANN401 - an ASGI response
+WEBHOOKS: Final = EditableResource(
+    path="/webhooks",
+    noun="webhook",
+    template="webhooks/list.html",
+    fields=FIELDS,
+    show_secret=_render_secret,
+    choose_fields=lambda _: EDITED,
+    has_page=True,
+)
+
+
+async def show(visit: Visit, error: ApiError | None = None) -> Response:
     """Show a webhook and its deliveries, with the answers of its server."""
-    path = _find_path(visit)
+    path = WEBHOOKS.find_path(visit)
     webhook = await visit.api.get(path)
     page, filters = await read_list(visit, f"{path}/deliveries", FILTERS)
     return visit.render(
-        "webhooks/part.html" if visit.is_live else "webhooks/webhook.html",
-        status=error.status if error else filters.status,
-        problem=error and error.detail,
+        "webhooks/webhook.html",
+        status=filters.status,
+        error=error,
         webhook=webhook,
         page=page,
         filters=filters,
     )
 
 
-async def show_edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Show a webhook as a form."""
-    return _render_edit(visit, Form.show(EDITED, await visit.api.get(_find_path(visit))))
-
-
-async def edit(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Change a webhook."""
-    form = Form.read(EDITED, visit.form)
-    form.require_current(await visit.api.get(_find_path(visit)))
-    await form.send(visit.api, "PATCH", _find_path(visit))
-    if form.problem:
-        return _render_edit(visit, form)
-    return visit.redirect(_find_path(visit), "The webhook is changed.")
-
-
-def _render_edit(visit: Visit, form: Form) -> Any:  # noqa: ANN401 - an ASGI response
-    return form.render(
-        visit, title="Edit the webhook", submit="Save", back=visit.link(_find_path(visit))
-    )
-
-
-async def enable(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def enable(visit: Visit) -> Response:
     """Post events again, or let them wait."""
     body = {"enabled": bool(visit.form.get("enabled"))}
     try:
-        webhook = await visit.api.call("PATCH", _find_path(visit), body=body)
+        webhook = await visit.api.call("PATCH", WEBHOOKS.find_path(visit), body=body)
     except ApiError as error:
         return await show(visit, error)
     notice = "Heloise posts its events." if webhook["enabled"] else "Its events wait."
-    return visit.redirect(_find_path(visit), notice)
+    return visit.redirect(WEBHOOKS.find_path(visit), notice)
 
 
-async def rotate(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def rotate(visit: Visit) -> Response:
     """Create a new secret, and show it once."""
-    made = await visit.api.call("POST", f"{_find_path(visit)}/rotate")
+    made = await visit.api.call("POST", f"{WEBHOOKS.find_path(visit)}/rotate")
     title = "For a day, Heloise signs with the previous secret too"
     return _render_secret(visit, made, title)
 
 
-async def delete(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
-    """Delete a webhook with what waits for it."""
-    await visit.api.call("DELETE", _find_path(visit))
-    return visit.redirect("/webhooks", "The webhook is deleted.")
-
-
-async def show_replay(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def show_replay(visit: Visit) -> Response:
     """Show the form of a replay."""
     return await _render_replay(visit, Form.read(REPLAY, visit.request.query_params))
 
 
-async def replay(visit: Visit) -> Any:  # noqa: ANN401 - an ASGI response
+async def replay(visit: Visit) -> Response:
     """Post events again, at most a thousand at once."""
     form = Form.read(REPLAY, visit.form)
     cursor = visit.form.get("cursor") or None
-    result = await form.send(visit.api, "POST", f"{_find_path(visit)}/replay", cursor=cursor)
+    result = await form.send(
+        visit.api, "POST", f"{WEBHOOKS.find_path(visit)}/replay", cursor=cursor
+    )
     if form.problem or result["next_cursor"]:
         return await _render_replay(visit, form, result)
-    return visit.redirect(_find_path(visit), f"Events to post again: {result['replayed']}.")
+    return visit.redirect(WEBHOOKS.find_path(visit), f"Events to post again: {result['replayed']}.")
 
 
-async def _render_replay(visit: Visit, form: Form, result: Any = None) -> Any:  # noqa: ANN401 - an ASGI response
-    webhook = await visit.api.get(_find_path(visit))
+async def _render_replay(visit: Visit, form: Form, result: Any = None) -> Response:  # noqa: ANN401 - JSON
+    webhook = await visit.api.get(WEBHOOKS.find_path(visit))
     return visit.render(
         "webhooks/replay.html",
         status=form.status,
         webhook=webhook,
         form=form,
         result=result,
-        back=visit.link(_find_path(visit)),
+        back=visit.link(WEBHOOKS.find_path(visit)),
     )
 
 
-def _find_path(visit: Visit) -> str:
-    return f"/webhooks/{visit.request.path_params['webhook']}"
-
-
 PAGES: Final = (
-    ("GET", "/t/{tenant}/webhooks", list_webhooks),
-    ("GET", "/t/{tenant}/webhooks/new", show_new),
-    ("POST", "/t/{tenant}/webhooks/new", create),
-    ("GET", "/t/{tenant}/webhooks/{webhook}", show),
-    ("GET", "/t/{tenant}/webhooks/{webhook}/edit", show_edit),
-    ("POST", "/t/{tenant}/webhooks/{webhook}/edit", edit),
-    ("POST", "/t/{tenant}/webhooks/{webhook}/enable", enable),
-    ("POST", "/t/{tenant}/webhooks/{webhook}/rotate", rotate),
-    ("POST", "/t/{tenant}/webhooks/{webhook}/delete", delete),
-    ("GET", "/t/{tenant}/webhooks/{webhook}/replay", show_replay),
-    ("POST", "/t/{tenant}/webhooks/{webhook}/replay", replay),
+    *WEBHOOKS.list_routes(),
+    WEBHOOKS.route("GET", "", show),
+    WEBHOOKS.route("POST", "/enable", enable),
+    WEBHOOKS.route("POST", "/rotate", rotate),
+    WEBHOOKS.route("GET", "/replay", show_replay),
+    WEBHOOKS.route("POST", "/replay", replay),
 )
 TABS: Final = (("/webhooks", "Webhooks", Scope.WEBHOOKS_MANAGE),)
