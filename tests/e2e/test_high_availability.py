@@ -61,11 +61,15 @@ async def crash(_cluster: Cluster, primary: Member) -> None:
 
 
 async def lose_machine(cluster: Cluster, primary: Member) -> None:
-    """Kill the server and its Patroni, which come back once there is another primary."""
+    """Kill the server and its Patroni, which come back once there is another primary.
+
+    Patroni 3.0 never rewinds a server that comes back in the second before etcd knows the new role
+    of the other one, which has it before it appoints a synchronous standby.
+    """
     primary.kill()
 
     async def is_replaced() -> bool | None:
-        return "primary" in (await cluster.roles()).values() or None
+        return {"primary", "sync_standby"} <= set((await cluster.roles()).values()) or None
 
     await until(is_replaced)
     primary.start()
