@@ -68,6 +68,23 @@ async def test_a_form_does_not_undo_the_changes_of_others(acme: Tenant) -> None:
 
 
 @pytest.mark.one_database
+@pytest.mark.usefixtures("acme")
+async def test_the_settings_of_a_tenant_do_not_undo_the_changes_of_others(heloise: Heloise) -> None:
+    """They are refused if somebody changed the tenant since the form was opened."""
+    admin = await sign_in(Caller(heloise.http, {"Authorization": f"Bearer {ADMIN_KEY}"}))
+    site = Session(admin.http, admin.cookie, admin.csrf, "/console")
+    page = await site.get("/tenants/acme")
+    [updated_at] = re.findall('name="updated_at" value="(.*?)"', page.text)
+    changes = {"allowed_from": ["*@example.com"]}
+    response = await heloise.admin("PATCH", "/tenants/acme", changes)
+    assert response.status_code == 200, response.text
+    page = await site.post("/tenants/acme", name="Acme", updated_at=updated_at)
+    assert (page.status_code, "Somebody has changed this" in page.text) == (422, True)
+    tenant = await heloise.admin.read("/tenants/acme")
+    assert tenant["allowed_from"] == ["*@example.com"]
+
+
+@pytest.mark.one_database
 async def test_odd_input_is_refused(heloise: Heloise, acme: Tenant) -> None:
     """At its field, and never with a fault of the service."""
     await acme.profile("main", 1)
