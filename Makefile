@@ -58,12 +58,12 @@ QUICK := tests/api tests/delivery tests/oauth tests/smtp tests/store tests/templ
 	clients/python/tests/test_generated.py
 
 test-quick: $(STAMP) ## run the tests that need no other process, on SQLite
-	@echo "test-quick: units, store, SMTP and API on SQLite: about 2 minutes on two cores"
+	@echo "test-quick: units, store, SMTP and API on SQLite: about 80 seconds on two cores"
 	@$(PYTEST) -m "not long and not slow and not postgresql" $(QUICK)
 
 test: $(STAMP) ## run the tests, on SQLite and PostgreSQL
 	@echo "test: everything except crashes, outages and crawls, on SQLite and PostgreSQL:"
-	@echo "      about 15 minutes on two cores; \`make test-quick\` takes 2"
+	@echo "      about 8 minutes on two cores; \`make test-quick\` takes 80 seconds"
 	@$(ALL)
 
 coverage: $(STAMP) ## run the same tests and measure the coverage; takes twice as long
