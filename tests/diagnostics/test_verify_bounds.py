@@ -1,6 +1,7 @@
 """Verify ends in its time and leaves nothing behind, whatever a server does, at every stage."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -81,9 +82,18 @@ def subject(net: SmallInternet, server: Any, **fields: Any) -> Any:
 
 
 def connections_to(port: int) -> int:
-    """How many connections to a port nobody has closed at our end (proc(5), `/proc/net/tcp`)."""
+    """How many connections to a port this process has not closed (proc(5), `/proc/net/tcp`)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[2].endswith(f":{port:04X}") and row[3] in OPEN_STATES for row in rows)
+    inodes = {row[9] for row in rows if row[2].endswith(f":{port:04X}") and row[3] in OPEN_STATES}
+    return len(inodes & set(list_own_sockets()))
+
+
+def list_own_sockets() -> Iterator[str]:
+    """The inodes of this process's open sockets."""
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the folder itself
+            if match := re.fullmatch(r"socket:\[(\d+)\]", str(path.readlink())):
+                yield match[1]
 
 
 def list_left_tasks(before: set[asyncio.Task[Any]]) -> list[str]:
@@ -114,7 +124,7 @@ async def test_it_ends_where_nothing_comes(net: SmallInternet, action: str) -> N
 async def check_failure(
     net: SmallInternet, stage: str, at_server: str, time: int, action: str
 ) -> None:
-    """Verify a server that does this at a stage, and check what is told of it."""
+    """Verify a server that does this at a stage, and check the report."""
     script = {at_server: [None] * time + [action]}
     async with SmtpServer(script, tls=net.server_tls(), users={USER: PASSWORD}) as server:
         async with asyncio.timeout(CLEARLY_TOO_LONG):
