@@ -76,7 +76,7 @@ class _Claim:
         claimable = [
             assignment
             for assignment in assignments
-            if not assignment.is_probe or await self._take_probe(assignment)
+            if not assignment.is_probe or await self._lock_probe(assignment)
         ]
         granted = await self._lease_connections(claimable)
         # They may have failed since the poll. From now on, a fault waits for this transaction.
@@ -90,13 +90,12 @@ class _Claim:
         [assignment] = allowed
         return granted, await self._lease_limited(assignment, granted)
 
-    async def _take_probe(self, probe: Assignment) -> bool:
-        return await lanes.claim_probe(
+    async def _lock_probe(self, probe: Assignment) -> bool:
+        return await lanes.lock_probe(
             self.connection,
             profile_id=probe.lane.profile_id,
             revision=probe.source.revision,
             now=self.now,
-            until=self.until,
         )
 
     async def _lease_connections(self, assignments: Sequence[Assignment]) -> Grants:
@@ -121,20 +120,15 @@ class _Claim:
     ) -> list[ClaimedMessage]:
         """Lease due messages of several profiles, as many as their lanes have room for."""
         max_per_lane = max(1, MAX_CLAIMED // max(1, len(assignments)))
-        rooms = {
-            assignment.lane: min(room, max_per_lane)
-            for assignment in assignments
-            if (
-                room := assignment.lane.count_room(
-                    granted[assignment.lane.profile_id, NO_DESTINATION]
-                )
-            )
-        }
         requests = [
             outbox.ClaimRequest(
-                lane.profile_id, room, lane.room_bytes, ranges=self._list_ranges(lane)
+                lane.profile_id,
+                min(room, max_per_lane),
+                lane.room_bytes,
+                ranges=self._list_ranges(lane),
             )
-            for lane, room in rooms.items()
+            for lane in (assignment.lane for assignment in assignments)
+            if (room := lane.count_room(granted[lane.profile_id, NO_DESTINATION]))
         ]
         if not requests:
             return []
@@ -147,28 +141,27 @@ class _Claim:
             is_clock_checked=self.parts.is_clock_checked,
         )
         by_profile = _group_by_profile(claimed)
-        for lane, room in rooms.items():
-            self._note_rest(lane, by_profile.get(lane.profile_id, []), room)
+        for request in requests:
+            self._note_rest(request, by_profile.get(request.profile_id, []))
         return await self._keep_open(claimed)
 
     def _list_ranges(self, lane: Lane) -> tuple[DueRange, ...]:
         return self.parts.due_ranges.list_to_claim(lane.profile_id, self.now)
 
-    def _note_rest(
-        self,
-        lane: Lane,
-        claimed: Sequence[ClaimedMessage],
-        limit: int,
-        max_recipients: int | None = None,
-    ) -> None:
-        """Note from when on a lane's queue may have more due messages, if a limit was reached."""
+    def _note_rest(self, request: outbox.ClaimRequest, claimed: Sequence[ClaimedMessage]) -> None:
+        """Note from when on a queue may have more due messages, if a limit was reached.
+
+        Notes nothing of a claim without messages: it may have skipped what others have locked.
+        """
+        if not claimed:
+            return
+        max_recipients = math.inf if request.max_recipients is None else request.max_recipients
         is_limited = (
-            len(claimed) >= limit
-            or sum(len(message.mime) for message in claimed) >= lane.room_bytes
-            or sum(len(message.recipients) for message in claimed) >= (max_recipients or math.inf)
+            len(claimed) >= request.limit
+            or sum(len(message.mime) for message in claimed) >= request.max_bytes
+            or sum(len(message.recipients) for message in claimed) >= max_recipients
         )
-        rest_at = claimed[-1].due_at if claimed and is_limited else None
-        self.rests[lane.profile_id] = rest_at
+        self.rests[request.profile_id] = claimed[-1].due_at if is_limited else None
 
     async def _lease_limited(self, assignment: Assignment, granted: Grants) -> list[ClaimedMessage]:
         """Lease as many messages as the profile's rate limits allow, or one probe."""
@@ -184,24 +177,30 @@ class _Claim:
                 assignment, limit, allowance.recipients, granted
             )
         else:
-            claimed = await outbox.claim(
+            request = outbox.ClaimRequest(
+                assignment.source.profile_id,
+                limit,
+                lane.room_bytes,
+                allowance.recipients,
+                # A probe reads the whole queue: the fault released messages at their former places.
+                () if assignment.is_probe or not assignment.is_own else self._list_ranges(lane),
+            )
+            claimed = await outbox.claim_many(
                 self.connection,
-                profile_id=assignment.source.profile_id,
+                [request],
                 owner=self.parts.leases.owner,
-                limit=limit,
                 now=self.now,
                 lease_until=self.until,
-                max_bytes=lane.room_bytes,
-                max_recipients=allowance.recipients,
-                ranges=self._list_ranges(lane) if assignment.is_own else (),
                 # The profile's own server may have accepted it already; no other may get it.
                 only_known_outcomes=not assignment.is_own,
                 is_clock_checked=self.parts.is_clock_checked,
             )
             if assignment.is_own:
-                self._note_rest(lane, claimed, limit, allowance.recipients)
+                self._note_rest(request, claimed)
             to_send = await self._keep_open(claimed)
         await allowance.spend(self.connection, lane.config, to_send)
+        if assignment.is_probe and to_send:  # else it stays due, for a worker with a connection
+            await lanes.reserve_probe(self.connection, profile_id=lane.profile_id, until=self.until)
         return to_send
 
     async def _lease_by_destination(

@@ -1,13 +1,19 @@
 """Invariant 6: a failure touches whom it should, and nobody else."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, func, insert, select
 
+from app.domain.ids import new_id
+from app.store.db.database import Database
+from app.store.tables.core import connection_permits
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock
-from tests.support.harness import CANARY
+from tests.support.harness import CANARY, until
+from tests.support.processes.ports import unused_port
 from tests.support.servers.smtp_server import DISCONNECT, SmtpServer
 
 FAULTS: list[tuple[dict[str, Any], str, str]] = [
@@ -125,6 +131,37 @@ async def test_an_outage_is_probed_with_one_connection_and_counted_once(start: S
         server.script.clear()
         await clock.advance(minutes=5)
         await acme.all_sent(messages)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+async def test_a_worker_without_a_connection_leaves_the_probe_to_the_others(
+    start: Start, database: Database
+) -> None:
+    """Another worker has all connections of the profile; once it returns them, the probe is due."""
+    acme = await (await start()).tenant()
+    port = unused_port()
+    profile_id = (await acme.profile("main", port))["id"]
+    waiting = await acme.send()
+    await acme.state("main", "failing")
+    place = connection_permits.c.profile_id == profile_id
+    others = {"profile_id": profile_id, "worker_id": new_id("wrk"), "permits": 10}
+    async with database.transaction() as connection:
+        await connection.execute(delete(connection_permits).where(place))
+        expires_at = datetime.now(UTC) + timedelta(minutes=30)
+        await connection.execute(insert(connection_permits).values(expires_at=expires_at, **others))
+
+    async def has_asked() -> bool | None:
+        async with database.reading() as connection:
+            query = select(func.count()).where(place, connection_permits.c.permits == 0)
+            return (await connection.execute(query)).scalar_one() == 1 or None
+
+    async with SmtpServer(port=port):
+        await acme("POST", "/profiles/main/resume")
+        await until(has_asked)
+        async with database.transaction() as connection:
+            await connection.execute(delete(connection_permits).where(place))
+        await acme.message(waiting, status="sent")
 
 
 async def test_one_profiles_fault_delays_no_other(start: Start) -> None:

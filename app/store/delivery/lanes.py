@@ -301,23 +301,30 @@ _FAILING: Final = select(lanes.c.profile_id).where(
 )
 
 
-async def claim_probe(
-    connection: AsyncConnection, *, profile_id: str, revision: int, now: datetime, until: datetime
+async def lock_probe(
+    connection: AsyncConnection, *, profile_id: str, revision: int, now: datetime
 ) -> bool:
-    """Reserve a failing lane for a probe; False if none is due, or if the profile has changed.
+    """Lock a failing lane; False if no probe is due, or if the profile has changed.
 
     A probe under a former revision would reserve the lane that the change made due, and its fault
     would not count: the lane would wait until the reservation ends.
     """
     is_current = exists().where(profiles.c.id == profile_id, profiles.c.revision == revision)
-    result = await connection.execute(
-        update(lanes)
+    query = (
+        select(lanes.c.profile_id)
         .where(
             lanes.c.profile_id == profile_id,
             is_current,
             lanes.c.failing_since.is_not(None),
             or_(lanes.c.next_probe_at <= now, lanes.c.next_probe_at > now + LONGEST_PROBE),
         )
-        .values(next_probe_at=until)
+        .with_for_update()
     )
-    return result.rowcount == 1
+    return (await connection.execute(query)).one_or_none() is not None
+
+
+async def reserve_probe(connection: AsyncConnection, *, profile_id: str, until: datetime) -> None:
+    """Have no other worker probe a locked lane until a moment."""
+    await connection.execute(
+        update(lanes).where(lanes.c.profile_id == profile_id).values(next_probe_at=until)
+    )

@@ -118,14 +118,10 @@ async def test_a_probe_that_is_planned_for_tomorrow_is_due(database: Database) -
         async with database.transaction() as connection:
             await connection.execute(update(tables.lanes).values(next_probe_at=planned))
             lane = await lanes.find(connection, profile_id=profile.id, now=NOW)
-            is_claimed = await lanes.claim_probe(
-                connection,
-                profile_id=profile.id,
-                revision=profile.revision,
-                now=NOW,
-                until=NOW + MINUTE,
+            is_locked = await lanes.lock_probe(
+                connection, profile_id=profile.id, revision=profile.revision, now=NOW
             )
-        assert (lane.due_at <= NOW, is_claimed) == (is_due, is_due)
+        assert (lane.due_at <= NOW, is_locked) == (is_due, is_due)
 
 
 async def test_what_says_that_it_was_tomorrow_says_that_it_is_now(
