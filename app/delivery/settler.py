@@ -195,6 +195,8 @@ class Settler:
         for pending in group:
             if pending.fault is not None:
                 self.leases.drop(pending.fault.released)
+                # They are due at their former places, and so is a retry that was not tried.
+                self.leases.note_freed()
                 pending.fault.machine.apply(LaneEvent.FAULT_RECORDED)
             if pending.settlement.due_at is not None or pending.recovered_profile_id is not None:
                 self.wake.set()

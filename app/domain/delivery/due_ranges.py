@@ -62,10 +62,12 @@ class DueRanges:
     def __init__(self, seconds: Callable[[], float] = monotonic_seconds) -> None:
         self._seconds = seconds
         self._is_full = True
-        self._pause_factor = PAUSE_FACTOR
+        self._freed_at = -math.inf
         self._slow_seconds = 0.0
         self._last_seconds = 0.0  # of the last full poll
-        self._full_at = -math.inf
+        self._began_at = -math.inf  # the last round
+        self._full_began_at = -math.inf  # the last full poll
+        self._full_at = -math.inf  # when it ended
         self._known_ids: set[str] = set()
         self._looks: dict[str, _Look] = {}
 
@@ -76,8 +78,12 @@ class DueRanges:
 
         The poll reads `ahead`, so that it sees what is due before the next one.
         """
-        pause_seconds = compute_pause_seconds(self._slow_seconds, self._pause_factor)
-        self._is_full = self._seconds() - self._full_at >= pause_seconds
+        # A poll does not see what was freed while it ran.
+        has_freed = self._freed_at >= self._full_began_at
+        factor = FREED_PAUSE_FACTOR if has_freed else PAUSE_FACTOR
+        self._began_at = self._seconds()
+        pause_seconds = compute_pause_seconds(self._slow_seconds, factor)
+        self._is_full = self._began_at - self._full_at >= pause_seconds
         if self._is_full:
             return None
         return {
@@ -93,7 +99,7 @@ class DueRanges:
             limit = SLOW_SECONDS + SLOW_SECONDS_PER_PROFILE * len(due_times)
             least_seconds, self._last_seconds = min(seconds, self._last_seconds), seconds
             self._slow_seconds = least_seconds if least_seconds > limit else 0.0
-            self._full_at, self._pause_factor = self._seconds(), PAUSE_FACTOR
+            self._full_began_at, self._full_at = self._began_at, self._seconds()
             if len(self._known_ids) > MAX_KNOWN:
                 self._known_ids.clear()
         self._known_ids.update(due_times)
@@ -118,7 +124,7 @@ class DueRanges:
 
     def note_freed(self) -> None:
         """Note that this worker has freed messages, which may be due anywhere."""
-        self._pause_factor = FREED_PAUSE_FACTOR
+        self._freed_at = self._seconds()
 
     def _build_ranges(self, profile_id: str, now: datetime, until: datetime) -> Iterator[DueRange]:
         look = self._looks.get(profile_id)

@@ -80,6 +80,18 @@ def test_a_full_round_comes_soon_after_messages_were_freed() -> None:
     assert worker.begin(10.9) is not None
 
 
+def test_what_is_freed_during_a_full_poll_is_seen_by_the_next_one() -> None:
+    """The poll began before, so it may not have seen it."""
+    worker = Worker()
+    assert worker.begin(10) is None
+    worker.seconds = 10.2
+    worker.ranges.note_freed()
+    worker.seconds = 10.5
+    worker.ranges.note_poll({"prf_1": None}, after(10), seconds=SLOW)
+    assert worker.begin(11.4) is not None
+    assert worker.begin(11.5) is None
+
+
 @given(
     looked_at=st.floats(0, 100),
     accepted_after=st.floats(0, 10),
