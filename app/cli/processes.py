@@ -4,10 +4,10 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uvicorn.loops.auto import auto_loop_factory
 
@@ -18,9 +18,6 @@ from app.domain.errors import SettingsError
 from app.process import tune_gc, tune_malloc, tune_switch_interval
 from app.settings import Settings
 from app.store.db.url import sqlite_path
-
-if TYPE_CHECKING:
-    from app.submission.listener import Listener
 
 log = logging.getLogger("app.submission")
 
@@ -45,6 +42,8 @@ def submission() -> None:
     SQLite, set HELOISE_SUBMISSION=true for `heloise serve` instead. SIGTERM stops it after the
     transactions that are running.
     """
+    # The first import, and before `_prepare_process` freezes the garbage collector's objects.
+    from app.main import run_submission
     from app.submission_server import open_listeners
 
     settings = load_settings()
@@ -57,16 +56,10 @@ def submission() -> None:
         )
     _prepare_process(settings, "submission")
     with open_listeners(settings) as listeners:
-        _run_until_stopped(settings, partial(_serve, settings, listeners))
-
-
-async def _serve(settings: Settings, listeners: Sequence["Listener"]) -> None:
-    from app.main import run_submission
-
-    for listener in listeners:
-        host, port = listener.socket.getsockname()[:2]
-        log.info("SMTP submission on %s port %d", host, port)
-    await run_submission(settings, listeners)
+        for listener in listeners:
+            host, port = listener.socket.getsockname()[:2]
+            log.info("SMTP submission on %s port %d", host, port)
+        _run_until_stopped(settings, partial(run_submission, settings, listeners))
 
 
 def _prepare_process(settings: Settings, command: str) -> None:

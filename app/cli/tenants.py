@@ -182,7 +182,7 @@ def _read_fields(cli_options: TenantOptions) -> dict[str, object]:
         "quota": _parse_limits(cli_options["quota"] or []),
         "retention": _parse_limits(cli_options["retention"] or []),
     }
-    return {name: value for name, value in fields.items() if value or value is False}
+    return {name: value for name, value in fields.items() if value not in (None, [], {})}
 
 
 def _parse_limits(options: list[str]) -> dict[str, object]:

@@ -245,7 +245,7 @@ async def read_list(
     try:
         page = await visit.api.get(path, params)
     except ApiError as error:
-        if error.slug not in _REFUSED_FILTERS:
+        if not filters or error.slug not in _REFUSED_FILTERS:
             raise
         form.refuse(error)
         page = {"items": [], "next_cursor": None}

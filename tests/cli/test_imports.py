@@ -4,6 +4,7 @@ No time is measured here: where one of these modules comes in again, the test na
 """
 
 import ast
+import base64
 import os
 import shutil
 import subprocess
@@ -81,6 +82,22 @@ def test_nothing_is_imported_that_is_not_needed(
         text=True,
     )
     assert not WITHOUT[what] & set(result.stderr.split())
+
+
+def test_a_submission_server_imports_the_app_first() -> None:
+    """It tunes the garbage collector for the other imports; none is left for when it serves."""
+    script = "from app.cli.processes import submission\ntry:\n    submission()\nfinally:\n    {}"
+    key = base64.b64encode(bytes(32)).decode()
+    result = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", script.format(SHOW)],
+        env={"HELOISE_DATABASE_URL": "sqlite:///nowhere.db", "HELOISE_SECRET_KEYS": key},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "needs PostgreSQL" in result.stderr
+    order = result.stderr.split()
+    assert order.index("app.main") < order.index("app.submission_server")
 
 
 def modules() -> dict[str, Path]:

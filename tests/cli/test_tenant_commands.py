@@ -61,6 +61,8 @@ def test_what_the_api_refuses_is_refused(operator: Terminal) -> None:
     assert result.code == 1
     assert "slug: " in result.err
     assert "ehlo_name: strict servers refuse localhost" in result.err
+    empty = operator.run("tenant", "create", "beta", "--ehlo-name", "")
+    assert (empty.code, "ehlo_name: " in empty.err) == (1, True)
     assert operator.run("tenant", "show", "nobody").code == 1
 
 

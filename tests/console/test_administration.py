@@ -23,6 +23,17 @@ def ids(response: httpx.Response) -> list[str]:
     return re.findall(r'<tr id="(\w+)">', response.text)
 
 
+@pytest.mark.one_database
+@pytest.mark.parametrize(
+    "path", ["/tenants", "/t/acme/keys", "/t/acme/profiles", "/t/acme/sessions"]
+)
+async def test_a_cursor_that_is_none_says_so(heloise: Heloise, acme: Tenant, path: str) -> None:
+    """No list looks empty because of it."""
+    del acme
+    response = await read(heloise, f"{path}?cursor=broken", await start_session(heloise, ADMIN_KEY))
+    assert (response.status_code, "cursor" in response.text) == (422, True)
+
+
 async def test_everybody_ends_their_own_sessions_and_managers_those_of_the_tenant(
     heloise: Heloise, acme: Tenant
 ) -> None:
@@ -175,7 +186,7 @@ async def test_an_admin_manages_tenants(heloise: Heloise, acme: Tenant) -> None:
     assert (response.status_code, "Type beta to delete" in response.text) == (422, True)
     await acme.profile("main", 25)
     refusal = await send_form(heloise, "/tenants/acme", "/tenants/acme/delete", admin, typed="acme")
-    assert "delete its profiles first" in refusal.text
+    assert (refusal.status_code, "delete its profiles first" in refusal.text) == (409, True)
     answer = await send_form(heloise, "/tenants/beta", "/tenants/beta/delete", admin, typed="beta")
     assert answer.headers["location"] == "/console/tenants"
     assert (await heloise.admin("GET", "/tenants/beta")).status_code == 404

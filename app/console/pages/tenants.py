@@ -90,16 +90,15 @@ async def delete_tenant(visit: Visit) -> Response:
     """Delete a tenant whose slug is typed."""
     path = _path_of_tenant(visit)
     tenant = await visit.api.get(path)
-    refusal = f"Type {tenant['slug']} to delete this tenant."
+    form = Form.show(FIELDS, tenant)
+    refusal, form.status = f"Type {tenant['slug']} to delete this tenant.", INVALID
     if visit.form.get("typed", "").strip() == tenant["slug"]:
         try:
             await visit.api.call("DELETE", path)
         except ApiError as error:
-            refusal = error.detail
+            refusal, form.status = error.detail, error.status
         else:
             return visit.redirect("/tenants", f"The tenant {tenant['slug']} is deleted.")
-    form = Form.show(FIELDS, tenant)
-    form.status = INVALID
     return _render(visit, tenant, form, refusal)
 
 
