@@ -132,7 +132,7 @@ class _Claim:
         ]
         if not requests:
             return []
-        claimed = await outbox.claim_many(
+        claimed = await outbox.claim(
             self.connection,
             requests,
             owner=self.parts.leases.owner,
@@ -185,7 +185,7 @@ class _Claim:
                 # A probe reads the whole queue: the fault released messages at their former places.
                 () if assignment.is_probe or not assignment.is_own else self._list_ranges(lane),
             )
-            claimed = await outbox.claim_many(
+            claimed = await outbox.claim(
                 self.connection,
                 [request],
                 owner=self.parts.leases.owner,

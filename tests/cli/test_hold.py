@@ -35,12 +35,10 @@ def lease(acme: Terminal, message: dict[str, Any]) -> None:
         async with database.transaction() as connection:
             await outbox.claim(
                 connection,
-                profile_id=message["profile_id"],
+                [outbox.ClaimRequest(message["profile_id"], 1, PLENTY)],
                 owner="wrk_lost",
-                limit=1,
                 now=now,
                 lease_until=now + MINUTE,
-                max_bytes=PLENTY,
             )
 
     with_database(acme, claim)

@@ -186,12 +186,10 @@ async def leased_messages(
     async with database.transaction() as connection:
         return await claims.claim(
             connection,
-            profile_id=profile.id,
+            [claims.ClaimRequest(profile.id, limit, PLENTY)],
             owner=owner,
-            limit=limit,
             now=now,
             lease_until=now + MINUTE,
-            max_bytes=PLENTY,
             is_clock_checked=is_checked,
         )
 

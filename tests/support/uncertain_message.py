@@ -20,12 +20,10 @@ async def held_message(api: Api, caller: Caller, *to: str) -> str:
     async with api.services.database.transaction() as connection:
         claimed = await outbox.claim(
             connection,
-            profile_id=created_message["profile_id"],
+            [outbox.ClaimRequest(created_message["profile_id"], 100, 1_000_000)],
             owner=WORKER,
-            limit=100,
             now=now,
             lease_until=now + timedelta(minutes=1),
-            max_bytes=1_000_000,
         )
         [message] = [candidate for candidate in claimed if candidate.id == created_message["id"]]
         updates = tuple(

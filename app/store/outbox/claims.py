@@ -152,43 +152,13 @@ class ClaimedMessage:
         )
 
 
-async def claim(
-    connection: AsyncConnection,
-    *,
-    profile_id: str,
-    owner: str,
-    limit: int,
-    now: datetime,
-    lease_until: datetime,
-    max_bytes: int,
-    max_recipients: int | None = None,
-    ranges: Sequence[DueRange] = (),
-    only_known_outcomes: bool = False,
-    is_clock_checked: bool = False,
-) -> list[ClaimedMessage]:
-    """Lease up to `limit` due messages of one profile, oldest first.
-
-    Returns at least one, and more only until they reach `max_bytes` or `max_recipients` together.
-    On PostgreSQL, reads only `ranges` of due times if there are any, which must not overlap.
-    Takes over messages whose lease has expired. With `only_known_outcomes`, skips messages with a
-    recipient whose last outcome is unknown. With `is_clock_checked`, skips messages that are not
-    due by the database's own time.
-    """
-    want = ClaimRequest(profile_id, limit, max_bytes, max_recipients, tuple(ranges))
-    return await claim_many(
-        connection,
-        [want],
-        owner=owner,
-        now=now,
-        lease_until=lease_until,
-        only_known_outcomes=only_known_outcomes,
-        is_clock_checked=is_clock_checked,
-    )
-
-
 @frozen_dataclass
 class ClaimRequest:
-    """How many messages, bytes and recipients a claim for a profile may take, of which times."""
+    """What a claim may take of a profile.
+
+    At least one message, and more only until they reach `limit`, `max_bytes` or `max_recipients`
+    together. On PostgreSQL, only due times within `ranges`, if there are any; they do not overlap.
+    """
 
     profile_id: str
     limit: int
@@ -197,7 +167,7 @@ class ClaimRequest:
     ranges: tuple[DueRange, ...] = ()
 
 
-async def claim_many(
+async def claim(
     connection: AsyncConnection,
     requests: Sequence[ClaimRequest],
     *,
@@ -207,17 +177,22 @@ async def claim_many(
     only_known_outcomes: bool = False,
     is_clock_checked: bool = False,
 ) -> list[ClaimedMessage]:
-    """Lease due messages of several profiles without destinations, as `claim` does for one."""
+    """Lease due messages that belong to no destination, the first due of each profile first.
+
+    Takes over messages whose lease has expired. With `only_known_outcomes`, skips messages with a
+    recipient whose last outcome is unknown. With `is_clock_checked`, skips messages that are not
+    due by the database's own time.
+    """
     dialect = connection.dialect.name
     queues = (
         {"ranges": _list_ranges(requests, now)}
         if dialect == "postgresql"
-        else {"profile_ids": [want.profile_id for want in requests]}
+        else {"profile_ids": [request.profile_id for request in requests]}
     )
     parameters = {
         **queues,
         "now": now,
-        "limit": max(want.limit for want in requests),
+        "limit": max(request.limit for request in requests),
     }
     statement = _build_due_query(
         dialect,
@@ -232,17 +207,17 @@ async def claim_many(
     }
     rows = [
         row
-        for want in requests
-        for row in _select_within(want, rows_by_profile.get(want.profile_id, []))
+        for request in requests
+        for row in _select_within(request, rows_by_profile.get(request.profile_id, []))
     ]
     return await lease_rows(connection, rows, owner=owner, now=now, lease_until=lease_until)
 
 
 def _list_ranges(requests: Sequence[ClaimRequest], now: datetime) -> list[dict[str, Any]]:
     return [
-        {"profile_id": want.profile_id, "lower": due_range.lower, "upper": due_range.upper}
-        for want in requests
-        for due_range in want.ranges or (DueRange(EPOCH, now),)
+        {"profile_id": request.profile_id, "lower": due_range.lower, "upper": due_range.upper}
+        for request in requests
+        for due_range in request.ranges or (DueRange(EPOCH, now),)
     ]
 
 

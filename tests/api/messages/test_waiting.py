@@ -37,12 +37,10 @@ async def claim(api: Api, message: Any, lease: timedelta) -> outbox.ClaimedMessa
     async with api.services.database.transaction() as connection:
         [claimed] = await outbox.claim(
             connection,
-            profile_id=message["profile_id"],
+            [outbox.ClaimRequest(message["profile_id"], 1, 1_000_000)],
             owner=WORKER,
-            limit=1,
             now=now,
             lease_until=now + lease,
-            max_bytes=1_000_000,
         )
     return claimed
 

@@ -121,12 +121,10 @@ async def test_a_claim_goes_by_the_index_over_what_is_due(
         with record_statements() as statements:
             claimed = await claims.claim(
                 connection,
-                profile_id=profile.id,
+                [claims.ClaimRequest(profile.id, 10, PLENTY)],
                 owner="wrk_1",
-                limit=10,
                 now=NOW,
                 lease_until=NOW + MINUTE,
-                max_bytes=PLENTY,
                 is_clock_checked=is_checked,
             )
         assert len(claimed) == 10
@@ -140,7 +138,7 @@ async def test_a_claim_for_several_profiles_goes_by_the_same_index(
     """For each of them; what belongs to the messages is found by their ids."""
     async with database.transaction() as connection:
         with record_statements() as statements:
-            claimed = await claims.claim_many(
+            claimed = await claims.claim(
                 connection,
                 [claims.ClaimRequest(profile.id, 10, PLENTY)],
                 owner="wrk_1",

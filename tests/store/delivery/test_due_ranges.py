@@ -57,13 +57,17 @@ class Worker:
                 waiting = await self._poll(connection, ranges)
                 claimed = await claims.claim(
                     connection,
-                    profile_id=self._profile.id,
+                    [
+                        claims.ClaimRequest(
+                            self._profile.id,
+                            100,
+                            PLENTY,
+                            ranges=self.due_ranges.list_to_claim(self._profile.id, self._now),
+                        )
+                    ],
                     owner="wrk_1",
-                    limit=100,
                     now=self._now,
                     lease_until=self._now + MINUTE,
-                    max_bytes=PLENTY,
-                    ranges=self.due_ranges.list_to_claim(self._profile.id, self._now),
                 )
             looks = [sql for sql in statements if "due_at" in sql[0] and "SELECT" in sql[0]]
             assert len(looks) == 2

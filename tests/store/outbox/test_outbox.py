@@ -151,12 +151,10 @@ async def test_a_claim_is_bounded_by_bytes(database: Database, profile: Profile)
             return len(
                 await claims.claim(
                     connection,
-                    profile_id=profile.id,
+                    [claims.ClaimRequest(profile.id, 10, max_bytes)],
                     owner="wrk_1",
-                    limit=10,
                     now=NOW,
                     lease_until=NOW + HOUR,
-                    max_bytes=max_bytes,
                 )
             )
 
@@ -293,7 +291,7 @@ async def test_what_is_due_of_several_profiles_is_claimed_together(
         claims.ClaimRequest(second.id, limit=5, max_bytes=PLENTY),
     ]
     async with database.transaction() as connection:
-        claimed = await claims.claim_many(
+        claimed = await claims.claim(
             connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
         )
     assert [message.id for message in claimed] == [
@@ -320,7 +318,7 @@ async def test_of_several_profiles_each_is_bounded_by_its_own_bytes(
         claims.ClaimRequest(second.id, 3, max_bytes=150),
     ]
     async with database.transaction() as connection:
-        claimed = await claims.claim_many(
+        claimed = await claims.claim(
             connection, wants, owner="wrk_1", now=NOW, lease_until=NOW + MINUTE
         )
     assert [message.profile_id for message in claimed] == [profile.id, second.id, second.id]
@@ -335,7 +333,7 @@ async def test_a_message_that_is_claimed_elsewhere_is_left_out_of_many(
 
     async def claim(owner: str, now: datetime) -> list[str | None]:
         async with database.transaction() as connection:
-            claimed = await claims.claim_many(
+            claimed = await claims.claim(
                 connection, wants, owner=owner, now=now, lease_until=now + MINUTE
             )
             return [message.former_owner for message in claimed]
@@ -367,12 +365,10 @@ async def test_claimers_at_the_same_time_share_and_do_not_wait(
         async with database.transaction() as connection:
             claimed = await claims.claim(
                 connection,
-                profile_id=profile.id,
+                [claims.ClaimRequest(profile.id, 2, PLENTY)],
                 owner=owner,
-                limit=2,
                 now=NOW,
                 lease_until=NOW + MINUTE,
-                max_bytes=PLENTY,
             )
             if options.get("is_first"):
                 first_has_claimed.set()

@@ -116,12 +116,10 @@ class Outbox(RuleBasedStateMachine):
         expected = self.model.claim(owner, limit)
         claimed = self.write(
             claims.claim,
-            profile_id=self.profile.id,
+            [claims.ClaimRequest(self.profile.id, limit, PLENTY)],
             owner=owner,
-            limit=limit,
             now=self.model.now,
             lease_until=self.model.now + LEASE,
-            max_bytes=PLENTY,
         )
         assert [(message.id, message.former_owner) for message in claimed] == expected
         self.claimed[owner] |= {message.id: message for message in claimed}
