@@ -115,7 +115,7 @@ def _describe_bytes(description: str, media_type: str) -> dict[int | str, dict[s
 async def list_mails(paging: ListQuery, inbox: InboxDependency) -> MailPage:
     """List captured mails, newest first. Heloise keeps the newest 1000."""
     rows = inbox.page(limit=paging.limit + 1, after=parse_cursor(paging, "cap"))
-    return make_page(paging, rows, MailPage, MailRead.model_validate)
+    return make_page(paging, rows, MailPage)
 
 
 @router.get("/inbox/{mail}", summary="Get a captured mail")

@@ -73,6 +73,11 @@ class InvalidRequest(Problem):
         path = ".".join(str(part) for part in loc)
         return cls(f"{path}: {msg}", [FieldError(("body", *loc), msg, type)])
 
+    @classmethod
+    def in_query(cls, name: str, msg: str) -> "InvalidRequest":
+        """Build an error for one parameter of the URL."""
+        return cls(f"query.{name}: {msg}", [FieldError(("query", name), msg)])
+
 
 class Unauthenticated(Problem):
     """No key, or an unknown one."""

@@ -43,7 +43,7 @@ def _check_repeated_params(request: Request) -> None:
     for name in sorted(_list_single_params(request.scope["route"])):
         if names.count(name) > 1:
             msg = "this parameter is in the URL more than once; write it once"
-            raise InvalidRequest(f"query.{name}: {msg}", [FieldError(("query", name), msg)])
+            raise InvalidRequest.in_query(name, msg)
 
 
 def _list_single_params(route: APIRoute) -> frozenset[str]:

@@ -203,9 +203,7 @@ async def _build_query(services: Services, caller: Caller, query: EventQuery) ->
     try:
         types = find_matching_types(query.type)
     except ValueError as error:
-        raise InvalidRequest(
-            f"query.type: {error}", [FieldError(("query", "type"), str(error))]
-        ) from None
+        raise InvalidRequest.in_query("type", str(error)) from None
     profile_ids = caller.profiles
     if query.profile is not None:
         async with services.database.reading() as connection:

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import Field
 
 from app.api.http.fields import RequestModel, ResponseModel
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import InvalidRequest
 from app.domain.ids import Prefix, is_id
 from app.store.db.keyset import HasId
 from app.store.db.replica import Reader
@@ -48,12 +48,12 @@ async def read_page(
     prefix: Prefix,
     load: Callable[..., Awaitable[Sequence[Row]]],
     page: type[AnyPage],
-    read: Callable[[Row], object],
+    read: Callable[[Row], object] | None = None,
 ) -> AnyPage:
     """Read one page of a list; raises InvalidRequest for an invalid cursor.
 
     `load` takes a connection, `limit` and `after`, the last id of the previous page; `read` turns a
-    row into an item. `prefix` is that of the rows' ids.
+    row into an item, unless the page does. `prefix` is that of the rows' ids.
     """
     after = parse_cursor(paging, prefix)
     rows = await reader.read(partial(load, limit=paging.limit + 1, after=after))
@@ -61,13 +61,16 @@ async def read_page(
 
 
 def make_page(
-    paging: Paging, rows: Sequence[Row], page: type[AnyPage], read: Callable[[Row], object]
+    paging: Paging,
+    rows: Sequence[Row],
+    page: type[AnyPage],
+    read: Callable[[Row], object] | None = None,
 ) -> AnyPage:
     """Build a page; more rows than `limit` mean that a next page exists."""
     page_rows = rows[: paging.limit]
     has_more = len(rows) > paging.limit
     return page(
-        items=[read(row) for row in page_rows],
+        items=page_rows if read is None else [read(row) for row in page_rows],
         next_cursor=encode_cursor(page_rows[-1].id) if has_more else None,
     )
 
@@ -80,7 +83,7 @@ def parse_cursor(paging: Paging, prefix: Prefix) -> str | None:
     if is_id(last_id, prefix):
         return last_id
     msg = "not a cursor of this list; write the next_cursor of a previous page, or leave it out"
-    raise InvalidRequest(f"query.cursor: {msg}", [FieldError(("query", "cursor"), msg)])
+    raise InvalidRequest.in_query("cursor", msg)
 
 
 def encode_cursor(place: str) -> str:

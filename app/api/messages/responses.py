@@ -63,8 +63,6 @@ class ReportRead(ResponseModel):
 class WaitingRead(ResponseModel):
     """Why a message or a recipient waits."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     reason: WaitReason = Field(
         description="`scheduled`: until `send_at`. `profile_paused`: you paused the profile."
         " `no_worker`: no process delivers. `profile_failing`: the profile does not work, or its"

@@ -114,7 +114,7 @@ async def list_messages(
             connection, caller.tenant_id, views, now=now, alive_since=services.alive_since(now)
         )
 
-    return await read_page(services.replica, query, "msg", load, MessagePage, lambda read: read)
+    return await read_page(services.replica, query, "msg", load, MessagePage)
 
 
 async def _search_messages(

@@ -13,7 +13,7 @@ from app.api.openapi import problems
 from app.api.profiles.filter import resolve_profile_id
 from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import InvalidRequest
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.types import RecipientStatus
 from app.store.messages import stats
@@ -130,8 +130,7 @@ async def get_stats(
     after = query.created_after or before - DEFAULT_SPAN
     if not timedelta(0) <= before - after <= MAX_SPAN:
         msg = "write created_after before created_before, at most 366 days apart"
-        error = FieldError(("query", "created_after"), msg)
-        raise InvalidRequest(f"query.created_after: {msg}", [error])
+        raise InvalidRequest.in_query("created_after", msg)
 
     async def load(connection: AsyncConnection) -> list[GroupCount]:
         profile_id = None

@@ -4,7 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.caller import Caller
 from app.auth.profiles import require_profile
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import InvalidRequest
 from app.domain.ids import is_id
 from app.store.db.database import Database
 
@@ -28,7 +28,7 @@ async def resolve_profile_ids(
     if caller is None:
         if not is_id(profile, "prf"):
             msg = "write the profile's id, or name its tenant in the header Heloise-Tenant"
-            raise InvalidRequest(f"query.profile: {msg}", [FieldError(("query", "profile"), msg)])
+            raise InvalidRequest.in_query("profile", msg)
         return (profile,)
     async with database.reading() as connection:
         profile_id = await resolve_profile_id(connection, caller, profile)

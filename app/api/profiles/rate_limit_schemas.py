@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from app.api.http.fields import Patch, RequestModel, ResponseModel
 from app.api.profiles import fields
@@ -42,8 +42,6 @@ class RateLimitUpdate(Patch, of=RateLimit):
 
 class RateLimitRead(ResponseModel):
     """The average number of messages or recipients per `per_seconds`."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     messages: int | None
     recipients: int | None

@@ -66,8 +66,6 @@ class AuthRead(ResponseModel):
 class TimeoutsRead(ResponseModel):
     """Timeouts in seconds."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     connect: float
     command: float
     data: float
@@ -75,8 +73,6 @@ class TimeoutsRead(ResponseModel):
 
 class RetryRead(ResponseModel):
     """When Heloise retries a recipient after a temporary failure, in seconds."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     first_seconds: float
     factor: float
@@ -87,8 +83,6 @@ class RetryRead(ResponseModel):
 
 class EffectiveEhloRead(ResponseModel):
     """The EHLO name that Heloise uses."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     name: str
     source: EhloSource = Field(description="Where the name comes from.")

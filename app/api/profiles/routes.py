@@ -76,7 +76,7 @@ async def list_profiles(
         )
         return await _build_answers(connection, services, caller, rows)
 
-    return await read_page(services.database, paging, "prf", load, ProfilePage, lambda read: read)
+    return await read_page(services.database, paging, "prf", load, ProfilePage)
 
 
 @router.get("/profiles/{profile}", summary="Get a profile")

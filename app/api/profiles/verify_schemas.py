@@ -50,11 +50,7 @@ class UnsavedVerify(ProfileCreate):
     sender: Address | None = SENDER
 
 
-class _Read(ResponseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-
-class LineRead(_Read):
+class LineRead(ResponseModel):
     """A line of the SMTP dialogue."""
 
     ms: float = Field(description="Milliseconds since the start of the connection.")
@@ -62,7 +58,7 @@ class LineRead(_Read):
     text: str = Field(description="The line, without secrets.")
 
 
-class AddressRead(_Read):
+class AddressRead(ResponseModel):
     """One of the server's addresses."""
 
     address: str
@@ -70,7 +66,7 @@ class AddressRead(_Read):
     error: str | None = Field(description="Why the connection failed.")
 
 
-class ChainLinkRead(_Read):
+class ChainLinkRead(ResponseModel):
     """A certificate of the server's chain. The server's own certificate comes first."""
 
     subject: str
@@ -91,11 +87,7 @@ class CertificateRead(ResponseModel):
     @classmethod
     def of(cls, certificate: Certificate, now: datetime) -> Self:
         """Build from a certificate; `now` is for its remaining time."""
-        return cls(
-            names=list(certificate.names),
-            expires_in_days=certificate.expires_in_days(now),
-            chain=[ChainLinkRead.model_validate(link) for link in certificate.chain],
-        )
+        return cls.build(certificate, expires_in_days=certificate.expires_in_days(now))
 
 
 class StageRead(ResponseModel):
@@ -128,7 +120,7 @@ class StageRead(ResponseModel):
         return cls.build(stage, certificate=certificate)
 
 
-class AdviceRead(_Read):
+class AdviceRead(ResponseModel):
     """A check of the EHLO name against DNS and RFCs, independent of the server's reply."""
 
     check: str = Field(description="The check's stable name.")
@@ -151,16 +143,15 @@ class NameRead(ResponseModel):
     @classmethod
     def of(cls, trial: NameTrial) -> Self:
         """Build from a trial of a name."""
-        return cls(
-            name=trial.candidate.name,
-            source=trial.candidate.source,
+        return cls.build(
+            trial,
+            trial.candidate,
             accepted=trial.is_accepted,
-            at=trial.at,
             reply=str(trial.reply) if trial.reply is not None else trial.detail or None,
         )
 
 
-class RecommendationRead(_Read):
+class RecommendationRead(ResponseModel):
     """The name to set as `ehlo_name`."""
 
     name: str
@@ -183,14 +174,7 @@ class DiagnosisRead(ResponseModel):
     @classmethod
     def of(cls, diagnosis: Diagnosis) -> Self:
         """Build from a diagnosis."""
-        recommendation = diagnosis.recommendation
-        return cls(
-            names=[NameRead.of(name) for name in diagnosis.names],
-            recommendation=RecommendationRead.model_validate(recommendation)
-            if recommendation
-            else None,
-            detail=diagnosis.detail,
-        )
+        return cls.build(diagnosis, names=[NameRead.of(name) for name in diagnosis.names])
 
 
 class VerifyRead(ResponseModel):
@@ -213,13 +197,12 @@ class VerifyRead(ResponseModel):
     def of(cls, report: Report, now: datetime) -> Self:
         """Build from a report."""
         failed = report.failed_stage
-        return cls(
+        return cls.build(
+            report,
             ok=report.is_ok,
             code=failed.code if failed else None,
             hint=failed.hint if failed else None,
             duration_ms=round(report.seconds * 1000, 3),
-            ehlo=EffectiveEhloRead.model_validate(report.ehlo),
             stages=[StageRead.of(stage, now) for stage in report.stages],
-            advice=[AdviceRead.model_validate(advice) for advice in report.advice],
             ehlo_diagnosis=DiagnosisRead.of(report.diagnosis) if report.diagnosis else None,
         )

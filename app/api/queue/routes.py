@@ -12,7 +12,7 @@ from app.api.queue.schemas import DepthQuery, DepthRead, QueueQuery, QueueRead
 from app.api.queue.service import read_depth, read_queue
 from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import InvalidRequest
 from app.domain.ids import is_id
 from app.store.delivery.queue import QueuePlace, QueueScope
 
@@ -72,4 +72,4 @@ def _parse_place(paging: Paging) -> QueuePlace | None:
     if place[:1] in {"0", "1"} and is_id(place[1:], "prf"):
         return QueuePlace(has_fault=place[0] == "1", id=place[1:])
     msg = "not a cursor of this list; write the next_cursor of a previous page, or leave it out"
-    raise InvalidRequest(f"query.cursor: {msg}", [FieldError(("query", "cursor"), msg)])
+    raise InvalidRequest.in_query("cursor", msg)

@@ -108,8 +108,6 @@ class DepthRead(ResponseModel):
 class WorkerRead(ResponseModel):
     """A delivering process that is alive."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     id: str
     hostname: str
     pid: int = Field(description="The id of its process on that machine.")
@@ -126,8 +124,6 @@ class WorkerRead(ResponseModel):
 
 class ServiceRead(ResponseModel):
     """The state of the whole service."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     workers: list[WorkerRead]
     database_bytes: int = Field(description="The size of the database.")

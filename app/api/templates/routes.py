@@ -98,7 +98,7 @@ async def create_template(
             connection, "template.create", object_id=row.id, after={"name": row.name}
         )
     response.headers["Location"] = f"/templates/{row.id}"
-    return TemplateRead.of(row)
+    return TemplateRead.model_validate(row)
 
 
 @router.get("/templates", summary="List templates")
@@ -107,7 +107,7 @@ async def list_templates(
 ) -> TemplatePage:
     """List the tenant's templates, newest first."""
     load = partial(templates.page, tenant_id=caller.tenant_id)
-    return await read_page(services.database, paging, "tpl", load, TemplatePage, TemplateRead.of)
+    return await read_page(services.database, paging, "tpl", load, TemplatePage)
 
 
 @router.get("/templates/{template}", summary="Get a template")
@@ -118,7 +118,7 @@ async def get_template(
     """Get a template's name and published version."""
     async with services.database.reading() as connection:
         row = await templates.get(connection, tenant_id=caller.tenant_id, template=template)
-    return TemplateRead.of(row)
+    return TemplateRead.model_validate(row)
 
 
 @router.get("/templates/{template}/versions", summary="List a template's versions")
@@ -277,7 +277,9 @@ async def publish_template(
             before={"published": row.published},
             after={"published": version.number},
         )
-    return TemplateRead.of(replace(row, published=version.number, updated_at=audit_context.now))
+    return TemplateRead.model_validate(
+        replace(row, published=version.number, updated_at=audit_context.now)
+    )
 
 
 @router.post(

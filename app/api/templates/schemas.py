@@ -25,7 +25,7 @@ from app.api.http.fields import (
     check_name,
 )
 from app.api.http.pagination import Page
-from app.domain.templates import PARTS, Template, TemplateContent, TemplateVersion
+from app.domain.templates import PARTS, TemplateContent, TemplateVersion
 
 MAX_SOURCE_CHARACTERS: Final = 500_000
 MAX_LOCALES: Final = 100
@@ -197,18 +197,13 @@ class TemplateTest(TemplatePreview):
 class TemplateRead(ResponseModel):
     """A template."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [PUBLISHED]})
+    model_config = ConfigDict(json_schema_extra={"examples": [PUBLISHED]})
 
     id: str
     name: str
     published: int | None = Field(description="The published version. Null: none yet.")
     created_at: datetime
     updated_at: datetime
-
-    @classmethod
-    def of(cls, template: Template) -> Self:
-        """Build from a stored template."""
-        return cls.model_validate(template)
 
 
 class PartsRead(ResponseModel):

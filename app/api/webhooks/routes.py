@@ -32,7 +32,6 @@ from app.api.webhooks.schemas import (
     UPDATE,
     DeliveryPage,
     DeliveryQuery,
-    DeliveryRead,
     WebhookCreate,
     WebhookCreated,
     WebhookPage,
@@ -324,7 +323,7 @@ async def _read_deliveries(
         webhook_id=webhook_id,
         message_id=message_id,
     )
-    return await read_page(services.database, query, "whd", load, DeliveryPage, DeliveryRead.of)
+    return await read_page(services.database, query, "whd", load, DeliveryPage)
 
 
 @router.get("/webhooks/{webhook}/deliveries", summary="List a webhook's deliveries")

@@ -13,7 +13,6 @@ from app.api.messages.schemas import Tag
 from app.domain.events import EventType, find_matching_types
 from app.domain.urls import parse_url
 from app.domain.webhooks import DeliveryStatus, Webhook, WebhookFormat
-from app.store.webhooks.deliveries import Delivery
 
 MAX_REPLAYED: Final = 1000
 WEBHOOK: Final = "whk_0198c5a2d3f07b6e8a4c1d2e3f405162"
@@ -317,8 +316,6 @@ class DeliveryQuery(Paging):
 class DeliveryLine(ResponseModel):
     """A post of the event and its response."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     started_at: datetime
     duration_ms: float
     status_code: int | None = Field(description="Null if there was no response.")
@@ -343,11 +340,6 @@ class DeliveryRead(ResponseModel):
     )
     finished_at: datetime | None
     log: list[DeliveryLine] = Field(description="Oldest first.")
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> Self:
-        """Build from a stored delivery."""
-        return cls.model_validate(delivery, from_attributes=True)
 
 
 class DeliveryPage(Page[DeliveryRead]):
