@@ -13,10 +13,8 @@ from app.api.auth.dependencies import Sender
 from app.api.http.fields import RequestModel, ResponseModel
 from app.api.messages.batch_service import (
     BatchItem,
-    InvalidItem,
     accept_items,
     parse_item,
-    replay_known,
 )
 from app.api.messages.examples import BATCH, BATCHED
 from app.api.messages.idempotency import (
@@ -34,6 +32,7 @@ from app.api.openapi import problems
 from app.api.requests.json_limits import Router
 from app.api.requests.problems import ProblemBody, build_problem_body
 from app.api.services import ReadyServices
+from app.domain.errors import InvalidRequest
 
 router = Router("Messages")
 
@@ -42,7 +41,7 @@ MAX_MESSAGES: Final = 1000
 ACCEPTED: Final = 202
 
 
-def _try_message(value: object, _: object) -> MessageCreate | InvalidItem:
+def _try_message(value: object, _: object) -> MessageCreate | InvalidRequest:
     # Never raises: an invalid message must not fail the others.
     return parse_item(value)
 
@@ -103,21 +102,14 @@ async def send_batch(
     `Idempotency-Key` you can repeat the whole request: Heloise returns the same result for accepted
     messages and tries refused messages again.
     """
-    if idempotency_key is None:
-        items = [BatchItem(message, None) for message in body.messages]
-        await accept_items(services, caller, request, items)
-        return _build_response(items)
-    raw_messages = (await asyncio.to_thread(json.loads, await request.body()))["messages"]
+    items = [BatchItem(message) for message in body.messages]
     with lock_key(services, caller, idempotency_key):
-        keys = [build_item_key(idempotency_key, number) for number in range(len(raw_messages))]
-        items = [
-            BatchItem(
-                body_or_wrong,
-                IdempotentRequest(services, caller, key, fingerprint_value(PATH, value)),
-            )
-            for body_or_wrong, key, value in zip(body.messages, keys, raw_messages, strict=True)
-        ]
-        await replay_known(services, caller, items)
+        if idempotency_key is not None:
+            content = await asyncio.to_thread(json.loads, await request.body())
+            for number, (item, value) in enumerate(zip(items, content["messages"], strict=True)):
+                key = build_item_key(idempotency_key, number)
+                fingerprint = fingerprint_value(PATH, value)
+                item.keyed = IdempotentRequest(services, caller, key, fingerprint)
         await accept_items(services, caller, request, items)
     return _build_response(items)
 

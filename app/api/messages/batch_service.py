@@ -9,7 +9,7 @@ from fastapi import Request
 
 from app.accept.group import Acceptance
 from app.api.auth.visitors import audit_refused_request
-from app.api.http.field_errors import build_invalid_request, validate_body
+from app.api.http.field_errors import validate_body
 from app.api.http.problem_types import PROBLEMS
 from app.api.messages.idempotency import IdempotentRequest
 from app.api.messages.responses import dump_new_message
@@ -18,7 +18,7 @@ from app.api.messages.service import prepare_send
 from app.api.services import Services
 from app.auth.caller import Caller
 from app.auth.quotas import build_quota_problem
-from app.domain.errors import FieldError, InvalidRequest, Problem, QuotaError, Unavailable
+from app.domain.errors import InvalidRequest, Problem, QuotaError, Unavailable
 from app.domain.types import NewMessage
 from app.store import idempotency
 from app.store.idempotency import KeyedRequest
@@ -27,36 +27,31 @@ from app.store.idempotency import KeyedRequest
 PREPARED_PER_TURN: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidItem:
-    """The errors of an item that is not a valid message."""
-
-    errors: Sequence[FieldError]
-
-
-def parse_item(value: object) -> MessageCreate | InvalidItem:
-    """Parse a message, or return its errors."""
+def parse_item(value: object) -> MessageCreate | InvalidRequest:
+    """Parse a message, or return what is wrong with it."""
     try:
         return validate_body(MessageCreate, value)
     except InvalidRequest as problem:
-        return InvalidItem(problem.errors)
+        return problem.with_traceback(None)
 
 
 @dataclass(slots=True)
 class BatchItem:
-    """One message of a batch and its result so far."""
+    """One message of a batch, or the problem of its body, and its result so far."""
 
-    body: MessageCreate | InvalidItem
-    keyed: IdempotentRequest | None
+    body: MessageCreate | Problem
+    keyed: IdempotentRequest | None = None
     message: NewMessage | None = None
     response: str | None = None
     problem: Problem | None = None
     is_replayed: bool = False
 
 
-async def replay_known(services: Services, caller: Caller, items: Sequence[BatchItem]) -> None:
+async def _replay_known(services: Services, caller: Caller, items: Sequence[BatchItem]) -> None:
     """Set the earlier responses of items whose keys were used before."""
     keyed = {item.keyed.key_hash: item for item in items if item.keyed is not None}
+    if not keyed:
+        return
     async with services.database.reading() as connection:
         used = await idempotency.find(connection, tenant_id=caller.tenant_id, hashes=list(keyed))
     for key_hash, earlier in used.items():
@@ -80,11 +75,12 @@ async def accept_items(
     *,
     unit: str | None = None,
 ) -> None:
-    """Accept the new items in one transaction.
+    """Accept the new items in one transaction, and replay those whose keys were used before.
 
     With a `unit`, accepts all of them or none: an item that is not valid, or over the quota, keeps
     out the others. Raises Unavailable if the database fails.
     """
+    await _replay_known(services, caller, items)
     new_items = [item for item in items if item.response is None and item.problem is None]
     for number, item in enumerate(new_items, start=1):
         await _prepare(services, caller, item)
@@ -111,8 +107,8 @@ async def accept_items(
 
 
 async def _prepare(services: Services, caller: Caller, item: BatchItem) -> None:
-    if isinstance(item.body, InvalidItem):
-        item.problem = build_invalid_request(item.body.errors)
+    if isinstance(item.body, Problem):
+        item.problem = item.body
         return
     try:
         message, profile = await prepare_send(services, caller, item.body, is_single=False)

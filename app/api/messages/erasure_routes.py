@@ -14,7 +14,7 @@ from app.api.services import ReadyServices
 from app.domain.address.parse import mask_addresses
 from app.store import submissions
 from app.store.messages import erasure
-from app.store.messages.erasure import NOTHING_ERASED, ErasureResult
+from app.store.messages.erasure import NOTHING_ERASED
 from app.store.outbox import address_masking
 
 router = Router("Messages")
@@ -60,11 +60,8 @@ async def erase_recipient(
     in the audit log, and deletes the SMTP sessions that name it. The message itself and its
     statuses stay.
     """
-    audit_context, erased, total = (
-        caller.audit_context(services.now()),
-        NOTHING_ERASED,
-        NOTHING_ERASED,
-    )
+    audit_context = caller.audit_context(services.now())
+    erased = total = NOTHING_ERASED
     async with services.database.transaction() as connection:
         audit_entry = await audit_context.begin(
             connection, "recipient.erase", object_id=mask_addresses(address), parameters={}
@@ -88,14 +85,7 @@ async def erase_recipient(
                 await submissions.delete_with_address(
                     connection, tenant_id=caller.tenant_id, address=address
                 )
-            await audit_entry.update(connection, finished=is_last, **_count_fields(total))
+            read = ErasureRead.build(total)
+            await audit_entry.update(connection, finished=is_last, **read.model_dump())
         if is_last:
-            return ErasureRead(**_count_fields(total))
-
-
-def _count_fields(erased: ErasureResult) -> dict[str, int]:
-    return {
-        "erased": erased.erased,
-        "sending": erased.sending,
-        "uncertain": erased.uncertain,
-    }
+            return read

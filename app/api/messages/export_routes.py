@@ -1,6 +1,6 @@
 """Serve `GET /messages/export`: messages as JSON Lines or CSV."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Unpack
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.auth.dependencies import MessageReader
 from app.api.http import csv as csv_files
 from app.api.messages.message_actions import build_filter
-from app.api.messages.responses import MessageRead
+from app.api.messages.responses import MessageRead, RecipientRead
 from app.api.messages.schemas import MessageFilters
 from app.api.messages.waiting_reasons import read_messages
 from app.api.openapi import problems
@@ -28,27 +28,29 @@ router = Router("Messages")
 
 JSON_LINES: Final = "application/jsonl"
 PAGE_MESSAGES: Final = 200
-COLUMNS: Final = (
-    "message_id",
-    "created_at",
-    "status",
-    "profile",
-    "from",
-    "subject",
-    "tags",
-    "source",
-    "key_id",
-    "request_id",
-    "trace_id",
-    "client_address",
-    "recipient",
-    "kind",
-    "recipient_status",
-    "attempts",
-    "code",
-    "enhanced_code",
-    "reply",
-)
+COLUMNS: Final[Mapping[str, Callable[[MessageRead, RecipientRead], object]]] = {
+    "message_id": lambda message, _: message.id,
+    "created_at": lambda message, _: format_rfc3339(message.created_at),
+    "status": lambda message, _: message.status.value,
+    "profile": lambda message, _: message.profile,
+    "from": lambda message, _: message.sender,
+    "subject": lambda message, _: message.subject,
+    "tags": lambda message, _: " ".join(message.tags),
+    "source": lambda message, _: message.source,
+    "key_id": lambda message, _: message.key_id,
+    "request_id": lambda message, _: message.request_id,
+    "trace_id": lambda message, _: message.trace_id,
+    "client_address": lambda message, _: message.client_address,
+    "recipient": lambda _, recipient: recipient.address,
+    "kind": lambda _, recipient: recipient.kind.value,
+    "recipient_status": lambda _, recipient: recipient.status.value,
+    "attempts": lambda _, recipient: recipient.attempts,
+    "code": lambda _, recipient: recipient.last_reply and recipient.last_reply.code,
+    "enhanced_code": lambda _, recipient: (
+        recipient.last_reply and recipient.last_reply.enhanced_code
+    ),
+    "reply": lambda _, recipient: recipient.last_reply and recipient.last_reply.text,
+}
 
 
 class Format(StrEnum):
@@ -128,36 +130,12 @@ async def _write_lines(pages: AsyncIterator[Sequence[MessageRead]]) -> AsyncIter
 
 
 async def _write_csv(pages: AsyncIterator[Sequence[MessageRead]]) -> AsyncIterator[str]:
-    yield csv_files.format_rows([COLUMNS])
+    yield csv_files.format_rows([list(COLUMNS)])
     async for page in pages:
         yield csv_files.format_rows(row for message in page for row in _build_rows(message))
 
 
 def _build_rows(message: MessageRead) -> Iterator[Sequence[str]]:
-    message_fields = (
-        message.id,
-        format_rfc3339(message.created_at),
-        message.status.value,
-        message.profile,
-        message.sender,
-        message.subject or "",
-        " ".join(message.tags),
-        message.source or "",
-        message.key_id or "",
-        message.request_id or "",
-        message.trace_id or "",
-        message.client_address or "",
-    )
     for recipient in message.recipients:
-        reply = recipient.last_reply
-        reply_fields = (
-            (reply.code, reply.enhanced_code, reply.text) if reply is not None else (None,) * 3
-        )
-        yield (
-            *message_fields,
-            recipient.address or "",
-            recipient.kind.value,
-            recipient.status.value,
-            str(recipient.attempts),
-            *("" if value is None else str(value) for value in reply_fields),
-        )
+        values = (read(message, recipient) for read in COLUMNS.values())
+        yield ["" if value is None else str(value) for value in values]

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth.visitors import STATE as VISITOR
 from app.api.http.threads import run_in_thread_if_large
-from app.api.messages.idempotency import fingerprint_json, is_idempotency_key, respond_once
+from app.api.messages.idempotency import accept_once, fingerprint_json, is_idempotency_key
 from app.api.messages.schemas import MessageCreate
 from app.api.messages.service import prepare_send
 from app.api.requests.json_limits import check_json
@@ -54,13 +54,14 @@ class SendFastPath:
         received_body = _ReceivedBody(services, caller, content)
         del content
         try:
-            response = await respond_once(
+            accepted = await accept_once(
                 services,
                 caller,
                 _read_idempotency_key(scope),
                 received_body.fingerprint,
                 received_body.prepare,
             )
+            response = accepted.build_response()
         except _NeedsRouteError:
             await self._app(scope, _replay_content(received_body.content, receive), send)
             return

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Final
 
@@ -16,7 +17,7 @@ from fastapi import Header, Request, Response
 
 from app.api.http.threads import run_in_thread_if_large
 from app.api.messages.responses import dump_new_message
-from app.api.messages.service import build_accepted_response, commit_message
+from app.api.messages.service import commit_message
 from app.api.messages.waiting_reasons import read_message
 from app.api.requests.media_types import get_media_type
 from app.api.services import Services
@@ -66,18 +67,26 @@ class Accepted:
     response: str
     is_replay: bool = False
 
+    def build_response(self) -> Response:
+        """Build the 202 response for the durable message."""
+        headers = {"Location": f"/messages/{self.message_id}"}
+        if self.is_replay:
+            headers[REPLAYED] = "true"
+        return Response(
+            self.response, status_code=202, media_type="application/json", headers=headers
+        )
+
 
 async def respond_once(
+    request: Request,
     services: Services,
     caller: Caller,
     key: str | None,
-    fingerprint_of: Callable[[], Awaitable[str]],
     make: Callable[[], Awaitable[Prepared]],
 ) -> Response:
-    """Accept a message once and build the response; raises as `accept_once`."""
-    outcome = await accept_once(services, caller, key, fingerprint_of, make)
-    headers = {REPLAYED: "true"} if outcome.is_replay else {}
-    return build_accepted_response(outcome.message_id, outcome.response, **headers)
+    """Accept the message of a request once and build the response; raises as `accept_once`."""
+    fingerprint_of = partial(fingerprint_request, request)
+    return (await accept_once(services, caller, key, fingerprint_of, make)).build_response()
 
 
 async def accept_once(
@@ -118,11 +127,14 @@ async def accept_once(
 
 
 @contextmanager
-def lock_key(services: Services, caller: Caller, key: str) -> Iterator[None]:
-    """Hold an idempotency key in this process while the block runs.
+def lock_key(services: Services, caller: Caller, key: str | None) -> Iterator[None]:
+    """Hold an idempotency key, if there is one, in this process while the block runs.
 
     Raises Conflict if another request holds it.
     """
+    if key is None:
+        yield
+        return
     name = (caller.tenant_id, key)
     if name in services.in_flight:
         raise Conflict(

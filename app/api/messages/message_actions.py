@@ -1,4 +1,4 @@
-"""Find, cancel, resolve and resend messages within a caller's reach, with audit entries.
+"""Find, cancel, resolve, reschedule and resend messages of a caller, with audit entries.
 
 Commands use this module too, without FastAPI.
 """
@@ -6,31 +6,31 @@ Commands use this module too, without FastAPI.
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Final
+from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.accept.build import MAX_AGE, MAX_SCHEDULE_AHEAD
 from app.accept.retry_message import prepare_retry
 from app.api.messages.schemas import (
     RESOLUTION_EVENTS,
     MessageFilters,
     MessageResolve,
     MessageRetry,
+    MessageUpdate,
 )
 from app.api.profiles.filter import resolve_profile_id
 from app.auth.audit_context import AuditContext
 from app.auth.caller import Caller
+from app.domain.errors import InvalidRequest
 from app.domain.tenants.routing import Routing
 from app.domain.types import NewMessage, Profile
 from app.store.messages import queries as messages
 from app.store.messages import status_changes
 from app.store.messages.filters import MessageFilter
+from app.store.messages.status_changes import Schedule
 from app.store.messages.views import MessageView
 from app.store.profiles import queries as profiles
-
-NO_DETAILS: Final[Mapping[str, object]] = {}
-Decide = Callable[[AsyncConnection, datetime], Awaitable[None]]
-Describe = Callable[[MessageView, datetime], dict[str, object]]
 
 
 async def require_message(connection: AsyncConnection, caller: Caller, message: str) -> MessageView:
@@ -66,30 +66,40 @@ def _describe_status(view: MessageView, now: datetime) -> dict[str, object]:
     return {"status": view.status_at(now)}
 
 
-async def apply_decision(
+def _describe_schedule(view: MessageView, _: datetime) -> dict[str, object]:
+    return {
+        "send_at": view.send_at,
+        "expires_at": view.expires_at,
+        "priority": view.priority.value,
+    }
+
+
+async def _change(
     connection: AsyncConnection,
     caller: Caller,
     audit_context: AuditContext,
     message: str,
     action: str,
-    decide: Decide,
+    change: Callable[..., Awaitable[None]],
     *,
-    describe: Describe = _describe_status,
-    details: Mapping[str, object] = NO_DETAILS,
+    describe: Callable[[MessageView, datetime], dict[str, object]] = _describe_status,
+    details: Mapping[str, object] = MappingProxyType({}),
 ) -> MessageView:
-    """Apply `decide` to a message, and audit what `describe` returns before and after.
+    """Change a message, and audit what `describe` returns before and after.
 
-    `details` are added to the entry. Raises what `decide` raises, or NotFound.
+    `change` is a function of `status_changes`. `details` are added to the entry. Raises what
+    `change` raises, or NotFound.
     """
     before = await require_message(connection, caller, message)
-    await decide(connection, audit_context.now)
+    now = audit_context.now
+    await change(connection, tenant_id=caller.tenant_id, message_id=message, now=now)
     view = await messages.get(connection, tenant_id=caller.tenant_id, message_id=message)
     await audit_context.record(
         connection,
         action,
         object_id=message,
-        before=describe(before, audit_context.now),
-        after={**describe(view, audit_context.now), **details},
+        before=describe(before, now),
+        after={**describe(view, now), **details},
     )
     return view
 
@@ -98,15 +108,8 @@ async def cancel(
     connection: AsyncConnection, caller: Caller, audit_context: AuditContext, message: str
 ) -> MessageView:
     """Cancel a message; raises NotFound, or Conflict if nothing can be cancelled."""
-
-    async def decide(connection: AsyncConnection, now: datetime) -> None:
-        await status_changes.cancel(
-            connection, tenant_id=caller.tenant_id, message_id=message, now=now
-        )
-
-    return await apply_decision(
-        connection, caller, audit_context, message, "message.cancel", decide
-    )
+    change = status_changes.cancel
+    return await _change(connection, caller, audit_context, message, "message.cancel", change)
 
 
 async def resolve(
@@ -117,34 +120,54 @@ async def resolve(
     body: MessageResolve,
 ) -> MessageView:
     """Set the outcome of uncertain recipients; raises NotFound or Conflict."""
-    decide = partial(_resolve, tenant_id=caller.tenant_id, message_id=message, body=body)
-    return await apply_decision(
+    change = partial(
+        status_changes.resolve,
+        addresses=body.recipients,
+        event=RESOLUTION_EVENTS[body.resolution],
+    )
+    return await _change(
         connection,
         caller,
         audit_context,
         message,
         "message.resolve",
-        decide,
+        change,
         details={"as": body.resolution},
     )
 
 
-async def _resolve(
+async def reschedule(
     connection: AsyncConnection,
-    now: datetime,
-    *,
-    tenant_id: str,
-    message_id: str,
-    body: MessageResolve,
-) -> None:
-    await status_changes.resolve(
+    caller: Caller,
+    audit_context: AuditContext,
+    message: str,
+    body: MessageUpdate,
+) -> MessageView:
+    """Update a scheduled message; raises NotFound, Conflict or InvalidRequest."""
+    changes = partial(_apply_update, body=body, now=audit_context.now)
+    return await _change(
         connection,
-        tenant_id=tenant_id,
-        message_id=message_id,
-        addresses=body.recipients,
-        event=RESOLUTION_EVENTS[body.resolution],
-        now=now,
+        caller,
+        audit_context,
+        message,
+        "message.update",
+        partial(status_changes.reschedule, changes=changes),
+        describe=_describe_schedule,
     )
+
+
+def _apply_update(before: Schedule, *, body: MessageUpdate, now: datetime) -> Schedule:
+    send_at = before.send_at
+    if "send_at" in body.model_fields_set:
+        send_at = max(now, body.send_at or now)
+    if send_at > now + MAX_SCHEDULE_AHEAD:
+        raise InvalidRequest.at("send_at", msg="write a time within the next year")
+    expires_at = body.expires_at or send_at + (before.expires_at - before.send_at)
+    if not send_at < expires_at <= send_at + MAX_AGE:
+        raise InvalidRequest.at(
+            "expires_at", msg="write a time in the future, at most 30 days after send_at"
+        )
+    return Schedule(send_at, expires_at, body.priority or before.priority)
 
 
 async def prepare_resend(

@@ -10,7 +10,7 @@ from app.accept.draft import Draft
 from app.api.auth.dependencies import Sender
 from app.api.http.fields import Address, Instant, Text
 from app.api.messages.examples import QUEUED, RAW
-from app.api.messages.idempotency import IdempotencyKey, fingerprint_request, respond_once
+from app.api.messages.idempotency import IdempotencyKey, respond_once
 from app.api.messages.openapi import KEYED_PROBLEMS, accept_responses
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MAX_TAGS, ReturnPath, Tag
@@ -107,13 +107,8 @@ async def send_raw_message(
     """
     require_media_type(request, "the message", RFC822)
     content = await request.body()
-    return await respond_once(
-        services,
-        caller,
-        idempotency_key,
-        partial(fingerprint_request, request),
-        lambda: _prepare(services, caller, envelope, content),
-    )
+    make = partial(_prepare, services, caller, envelope, content)
+    return await respond_once(request, services, caller, idempotency_key, make)
 
 
 async def _prepare(

@@ -1,7 +1,6 @@
 """Define the JSON of messages, recipients and attempts in responses."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Self
 
@@ -339,12 +338,8 @@ class AttemptRead(ResponseModel):
     @classmethod
     def of(cls, view: AttemptView) -> Self:
         """Build from a stored attempt."""
-        lines = (
-            None
-            if view.transcript is None
-            else [line._asdict() for line in parse_dialogue(view.transcript)]
-        )
-        return cls.model_validate({**asdict(view), "transcript": lines})
+        lines = None if view.transcript is None else parse_dialogue(view.transcript)
+        return cls.build(view, transcript=lines)
 
 
 class AttemptPage(Page[AttemptRead]):

@@ -22,11 +22,10 @@ from app.api.messages.examples import (
     RETRIED,
     RETRY,
 )
-from app.api.messages.idempotency import IdempotencyKey, fingerprint_request, respond_once
+from app.api.messages.idempotency import IdempotencyKey, respond_once
 from app.api.messages.message_actions import build_filter, require_message
 from app.api.messages.multipart import EXTRA, UploadRoute
 from app.api.messages.openapi import KEYED_PROBLEMS, accept_responses
-from app.api.messages.rescheduling import reschedule
 from app.api.messages.responses import AttemptPage, AttemptRead, MessagePage, MessageRead
 from app.api.messages.schemas import (
     AttemptQuery,
@@ -46,7 +45,6 @@ from app.auth.caller import Caller
 from app.domain.search import Search
 from app.store.db.keyset import Slice
 from app.store.messages import queries as messages
-from app.store.messages import status_changes
 from app.store.messages.views import AttemptView, MessageView
 
 router = Router("Messages")
@@ -86,13 +84,8 @@ async def send_message(
     `message` and the files in `attachments`. An address that occurs several times in `to`, `cc` and
     `bcc` gets the message once. A message has at most 1000 recipients.
     """
-    return await respond_once(
-        services,
-        caller,
-        idempotency_key,
-        partial(fingerprint_request, request),
-        lambda: prepare_send(services, caller, body),
-    )
+    make = partial(prepare_send, services, caller, body)
+    return await respond_once(request, services, caller, idempotency_key, make)
 
 
 @router.get("/messages", summary="List messages")
@@ -221,11 +214,7 @@ async def resolve_message(
     `GET /messages?status=held` lists their messages.
     """
     return await _change(
-        services,
-        caller,
-        lambda connection, audit_context: message_actions.resolve(
-            connection, caller, audit_context, message, body
-        ),
+        services, caller, partial(message_actions.resolve, message=message, body=body)
     )
 
 
@@ -246,37 +235,9 @@ async def update_message(
     The content, `Date` included, does not change: Heloise renders it when it accepts the message.
     To change the content, cancel the message and send a new one.
     """
-
-    async def decide(connection: AsyncConnection, now: datetime) -> None:
-        await status_changes.reschedule(
-            connection,
-            tenant_id=caller.tenant_id,
-            message_id=message,
-            changes=lambda before: reschedule(before, body, now),
-            now=now,
-        )
-
     return await _change(
-        services,
-        caller,
-        lambda connection, audit_context: message_actions.apply_decision(
-            connection,
-            caller,
-            audit_context,
-            message,
-            "message.update",
-            decide,
-            describe=_describe_schedule,
-        ),
+        services, caller, partial(message_actions.reschedule, message=message, body=body)
     )
-
-
-def _describe_schedule(view: MessageView, _: datetime) -> dict[str, object]:
-    return {
-        "send_at": view.send_at,
-        "expires_at": view.expires_at,
-        "priority": view.priority.value,
-    }
 
 
 @router.post(
@@ -293,24 +254,18 @@ async def cancel_message(
     Recipients that are `sent` or `uncertain` stay so. During a transmission you cannot cancel:
     repeat the request later.
     """
-    return await _change(
-        services,
-        caller,
-        lambda connection, audit_context: message_actions.cancel(
-            connection, caller, audit_context, message
-        ),
-    )
+    return await _change(services, caller, partial(message_actions.cancel, message=message))
 
 
 async def _change(
     services: Services,
     caller: Caller,
-    change: Callable[[AsyncConnection, AuditContext], Awaitable[MessageView]],
+    change: Callable[[AsyncConnection, Caller, AuditContext], Awaitable[MessageView]],
 ) -> MessageRead:
     """Change a message in a transaction of its own, and return it."""
     audit_context = caller.audit_context(services.now())
     async with services.database.transaction(announce=True) as connection:
-        view = await change(connection, audit_context)
+        view = await change(connection, caller, audit_context)
         return await read_message(
             connection,
             caller.tenant_id,
@@ -344,10 +299,5 @@ async def retry_message(
     Creates a new message with the same `Message-ID` (see `Location`), whose `retry_of` is this
     message. This message does not change.
     """
-    return await respond_once(
-        services,
-        caller,
-        idempotency_key,
-        partial(fingerprint_request, request),
-        lambda: prepare_resend(services, caller, message, body),
-    )
+    make = partial(prepare_resend, services, caller, message, body)
+    return await respond_once(request, services, caller, idempotency_key, make)

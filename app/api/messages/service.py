@@ -5,8 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from starlette.responses import Response
-
 from app.accept.build import prepare_message
 from app.accept.dkim_keys import read_signing
 from app.accept.draft import Draft, DsnOptions
@@ -16,7 +14,7 @@ from app.accept.raw import INLINE_BYTES, prepare_raw_message
 from app.api.http.threads import run_in_thread_above, run_in_thread_if_large
 from app.api.messages import message_actions
 from app.api.messages.schemas import MessageCreate, MessageRetry
-from app.api.messages.template_service import VersionChoice, render_template
+from app.api.messages.template_service import render_template
 from app.api.services import Services
 from app.auth.caller import Caller
 from app.auth.profiles import find_sending_profile
@@ -68,7 +66,7 @@ async def _fill_in_template(
             services,
             caller.tenant_id,
             body.template,
-            which=VersionChoice.PUBLISHED,
+            version="published",
             variables=body.variables,
             locale=body.locale,
             is_single=is_single,
@@ -162,13 +160,3 @@ async def commit_message(
         return await services.committer.accept(Acceptance(message, caller.tenant.quota, request))
     except QuotaError as error:
         raise build_quota_problem(error.exceeded, services.now()) from None
-
-
-def build_accepted_response(message_id: str, response: str, **headers: str) -> Response:
-    """Build the 202 response for a durable message."""
-    return Response(
-        response,
-        status_code=202,
-        media_type="application/json",
-        headers={"Location": f"/messages/{message_id}", **headers},
-    )

@@ -96,12 +96,7 @@ class StatsGroup(ResponseModel):
             for status, number in count.statuses.items()
             if status != RecipientStatus.SENDING
         }
-        return cls(
-            key=count.key,
-            recipients=count.recipients,
-            statuses=count_by_status,
-            reports=count.reports,
-        )
+        return cls.build(count, statuses=count_by_status)
 
 
 class StatsRead(ResponseModel):

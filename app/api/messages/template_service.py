@@ -1,8 +1,8 @@
 """Render templates with variables: load what they use, report errors."""
 
 from collections.abc import Mapping
-from enum import Enum
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,19 +17,12 @@ MAX_REFERENCES: Final = 50
 Partials = dict[str, Mapping[str, str]]
 
 
-class VersionChoice(Enum):
-    """A version chosen by its role instead of its number."""
-
-    PUBLISHED = "published"
-    LAST = "last"
-
-
 async def render_template(
     services: Services,
     tenant_id: str,
     template: str,
     *,
-    which: int | VersionChoice,
+    version: int | Literal["published", "last"],
     variables: Mapping[str, Any],
     locale: str | None,
     is_single: bool = True,
@@ -37,50 +30,38 @@ async def render_template(
     """Render a version with variables; returns its number and content.
 
     `is_single`: the request has only this message. Raises NotFound, InvalidRequest for invalid
-    templates or variables, or Unavailable.
+    templates or variables, or without a published version, or Unavailable.
     """
     async with services.database.reading() as connection:
         template_row = await templates.get(
             connection, tenant_id=tenant_id, template=template, with_hint=is_single
         )
-        version = await templates.get_version(
+        number = template_row.published if version == "published" else version
+        if number is None:
+            msg = f"{template_row.name!r} has no published version; publish one"
+            raise InvalidRequest.at("template", msg=msg)
+        version_row = await templates.get_version(
             connection,
             tenant_id=tenant_id,
             template=template_row,
-            number=_pick_version_number(template_row, which),
+            number=None if number == "last" else number,
         )
-        partials = await _load_partials(connection, tenant_id, version.content, locale)
-    content = await _render(services, template_row, version, partials, variables, locale)
-    return version.number, content
-
-
-def _pick_version_number(template: Template, which: int | VersionChoice) -> int | None:
-    """Return the version's number, or None for the last.
-
-    Raises InvalidRequest if no version is published.
-    """
-    if which is VersionChoice.LAST:
-        return None
-    if which is not VersionChoice.PUBLISHED:
-        return which
-    if template.published is None:
-        raise InvalidRequest.at(
-            "template", msg=f"{template.name!r} has no published version; publish one"
-        )
-    return template.published
+        partials = await _load_partials(connection, tenant_id, version_row.content, locale)
+    content = await _render(services, template_row, version_row, partials, variables, locale)
+    return version_row.number, content
 
 
 async def check_template(
     services: Services, tenant_id: str, content: TemplateContent
-) -> tuple[str, ...]:
-    """Compile a template and return the names that it references; raises InvalidRequest."""
+) -> TemplateContent:
+    """Compile a template and set the names that it references; raises InvalidRequest."""
     try:
         names = await services.renderer.check(
             content.sources(), content.variables_schema, tenant_id=tenant_id
         )
     except TemplateError as error:
         raise InvalidRequest.at(error.part, msg=_describe_error(error)) from None
-    return tuple(names)
+    return replace(content, references=tuple(names))
 
 
 async def _load_partials(

@@ -8,13 +8,12 @@ from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.auth.dependencies import Sender
+from app.api.http.field_errors import build_invalid_request
 from app.api.http.threads import run_in_thread_if_large
 from app.api.messages.batch_service import (
     BatchItem,
-    InvalidItem,
     accept_items,
     parse_item,
-    replay_known,
 )
 from app.api.messages.idempotency import (
     IdempotencyKey,
@@ -117,7 +116,7 @@ async def _stream_progress(
     """Accept the messages in groups and yield progress lines."""
     lines = accepted = refused = 0
     try:
-        with lock_key(services, caller, key or f"upload {id(request)}"):
+        with lock_key(services, caller, key):
             async for group in _read_groups(request, services.max_body_bytes):
                 items = [
                     await run_in_thread_if_large(
@@ -125,8 +124,6 @@ async def _stream_progress(
                     )
                     for place, (_, line) in enumerate(group, start=lines + 1)
                 ]
-                if key is not None:
-                    await replay_known(services, caller, items)
                 await accept_items(services, caller, request, items)
                 failures = [
                     (number, item.problem)
@@ -164,11 +161,10 @@ def _build_item(
         check_json(line)
         value: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return BatchItem(
-            InvalidItem([FieldError(("body",), f"the line is not JSON: {error}")]), None
-        )
+        reason = f"the line is not JSON: {error}"
+        return BatchItem(build_invalid_request([FieldError(("body",), reason)]))
     except Problem as problem:
-        return BatchItem(InvalidItem([FieldError(("body",), problem.detail)]), None)
+        return BatchItem(build_invalid_request([FieldError(("body",), problem.detail)]))
     if key is not None:
         keyed = IdempotentRequest(
             services, caller, build_item_key(key, place), fingerprint_value(PATH, value)

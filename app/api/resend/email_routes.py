@@ -11,7 +11,7 @@ from starlette.types import Message
 from app.api.auth.dependencies import MessageManager, MessageReader, Sender
 from app.api.auth.visitors import get_visitor
 from app.api.http.threads import run_in_thread_if_large
-from app.api.messages.batch_service import accept_items, replay_known
+from app.api.messages.batch_service import accept_items
 from app.api.messages.idempotency import (
     REPLAYED,
     accept_once,
@@ -116,12 +116,8 @@ async def send_batch(
     """Send up to 100 emails in one transaction: all or none, or if `permissive` the valid ones."""
     unit = new_id("req") if validation == "strict" else None
     items = await make_items(services, caller, body, path=BATCH_PATH, key=idempotency_key)
-    if idempotency_key is None:
+    with lock_key(services, caller, idempotency_key):
         await accept_items(services, caller, request, items, unit=unit)
-    else:
-        with lock_key(services, caller, idempotency_key):
-            await replay_known(services, caller, items)
-            await accept_items(services, caller, request, items, unit=unit)
     if unit is not None and (problem := find_first_problem(items)) is not None:
         raise problem
     ids = [

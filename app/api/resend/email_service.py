@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from app.api.http.field_errors import validate_body
 from app.api.http.threads import run_in_thread_if_large
-from app.api.messages.batch_service import BatchItem, InvalidItem
+from app.api.messages.batch_service import BatchItem
 from app.api.messages.idempotency import IdempotentRequest, build_item_key, fingerprint_value
 from app.api.messages.schemas import MessageCreate
 from app.api.messages.service import prepare_send
@@ -107,20 +107,19 @@ async def _fetch_in_turn(services: Services, urls: Sequence[str | None]) -> list
 async def make_items(
     services: Services, caller: Caller, values: Sequence[Any], *, path: str, key: str | None
 ) -> list[BatchItem]:
-    """Parse and translate the emails of a batch; an invalid one becomes an InvalidItem."""
+    """Parse and translate the emails of a batch, or keep what is wrong with one."""
     fingerprint = fingerprint_value(path, list(values))  # a key stands for the whole batch
     items = list[BatchItem]()
     for number, value in enumerate(values):
-        item = BatchItem(InvalidItem(()), None)
-        if key is not None:
-            item_key = build_item_key(key, number)
-            item.keyed = IdempotentRequest(services, caller, item_key, fingerprint)
         try:
-            item.body = await _make_body(services, caller, value)
+            item = BatchItem(await _make_body(services, caller, value))
         except Unavailable:
             raise
         except Problem as problem:
-            item.problem = problem
+            item = BatchItem(problem)
+        if key is not None:
+            item_key = build_item_key(key, number)
+            item.keyed = IdempotentRequest(services, caller, item_key, fingerprint)
         items.append(item)
     return items
 

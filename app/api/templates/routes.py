@@ -10,12 +10,12 @@ from fastapi import Path, Query, Request, Response
 from app.api.auth.dependencies import ListQuery, TemplateManager
 from app.api.http.pagination import read_page
 from app.api.messages.examples import QUEUED
-from app.api.messages.idempotency import fingerprint_request, respond_once
+from app.api.messages.idempotency import respond_once
 from app.api.messages.openapi import ACCEPT_PROBLEMS, accept_responses
 from app.api.messages.responses import MessageRead
 from app.api.messages.schemas import MessageCreate
 from app.api.messages.service import prepare_send
-from app.api.messages.template_service import VersionChoice, check_template, render_template
+from app.api.messages.template_service import check_template, render_template
 from app.api.openapi import describe_location, problems
 from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices
@@ -74,13 +74,8 @@ async def create_template(
     same part of other published templates of the tenant.
     """
     audit_context = caller.audit_context(services.now())
-    content = TemplateContent(
-        parts=body.to_parts(),
-        locales={name: source_parts.to_parts() for name, source_parts in body.locales.items()},
-        variables_schema=body.variables_schema,
-        inlines_css=body.inline_css,
-    )
-    content = replace(content, references=await check_template(services, caller.tenant_id, content))
+    content = _apply_body(TemplateContent(parts={}), body)
+    content = await check_template(services, caller.tenant_id, content)
     row = Template(
         id=new_id("tpl"),
         tenant_id=caller.tenant_id,
@@ -160,11 +155,9 @@ async def update_template(
         latest = await templates.get_version(
             connection, tenant_id=caller.tenant_id, template=row_before
         )
-    content = _apply_update(latest.content, body)
+    content = _apply_body(latest.content, body)
     if content != latest.content:
-        content = replace(
-            content, references=await check_template(services, caller.tenant_id, content)
-        )
+        content = await check_template(services, caller.tenant_id, content)
     async with services.database.transaction() as connection:
         row = await templates.get(
             connection, tenant_id=caller.tenant_id, template=row_before.id, for_update=True
@@ -196,7 +189,7 @@ async def update_template(
     return TemplateVersionRead.of(draft)
 
 
-def _apply_update(before: TemplateContent, body: TemplateUpdate) -> TemplateContent:
+def _apply_body(before: TemplateContent, body: TemplateCreate | TemplateUpdate) -> TemplateContent:
     set_fields = body.model_fields_set
     parts = {name: source for name, source in before.parts.items() if name not in set_fields}
     parts |= body.to_parts()
@@ -299,7 +292,7 @@ async def preview_template(
         services,
         caller.tenant_id,
         template,
-        which=body.version or VersionChoice.LAST,
+        version=body.version or "last",
         variables=body.variables,
         locale=body.locale,
     )
@@ -333,7 +326,7 @@ async def test_template(
         services,
         caller.tenant_id,
         template,
-        which=body.version or VersionChoice.LAST,
+        version=body.version or "last",
         variables=body.variables,
         locale=body.locale,
     )
@@ -348,10 +341,5 @@ async def test_template(
             "tags": ["template-test"],
         }
     )
-    return await respond_once(
-        services,
-        caller,
-        None,
-        partial(fingerprint_request, request),
-        lambda: prepare_send(services, caller, message),
-    )
+    make = partial(prepare_send, services, caller, message)
+    return await respond_once(request, services, caller, None, make)
