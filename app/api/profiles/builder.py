@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from datetime import datetime
-from typing import Any, Final, Required, TypedDict, Unpack
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.http.field_errors import build_field_error, build_invalid_request
+from app.api.http.field_errors import build_invalid_request, validate_body
 from app.api.http.fields import RequestModel
 from app.api.profiles.destination_schemas import build_destinations, build_ramp
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate, find_contradictions
@@ -29,53 +28,17 @@ PRESET_FIELDS: Final = frozenset({"token_url", "scope"})
 SAME: Final = {field.name for field in fields(Profile)} & ProfileCreate.model_fields.keys()
 
 
-class _Identity(TypedDict, total=False):
-    """The fields of a profile that no request sets."""
-
-    id: Required[str]
-    tenant_id: Required[str]
-    created_at: Required[datetime]
-    updated_at: Required[datetime]
-    paused_at: datetime | None
-    revision: int
-
-
 def build_new_profile(body: ProfileCreate, *, tenant_id: str, now: datetime) -> Profile:
     """Build a profile with a new id; raises InvalidRequest for contradictions."""
-    return _build_profile(
-        body,
-        list_secrets(body),
-        None,
-        id=new_id("prf"),
-        tenant_id=tenant_id,
-        created_at=now,
-        updated_at=now,
-    )
+    values = _build_values(body, list_secrets(body), None, now)
+    return Profile(id=new_id("prf"), tenant_id=tenant_id, created_at=now, updated_at=now, **values)
 
 
 def build_changed_profile(before: Profile, update: ProfileUpdate, *, now: datetime) -> Profile:
     """Apply a merge patch to a profile; raises InvalidRequest."""
-    try:
-        body = ProfileCreate.model_validate(_merge_update(before, update))
-    except ValidationError as error:
-        validation_errors = error.errors(include_url=False, include_input=False)
-        errors = [
-            build_field_error({**item, "loc": ("body", *item["loc"])}) for item in validation_errors
-        ]
-    else:
-        return _build_profile(
-            body,
-            list_secrets_after(before, update),
-            before,
-            id=before.id,
-            tenant_id=before.tenant_id,
-            created_at=before.created_at,
-            updated_at=now,
-            paused_at=before.paused_at,
-            revision=before.revision,
-        )
-    # Raised outside the handler, so that the error's context holds no values.
-    raise build_invalid_request(errors)
+    body = validate_body(ProfileCreate, _merge_update(before, update))
+    values = _build_values(body, list_secrets_after(before, update), before, now)
+    return replace(before, updated_at=now, **values)
 
 
 def check_destination(profile: Profile, guard: AddressGuard) -> None:
@@ -111,34 +74,28 @@ def _raise_if_any(errors: list[FieldError]) -> None:
         raise build_invalid_request(errors)
 
 
-def _build_profile(
-    body: ProfileCreate,
-    secret_names: frozenset[str],
-    before: Profile | None,
-    **identity: Unpack[_Identity],
-) -> Profile:
+def _build_values(
+    body: ProfileCreate, secret_names: frozenset[str], before: Profile | None, now: datetime
+) -> dict[str, Any]:
+    """Build the fields of a profile that a body sets; raises InvalidRequest."""
     _raise_if_any(find_contradictions(body, secret_names=secret_names))
-    values = {name: getattr(body, name) for name in SAME} | {
+    return {name: getattr(body, name) for name in SAME} | {
         "tls_pins": tuple(body.tls_pins),
+        "auth_mechanism": body.auth.mechanism,
+        "username": body.auth.username,
+        "allow_plaintext_auth": body.auth.allow_plaintext_auth,
+        "oauth": body.auth.to_oauth(),
         "allowed_from": tuple(body.allowed_from),
         "rate_limit": body.rate_limit.to_rate_limit() if body.rate_limit else None,
-        "ramp": build_ramp(body.ramp, before.ramp if before else None, identity["updated_at"]),
+        "ramp": build_ramp(body.ramp, before.ramp if before else None, now),
         "destinations": build_destinations(
-            body.destinations, before.destinations if before else (), identity["updated_at"]
+            body.destinations, before.destinations if before else (), now
         ),
         "timeouts": types.Timeouts(**body.timeouts.model_dump()),
         "retry": types.RetryPolicy(**body.retry.model_dump()),
+        "fallback_profile_id": body.fallback_profile,
         **{f"has_{column}": name in secret_names for name, column in COLUMNS.items()},
     }
-    return Profile(
-        **values,
-        **identity,
-        auth_mechanism=body.auth.mechanism,
-        username=body.auth.username,
-        allow_plaintext_auth=body.auth.allow_plaintext_auth,
-        oauth=body.auth.to_oauth(),
-        fallback_profile_id=body.fallback_profile,
-    )
 
 
 async def resolve_fallback(

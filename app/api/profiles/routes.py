@@ -1,6 +1,7 @@
 """Serve `/profiles`: the SMTP identities of a tenant."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Annotated, Final, Unpack
 
 from fastapi import Body as JsonBody
@@ -21,6 +22,7 @@ from app.api.profiles.responses import ProfilePage, ProfileRead
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.api.requests.json_limits import Router
 from app.api.services import ReadyServices, Services
+from app.auth.audit_context import AuditContext
 from app.auth.caller import Caller
 from app.auth.profiles import require_profile
 from app.domain.types import Profile
@@ -87,7 +89,8 @@ async def get_profile(
     """Get a profile with its effective EHLO name and its state."""
     async with services.database.reading() as connection:
         row = await require_profile(connection, caller.tenant_id, profile, caller_key=caller.key)
-        return await _build_answer(connection, services, caller, row)
+        [answer] = await _build_answers(connection, services, caller, [row])
+    return answer
 
 
 @router.patch("/profiles/{profile}", summary="Update a profile")
@@ -107,20 +110,14 @@ async def update_profile(
 
     Waiting messages use the updated profile. Heloise tries a failing profile again at once.
     """
-    async with services.database.transaction(announce=True) as connection:
-        before = await _lock_profile(connection, caller, profile)
-        await profile_actions.update(
-            connection,
-            caller.audit_context(services.now()),
-            before,
-            body,
-            vault=services.vault,
-            guard=services.guard,
-            caller_key=caller.key,
-        )
-        answer = await _read_again(connection, services, caller, before)
-    services.auth.forget_profiles(caller.tenant_id)
-    return answer
+    change = partial(
+        profile_actions.update,
+        body=body,
+        vault=services.vault,
+        guard=services.guard,
+        caller_key=caller.key,
+    )
+    return await _change(services, caller, profile, change)
 
 
 @router.delete(
@@ -162,12 +159,7 @@ async def pause_profile(
     profile: InPath, caller: ProfileManager, services: ReadyServices
 ) -> ProfileRead:
     """Stop sending through a profile. Heloise accepts its messages and keeps them waiting."""
-    async with services.database.transaction(announce=True) as connection:
-        row = await _lock_profile(connection, caller, profile)
-        await profile_actions.pause(connection, caller.audit_context(services.now()), row)
-        answer = await _read_again(connection, services, caller, row)
-    services.auth.forget_profiles(caller.tenant_id)
-    return answer
+    return await _change(services, caller, profile, profile_actions.pause)
 
 
 @router.post(
@@ -180,9 +172,19 @@ async def resume_profile(
     profile: InPath, caller: ProfileManager, services: ReadyServices
 ) -> ProfileRead:
     """Resume sending. Heloise tries a failing profile's server at once."""
+    return await _change(services, caller, profile, profile_actions.resume)
+
+
+async def _change(
+    services: Services,
+    caller: Caller,
+    profile: str,
+    change: Callable[[AsyncConnection, AuditContext, Profile], Awaitable[None]],
+) -> ProfileRead:
+    """Change a profile in a transaction of its own, and return it."""
     async with services.database.transaction(announce=True) as connection:
         row = await _lock_profile(connection, caller, profile)
-        await profile_actions.resume(connection, caller.audit_context(services.now()), row)
+        await change(connection, caller.audit_context(services.now()), row)
         answer = await _read_again(connection, services, caller, row)
     services.auth.forget_profiles(caller.tenant_id)
     return answer
@@ -200,13 +202,8 @@ async def _read_again(
 ) -> ProfileRead:
     """Read the profile after a change, since a change may affect other fields."""
     row = await profiles.get(connection, tenant_id=profile.tenant_id, profile=profile.id)
-    return await _build_answer(connection, services, caller, row)
-
-
-async def _build_answer(
-    connection: AsyncConnection, services: Services, caller: Caller, profile: Profile
-) -> ProfileRead:
-    return (await _build_answers(connection, services, caller, [profile]))[0]
+    [answer] = await _build_answers(connection, services, caller, [row])
+    return answer
 
 
 async def _build_answers(

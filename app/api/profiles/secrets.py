@@ -10,7 +10,7 @@ from app.api.profiles.auth_schemas import SECRETS as OF_OAUTH
 from app.api.profiles.schemas import ProfileCreate, ProfileUpdate
 from app.domain.types import Profile
 from app.store.secrets.contexts import profile_secret
-from app.store.secrets.encryption import SealContext, Vault
+from app.store.secrets.encryption import Vault
 
 # The secrets in `auth` and all secrets, each with its column.
 AUTH_SECRETS: Final = {"password": "password"} | {name: f"oauth_{name}" for name in OF_OAUTH}
@@ -55,7 +55,11 @@ def seal_secrets(
     sealed: dict[str, bytes | None] = {}
     for name, secret in _read_secrets(body).items():
         field = COLUMNS[name]
-        sealed[f"sealed_{field}"] = _seal(vault, secret, profile_secret(profile, field))
+        sealed[f"sealed_{field}"] = (
+            None
+            if secret is None
+            else vault.seal(secret.get_secret_value(), profile_secret(profile, field))
+        )
     return sealed
 
 
@@ -66,10 +70,6 @@ def read_plain_secrets(body: ProfileCreate) -> dict[str, str]:
         for name, secret in _read_secrets(body).items()
         if secret is not None
     }
-
-
-def _seal(vault: Vault, secret: SecretStr | None, context: SealContext) -> bytes | None:
-    return None if secret is None else vault.seal(secret.get_secret_value(), context)
 
 
 def _read_secrets(body: ProfileCreate | ProfileUpdate) -> dict[str, SecretStr | None]:

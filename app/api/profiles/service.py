@@ -1,6 +1,6 @@
 """Create, update, pause, resume and delete profiles, with audit entries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -68,16 +68,15 @@ async def update(
     guard: AddressGuard,
     caller_key: ApiKey | None = None,
 ) -> None:
-    """Update a locked profile. `by` is the caller's API key, if any.
+    """Update a locked profile.
 
     Raises what `build_changed_profile` raises, and Forbidden.
     """
     after = build_changed_profile(before, body, now=audit_context.now)
     if "fallback_profile" in body.model_fields_set:
         after = await resolve_fallback(connection, after, caller_key=caller_key)
-    if (
-        after.is_default is not before.is_default
-    ):  # it changes the profile of messages that name none
+    # The default profile sends the messages that name none.
+    if after.is_default is not before.is_default:
         require_unbound(caller_key)
     check_destination(after, guard)
     check_kept_secrets(before, after, body)
@@ -129,25 +128,26 @@ async def delete(
 
 async def pause(connection: AsyncConnection, audit_context: AuditContext, profile: Profile) -> None:
     """Pause a profile. It sends nothing until resumed."""
-    await profiles.pause(
-        connection, tenant_id=profile.tenant_id, profile_id=profile.id, now=audit_context.now
-    )
-    await _record_state(connection, audit_context, "profile.pause", profile)
+    await _change_state(connection, audit_context, profile, "profile.pause", profiles.pause)
 
 
 async def resume(
     connection: AsyncConnection, audit_context: AuditContext, profile: Profile
 ) -> None:
     """Resume a profile. Heloise tries a failing server at once."""
-    await profiles.resume(
-        connection, tenant_id=profile.tenant_id, profile_id=profile.id, now=audit_context.now
-    )
-    await _record_state(connection, audit_context, "profile.resume", profile)
+    await _change_state(connection, audit_context, profile, "profile.resume", profiles.resume)
 
 
-async def _record_state(
-    connection: AsyncConnection, audit_context: AuditContext, action: str, before: Profile
+async def _change_state(
+    connection: AsyncConnection,
+    audit_context: AuditContext,
+    before: Profile,
+    action: str,
+    change: Callable[..., Awaitable[None]],
 ) -> None:
+    await change(
+        connection, tenant_id=before.tenant_id, profile_id=before.id, now=audit_context.now
+    )
     after = await profiles.get(connection, tenant_id=before.tenant_id, profile=before.id)
     if (before.paused_at is None) != (after.paused_at is None):
         event_type = (
