@@ -61,13 +61,13 @@ class Webhook:
     tenant_id: str
     name: str
     url: str
-    event_filter: EventFilter
-    is_ordered: bool
+    event_filter: EventFilter = field(default_factory=EventFilter)
+    is_ordered: bool = False
     format: WebhookFormat = WebhookFormat.HELOISE
-    former_secret_until: datetime | None
-    disabled_at: datetime | None
-    disabled_reason: str | None
-    failing_since: datetime | None
+    former_secret_until: datetime | None = None
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+    failing_since: datetime | None = None
     last_error: str | None = None
     last_error_at: datetime | None = None
     waiting_since: datetime | None = None

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import __version__
 from app.domain.clock import monotonic_seconds
+from app.domain.delivery.status import OPEN_STATUSES
 from app.domain.errors import Unavailable
-from app.domain.types import MessageStatus, ProfileState
+from app.domain.types import ProfileState
 from app.metrics import definitions as gauges
 from app.metrics.grouping import Grouping
 from app.metrics.series import Gauge, Labels
@@ -25,12 +26,6 @@ from app.store.delivery import gauges as queries
 
 # A scrape must not hang while the database does not answer.
 READ_SECONDS: Final = 5.0
-OPEN_STATUSES: Final = (
-    MessageStatus.SCHEDULED,
-    MessageStatus.QUEUED,
-    MessageStatus.SENDING,
-    MessageStatus.HELD,
-)
 _TRIVIAL: Final = text("SELECT 1")
 
 Values = dict[Gauge, Mapping[Labels, float]]

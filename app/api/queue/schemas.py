@@ -62,12 +62,6 @@ DEPTH_EXAMPLE: Final[dict[str, Any]] = {
     "due": 38,
     "is_complete": True,
 }
-OPEN_STATUSES: Final = (
-    MessageStatus.SCHEDULED,
-    MessageStatus.QUEUED,
-    MessageStatus.SENDING,
-    MessageStatus.HELD,
-)
 VERDICTS: Final = (
     "`delivered`, `defer` (Heloise tries again later), `bounce`, `again` (Heloise sends in another"
     " transaction at once)."

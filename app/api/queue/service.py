@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.http.pagination import encode_cursor
 from app.api.queue.schemas import (
-    OPEN_STATUSES,
     DepthRead,
     QueueProfileRead,
     QueueRead,
     ServiceRead,
     ThroughputRead,
 )
+from app.domain.delivery.status import OPEN_STATUSES
 from app.domain.outcome.outcome import Verdict
 from app.domain.types import MessageStatus
 from app.store.delivery import queue

@@ -18,7 +18,7 @@ from app.api.messages.service import prepare_send
 from app.api.messages.template_service import check_template, render_template
 from app.api.openapi import describe_location, problems
 from app.api.requests.json_limits import Router
-from app.api.services import ReadyServices
+from app.api.services import ReadyServices, Services
 from app.api.templates.schemas import (
     CREATE,
     PREVIEW,
@@ -37,6 +37,7 @@ from app.api.templates.schemas import (
     TemplateVersionRead,
     TemplateVersions,
 )
+from app.auth.caller import Caller
 from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest
 from app.domain.ids import new_id
@@ -44,6 +45,7 @@ from app.domain.templates import PARTS, Template, TemplateContent
 from app.domain.types import Scope
 from app.store import templates
 from app.store.tenants import queries as tenants
+from app.templating.child_processes import Rendered
 
 router = Router("Templates")
 
@@ -288,16 +290,22 @@ async def preview_template(
     services: ReadyServices,
 ) -> TemplateRendered:
     """Render a version with your variables. Default: the latest version, which may be a draft."""
-    number, content = await render_template(
+    number, content = await _render(services, caller, template, body)
+    return TemplateRendered(
+        version=number, subject=content.subject, text=content.text, html=content.html
+    )
+
+
+async def _render(
+    services: Services, caller: Caller, template: str, body: TemplatePreview
+) -> tuple[int, Rendered]:
+    return await render_template(
         services,
         caller.tenant_id,
         template,
         version=body.version or "last",
         variables=body.variables,
         locale=body.locale,
-    )
-    return TemplateRendered(
-        version=number, subject=content.subject, text=content.text, html=content.html
     )
 
 
@@ -322,14 +330,7 @@ async def test_template(
     The key also needs the scope `messages:send`.
     """
     caller.require_scope(Scope.MESSAGES_SEND)
-    _, content = await render_template(
-        services,
-        caller.tenant_id,
-        template,
-        version=body.version or "last",
-        variables=body.variables,
-        locale=body.locale,
-    )
+    _, content = await _render(services, caller, template, body)
     message = MessageCreate.model_validate(
         {
             "from": body.sender,

@@ -2,15 +2,15 @@
 
 import base64
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Body as JsonBody
 from fastapi import Path, Query, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.api_keys.service import profile_ids
 from app.api.auth.dependencies import ListQuery, WebhookManager
@@ -28,6 +28,7 @@ from app.api.webhooks.schemas import (
     EXAMPLE,
     MAX_REPLAYED,
     REPLAY,
+    ROTATE,
     SECRET_PREFIX,
     UPDATE,
     DeliveryPage,
@@ -45,7 +46,6 @@ from app.auth.audit_context import add_secret_names
 from app.auth.caller import Caller
 from app.auth.quotas import check_count
 from app.domain.errors import InvalidRequest
-from app.domain.events import EventFilter
 from app.domain.ids import new_id
 from app.domain.webhooks import Webhook
 from app.store import events
@@ -101,26 +101,15 @@ async def create_webhook(
         await tenants.lock(connection, tenant_id=caller.tenant_id)
         count = await webhooks.count(connection, tenant_id=caller.tenant_id)
         check_count("webhooks", count, MAX_WEBHOOKS)
-        webhook = Webhook(
+        new_webhook = Webhook(
             id=new_id("whk"),
             tenant_id=caller.tenant_id,
             name=body.name,
             url=body.url,
-            event_filter=EventFilter(
-                types=tuple(body.events),
-                profiles=await profile_ids(connection, caller.tenant_id, body.profiles),
-                tags=tuple(body.tags),
-                first_deferral_only=body.first_deferral_only,
-            ),
-            is_ordered=body.ordered,
-            format=body.format,
-            former_secret_until=None,
-            disabled_at=None if body.enabled else audit_context.now,
-            disabled_reason=None if body.enabled else DISABLED_BY_API,
-            failing_since=None,
             created_at=audit_context.now,
             updated_at=audit_context.now,
         )
+        webhook = await _apply_body(connection, new_webhook, body)
         await webhooks.insert(
             connection,
             webhook=webhook,
@@ -178,14 +167,8 @@ async def update_webhook(
         before = await webhooks.get(
             connection, tenant_id=caller.tenant_id, webhook_id=webhook, for_update=True
         )
-        profile_names = body.profiles
-        profiles = (
-            None
-            if profile_names is None
-            else await profile_ids(connection, before.tenant_id, profile_names)
-        )
-        after = replace(_apply_update(before, body, profiles), updated_at=audit_context.now)
-        after = _set_enabled(after, body.enabled)
+        changed = replace(before, updated_at=audit_context.now)
+        after = await _apply_body(connection, changed, body)
         changes = webhooks.build_columns(after)
         if body.secret is not None:
             after = replace(after, former_secret_until=None)
@@ -213,36 +196,37 @@ async def update_webhook(
     return WebhookRead.of(row)
 
 
-def _apply_update(before: Webhook, body: WebhookUpdate, profiles: Sequence[str] | None) -> Webhook:
-    def value_or_stored(value: Sequence[str] | None, stored: tuple[str, ...]) -> tuple[str, ...]:
-        return stored if value is None else tuple(value)
-
-    url = body.url or before.url
-    if url != before.url:  # the error is of the former URL
-        before = replace(before, last_error=None, last_error_at=None)
-    return replace(
-        before,
-        name=body.name or before.name,
-        url=url,
-        event_filter=EventFilter(
-            types=value_or_stored(body.events, before.event_filter.types),
-            profiles=value_or_stored(profiles, before.event_filter.profiles),
-            tags=value_or_stored(body.tags, before.event_filter.tags),
-            first_deferral_only=before.event_filter.first_deferral_only
-            if body.first_deferral_only is None
-            else body.first_deferral_only,
+async def _apply_body(
+    connection: AsyncConnection, before: Webhook, body: WebhookCreate | WebhookUpdate
+) -> Webhook:
+    """Set the fields that a body sets, as of the webhook's `updated_at`."""
+    profiles = body.profiles
+    event_filter = replace(
+        before.event_filter,
+        **_drop_unset(
+            types=body.events,
+            profiles=profiles and await profile_ids(connection, before.tenant_id, profiles),
+            tags=body.tags,
+            first_deferral_only=body.first_deferral_only,
         ),
-        is_ordered=before.is_ordered if body.ordered is None else body.ordered,
-        format=body.format or before.format,
     )
+    values = _drop_unset(name=body.name, url=body.url, is_ordered=body.ordered, format=body.format)
+    after = replace(before, event_filter=event_filter, **values)
+    if after.url != before.url:  # the error is of the former URL
+        after = replace(after, last_error=None, last_error_at=None)
+    if body.enabled is None or body.enabled is (before.disabled_at is None):
+        return after
+    if body.enabled:
+        return replace(after, disabled_at=None, disabled_reason=None, failing_since=None)
+    return replace(after, disabled_at=after.updated_at, disabled_reason=DISABLED_BY_API)
 
 
-def _set_enabled(webhook: Webhook, is_enabled: bool | None) -> Webhook:  # noqa: FBT001 - the body's own field
-    if is_enabled is None or is_enabled is (webhook.disabled_at is None):
-        return webhook
-    if is_enabled:
-        return replace(webhook, disabled_at=None, disabled_reason=None, failing_since=None)
-    return replace(webhook, disabled_at=webhook.updated_at, disabled_reason=DISABLED_BY_API)
+def _drop_unset(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields' types
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 @router.delete(
@@ -272,14 +256,7 @@ async def rotate_webhook_secret(
     services: ReadyServices,
     body: Annotated[
         WebhookRotate | None,
-        JsonBody(
-            openapi_examples={
-                "hour": {
-                    "summary": "An hour to deploy it",
-                    "value": {"overlap_seconds": 3600},
-                }
-            }
-        ),
+        JsonBody(openapi_examples=ROTATE),
     ] = None,
 ) -> WebhookCreated:
     """Create a new secret. Heloise signs with both for a day, or for `overlap_seconds`."""

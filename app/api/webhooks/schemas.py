@@ -75,6 +75,9 @@ UPDATE: Final[dict[str, Any]] = {
         "value": {"url": "https://new.example.com/hooks/mail", "secret": SECRET},
     },
 }
+ROTATE: Final[dict[str, Any]] = {
+    "hour": {"summary": "An hour to deploy it", "value": {"overlap_seconds": 3600}}
+}
 REPLAY: Final[dict[str, Any]] = {
     "failed": {
         "summary": "Events that failed since a time",

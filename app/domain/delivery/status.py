@@ -49,6 +49,12 @@ TRANSITIONS: Final[Mapping[RecipientStatus, Mapping[RecipientEvent, RecipientSta
 
 FINAL: Final = frozenset({R.SENT, R.BOUNCED, R.EXPIRED, R.SUPPRESSED, R.CANCELLED})
 TO_SEND: Final = frozenset({R.QUEUED, R.DEFERRED})
+OPEN_STATUSES: Final = (
+    MessageStatus.SCHEDULED,
+    MessageStatus.QUEUED,
+    MessageStatus.SENDING,
+    MessageStatus.HELD,
+)
 
 
 class IllegalTransitionError(Exception):
