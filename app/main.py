@@ -45,7 +45,8 @@ from app.inbound.sns import SnsClient
 from app.message_log import MessageLog
 from app.metrics import Metrics
 from app.sending_services import make_parts
-from app.settings import Settings, read_settings, variable_name
+from app.settings.model import Settings, variable_name
+from app.settings.reading import read_settings
 from app.smtp.dns import Resolver
 from app.smtp.local_address import local_address
 from app.smtp.resolve import Network

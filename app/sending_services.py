@@ -10,7 +10,7 @@ from app.diagnostics.verifier import Verifier
 from app.domain.clock import Clock
 from app.domain.ehlo import EhloNames
 from app.oauth.token_cache import AccessTokens
-from app.settings import Settings
+from app.settings.model import Settings
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.database import Database

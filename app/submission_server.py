@@ -13,8 +13,8 @@ from app.domain.networks import is_loopback
 from app.domain.types import MAX_RECIPIENTS
 from app.metrics import Metrics
 from app.process import listen
-from app.settings import Settings, variable_name
 from app.settings.checks import parse_networks, parse_port_list
+from app.settings.model import Settings, variable_name
 from app.store.migrations.readiness import Readiness
 from app.submission.account import log_in
 from app.submission.certificate import Certificate

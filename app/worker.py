@@ -23,7 +23,7 @@ from app.inbound.poller import Poller
 from app.message_log import MessageLog
 from app.metrics import Metrics, open_shared_counts
 from app.sending_services import Parts, make_parts
-from app.settings import Settings, variable_name
+from app.settings.model import Settings, variable_name
 from app.store.db.clock import DatabaseClock
 from app.store.db.database import Database
 from app.store.db.replica import Replica

@@ -18,7 +18,7 @@ from app import __version__
 from app.cli.input import load_settings
 from app.cli.terminal import print_fields, print_json
 from app.domain.errors import SettingsError
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.url import sqlite_path
 from benchmarks.trial.database import commits_per_second, fsyncs_per_second, new_database
 from benchmarks.trial.service import TrialService

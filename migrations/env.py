@@ -11,7 +11,7 @@ from alembic import context
 from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection
 
-from app.settings import read_settings
+from app.settings.reading import read_settings
 from app.store.db.database import Database
 from app.store.tables.metadata import metadata
 

@@ -13,7 +13,7 @@ from app.cli.input import load_settings
 from app.cli.terminal import AsJson, ShowProgress, print_json, progress_bar
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.backup import copy_database, remove_mark
 from app.store.delivery import profile_notices, workers
 from app.store.messages import status_changes

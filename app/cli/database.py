@@ -19,7 +19,7 @@ from app.domain.audit import Actor, ActorKind
 from app.domain.clock import SystemClock
 from app.domain.errors import SettingsError, Unavailable
 from app.domain.types import MessageSource
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.database import Database
 from app.store.db.errors import CommitUnknown
 from app.store.db.keyset import Row, read_pages

@@ -29,7 +29,7 @@ from app.domain.errors import SettingsError
 from app.domain.types import Profile, Tenant, Transport
 from app.process import find_hostname
 from app.sending_services import make_verifier
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.clock import DatabaseClock
 from app.store.db.database import Database, count_most_connections
 from app.store.profiles import queries as profiles

@@ -13,7 +13,7 @@ from app.cli.input import TenantOption, load_settings
 from app.cli.terminal import AsJson
 from app.domain.errors import InvalidRequest
 from app.domain.events import FIRST_POSITION, find_matching_types
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store import events
 from app.store.tenants import queries as tenants
 

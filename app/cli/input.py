@@ -14,7 +14,8 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import FieldError, InvalidRequest
-from app.settings import Settings, find_unknown_variables, read_settings
+from app.settings.model import Settings
+from app.settings.reading import find_unknown_variables, read_settings
 
 Body = TypeVar("Body", bound=BaseModel)
 TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's slug or id.")]

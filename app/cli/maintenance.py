@@ -11,7 +11,7 @@ from app.cli.database import make_audit_context, open_current_database, open_dat
 from app.cli.input import load_settings
 from app.cli.terminal import AsJson, ShowProgress, print_json, progress_bar
 from app.domain.clock import SystemClock
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store import retention as purging
 from app.store.key_rotation import RESEAL
 from app.store.migrations import migrate as migrating

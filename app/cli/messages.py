@@ -19,7 +19,7 @@ from app.cli.message_views import print_attempts, print_message, print_messages
 from app.cli.terminal import AsJson, Yes, confirm
 from app.domain.clock import SystemClock
 from app.domain.types import MessageStatus
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.messages import queries as messages
 from app.store.messages.views import AttemptView, MessageView
 

@@ -16,7 +16,7 @@ from app.cli.database import open_current_database
 from app.cli.input import load_settings
 from app.domain.errors import SettingsError
 from app.process import tune_gc, tune_malloc, tune_switch_interval
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.url import sqlite_path
 
 log = logging.getLogger("app.submission")

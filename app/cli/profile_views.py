@@ -13,7 +13,7 @@ from app.domain.clock import SystemClock
 from app.domain.ehlo import EhloNames
 from app.domain.types import Profile, Tenant
 from app.process import find_hostname
-from app.settings import Settings
+from app.settings.model import Settings
 from app.smtp.local_address import local_address
 
 COLUMNS: Final = (

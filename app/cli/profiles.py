@@ -36,7 +36,7 @@ from app.cli.terminal import AsJson, Yes, confirm, print_json, print_table
 from app.domain.clock import SystemClock
 from app.domain.errors import Conflict
 from app.domain.types import Profile, Tenant
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.delivery.queue import QueueScope, page_profiles
 from app.store.profiles import queries as profiles
 from app.store.secrets.encryption import Vault

@@ -24,7 +24,7 @@ from app.cli.terminal import AsJson, print_json, print_transcript
 from app.domain.clock import SystemClock
 from app.domain.errors import InvalidRequest
 from app.domain.types import MessageStatus, NewMessage, Profile
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.database import Database
 from app.store.messages import queries as messages
 from app.store.messages.views import MessageView

@@ -25,7 +25,7 @@ from app.cli.input import load_settings
 from app.domain.errors import SettingsError
 from app.logs import logging_config
 from app.process import listen
-from app.settings import Settings, variable_name
+from app.settings.model import Settings, variable_name
 from app.store.db.postgresql_driver import connect
 from app.store.db.url import PostgresqlUrl, parse_database_url, sqlite_path
 from app.submission.listener import Listener

@@ -8,15 +8,14 @@ import typer
 
 from app.cli.input import load_settings
 from app.cli.terminal import print_json, print_table
-from app.settings import (
+from app.settings.model import (
     Settings,
     describe_expectation,
-    format_default,
     get_description,
     get_info,
-    list_settings,
     variable_name,
 )
+from app.settings.reading import format_default, list_settings
 
 ENV_HEAD: Final = """\
 # Settings of Heloise. Copy this file to .env, and remove the `#` from the settings that you change.

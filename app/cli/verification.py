@@ -18,7 +18,7 @@ from app.domain.clock import SystemClock
 from app.domain.errors import Conflict, NotFound
 from app.domain.types import Profile, Transport
 from app.sending_services import make_verifier
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.database import Database
 from app.store.profiles import queries as profiles
 from app.store.profiles.ehlo_names import load_other_names

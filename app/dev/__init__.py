@@ -33,7 +33,7 @@ from app.domain.errors import SettingsError
 from app.domain.networks import is_loopback
 from app.main import create_app
 from app.process import listen
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.database import Database
 from app.store.migrations import migrate as migrating
 from app.store.secrets.encryption import Vault

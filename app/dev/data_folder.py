@@ -10,7 +10,8 @@ from app.dev.inbox import write_private
 from app.domain.api_keys import generate_secret
 from app.domain.errors import SettingsError
 from app.domain.secret_keys import generate_key
-from app.settings import Settings, Source, list_settings, read_settings, variable_name
+from app.settings.model import Settings, variable_name
+from app.settings.reading import Source, list_settings, read_settings
 
 KEYS_FILE: Final = "keys.json"
 DATABASE_FILE: Final = "heloise.db"

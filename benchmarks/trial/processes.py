@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from app.settings import PREFIX
+from app.settings.model import PREFIX
 
 Process = subprocess.Popen[bytes]
 

@@ -6,7 +6,8 @@ import pytest
 from dotenv import dotenv_values
 
 from app.cli.settings import render_env_file, render_markdown
-from app.settings import Settings, format_default, variable_name
+from app.settings.model import Settings, variable_name
+from app.settings.reading import format_default
 from tests.support.terminal import ROOT, Terminal
 
 CANARY = "canary-3f9c-in-the-coal-mine"

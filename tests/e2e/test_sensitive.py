@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from app.domain.secret_keys import generate_key
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.url import sqlite_path
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock

@@ -22,7 +22,7 @@ from schemathesis.generation.meta import CoveragePhaseData
 from schemathesis.schemas import BaseSchema
 
 from app.main import create_app
-from app.settings import Settings
+from app.settings.model import Settings
 from tests.cli.conftest import operator
 from tests.fuzz import hooks
 from tests.support.processes.served import serve

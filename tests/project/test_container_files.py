@@ -20,7 +20,7 @@ from sqlalchemy import make_url
 from app.cli import COMMANDS, load_command
 from app.domain.secret_keys import generate_key
 from app.main import create_app
-from app.settings import PREFIX, Settings, variable_name
+from app.settings.model import PREFIX, Settings, variable_name
 from tests.support.processes.served import serve
 from tests.support.terminal import ROOT, NearTerminal, Terminal
 

@@ -15,8 +15,8 @@ import yaml
 from app import __version__
 from app.cli import load_command
 from app.metrics.definitions import DATABASE_GAUGES
-from app.settings import PREFIX, Settings, get_info, variable_name
 from app.settings.checks import parse_ports
+from app.settings.model import PREFIX, Settings, get_info, variable_name
 from tests.project.shell_blocks import blocks
 from tests.support.helm import CHART, FOLDER, Helm, find_helm
 from tests.support.terminal import ROOT, NearTerminal

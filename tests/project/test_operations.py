@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from app.domain.delivery.waiting import WaitReason
-from app.settings import Settings
+from app.settings.model import Settings
 from tests.project.pages import is_a_test, tables
 from tests.support.terminal import ROOT
 

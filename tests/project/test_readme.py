@@ -19,7 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from app.settings import PREFIX, Settings
+from app.settings.model import PREFIX, Settings
 from benchmarks.trial.processes import held_port
 from tests.project.shell_blocks import blocks, shell
 from tests.support.database.postgresql import Server, binaries

@@ -26,7 +26,7 @@ from app import logs
 from app.api.http.server_protocol import BoundedProtocol
 from app.domain.clock import Clock
 from app.main import create_app
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.db.url import sqlite_path
 from app.store.tables.metadata import metadata
 from app.submission.listener import Listener

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from app.settings import Settings
+from app.settings.model import Settings
 
 HERE = "HELOISE_ALLOWED_NETWORKS"
 NOWHERE = "HELOISE_DENIED_NETWORKS"

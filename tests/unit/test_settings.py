@@ -11,17 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from app.domain.errors import SettingsError
-from app.settings import (
-    Settings,
-    Source,
-    describe_expectation,
-    find_unknown_variables,
-    get_description,
-    list_settings,
-    read_settings,
-    variable_name,
-)
 from app.settings.checks import parse_oidc_rules
+from app.settings.model import Settings, describe_expectation, get_description, variable_name
+from app.settings.reading import Source, find_unknown_variables, list_settings, read_settings
 
 KEY = b64encode(bytes(range(32))).decode()
 OLD_KEY = b64encode(bytes(range(1, 33))).decode()
