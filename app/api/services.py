@@ -106,7 +106,6 @@ class Services:
 
     @property
     def max_body_bytes(self) -> int:
-        """The maximum size of a request body."""
         return JSON_ESCAPE_FACTOR * self.max_message_bytes + BODY_OVERHEAD_BYTES
 
     def now(self) -> datetime:

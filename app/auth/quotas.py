@@ -1,13 +1,17 @@
 """Raise the problems of exceeded quotas."""
 
 import math
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.rate_limiter import RateLimiter
 from app.domain.errors import Problem, QuotaExceeded, TooManyRequests
 from app.domain.tenants.quotas import Exceeded
 from app.domain.types import Tenant
+from app.store.tenants import queries as tenants
 
 DAY_SECONDS: Final = 86_400
 PERIODS: Final = {"messages_per_day": DAY_SECONDS, "messages_per_month": 30 * DAY_SECONDS}
@@ -41,9 +45,16 @@ def check_profiles(tenant: Tenant, count: int) -> None:
         )
 
 
-def check_count(noun: str, count: int, limit: int) -> None:
-    """Raise QuotaExceeded if a tenant with this many objects may not have another."""
-    if count >= limit:
+async def check_count(
+    connection: AsyncConnection,
+    tenant_id: str,
+    count: Callable[..., Awaitable[int]],
+    limit: int,
+    noun: str,
+) -> None:
+    """Lock the tenant; raises QuotaExceeded if it may not have another of these objects."""
+    await tenants.lock(connection, tenant_id=tenant_id)
+    if await count(connection, tenant_id=tenant_id) >= limit:
         raise QuotaExceeded(f"A tenant may have {limit} {noun} and has {limit}: delete one.")
 
 

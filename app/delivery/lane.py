@@ -134,7 +134,6 @@ class Lane:
         self.take([message])
 
     def take(self, messages: Iterable[ClaimedMessage]) -> None:
-        """Start leased messages."""
         self._queue.extend(messages)
         self._pool.shrink(max(0, self.limit.connections - len(self._slots)))
         self._start_slots()

@@ -133,6 +133,5 @@ class LaneMachine:
         self.version = 0
 
     def apply(self, event: LaneEvent) -> None:
-        """Move to the next state."""
         self.state = next_state(self.state, event)
         self.version += 1

@@ -45,7 +45,6 @@ class Leases:
         return message_id in self._until
 
     def add(self, message_ids: Iterable[str], until: datetime) -> None:
-        """Record new leases."""
         self._until |= dict.fromkeys(message_ids, until)
 
     def drop(self, message_ids: Iterable[str]) -> None:

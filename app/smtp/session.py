@@ -179,7 +179,6 @@ class Session:
         return Transaction(exchange.refused, reply=reply)
 
     def _distrust(self, extensions: Collection[Extension]) -> None:
-        """Stop using these extensions."""
         self.distrusted = self.distrusted.union(extensions)
         self._extensions = self._extensions.without(extensions)
 
@@ -208,7 +207,6 @@ class Session:
         return self._wire.send(lines, len(lines), self.identity.timeouts.command)
 
     def _send_envelope(self, exchange: Exchange) -> _PipelinedEnvelope:
-        """Send a whole envelope at once."""
         return _PipelinedEnvelope(exchange, self._send(exchange.commands), monotonic_seconds())
 
     async def _read_envelope_replies(

@@ -20,7 +20,6 @@ class Certificate:
         self._context = self._load()
 
     def context(self) -> ssl.SSLContext:
-        """Return the context for the next handshake."""
         version = self._read_version()
         if version != self._version:
             self._version = version

@@ -237,7 +237,6 @@ class Dialogue:
         return CheckSender(parse_mail(argument))
 
     def sender_accepted(self, mail: Mail) -> None:
-        """Begin a message."""
         self.envelope = Envelope(mail)
 
     def _rcpt(self, argument: str) -> Reply | Action:
@@ -251,7 +250,6 @@ class Dialogue:
         return CheckRecipient(rcpt)
 
     def recipient_accepted(self, rcpt: Rcpt) -> None:
-        """Add a recipient to the message."""
         if self.envelope is not None:
             self.envelope.rcpts.append(rcpt)
 

@@ -32,7 +32,6 @@ class LineReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """Append bytes from the client."""
         self._buffer += data
 
     def __len__(self) -> int:

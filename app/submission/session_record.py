@@ -186,7 +186,6 @@ class Journal:
         return reply
 
     def count(self, reply: Reply) -> None:
-        """Count a refusal."""
         if reply.is_refusal:
             self.count_reply(reply.code)
 

@@ -142,7 +142,6 @@ class _Reader:
             self.gap = " " if collapsed.endswith(" ") else ""
 
     def text(self) -> str:
-        """Return the text."""
         text = "".join(self.pieces).translate(_INVISIBLE)
         lines = "\n".join(line.rstrip() for line in text.split("\n"))
         result = _EMPTY_LINES.sub("\n\n", lines).strip("\n")

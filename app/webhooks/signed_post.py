@@ -91,7 +91,6 @@ class Poster:
         )
 
     async def close(self) -> None:
-        """Close every connection."""
         await self.client.aclose()
 
 

@@ -35,7 +35,6 @@ from app.domain.mime.dkim import (
 from app.domain.outcome.outcome import Failure
 from app.store import domains as sending_domains
 from app.store.secrets.contexts import dkim_private_key
-from app.store.tenants import queries as tenants
 
 router = Router("Domains")
 
@@ -76,9 +75,9 @@ async def create_domain(
     )
     keys = await _generate_keys(audit_context)
     async with services.database.transaction() as connection:
-        await tenants.lock(connection, tenant_id=caller.tenant_id)
-        count = await sending_domains.count(connection, tenant_id=caller.tenant_id)
-        check_count("domains", count, MAX_DOMAINS)
+        await check_count(
+            connection, caller.tenant_id, sending_domains.count, MAX_DOMAINS, "domains"
+        )
         await sending_domains.insert(connection, domain=domain)
         domain = await _insert_keys(connection, services, domain, keys)
         await audit_context.record(connection, "domain.create", object_id=domain.id, after=domain)

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.http.fields import (
     KEY_ID,
@@ -115,10 +115,8 @@ class EventData(ResponseModel):
     reason: str | None = Field(description="A sentence that explains the event.")
 
 
-class EventRead(ResponseModel):
+class EventRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """An event."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str = Field(description="The same in every list and in every delivery to webhooks.")
     type: EventType
@@ -130,7 +128,6 @@ class EventRead(ResponseModel):
 
     @classmethod
     def of(cls, event: Event) -> Self:
-        """Build from a stored event."""
         return cls.model_validate(build_payload(event))
 
 

@@ -173,7 +173,6 @@ class _EventQuery:
     filters: events.EventFilters
 
     async def read_page(self, services: Services, start: Position) -> events.EventPage:
-        """Read the events after a position."""
         async with services.database.reading() as connection:
             return await events.page(
                 connection,

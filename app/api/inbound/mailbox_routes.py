@@ -32,7 +32,6 @@ from app.domain.ids import new_id
 from app.domain.inbound.mailbox import Mailbox, MailboxTls
 from app.store.inbound import mailboxes
 from app.store.secrets.contexts import mailbox_password
-from app.store.tenants import queries as tenants
 
 router = Router("Suppressions")
 
@@ -91,9 +90,7 @@ async def create_mailbox(
     _check_server(mailbox, services)
     password = body.password.get_secret_value()
     async with services.database.transaction() as connection:
-        await tenants.lock(connection, tenant_id=caller.tenant_id)
-        count = await mailboxes.count(connection, tenant_id=caller.tenant_id)
-        check_count("mailboxes", count, MAX_MAILBOXES)
+        await check_count(connection, caller.tenant_id, mailboxes.count, MAX_MAILBOXES, "mailboxes")
         await mailboxes.insert(
             connection,
             mailbox=mailbox,

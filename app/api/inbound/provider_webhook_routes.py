@@ -36,7 +36,6 @@ from app.domain.ids import new_id
 from app.domain.inbound.provider import Provider, ProviderWebhook
 from app.store.inbound import provider_webhooks
 from app.store.secrets.contexts import provider_webhook_secret
-from app.store.tenants import queries as tenants
 
 router = Router("Suppressions")
 
@@ -123,9 +122,9 @@ async def create_provider_webhook(
         context = provider_webhook_secret(webhook.id)
         sealed_secret = services.vault.seal(body.secret.get_secret_value(), context)
     async with services.database.transaction() as connection:
-        await tenants.lock(connection, tenant_id=caller.tenant_id)
-        count = await provider_webhooks.count(connection, tenant_id=caller.tenant_id)
-        check_count("provider webhooks", count, MAX_WEBHOOKS)
+        await check_count(
+            connection, caller.tenant_id, provider_webhooks.count, MAX_WEBHOOKS, "provider webhooks"
+        )
         await provider_webhooks.insert(
             connection,
             webhook=webhook,

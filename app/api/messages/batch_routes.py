@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Body as JsonBody
 from fastapi import Request, Response
-from pydantic import ConfigDict, Field, WrapValidator
+from pydantic import Field, WrapValidator
 
 from app.api.auth.dependencies import Sender
 from app.api.http.fields import RequestModel, ResponseModel
@@ -72,10 +72,8 @@ class BatchResult(ResponseModel):
     problem: ProblemBody | None = Field(description="The error. Null for an accepted message.")
 
 
-class BatchRead(ResponseModel):
+class BatchRead(ResponseModel, json_schema_extra={"examples": [BATCHED]}):
     """One result per message, in the same order."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [BATCHED]})
 
     results: list[BatchResult]
 

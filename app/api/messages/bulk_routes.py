@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import Body as JsonBody
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageManager
@@ -55,10 +55,8 @@ EXAMPLES: Final[dict[str, Any]] = {
 }
 
 
-class ActionsRead(ResponseModel):
+class ActionsRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """The result of an action on many messages."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     dry_run: bool
     matched: int = Field(

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.auth.dependencies import UnboundMessageManager
 from app.api.http.fields import ResponseModel
@@ -23,10 +23,8 @@ ERASED_PER_TRANSACTION: Final = 200
 EXAMPLE: Final[dict[str, Any]] = {"erased": 12, "sending": 0, "uncertain": 1}
 
 
-class ErasureRead(ResponseModel):
+class ErasureRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """Numbers of messages that were erased and that could not be erased."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     erased: int
     sending: int = Field(

@@ -174,7 +174,6 @@ class IdempotentRequest:
         return request_by_hash.get(self.key_hash)
 
     def build_record(self, message: NewMessage, response: str) -> KeyedRequest:
-        """Build the record to store with the message."""
         sealed = self._services.vault.seal(self._fingerprint, request_fingerprint(self._row))
         return KeyedRequest(
             tenant_id=self._tenant_id,

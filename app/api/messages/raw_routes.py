@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.accept.draft import Draft
 from app.api.auth.dependencies import Sender
@@ -28,10 +28,8 @@ router = Router("Messages")
 ENVELOPE: Final = "The recipients, with or without names. Heloise ignores those in the header."
 
 
-class Envelope(BaseModel):
+class Envelope(BaseModel, extra="forbid"):
     """Whom a message goes to, and how."""
-
-    model_config = ConfigDict(extra="forbid")
 
     to: list[Address] = Field(min_length=1, max_length=MAX_RECIPIENTS, description=ENVELOPE)
     return_path: ReturnPath | None = Field(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic_core import to_json
 
 from app.api.http.fields import (
@@ -104,7 +104,6 @@ class RecipientRead(ResponseModel):
 
     @classmethod
     def of(cls, view: RecipientView, waiting: Waiting | None = None) -> Self:
-        """Build from a stored recipient."""
         reply = None
         if view.reply_code is not None or view.classification is not None:
             reply = LastReply(
@@ -130,10 +129,8 @@ def _read_report(view: RecipientView) -> ReportRead | None:
     )
 
 
-class MessageRead(ResponseModel):
+class MessageRead(ResponseModel, populate_by_name=True, json_schema_extra={"examples": [MESSAGE]}):
     """A message and the status of each recipient."""
-
-    model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [MESSAGE]})
 
     id: str
     status: MessageStatus
@@ -294,10 +291,8 @@ class TranscriptLine(ResponseModel):
     text: str
 
 
-class AttemptRead(ResponseModel):
+class AttemptRead(ResponseModel, json_schema_extra={"examples": [ATTEMPT]}):
     """An attempt to send a message: its stage, outcome and replies."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT]})
 
     id: str
     profile_id: str = Field(
@@ -337,7 +332,6 @@ class AttemptRead(ResponseModel):
 
     @classmethod
     def of(cls, view: AttemptView) -> Self:
-        """Build from a stored attempt."""
         lines = None if view.transcript is None else parse_dialogue(view.transcript)
         return cls.build(view, transcript=lines)
 

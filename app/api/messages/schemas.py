@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StrictBool, model_validator
+from pydantic import AfterValidator, Field, JsonValue, StrictBool, model_validator
 
 from app.accept.draft import Draft, DsnOptions, Importance
 from app.api.http.fields import Address, Instant, Line, Locale, RequestModel, Text, allow_single
@@ -117,14 +117,11 @@ class DsnBody(RequestModel):
         return self
 
     def to_dsn(self) -> DsnOptions:
-        """Convert to the domain's value."""
         return DsnOptions(tuple(dict.fromkeys(self.notify)), self.returns)
 
 
-class MessageCreate(RequestModel):
+class MessageCreate(RequestModel, defer_build=False):
     """A message to send."""
-
-    model_config = ConfigDict(defer_build=False)
 
     profile: Text | None = Field(
         default=None,

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth.dependencies import MessageReader
@@ -55,10 +55,8 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-class StatsQuery(BaseModel):
+class StatsQuery(BaseModel, extra="forbid"):
     """What is counted, and by what."""
-
-    model_config = ConfigDict(extra="forbid")
 
     by: Dimension | None = Field(
         default=None, description="How to group. Default: one group of all."
@@ -90,7 +88,6 @@ class StatsGroup(ResponseModel):
 
     @classmethod
     def of(cls, count: GroupCount) -> Self:
-        """Build from a stored count."""
         count_by_status = {
             status: number
             for status, number in count.statuses.items()
@@ -99,10 +96,8 @@ class StatsGroup(ResponseModel):
         return cls.build(count, statuses=count_by_status)
 
 
-class StatsRead(ResponseModel):
+class StatsRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """Numbers of recipients by status and report."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     by: Dimension | None
     created_after: datetime

@@ -32,7 +32,6 @@ class RateLimit(RequestModel):
         return self
 
     def to_rate_limit(self) -> types.RateLimit:
-        """Convert to the domain's value."""
         return types.RateLimit(**self.model_dump())
 
 

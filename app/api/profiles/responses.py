@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Self
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.http.fields import ResponseModel
 from app.api.http.pagination import Page
@@ -50,7 +50,6 @@ class AuthRead(ResponseModel):
 
     @classmethod
     def of(cls, profile: Profile) -> Self:
-        """Build from a profile."""
         return cls(
             mechanism=profile.auth_mechanism,
             username=profile.username,
@@ -89,10 +88,8 @@ class EffectiveEhloRead(ResponseModel):
     warnings: list[str] = Field(description="Reasons for which a server may refuse the name.")
 
 
-class ProfileRead(ResponseModel):
+class ProfileRead(ResponseModel, json_schema_extra={"examples": [PROFILE]}):
     """A profile, without its secrets."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [PROFILE]})
 
     id: str
     name: str

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.http.fields import Address, RequestModel, ResponseModel
 from app.api.profiles import fields
@@ -115,7 +115,6 @@ class StageRead(ResponseModel):
 
     @classmethod
     def of(cls, stage: StageReport, now: datetime) -> Self:
-        """Build from a stage's result."""
         certificate = CertificateRead.of(stage.certificate, now) if stage.certificate else None
         return cls.build(stage, certificate=certificate)
 
@@ -142,7 +141,6 @@ class NameRead(ResponseModel):
 
     @classmethod
     def of(cls, trial: NameTrial) -> Self:
-        """Build from a trial of a name."""
         return cls.build(
             trial,
             trial.candidate,
@@ -173,14 +171,11 @@ class DiagnosisRead(ResponseModel):
 
     @classmethod
     def of(cls, diagnosis: Diagnosis) -> Self:
-        """Build from a diagnosis."""
         return cls.build(diagnosis, names=[NameRead.of(name) for name in diagnosis.names])
 
 
-class VerifyRead(ResponseModel):
+class VerifyRead(ResponseModel, json_schema_extra={"examples": [VERIFIED]}):
     """The result of verify."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [VERIFIED]})
 
     ok: bool = Field(description="Whether all tested stages succeeded.")
     code: str | None = Field(description="The code of the stage that failed.")
@@ -195,7 +190,6 @@ class VerifyRead(ResponseModel):
 
     @classmethod
     def of(cls, report: Report, now: datetime) -> Self:
-        """Build from a report."""
         failed = report.failed_stage
         return cls.build(
             report,

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.http.fields import RequestModel, ResponseModel, Text
 from app.api.http.pagination import Page, Paging
@@ -83,10 +83,8 @@ class QueueQuery(DepthQuery, Paging):
     """Whose queue to read, and which page of its profiles."""
 
 
-class DepthRead(ResponseModel):
+class DepthRead(ResponseModel, json_schema_extra={"examples": [DEPTH_EXAMPLE]}):
     """How many messages wait."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [DEPTH_EXAMPLE]})
 
     messages: dict[MessageStatus, int] = Field(
         description="Unfinished messages by status, among the tenant's 10000 oldest. Of all"
@@ -164,7 +162,6 @@ class QueueProfileRead(ResponseModel):
 
     @classmethod
     def of(cls, row: QueueProfile, attempts: dict[Verdict, int]) -> Self:
-        """Build from a stored profile."""
         health = row.health
         is_stalled = health.stalled_since is not None
         return cls.build(
@@ -179,10 +176,8 @@ class QueueProfileRead(ResponseModel):
         )
 
 
-class QueueRead(Page[QueueProfileRead]):
+class QueueRead(Page[QueueProfileRead], json_schema_extra={"examples": [EXAMPLE]}):
     """The queue, and its profiles: failing ones first."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     messages: dict[MessageStatus, int] = Field(
         description="Unfinished messages by status, among the tenant's 100000 oldest. Of all"

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from app.api.http.fields import Instant, ResponseModel, Text
 from app.api.http.pagination import Page, Paging
@@ -103,10 +103,8 @@ class SubmissionTransaction(ResponseModel):
     )
 
 
-class SubmissionRead(ResponseModel):
+class SubmissionRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """An ended session of an SMTP client. A field is null if the session ended before that step."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str = Field(
         description="The session's id. The header `Received` of each message contains it, too."
@@ -138,7 +136,6 @@ class SubmissionRead(ResponseModel):
 
     @classmethod
     def of(cls, session: SubmissionSession) -> Self:
-        """Build from a stored session."""
         return cls.build(session, key_id=session.api_key_id)
 
 

@@ -44,7 +44,6 @@ from app.domain.ids import new_id
 from app.domain.templates import PARTS, Template, TemplateContent
 from app.domain.types import Scope
 from app.store import templates
-from app.store.tenants import queries as tenants
 from app.templating.child_processes import Rendered
 
 router = Router("Templates")
@@ -87,9 +86,7 @@ async def create_template(
         updated_at=audit_context.now,
     )
     async with services.database.transaction() as connection:
-        await tenants.lock(connection, tenant_id=caller.tenant_id)
-        count = await templates.count(connection, tenant_id=caller.tenant_id)
-        check_count("templates", count, MAX_TEMPLATES)
+        await check_count(connection, caller.tenant_id, templates.count, MAX_TEMPLATES, "templates")
         await templates.insert(connection, template=row, content=content)
         await audit_context.record(
             connection, "template.create", object_id=row.id, after={"name": row.name}

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     JsonValue,
     StrictBool,
@@ -194,10 +193,8 @@ class TemplateTest(TemplatePreview):
     profile: Text | None = Field(default=None, max_length=100)
 
 
-class TemplateRead(ResponseModel):
+class TemplateRead(ResponseModel, json_schema_extra={"examples": [PUBLISHED]}):
     """A template."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [PUBLISHED]})
 
     id: str
     name: str
@@ -216,14 +213,11 @@ class PartsRead(ResponseModel):
 
     @classmethod
     def of_parts(cls, parts: Mapping[str, str], **more: Any) -> Self:  # noqa: ANN401 - of a subclass
-        """Build from stored parts."""
         return cls(**{name: parts.get(name) for name in PARTS}, **more)
 
 
-class TemplateVersionRead(PartsRead):
+class TemplateVersionRead(PartsRead, json_schema_extra={"examples": [VERSION]}):
     """A version of a template."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [VERSION]})
 
     number: int
     locales: dict[str, PartsRead]
@@ -237,7 +231,6 @@ class TemplateVersionRead(PartsRead):
 
     @classmethod
     def of(cls, version: TemplateVersion) -> Self:
-        """Build from a stored version."""
         content: TemplateContent = version.content
         return cls.of_parts(
             content.parts,
@@ -261,10 +254,8 @@ class TemplatePage(Page[TemplateRead]):
     """A page of templates, newest first."""
 
 
-class TemplateRendered(ResponseModel):
+class TemplateRendered(ResponseModel, json_schema_extra={"examples": [RENDERED]}):
     """A rendered template."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [RENDERED]})
 
     version: int
     subject: str | None

@@ -50,7 +50,6 @@ from app.domain.ids import new_id
 from app.domain.webhooks import Webhook
 from app.store import events
 from app.store.secrets.contexts import webhook_secret
-from app.store.tenants import queries as tenants
 from app.store.webhooks import deliveries as webhook_deliveries
 from app.store.webhooks import enqueueing
 from app.store.webhooks import queries as webhooks
@@ -98,9 +97,7 @@ async def create_webhook(
     _check_url(body.url, services)
     audit_context, secret = caller.audit_context(services.now()), _generate_secret()
     async with services.database.transaction() as connection:
-        await tenants.lock(connection, tenant_id=caller.tenant_id)
-        count = await webhooks.count(connection, tenant_id=caller.tenant_id)
-        check_count("webhooks", count, MAX_WEBHOOKS)
+        await check_count(connection, caller.tenant_id, webhooks.count, MAX_WEBHOOKS, "webhooks")
         new_webhook = Webhook(
             id=new_id("whk"),
             tenant_id=caller.tenant_id,

@@ -5,7 +5,7 @@ import binascii
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictBool
+from pydantic import AfterValidator, Field, SecretStr, StrictBool
 
 from app.api.http.fields import Instant, Line, RequestModel, ResponseModel, Secret, Text
 from app.api.http.pagination import Page, Paging
@@ -241,10 +241,8 @@ class WebhookReplayed(ResponseModel):
     )
 
 
-class WebhookRead(ResponseModel):
+class WebhookRead(ResponseModel, json_schema_extra={"examples": [EXAMPLE]}):
     """A webhook, without its secret."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     name: str
@@ -279,7 +277,6 @@ class WebhookRead(ResponseModel):
 
     @classmethod
     def of(cls, webhook: Webhook, **more: str) -> Self:
-        """Build from a stored webhook."""
         return cls.build(
             webhook,
             webhook.event_filter,
@@ -291,10 +288,8 @@ class WebhookRead(ResponseModel):
         )
 
 
-class WebhookCreated(WebhookRead):
+class WebhookCreated(WebhookRead, json_schema_extra={"examples": [EXAMPLE | {"secret": SECRET}]}):
     """A webhook and its secret."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE | {"secret": SECRET}]})
 
     secret: str = Field(description="The signing secret (Standard Webhooks), shown only this once.")
 

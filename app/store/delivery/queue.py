@@ -104,7 +104,6 @@ class QueueProfile:
 
     @property
     def place(self) -> "QueuePlace":
-        """Return its place in the list."""
         return QueuePlace(has_fault=self.has_fault, id=self.id)
 
     @property
@@ -114,7 +113,6 @@ class QueueProfile:
 
     @property
     def state(self) -> ProfileState:
-        """Return its state."""
         return profile_state(self.paused_at, self.health)
 
 

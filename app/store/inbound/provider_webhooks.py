@@ -27,7 +27,6 @@ class AddressedWebhook:
 
     @property
     def tenant_id(self) -> str:
-        """Return the tenant's id."""
         return self.webhook.tenant_id
 
 

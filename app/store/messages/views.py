@@ -83,7 +83,6 @@ class MessageView:
 
     @property
     def trace_id(self) -> str | None:
-        """Return the id of the message's trace."""
         return read_trace_id(self.traceparent)
 
     def status_at(self, now: datetime) -> MessageStatus:

@@ -48,7 +48,6 @@ class SealContext:
         return UNBOUND if self.destination is None else BOUND
 
     def associated_data(self, head: bytes) -> bytes:
-        """Return the associated data for AES-GCM."""
         parts = [head, self.row.encode(), self.field.encode()]
         if self.destination is not None:
             parts.append(json.dumps(self.destination, sort_keys=True).encode())
