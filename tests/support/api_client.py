@@ -1,6 +1,7 @@
 """The API served by a real uvicorn on loopback, and callers with and without keys."""
 
 import asyncio
+import logging
 import secrets
 import ssl
 from collections.abc import AsyncIterator
@@ -15,10 +16,16 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from app.api.api_keys import service as key_actions
+from app.api.api_keys.schemas import KeyCreate
 from app.api.http.server_protocol import BoundedProtocol
 from app.api.requests.body_memory import Budget
 from app.api.services import Services
+from app.api.tenants import service as tenant_actions
+from app.api.tenants.schemas import TenantCreate
+from app.auth.audit_context import AuditContext
 from app.domain.api_keys import hash_secret
+from app.domain.audit import Actor, ActorKind
 from app.domain.console_sessions import ConsoleSession
 from app.domain.ids import new_id
 from app.domain.submissions import SubmissionSession
@@ -105,9 +112,22 @@ class Api:
         return Caller(self.http, bearer(ADMIN_KEY) | {"Heloise-Tenant": tenant}, tenant)
 
     async def tenant(self, slug: str = "acme", scopes: list[str] | None = None) -> Caller:
-        """A new tenant's caller, with a key that has these scopes, or all."""
-        tenant = await self.admin.made("/tenants", {"slug": slug})
-        return await self.key(tenant["id"], scopes or EVERY_SCOPE)
+        """A new tenant's caller, with a key that has these scopes, or all.
+
+        Both are made as their routes make them, in half the time.
+        """
+        context = self._admin_context()
+        body = dumps({"name": "test", "scopes": scopes or EVERY_SCOPE})
+        key_create = KeyCreate.model_validate_json(body)
+        async with self.services.database.transaction() as connection:
+            tenant = await tenant_actions.create(connection, context, TenantCreate(slug=slug))
+            owner = key_actions.KeyOwner(tenant.id, context)
+            key, secret = await key_actions.create(connection, owner, key_create)
+        return Caller(self.http, bearer(secret), tenant.id, key.id)
+
+    def _admin_context(self) -> AuditContext:
+        actor = Actor(ActorKind.ADMIN, name="admin", source="127.0.0.1")
+        return AuditContext(actor=actor, now=self.services.now())
 
     async def open_secret(self, profile_id: str, field: str) -> str:
         """A profile's stored secret, as delivery opens it."""
@@ -207,6 +227,8 @@ async def serving(
     config = uvicorn.Config(
         app, http=protocol, lifespan="off", log_config=None, access_log=False, ws="none"
     )
+    # pytest adds its handlers to this logger in each phase of a test, `access_log=False` or not.
+    logging.getLogger("uvicorn.access").disabled = True
     server = uvicorn.Server(config)
     with listen() as listening:
         task = asyncio.create_task(server.serve(sockets=[listening]))
