@@ -5,7 +5,7 @@ import hmac
 import ipaddress
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Final, NamedTuple
@@ -124,6 +124,7 @@ class Authenticator:
             )
 
 
+@dataclass(eq=False, repr=False)
 class Visitor:
     """The sender of a request, with or without a key; authenticated at most once.
 
@@ -133,33 +134,22 @@ class Visitor:
     setting with the proxies that pass on its address. `message_source` is the protocol of its
     messages. A `session` of the console, which must be valid, replaces the secret: it can do what
     its key can do now, or what single sign-on gave to its person. `is_counted` is whether the
-    request counts against the tenant's requests per second.
+    request still counts against the tenant's requests per second.
     """
 
-    def __init__(
-        self,
-        auth: Authenticator,
-        secret: str | None,
-        source: str | None,
-        *,
-        remedy: str = "present one",
-        proxies_setting: str = "HELOISE_TRUSTED_PROXIES",
-        message_source: MessageSource = MessageSource.API,
-        session: ConsoleSession | None = None,
-        is_counted: bool = True,
-    ) -> None:
-        self._auth = auth
-        self._session = session
-        self._remedy = remedy
-        self._proxies_setting = proxies_setting
-        self._identity: Actor | Caller | None = None
-        self._problem: Problem | None = None
-        self._must_count = is_counted
-        self.secret = secret
-        self.source = source
-        self.message_source = message_source
-        self.actor: Actor | None = None
-        self.tenant_id: str | None = None
+    auth: Authenticator
+    secret: str | None
+    source: str | None
+    _: KW_ONLY
+    remedy: str = "present one"
+    proxies_setting: str = "HELOISE_TRUSTED_PROXIES"
+    message_source: MessageSource = MessageSource.API
+    session: ConsoleSession | None = None
+    is_counted: bool = True
+    actor: Actor | None = None
+    tenant_id: str | None = None
+    _identity: Actor | Caller | None = None
+    _problem: Problem | None = None
 
     @property
     def key_id(self) -> str | None:
@@ -199,17 +189,17 @@ class Visitor:
                 "An admin key belongs to no tenant; use a tenant's key.", slug="tenant-required"
             )
         caller.require_scope(scope)
-        if self._must_count:
-            check_rate(caller.tenant, self._auth.request_limiter)
-            self._must_count = False
+        if self.is_counted:
+            check_rate(caller.tenant, self.auth.request_limiter)
+            self.is_counted = False
         return caller
 
     def require_secret(self, name: str, secret: str) -> None:
         """Raise Unauthenticated or TooManyRequests unless the visitor presents this secret."""
         if self.secret is None:
-            raise Unauthenticated(f"This needs {name}: {self._remedy}.")
+            raise Unauthenticated(f"This needs {name}: {self.remedy}.")
         if find_secret_name(hash_secret(self.secret), {name: secret}) is None:
-            self._auth.auth_throttle.record_failure(self.source)
+            self.auth.auth_throttle.record_failure(self.source)
             raise Unauthenticated(f"The token does not match {name}.")
 
     async def audit_refusal(self, problem: Problem, *, action: str, object_id: str) -> None:
@@ -218,7 +208,7 @@ class Visitor:
         Writes nothing without a key, or after too many invalid keys.
         """
         if isinstance(problem, Unauthenticated | Forbidden) and self.actor is not None:
-            await self._auth.audit_refusal(
+            await self.auth.audit_refusal(
                 problem,
                 actor=self.actor,
                 tenant_id=self.tenant_id,
@@ -232,21 +222,21 @@ class Visitor:
 
         A trusted proxy may hand on what its client wrote into `X-Forwarded-For`.
         """
-        if self.source is None or not self._auth.stores_client_addresses:
+        if self.source is None or not self.auth.stores_client_addresses:
             return None
         return _normalize_address(self.source)
 
     async def _look_up(self) -> Actor | Caller:
-        auth, secret, source = self._auth, self.secret, self.source
+        auth, secret, source = self.auth, self.secret, self.source
         auth.require_schema()
-        if self._session is not None:
-            if self._session.key_hash is None:
-                return await self._admit_person(self._session)
-            key_hash = self._session.key_hash
+        if self.session is not None:
+            if self.session.key_hash is None:
+                return await self._admit_person(self.session)
+            key_hash = self.session.key_hash
         elif secret is not None:
             key_hash = hash_secret(secret)
         else:
-            raise Unauthenticated(f"This request needs a key: {self._remedy}.")
+            raise Unauthenticated(f"This request needs a key: {self.remedy}.")
         cached_key = auth.key_cache.get(key_hash)
         if cached_key is None and (name := find_secret_name(key_hash, auth.admin_keys)) is not None:
             self.actor = Actor(ActorKind.ADMIN, name=name, source=source)
@@ -282,7 +272,7 @@ class Visitor:
         if session.tenant_id is None:
             return self.actor
         try:
-            tenant = await _find_tenant(self._auth, session.tenant_id)
+            tenant = await _find_tenant(self.auth, session.tenant_id)
         except NotFound:
             raise Unauthenticated("The tenant of this session is deleted.") from None
         self.tenant_id = tenant.id
@@ -294,7 +284,7 @@ class Visitor:
             return "the client's address is unknown. Behind a proxy, let the proxy pass it on"
         return (
             f"the request came from {self.source}. Behind a proxy, add the proxy to"
-            f" {self._proxies_setting}"
+            f" {self.proxies_setting}"
         )
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
@@ -49,27 +49,22 @@ OTHER: Final = {"others": 1}
 NOTHING: Final[Mapping[str, int]] = {}
 
 
+@dataclass(eq=False, repr=False)
 class Poller:
     """Reads new mail in mailboxes; `open_sealed` decrypts their passwords, `record` counts."""
 
-    def __init__(
-        self,
-        database: Database,
-        network: Network,
-        *,
-        clock: Clock,
-        open_sealed: OpenSealed,
-        record: Callable[[str], None],
-    ) -> None:
-        self._database = database
-        self._network = network
-        self._clock = clock
-        self._open_sealed = open_sealed
-        self._record = record
-        # A pool of its own: a slow server must not delay other work.
-        self._threads = ThreadPoolExecutor(MAX_READS, thread_name_prefix="imap")
-        self._tasks = set[asyncio.Task[None]]()
-        self._wakeup = asyncio.Event()
+    database: Database
+    network: Network
+    _: KW_ONLY
+    clock: Clock
+    open_sealed: OpenSealed
+    record: Callable[[str], None]
+    # A pool of its own: a slow server must not delay other work.
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(MAX_READS, thread_name_prefix="imap")
+    )
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -88,14 +83,14 @@ class Poller:
     async def _poll(self) -> None:
         """Start reading due mailboxes while there is room, or wait."""
         self._wakeup.clear()
-        now = self._clock.now()
-        async with self._database.reading() as connection:
+        now = self.clock.now()
+        async with self.database.reading() as connection:
             next_at = await mailboxes.load_next_poll_at(connection)
         free_slots = MAX_READS - len(self._tasks)
         if free_slots <= 0 or next_at is None or next_at > now:
-            await self._clock.wait(self._wakeup, now + POLL_INTERVAL)
+            await self.clock.wait(self._wakeup, now + POLL_INTERVAL)
             return
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             claimed_mailboxes = await mailboxes.claim(
                 connection, now=now, limit=free_slots, lease_until=now + LEASE
             )
@@ -132,20 +127,20 @@ class Poller:
             log.exception("could not read a mailbox", extra={"mailbox_id": mailbox.id})
             await self._note_failure(mailbox, "reading failed unexpectedly; see the log")
             return
-        self._record("read")
-        now = self._clock.now()
+        self.record("read")
+        now = self.clock.now()
         wait = timedelta(0) if has_more else timedelta(seconds=mailbox.poll_seconds)
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             await mailboxes.record_poll(
                 connection, mailbox=updated_mailbox, now=now, next_poll_at=now + wait
             )
 
     async def _note_failure(self, mailbox: Mailbox, reason: str) -> None:
-        self._record("failed")
+        self.record("failed")
         log.warning("could not read mailbox: %s", reason, extra={"mailbox_id": mailbox.id})
-        now = self._clock.now()
+        now = self.clock.now()
         wait = max(timedelta(seconds=mailbox.poll_seconds), RETRY_INTERVAL)
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             await mailboxes.record_failure(
                 connection, mailbox=mailbox, reason=reason, now=now, next_poll_at=now + wait
             )
@@ -156,7 +151,7 @@ class Poller:
         Raises StageFailedError or SealError.
         """
         mailbox = claimed.mailbox
-        addresses = await self._network.allowed_addresses(mailbox.host, LOOKUP_SECONDS)
+        addresses = await self.network.allowed_addresses(mailbox.host, LOOKUP_SECONDS)
         return ImapAccount(
             host=mailbox.host,
             addresses=[str(address) for address in addresses],
@@ -164,7 +159,7 @@ class Poller:
             tls=mailbox.tls,
             tls_ca=mailbox.tls_ca,
             username=mailbox.username,
-            password=self._open_sealed(claimed.sealed_password, mailbox_password(mailbox)),
+            password=self.open_sealed(claimed.sealed_password, mailbox_password(mailbox)),
             folder=mailbox.folder,
         )
 
@@ -179,7 +174,7 @@ class Poller:
             validity = await self._in_thread(lambda: imap.uid_validity)
             if validity != mailbox.uid_validity:
                 mailbox = replace(mailbox, uid_validity=validity, last_uid=0)
-            unfinished_uids = await self._database.retry_transaction(
+            unfinished_uids = await self.database.retry_transaction(
                 partial(mailbox_mails.list_unfinished, mailbox=mailbox)
             )
             new_uids = await self._in_thread(
@@ -202,7 +197,7 @@ class Poller:
         A mail is retried after an unexpected error or a crash.
         """
         begin = partial(mailbox_mails.begin, mailbox=mailbox, uid=uid)
-        tries = await self._database.retry_transaction(begin)
+        tries = await self.database.retry_transaction(begin)
         if not tries:
             raise _ChangedError
         finish = partial(self._finish, mailbox, uid)
@@ -235,7 +230,7 @@ class Poller:
         if content is None:
             return False
         report = await self._in_thread(partial(parse_report, content))
-        await self._database.retry_transaction(
+        await self.database.retry_transaction(
             partial(self._write, mailbox.tenant_id, content, report)
         )
         if mailbox.deletes_reports:
@@ -245,7 +240,7 @@ class Poller:
     async def _write(
         self, tenant_id: str, content: bytes, report: Report, connection: AsyncConnection
     ) -> None:
-        now, digest = self._clock.now(), sha256(content).digest()
+        now, digest = self.clock.now(), sha256(content).digest()
         if await reports.record_digest(connection, tenant_id=tenant_id, digest=digest, now=now):
             await reports.receive(connection, tenant_id=tenant_id, report=report, now=now)
 
@@ -255,13 +250,13 @@ class Poller:
         if given_up is not None:
             extra = {"mailbox_id": mailbox.id, "uid": uid}
             log.warning("skipped a mail: %s", given_up, extra=extra)
-        await self._database.retry_transaction(
+        await self.database.retry_transaction(
             partial(
                 mailbox_mails.finish,
                 mailbox=mailbox,
                 uid=uid,
                 counts=counts,
-                now=self._clock.now(),
+                now=self.clock.now(),
                 skip_reason=given_up,
             )
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -68,6 +68,7 @@ class _PipelinedEnvelope(NamedTuple):
         )
 
 
+@dataclass(eq=False, repr=False)
 class Session:
     """An open connection after EHLO and, if the profile requires it, AUTH.
 
@@ -82,34 +83,28 @@ class Session:
     `transcript` covers the last transaction; for the first one, also the opening.
     """
 
-    def __init__(
-        self,
-        wire: Wire,
-        extensions: Extensions,
-        identity: Identity,
-        facts: ConnectionFacts,
-        transcript: Transcript,
-    ) -> None:
-        self._wire = wire
-        self._extensions = extensions
-        self._pipelined: _PipelinedEnvelope | None = None
-        self.identity = identity
-        self.facts = facts
-        self.transcript = transcript
-        self.transactions = 0
-        self.distrusted: frozenset[Extension] = frozenset()
-        self.stage = Stage.MAIL
+    wire: Wire
+    extensions: Extensions
+    identity: Identity
+    facts: ConnectionFacts
+    transcript: Transcript
+    transactions: int = 0
+    distrusted: frozenset[Extension] = frozenset()
+    stage: Stage = Stage.MAIL
+    _pipelined: _PipelinedEnvelope | None = None
+
+    def __post_init__(self) -> None:
         self.opened_seconds = self.used_seconds = monotonic_seconds()
 
     @property
     def is_open(self) -> bool:
         """Whether the connection is open, as far as known."""
-        return self._wire.is_open
+        return self.wire.is_open
 
     @property
     def silent_seconds(self) -> float:
         """Seconds since the server last sent or read, while a reply is pending."""
-        return self._wire.silent_seconds
+        return self.wire.silent_seconds
 
     @property
     def begun_mail(self) -> Mail | None:
@@ -155,7 +150,7 @@ class Session:
                 _describe_connection, self.facts, self.transactions, at - self.opened_seconds
             )
             self.transcript.restart(note, at)
-        exchange = envelope.exchange if envelope is not None else Exchange(mail, self._extensions)
+        exchange = envelope.exchange if envelope is not None else Exchange(mail, self.extensions)
         try:
             await self._exchange_envelope(mail, exchange, envelope)
             if not exchange.accepted:
@@ -180,7 +175,7 @@ class Session:
 
     def _distrust(self, extensions: Collection[Extension]) -> None:
         self.distrusted = self.distrusted.union(extensions)
-        self._extensions = self._extensions.without(extensions)
+        self.extensions = self.extensions.without(extensions)
 
     async def _exchange_envelope(
         self, mail: Mail, exchange: Exchange, envelope: _PipelinedEnvelope | None
@@ -192,19 +187,19 @@ class Session:
             await self._read_envelope_replies(exchange, envelope)
         elif exchange.unfit is not None:
             raise StageFailedError(exchange.unfit)
-        elif self._extensions.pipelining:
+        elif self.extensions.pipelining:
             await self._read_envelope_replies(exchange, self._send_envelope(exchange))
         else:
             await self._send_one_by_one(exchange)
         if exchange.has_proved_chunking:
-            self._extensions = replace(self._extensions, is_chunking_proved=True)
+            self.extensions = replace(self.extensions, is_chunking_proved=True)
         if exchange.failure is not None:
             if exchange.is_content_awaited:  # the server would read the next command as content
                 self.abort()
             raise StageFailedError(exchange.failure)
 
     def _send(self, lines: Sequence[bytes]) -> PendingReplies:
-        return self._wire.send(lines, len(lines), self.identity.timeouts.command)
+        return self.wire.send(lines, len(lines), self.identity.timeouts.command)
 
     def _send_envelope(self, exchange: Exchange) -> _PipelinedEnvelope:
         return _PipelinedEnvelope(exchange, self._send(exchange.commands), monotonic_seconds())
@@ -252,25 +247,25 @@ class Session:
 
     async def _send_content(self, exchange: Exchange, next_mail: NextMail | None) -> Reply:
         mime = exchange.mail.mime
-        is_chunked, is_long = self._extensions.chunking, len(mime) > BLOCK_BYTES
-        pending = self._wire.expect(1, None if is_long else self.identity.timeouts.data)
+        is_chunked, is_long = self.extensions.chunking, len(mime) > BLOCK_BYTES
+        pending = self.wire.expect(1, None if is_long else self.identity.timeouts.data)
         if pending.error is not None:  # the connection ended before any content was sent
             await pending.wait(Stage.DATA)
         start = exchange.sent_bytes
         if is_long:
             blocks = iter_chunk_blocks(mime, start) if is_chunked else iter_data_blocks(mime)
             parts = [await self._write_long(blocks, pending)]
-            self._wire.limit(pending, self.identity.timeouts.data)
+            self.wire.limit(pending, self.identity.timeouts.data)
         else:
             parts = encode_last_chunk(mime, start) if is_chunked else encode_data(mime)
         next_exchange = self._make_next_exchange(exchange, next_mail)
         self.stage = self.transcript.stage = Stage.DOT
         at = monotonic_seconds()
         self.transcript.add_note(f"sending the message: {len(mime)} bytes", at)
-        self._wire.write(parts if next_exchange is None else parts + next_exchange.commands)
+        self.wire.write(parts if next_exchange is None else parts + next_exchange.commands)
         if next_exchange is not None:
             seconds = self.identity.timeouts.command
-            expected = self._wire.expect(len(next_exchange.commands), seconds)
+            expected = self.wire.expect(len(next_exchange.commands), seconds)
             self._pipelined = _PipelinedEnvelope(next_exchange, expected, at)
         [reply] = await pending.wait(Stage.DOT)
         self.transcript.add_reply(reply, pending.times[0])
@@ -282,7 +277,7 @@ class Session:
         """Build a refusal of the content, or of BDAT after an accepted chunk."""
         error = refusal_error(at, reply)
         is_of_content = reply.code == TRANSACTION_FAILED or not refuses_command(reply)
-        if is_of_content or not self._extensions.chunking:
+        if is_of_content or not self.extensions.chunking:
             return error
         return StageFailedError(make_chunking_failure(error.failure))
 
@@ -290,11 +285,11 @@ class Session:
         self, exchange: Exchange, next_mail: NextMail | None
     ) -> Exchange | None:
         """Build the exchange to begin together with the content, if allowed."""
-        if next_mail is None or exchange.refused or not self._extensions.pipelining:
+        if next_mail is None or exchange.refused or not self.extensions.pipelining:
             return None
         if (mail := next_mail()) is None:
             return None
-        next_exchange = Exchange(mail, self._extensions)
+        next_exchange = Exchange(mail, self.extensions)
         return next_exchange if next_exchange.unfit is None else None
 
     async def _write_long(self, blocks: Iterator[bytes], pending: PendingReplies) -> bytes:
@@ -305,7 +300,7 @@ class Session:
         block = next(blocks)
         for next_mail in blocks:
             with stage(Stage.DATA):
-                await self._wire.write_block(block, pending, self.identity.timeouts.command)
+                await self.wire.write_block(block, pending, self.identity.timeouts.command)
             if pending.is_done:
                 raise await self._end_transmission(pending)
             block = next_mail
@@ -365,7 +360,7 @@ class Session:
         With `tries_chunk`, also tests a first chunk if the server announces CHUNKING. Returns the
         refusal, if any.
         """
-        of_no_size = self._extensions.without({Extension.SIZE})
+        of_no_size = self.extensions.without({Extension.SIZE})
         exchange = Exchange(Mail(envelope_from, [recipient], b" "), of_no_size)
         self.transactions += 1
         if exchange.unfit is not None:
@@ -389,15 +384,15 @@ class Session:
 
         Sends no QUIT while a reply is pending.
         """
-        if self._pipelined is None and not self._wire.has_pending_replies:
-            pending = self._wire.send([encode_command("QUIT")], 1, QUIT_TIMEOUT_SECONDS)
+        if self._pipelined is None and not self.wire.has_pending_replies:
+            pending = self.wire.send([encode_command("QUIT")], 1, QUIT_TIMEOUT_SECONDS)
             with suppress(StageFailedError):
                 await pending.wait(Stage.MAIL)
-        self._wire.close()
+        self.wire.close()
 
     def abort(self) -> None:
         """Close at once, and drop unsent data."""
-        self._wire.abort()
+        self.wire.abort()
 
 
 async def _call_before_body(exchange: Exchange, before_body: BeforeBody) -> None:

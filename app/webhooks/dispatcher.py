@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -48,6 +49,7 @@ def _name_result(response: WebhookResponse) -> str:
     return "accepted" if response.is_accepted else "gone" if response.is_gone else "failed"
 
 
+@dataclass(eq=False, repr=False)
 class Dispatcher:
     """Posts events to webhooks, as one of any number of workers.
 
@@ -55,32 +57,21 @@ class Dispatcher:
     webhooks, the dispatcher looks for one every `poll_interval`.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        network: Network,
-        *,
-        owner: str,
-        clock: Clock,
-        random: Callable[[], float],
-        open_sealed: OpenSealed,
-        poll_interval: timedelta,
-        record: RecordDelivery,
-    ) -> None:
-        self._database = database
-        self._network = network
-        self._owner = owner
-        self._clock = clock
-        self._random = random
-        self._open_sealed = open_sealed
-        self._poll_interval = poll_interval
-        self._record = record
-        self._posts = dict[asyncio.Task[None], Slot]()
-        # The turn in which each webhook with more events was last served.
-        self._turns = dict[str, int]()
-        self._next_turn = count()
-        self._wakeup = asyncio.Event()
-        self._poster: Poster | None = None
+    database: Database
+    network: Network
+    _: KW_ONLY
+    owner: str
+    clock: Clock
+    random: Callable[[], float]
+    open_sealed: OpenSealed
+    poll_interval: timedelta
+    record: RecordDelivery
+    _posts: dict[asyncio.Task[None], Slot] = field(default_factory=dict)
+    # The turn in which each webhook with more events was last served.
+    _turns: dict[str, int] = field(default_factory=dict)
+    _next_turn: Iterator[int] = field(default_factory=count)
+    _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
+    _poster: "Poster | None" = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -105,28 +96,28 @@ class Dispatcher:
     async def _dispatch(self) -> None:
         """Enqueue new events, start due posts, and wait if there is no more work."""
         self._wakeup.clear()
-        async with self._database.reading() as connection:
+        async with self.database.reading() as connection:
             is_used = await enqueueing.has_webhooks(connection)
         if not is_used:
-            await self._clock.wait(self._wakeup, self._clock.now() + self._poll_interval)
+            await self.clock.wait(self._wakeup, self.clock.now() + self.poll_interval)
             return
         has_more = await self._spread()
         has_begun = await self._begin_posts(await self._make_poster())
         if not (has_more or has_begun):
-            await self._clock.wait(self._wakeup, self._clock.now() + POLL_INTERVAL)
+            await self.clock.wait(self._wakeup, self.clock.now() + POLL_INTERVAL)
 
     async def _make_poster(self) -> "Poster":
         """Create the poster at the first use, to save memory without webhooks."""
         if self._poster is None:
             from app.webhooks.signed_post import Poster
 
-            self._poster = await Poster.create(self._network)
+            self._poster = await Poster.create(self.network)
         return self._poster
 
     async def _spread(self) -> bool:
         """Enqueue the next events of one webhook per tenant, in turn."""
-        async with self._database.reading() as connection:
-            rows = await enqueueing.find_backlogs(connection, now=self._clock.now())
+        async with self.database.reading() as connection:
+            rows = await enqueueing.find_backlogs(connection, now=self.clock.now())
         self._turns = {row.webhook_id: self._turns.get(row.webhook_id, -1) for row in rows}
         webhook_ids = dict[str, str]()
         for row in sorted(rows, key=lambda row: self._turns[row.webhook_id]):
@@ -134,8 +125,8 @@ class Dispatcher:
         has_more = len(webhook_ids) < len(rows)
         for webhook_id in webhook_ids.values():
             self._turns[webhook_id] = next(self._next_turn)
-            async with self._database.transaction() as connection:
-                now = self._clock.now()
+            async with self.database.transaction() as connection:
+                now = self.clock.now()
                 has_more |= await enqueueing.enqueue_deliveries(
                     connection, webhook_id=webhook_id, now=now
                 )
@@ -143,16 +134,16 @@ class Dispatcher:
 
     async def _begin_posts(self, poster: "Poster") -> bool:
         """Start due posts while there are free slots; returns whether any started."""
-        async with self._database.reading() as connection:
-            due_webhooks = await webhook_deliveries.load_due(connection, now=self._clock.now())
+        async with self.database.reading() as connection:
+            due_webhooks = await webhook_deliveries.load_due(connection, now=self.clock.now())
         has_begun = False
         for due, limit in allocate(due_webhooks, self._posts.values()):
-            now = self._clock.now()
-            async with self._database.transaction() as connection:
+            now = self.clock.now()
+            async with self.database.transaction() as connection:
                 deliveries = await webhook_deliveries.claim(
                     connection,
                     webhook=due.webhook,
-                    owner=self._owner,
+                    owner=self.owner,
                     limit=limit,
                     now=now,
                     lease_until=now + LEASE,
@@ -184,17 +175,17 @@ class Dispatcher:
     async def _deliver_and_settle(
         self, poster: "Poster", due: DueWebhook, delivery: ClaimedDelivery
     ) -> None:
-        started_at, started_seconds = self._clock.now(), monotonic_seconds()
+        started_at, started_seconds = self.clock.now(), monotonic_seconds()
         answer = await self._post(poster, due, delivery)
-        now = self._clock.now()
+        now = self.clock.now()
         wait = None
         if not answer.is_accepted and not answer.is_gone:
-            wait = compute_retry_wait(delivery.attempts + 1, answer, self._random)
+            wait = compute_retry_wait(delivery.attempts + 1, answer, self.random)
         if not answer.is_accepted:
             extra = {"webhook_id": due.webhook.id, "event_id": delivery.event_id}
             log.warning("webhook delivery failed: %s", answer.reason, extra=extra)
         seconds = monotonic_seconds() - started_seconds
-        self._record(_name_result(answer), seconds)
+        self.record(_name_result(answer), seconds)
         outcome = DeliveryResult(
             delivery=delivery,
             response=answer,
@@ -202,16 +193,16 @@ class Dispatcher:
             duration_ms=round(seconds * 1000, 3),
             retry_at=None if wait is None else now + wait,
         )
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             await webhook_deliveries.settle(
-                connection, webhook=due.webhook, owner=self._owner, result=outcome, now=now
+                connection, webhook=due.webhook, owner=self.owner, result=outcome, now=now
             )
 
     async def _post(
         self, poster: "Poster", due: DueWebhook, delivery: ClaimedDelivery
     ) -> WebhookResponse:
         try:
-            async with self._database.reading() as connection:
+            async with self.database.reading() as connection:
                 event = await events.find(
                     connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id
                 )
@@ -228,17 +219,15 @@ class Dispatcher:
             return WebhookResponse(error="the event no longer exists")
         try:
             secrets = [
-                self._open_sealed(secret, webhook_secret(due.webhook))
+                self.open_sealed(secret, webhook_secret(due.webhook))
                 for secret in due.sealed_secrets
             ]
         except SealError as error:
             return WebhookResponse(error=str(error))
-        return await poster.post(
-            due.webhook, event, message, secrets=secrets, now=self._clock.now()
-        )
+        return await poster.post(due.webhook, event, message, secrets=secrets, now=self.clock.now())
 
     async def _give_back(self, delivery: ClaimedDelivery) -> None:
-        async with self._database.transaction() as connection:
+        async with self.database.transaction() as connection:
             await webhook_deliveries.release(
-                connection, owner=self._owner, ids=[delivery.id], now=self._clock.now()
+                connection, owner=self.owner, ids=[delivery.id], now=self.clock.now()
             )

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -55,27 +56,21 @@ class SessionWatch:
         """Note that there is no session; called again until there is one."""
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Listener:
     """Calls `wake` after each announcement; connects again when the connection is lost."""
 
-    def __init__(
-        self,
-        connect: Callable[..., Awaitable[Any]],
-        is_pooled: Callable[[], Awaitable[bool]],
-        *,
-        wake: Callable[[], None],
-        watch: SessionWatch,
-    ) -> None:
-        self._connect = connect
-        self._is_pooled = is_pooled
-        self._wake = wake
-        self._watch = watch
+    connect: Callable[..., Awaitable[Any]]
+    is_pooled: Callable[[], Awaitable[bool]]
+    _: KW_ONLY
+    wake: Callable[[], None]
+    watch: SessionWatch
 
     async def run(self) -> None:
         """Listen until cancelled; return if a pooler is in between."""
         while True:
             try:
-                if await self._is_pooled():
+                if await self.is_pooled():
                     log.info("LISTEN does not work behind a pooler: polling for new work instead")
                     return
                 await self._listen_once()
@@ -84,21 +79,21 @@ class Listener:
             except Exception:
                 log.exception("unexpected error while listening")
             try:
-                await self._watch.end()
+                await self.watch.end()
             except Exception:
                 log.exception("unexpected error after the end of a session")
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen_once(self) -> None:
-        connection = await self._connect(
+        connection = await self.connect(
             server_settings=SESSION_SETTINGS, answer_seconds=ANSWER_SECONDS
         )
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
         try:
-            await self._watch.begin(connection)
-            await connection.add_listener(WAKE_CHANNEL, lambda *_: self._wake())
-            self._wake()
+            await self.watch.begin(connection)
+            await connection.add_listener(WAKE_CHANNEL, lambda *_: self.wake())
+            self.wake()
             checked_seconds = -math.inf
             while not closed.is_set():
                 if monotonic_seconds() - checked_seconds >= CHECK_SECONDS:
@@ -107,9 +102,9 @@ class Listener:
                     if not await connection.fetchval(IS_WRITABLE):
                         raise OSError("the server can only be read")
                     checked_seconds = monotonic_seconds()
-                await self._watch.check(connection)
+                await self.watch.check(connection)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._watch.interval_seconds):
+                    async with asyncio.timeout(self.watch.interval_seconds):
                         await closed.wait()
         finally:
             connection.terminate()
