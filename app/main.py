@@ -43,7 +43,7 @@ from app.domain.clock import Clock
 from app.domain.errors import Unavailable
 from app.inbound.sns import SnsClient
 from app.message_log import MessageLog
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.sending_services import make_parts
 from app.settings.model import Settings, variable_name
 from app.settings.reading import read_settings

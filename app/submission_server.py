@@ -11,7 +11,7 @@ from app.api.services import Services
 from app.domain.errors import SettingsError
 from app.domain.networks import is_loopback
 from app.domain.types import MAX_RECIPIENTS
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.process import listen
 from app.settings.checks import parse_networks, parse_port_list
 from app.settings.model import Settings, variable_name

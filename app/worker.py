@@ -21,7 +21,8 @@ from app.domain.clock import Clock
 from app.domain.errors import SettingsError, Unavailable
 from app.inbound.poller import Poller
 from app.message_log import MessageLog
-from app.metrics import Metrics, open_shared_counts
+from app.metrics.collection import Metrics
+from app.metrics.sharing import open_shared_counts
 from app.sending_services import Parts, make_parts
 from app.settings.model import Settings, variable_name
 from app.store.db.clock import DatabaseClock

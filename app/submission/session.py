@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from app.accept.build import check_message_size
 from app.api.requests.body_memory import Budget
-from app.api.requests.body_reader import Pace, new_pace
+from app.api.requests.body_reader import Pace
 from app.domain.errors import (
     Forbidden,
     Problem,
@@ -271,7 +271,7 @@ class Session:
         content = Content(self._config.max_message_bytes)
         decoder = DataDecoder(content)
         self._write(replies.START_DATA)
-        pace = new_pace()
+        pace = Pace()
         while (rest := decoder.feed(await self._read(pace))) is None:
             self._hold(content)
             if self._is_hopeless(content.size_bytes):
@@ -288,7 +288,7 @@ class Session:
         content = self._chunks or Content(self._config.max_message_bytes)
         if self._is_hopeless(content.size_bytes + size_bytes):
             return self._finish(self._too_large(content.size_bytes + size_bytes))
-        pace, left = new_pace(), size_bytes
+        pace, left = Pace(), size_bytes
         while left:
             block = await self._read(pace, left)
             left -= len(block)

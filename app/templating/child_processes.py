@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import app
-from app.domain.errors import HeloiseError, Unavailable
-from app.templating import LENGTH_BYTES
+from app.domain.errors import Unavailable
+from app.templating import LENGTH_BYTES, TemplateError
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,6 @@ PROCESSES: Final = 4
 # A tenant with slow templates occupies at most half of the processes.
 MAX_PER_TENANT: Final = 2
 MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
-
-
-class TemplateError(HeloiseError):
-    """An error in a template or its input, with its part and line."""
-
-    def __init__(self, message: str, part: str = "template", line: int | None = None) -> None:
-        super().__init__(message)
-        self.part, self.line = part, line
 
 
 @dataclass(frozen=True, slots=True)

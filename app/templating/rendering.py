@@ -16,6 +16,7 @@ from jinja2.exceptions import SecurityError, TemplateRuntimeError, UndefinedErro
 from jinja2.meta import find_referenced_templates
 from mjml import mjml2html
 
+from app.templating import TemplateError
 from app.templating.environment import TemplateEnvironment
 from app.templating.plain_text import extract_text
 from app.templating.values import from_json
@@ -41,19 +42,11 @@ _IGNORED_STYLE: Final = '<style data-css-inline="ignore"'
 _DOCTYPE: Final = re.compile(r"<!doctype[^>]{0,300}>", re.IGNORECASE)
 
 
-class JobError(Exception):
-    """An error in a template or its input; `part` names it, or `variables`."""
-
-    def __init__(self, part: str, message: str, line: int | None = None) -> None:
-        super().__init__(message)
-        self.part, self.line = part, line
-
-
 def run_job(job: Job) -> dict[str, Any]:
     """Run a job and return its result."""
     try:
         return JOBS[job["do"]](job)
-    except JobError as error:
+    except TemplateError as error:
         message = _hide_paths(str(error))
         return {"error": {"part": error.part, "line": error.line, "message": message}}
 
@@ -70,12 +63,12 @@ def _check(job: Job) -> dict[str, Any]:
         try:
             tree = TemplateEnvironment(part, {}).parse(source)
         except TemplateSyntaxError as error:
-            raise JobError(part, str(error.message), error.lineno) from None
+            raise TemplateError(str(error.message), part, error.lineno) from None
         except RecursionError:
-            raise JobError(part, "nested too deeply; nest less") from None
+            raise TemplateError("nested too deeply; nest less", part) from None
         for name in find_referenced_templates(tree):
             if name is None:
-                raise JobError(part, "write the name of another template in quotes")
+                raise TemplateError("write the name of another template in quotes", part)
             references.add(name)
     if job["schema"] is not None:
         _make_validator(job["schema"])
@@ -123,10 +116,10 @@ class _CharacterBudget:
         self._remaining_characters = characters
 
     def take(self, part: str, characters: int) -> None:
-        """Use characters; raises JobError above the limit."""
+        """Use characters; raises TemplateError above the limit."""
         self._remaining_characters -= characters
         if self._remaining_characters < 0:
-            raise JobError(part, "renders more text than a message may have; shorten it")
+            raise TemplateError("renders more text than a message may have; shorten it", part)
 
 
 def _render_part(
@@ -144,11 +137,11 @@ def _render_part(
         for piece in environment.template(source).generate(variables):
             budget.take(part, len(piece))
             pieces.append(piece)
-    except (JobError, MemoryError):
+    except (TemplateError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - the template decides what is raised
         line = error.lineno if isinstance(error, TemplateSyntaxError) else _find_line(error)
-        raise JobError(part, _describe_error(part, error), line) from None
+        raise TemplateError(_describe_error(part, error), part, line) from None
     return "".join(pieces)
 
 
@@ -188,7 +181,7 @@ def _compile_mjml(mjml: str) -> str:
     try:
         return str(mjml2html(mjml, disable_comments=False, fonts={}))
     except ValueError as error:
-        raise JobError("mjml", str(error)) from None
+        raise TemplateError(str(error), "mjml") from None
 
 
 def _inline_styles(html: str) -> str:
@@ -201,7 +194,7 @@ def _inline_styles(html: str) -> str:
             load_remote_stylesheets=False,
         )
     except css_inline.InlineError as error:
-        raise JobError("html", str(error)) from None
+        raise TemplateError(str(error), "html") from None
     page = page.replace(_IGNORED_STYLE, "<style")
     doctype = _DOCTYPE.search(html)
     return page if doctype is None else page.replace("<!DOCTYPE html>", doctype[0], 1)
@@ -211,14 +204,14 @@ def _make_validator(schema: Any) -> jsonschema_rs.Validator:  # noqa: ANN401 - J
     try:
         return jsonschema_rs.validator_for(schema, offline=True)
     except (ValueError, TypeError) as error:
-        raise JobError("variables_schema", _get_first_line(error)) from None
+        raise TemplateError(_get_first_line(error), "variables_schema") from None
 
 
 def _validate(schema: Any, variables: Mapping[str, Any]) -> None:  # noqa: ANN401 - JSON
     for error in _make_validator(schema).iter_errors(variables):
         path: Sequence[str | int] = error.instance_path
         location = ".".join(["variables", *map(str, path)])
-        raise JobError("variables", f"{location}: {error.message}")
+        raise TemplateError(f"{location}: {error.message}", "variables")
 
 
 def _get_first_line(error: Exception) -> str:

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx2
@@ -15,7 +16,6 @@ from app.domain.events import Event, build_payload
 from app.domain.outcome.replies import make_printable
 from app.domain.webhooks import RESPONSE_TIMEOUT_SECONDS, Webhook, WebhookResponse
 from app.http_client import GuardedTransport
-from app.retry_after import parse_retry_after
 from app.smtp.resolve import Network
 from app.store.messages.views import MessageView
 from app.tracing import OpenSpan
@@ -23,6 +23,9 @@ from app.webhooks.resend_payload import build_resend_payload
 
 MAX_RESPONSE_BYTES: Final = 1000
 MAX_ERROR_CHARACTERS: Final = 300
+# More digits than any wait needs would overflow a timedelta; no date is as long.
+MAX_WAIT_DIGITS: Final = 9
+MAX_WAIT_CHARACTERS: Final = 64
 SIGNED: Final = ("id", "timestamp", "signature")
 USER_AGENT: Final = f"Heloise/{__version__}"
 
@@ -131,3 +134,21 @@ def _truncate(content: bytes) -> str:
         .decode("utf-8", "replace")
         .replace("\0", "\N{REPLACEMENT CHARACTER}")
     )
+
+
+def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+    """How long the server asks to wait, by seconds or by a date (RFC 9110 section 10.2.3).
+
+    A date that is past means no wait. None where there is no value, or one that is neither.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=int(text) if len(text) <= MAX_WAIT_DIGITS else 10**MAX_WAIT_DIGITS)
+    if not text or len(text) > MAX_WAIT_CHARACTERS:
+        return None
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    # All forms of HTTP's dates are in UTC; the one of asctime() does not say so.
+    return max(moment.replace(tzinfo=moment.tzinfo or UTC) - now, timedelta(0))

@@ -24,7 +24,7 @@ from app.domain.networks import AddressGuard
 from app.domain.types import Profile
 from app.http_client import fetch_file
 from app.inbound.sns import SnsClient
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.oauth.token_cache import AccessTokens
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network

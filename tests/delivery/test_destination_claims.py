@@ -30,7 +30,7 @@ from app.domain.types import (
     RateLimit,
     Transport,
 )
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.database import Database

@@ -20,7 +20,7 @@ from app.delivery.registry import LaneRegistry
 from app.delivery.settler import Settler
 from app.domain.networks import AddressGuard
 from app.domain.types import Transport
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.smtp.dns import Resolver
 from app.smtp.resolve import Network
 from app.store.db.database import Database

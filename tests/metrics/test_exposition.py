@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.domain.types import RecipientStatus
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.monitor_server import Monitor
 from app.store.db.database import Database
 from app.store.migrations.readiness import Readiness

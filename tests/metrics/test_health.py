@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url, text, update
 
-from app.metrics import Metrics, database_gauges
+from app.metrics import database_gauges
 from app.metrics import definitions as gauges
+from app.metrics.collection import Metrics
 from app.metrics.health import CACHE_SECONDS, HealthGauges
 from app.store.db.database import Database
 from app.store.tables.core import purges

@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -283,7 +284,7 @@ async def test_slow_content_ends_the_session(
     submission: SubmissionServer, sender: Caller, monkeypatch: pytest.MonkeyPatch, command: bytes
 ) -> None:
     """Content has the pace of a request body, and its memory is released."""
-    monkeypatch.setattr(session, "new_pace", lambda: Pace(SHORT_SECONDS, 300))
+    monkeypatch.setattr(session, "Pace", partial(Pace, SHORT_SECONDS))
     async with submission.login(sender) as client:
         await client.envelope()
         client.send(command)

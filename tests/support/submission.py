@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.submission.account import log_in
 from app.submission.listener import Listener
 from app.submission.server import Server, ServerConfig

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import pytest
 
-from app.templating.child_processes import Rendered, Renderer, TemplateError
+from app.templating import TemplateError
+from app.templating.child_processes import Rendered, Renderer
 
 TENANT: Final = "ten_0198c5a2d3f07b6e8a4c1d2e3f405162"
 USUAL: Final[dict[str, Any]] = {

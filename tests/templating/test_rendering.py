@@ -4,7 +4,8 @@ from typing import Final
 
 import pytest
 
-from app.templating.child_processes import Rendered, Renderer, TemplateError
+from app.templating import TemplateError
+from app.templating.child_processes import Rendered, Renderer
 from tests.templating.renderings import TENANT, error_of, render
 
 

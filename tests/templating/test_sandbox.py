@@ -5,7 +5,8 @@ import json
 import pkgutil
 from typing import Any, Final
 
-from app.templating.child_processes import Renderer, TemplateError
+from app.templating import TemplateError
+from app.templating.child_processes import Renderer
 from app.templating.environment import TemplateEnvironment
 from app.templating.rendering import run_job
 from tests.templating.renderings import USUAL, error_of, render

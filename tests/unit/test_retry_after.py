@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.retry_after import parse_retry_after
+from app.webhooks.signed_post import parse_retry_after
 
 NOW = datetime(1994, 11, 6, 8, 47, 37, tzinfo=UTC)
 TWO_MINUTES = timedelta(minutes=2)

@@ -168,14 +168,12 @@ async def _apply_action(
         async with services.database.transaction() as connection:
             await update(connection)
         return
-    message_key = {"tenant_id": caller.tenant_id, "message_id": message}
+    change: Callable[..., Awaitable[None]] = decisions.cancel
+    if body.resolution is not None:
+        event = RESOLUTION_EVENTS[body.resolution]
+        change = partial(decisions.resolve, addresses=None, event=event)
     async with services.database.transaction() as connection:
         await require_message(connection, caller, message)
-        if body.action is Action.CANCEL:
-            await decisions.cancel(connection, **message_key, now=services.now())
-        elif body.resolution is not None:
-            event = RESOLUTION_EVENTS[body.resolution]
-            await decisions.resolve(
-                connection, **message_key, addresses=None, event=event, now=services.now()
-            )
+        now = services.now()
+        await change(connection, tenant_id=caller.tenant_id, message_id=message, now=now)
         await update(connection)

@@ -22,7 +22,7 @@ from app.auth.quotas import build_quota_problem, check_recipients
 from app.domain.errors import QuotaError, Unavailable
 from app.domain.types import NewMessage, Profile
 from app.store.idempotency import KeyedRequest
-from app.templating.child_processes import TemplateError
+from app.templating import TemplateError
 
 log = logging.getLogger(__name__)
 

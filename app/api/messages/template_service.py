@@ -10,7 +10,8 @@ from app.api.services import Services
 from app.domain.errors import FieldError, InvalidRequest
 from app.domain.templates import Template, TemplateContent, TemplateVersion
 from app.store import templates
-from app.templating.child_processes import Rendered, TemplateError
+from app.templating import TemplateError
+from app.templating.child_processes import Rendered
 
 MAX_REFERENCES: Final = 50
 

@@ -1,6 +1,7 @@
 """Receive request bodies: after authentication, limited in size, speed and memory."""
 
 import asyncio
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -95,10 +96,10 @@ class BodyMiddleware:
 
 @dataclass(slots=True)
 class Pace:
-    """The time that the next part of a body may take."""
+    """The time that the next part of a body may take, and the rest of it in all."""
 
-    spare_seconds: float
-    left_seconds: float
+    spare_seconds: float = WINDOW_SECONDS
+    left_seconds: float = BODY_SECONDS
 
     @property
     def timeout_seconds(self) -> float:
@@ -109,11 +110,6 @@ class Pace:
         earned = size_bytes / SLOWEST_BYTES_PER_SECOND
         self.spare_seconds = min(WINDOW_SECONDS, self.spare_seconds - waited_seconds + earned)
         self.left_seconds -= waited_seconds
-
-
-def new_pace(total_seconds: float = BODY_SECONDS) -> Pace:
-    """Return the pace of a body that starts now, with a limit on its total time."""
-    return Pace(WINDOW_SECONDS, total_seconds)
 
 
 class BodyReader:
@@ -219,7 +215,7 @@ class BodyReader:
 
     async def _next_part(self) -> Message:
         if self._pace is None:
-            self._pace = new_pace(float("inf") if self._limit is None else BODY_SECONDS)
+            self._pace = Pace(left_seconds=math.inf if self._limit is None else BODY_SECONDS)
         size, started_seconds = 0, monotonic_seconds()
         try:
             async with asyncio.timeout(self._pace.timeout_seconds):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.accept.group import Acceptance
 from app.accept.group_commit import Committer
 from app.domain.errors import SettingsError, Unavailable
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.store.db.database import Database
 from app.store.db.errors import CommitUnknown, database_unavailable
 from app.store.outbox import acceptance as outbox

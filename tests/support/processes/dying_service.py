@@ -14,7 +14,7 @@ from typing import Any, Final
 from app.accept.group import Group
 from app.api.messages import bulk_routes as message_actions
 from app.cli import run
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.store import retention as purging
 from app.store.messages import erasure
 from app.store.messages import status_changes as decisions

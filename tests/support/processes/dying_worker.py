@@ -18,7 +18,7 @@ from app.cli import run
 from app.delivery.lane import Lane
 from app.delivery.settler import Settler
 from app.domain.notices import NoticeStep
-from app.metrics import Metrics
+from app.metrics.collection import Metrics
 from app.smtp.wire import Wire
 from app.store.delivery import profile_notices
 from app.store.outbox import results as outcomes
