@@ -185,7 +185,7 @@ async def test_a_failure_and_a_recovery_are_told_once_each(delivery: Delivery) -
     assert await delivery.list_subjects() == [FAILS]
     assert await delivery.list_subjects() == [FAILS]
     [message] = await delivery.notices()
-    assert message["profile"] == "alerts"
+    assert (message["profile"], message["priority"]) == ("alerts", "high")
     assert (message["source"], message["key_id"]) == ("notice", None)
     assert [recipient["address"] for recipient in message["recipients"]] == [OPS]
     mail = await delivery.mail()

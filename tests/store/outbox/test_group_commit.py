@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accept.group import Acceptance
-from app.accept.group_commit import Committer
+from app.accept.group_commit import MAX_GROUP, Committer
 from app.domain.errors import SettingsError, Unavailable
 from app.metrics.collection import Metrics
 from app.store.db.database import Database
@@ -70,6 +70,22 @@ async def test_messages_that_arrive_turn_by_turn_are_stored_together(database: D
             callers.create_task(committer.accept(Acceptance(a_message(profile))))
             await asyncio.sleep(0)
     assert metrics.sizes == [5]
+
+
+async def test_a_group_is_bounded_and_the_last_one_is_stored_on_exit(database: Database) -> None:
+    """A long transaction would hold up others; what waits at a stop is accepted (invariant 1)."""
+    clock = HandClock(NOW)
+    profile = await made_profile(database, await made_tenant(database))
+    metrics = _GroupMetrics(database, clock)
+    committer = Committer(database, metrics, now=clock.now)
+    async with committer.running():
+        callers = [
+            asyncio.create_task(committer.accept(Acceptance(a_message(profile))))
+            for _ in range(MAX_GROUP + 5)
+        ]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*callers) == [None] * (MAX_GROUP + 5)
+    assert metrics.sizes == [MAX_GROUP, 5]
 
 
 class _Breaking:

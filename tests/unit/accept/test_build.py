@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
 from typing import Any, Final
 
 import pytest
 
 from app.accept.build import prepare_message
-from app.accept.draft import Draft
+from app.accept.draft import Draft, Importance
 from app.accept.policy import AcceptPolicy
 from app.domain.address.parse import needs_smtputf8
 from app.domain.errors import Forbidden, InvalidRequest, TooLarge
@@ -178,6 +179,13 @@ def test_tags_are_kept_once_in_their_order() -> None:
     assert prepare(tags=("b", "a", "b")).tags == ("b", "a")
 
 
+@pytest.mark.parametrize(("importance", "number"), [("high", "1"), ("low", "5")])
+def test_importance_is_written_for_every_mail_program(importance: str, number: str) -> None:
+    """RFC 4021 has Importance; Outlook Express and its kind read X-Priority."""
+    mail = message_from_bytes(prepare(importance=Importance(importance)).mime)
+    assert (mail["Importance"], mail["X-Priority"]) == (importance, number)
+
+
 @pytest.mark.parametrize(
     ("fields", "errors"),
     [
@@ -187,6 +195,10 @@ def test_tags_are_kept_once_in_their_order() -> None:
         ({"headers": {"Bcc": "x"}}, [(("headers", "Bcc"), "value_error")]),
         ({"headers": {"X-A": "a\nBcc: x"}}, [(("headers", "X-A"), "value_error")]),
         ({"headers": {"X-A": "1", "x-a": "2"}}, [(("headers", "x-a"), "value_error")]),
+        (
+            {"importance": Importance.LOW, "headers": {"Importance": "high"}},
+            [(("headers", "Importance"), "value_error")],
+        ),
         ({"expires_at": NOW}, [(("expires_at",), "value_error")]),
         ({"expires_at": NOW + timedelta(days=31)}, [(("expires_at",), "value_error")]),
         ({"to": (ANN,) * 500, "bcc": (BOB,) * 501}, [(("to",), "too_long")]),

@@ -6,7 +6,12 @@ from typing import Final
 
 import pytest
 
-from app.domain.outcome.failure_table import REPLY_RULES, classify
+from app.domain.outcome.failure_table import (
+    REPLY_RULES,
+    classify,
+    refuses_command,
+    refuses_parameters,
+)
 from app.domain.outcome.hints import HINTS
 from app.domain.outcome.outcome import Failure, FailureScope, Fault, Stage, Verdict
 from app.domain.outcome.replies import Reply
@@ -203,3 +208,33 @@ def test_the_basic_code_decides_and_a_contradiction_is_noted(
     failure = Failure(Stage.RCPT, reply=Reply(code, "no", enhanced))
     outcome = classify(failure, fresh=True, authenticated=True)
     assert (outcome.verdict, outcome.detail) == (verdict, detail)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_refused"),
+    [
+        *((code, True) for code in (500, 501, 502, 503, 504, 554, 555)),
+        *((code, False) for code in (250, 354, 421, 451, 505, 550, 552, 553)),
+    ],
+)
+def test_codes_that_refuse_a_command_are_not_about_its_content(
+    code: int, *, is_refused: bool
+) -> None:
+    """RFC 5321 section 4.2.4, and what servers say to BDAT that they do not understand."""
+    assert refuses_command(Reply(code, "No")) is is_refused
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "is_refused"),
+    [
+        *((code, "No", True) for code in (504, 555)),
+        *((code, "No", False) for code in (500, 501, 502, 550)),
+        *((code, "Unsupported option", True) for code in (500, 501, 504, 555)),
+        *((code, "Unsupported option", False) for code in (502, 503, 550)),
+    ],
+)
+def test_only_two_codes_refuse_parameters_whatever_they_say(
+    code: int, text: str, *, is_refused: bool
+) -> None:
+    """RFC 5321 section 4.1.1.11 has 504 and 555; the text decides about what old servers say."""
+    assert refuses_parameters(Reply(code, text)) is is_refused
