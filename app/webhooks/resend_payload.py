@@ -7,7 +7,7 @@ from app.domain.address.parse import format_named_address
 from app.domain.events import Event, EventType
 from app.domain.outcome.outcome import NO_SUCH_MAILBOX
 from app.domain.resend_events import RESEND_TYPES
-from app.domain.types import NamedAddress, RecipientKind
+from app.domain.types import RecipientKind
 from app.store.messages.views import MessageView
 
 # Amazon SES's words, which Resend repeats; for other outcomes `General`.
@@ -32,22 +32,14 @@ def build_resend_payload(event: Event, message: MessageView) -> dict[str, Any]:
             "message_id": message.message_id_header,
             "created_at": message.created_at,
             "from": format_named_address(message.sender),
-            "to": _list_recipients(event, message),
+            "to": message.format_recipients(RecipientKind.TO)
+            if event.recipient is None
+            else [event.recipient.named_address.address],
             "subject": "" if message.is_sensitive else message.subject,
             "tags": dict(message.metadata),
             **_describe_outcome(event),
         },
     }
-
-
-def _list_recipients(event: Event, message: MessageView) -> list[str]:
-    if event.recipient is not None:
-        return [event.recipient.named_address.address]
-    return [
-        format_named_address(NamedAddress(recipient.address, recipient.name))
-        for recipient in message.recipients
-        if recipient.kind is RecipientKind.TO and recipient.erased_at is None
-    ]
 
 
 def _describe_outcome(event: Event) -> dict[str, Any]:

@@ -18,10 +18,8 @@ from app.api.messages.service import prepare_raw
 from app.api.openapi import problems
 from app.api.requests.json_limits import Router
 from app.api.requests.media_types import RFC822, require_media_type
-from app.api.services import ReadyServices, Services
-from app.auth.caller import Caller
-from app.auth.profiles import find_sending_profile
-from app.domain.types import MAX_RECIPIENTS, Guarantee, NewMessage, Priority, Profile
+from app.api.services import ReadyServices
+from app.domain.types import MAX_RECIPIENTS, Guarantee, Priority
 
 router = Router("Messages")
 
@@ -105,13 +103,6 @@ async def send_raw_message(
     """
     require_media_type(request, "the message", RFC822)
     content = await request.body()
-    make = partial(_prepare, services, caller, envelope, content)
+    draft, profile = envelope.to_draft(), envelope.profile
+    make = partial(prepare_raw, services, caller, content, draft, profile)
     return await respond_once(request, services, caller, idempotency_key, make)
-
-
-async def _prepare(
-    services: Services, caller: Caller, envelope: Envelope, content: bytes
-) -> tuple[NewMessage, Profile]:
-    profile = await find_sending_profile(services.auth, caller, envelope.profile)
-    message = await prepare_raw(services, caller, content, envelope.to_draft(), profile)
-    return message, profile

@@ -85,16 +85,13 @@ async def _fill_in_template(
 
 
 async def prepare_raw(
-    services: Services,
-    caller: Caller,
-    content: bytes,
-    draft: Draft,
-    profile: Profile,
-) -> NewMessage:
-    """Return a raw message as it will be stored.
+    services: Services, caller: Caller, content: bytes, draft: Draft, profile_name: str | None
+) -> tuple[NewMessage, Profile]:
+    """Prepare a raw message for storage, and return it with its profile.
 
-    Raises InvalidRequest, Forbidden, QuotaExceeded or TooLarge.
+    Raises NotFound, InvalidRequest, Forbidden, QuotaExceeded or TooLarge.
     """
+    profile = await find_sending_profile(services.auth, caller, profile_name)
     check_recipients(caller.tenant, len(draft.to))
     policy = await build_policy(services, caller)
     return await run_in_thread_above(
@@ -105,7 +102,7 @@ async def prepare_raw(
         draft,
         profile=profile,
         policy=policy,
-    )
+    ), profile
 
 
 async def prepare_resend(

@@ -108,9 +108,8 @@ class Destination(RequestModel):
 
     @model_validator(mode="after")
     def _check_any(self) -> Self:
-        if self.model_fields_set <= {"match"} or all(
-            getattr(self, name) is None for name in Destination.model_fields if name != "match"
-        ):
+        limits = Destination.model_fields.keys() - {"match"}
+        if all(getattr(self, name) is None for name in limits):
             raise ValueError(
                 "set a limit: rate_limit, max_connections, max_recipients_per_message or ramp"
             )

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Final, Literal
 
 import idna
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
 from app.api.http.fields import NAME_PATTERN, Line, Secret, Text, check_name
 from app.api.profiles.pem import check_certificates, check_private_key
@@ -62,11 +62,6 @@ def _parse_source(text: str) -> str:
     if address.is_multicast or address.is_unspecified:
         raise ValueError("connections cannot use this address; write an IP address of this machine")
     return str(address)
-
-
-def _check_key(key: SecretStr) -> SecretStr:
-    check_private_key(key.get_secret_value())
-    return key
 
 
 def _parse_pin(text: str) -> str:
@@ -151,7 +146,9 @@ Pins = Annotated[
     ),
     AfterValidator(_drop_repeats),
 ]
-ClientKey = Annotated[Secret, Field(max_length=MAX_PEM_CHARACTERS), AfterValidator(_check_key)]
+ClientKey = Annotated[
+    Secret, Field(max_length=MAX_PEM_CHARACTERS), AfterValidator(check_private_key)
+]
 Username = Annotated[Line, Field(min_length=1, max_length=320)]
 Password = Annotated[Secret, Field(min_length=1, max_length=4096)]
 Pattern = Annotated[Line, Field(max_length=320), AfterValidator(parse_pattern)]

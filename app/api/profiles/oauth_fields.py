@@ -3,13 +3,12 @@
 import re
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
 from app.api.http.fields import Line, Secret
+from app.api.profiles.fields import MAX_PEM_CHARACTERS
 from app.api.profiles.pem import check_rsa_key
 from app.domain.urls import parse_url
-
-MAX_PEM_CHARACTERS: Final = 65_536
 
 _TENANT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
@@ -25,11 +24,6 @@ def _check_scope(text: str) -> str:
     if _SCOPE.fullmatch(text) is None:
         raise ValueError("write scopes in printable ASCII, separated by one space")
     return text
-
-
-def _check_key(key: SecretStr) -> SecretStr:
-    check_rsa_key(key.get_secret_value())
-    return key
 
 
 TokenUrl = Annotated[
@@ -60,7 +54,7 @@ TokenKey = Annotated[
         description="The RSA private key (PEM) with which `jwt_bearer` signs (RS256). For a Google"
         " service account: its `private_key`. Write-only: stored encrypted.",
     ),
-    AfterValidator(_check_key),
+    AfterValidator(check_rsa_key),
 ]
 RefreshToken = Annotated[
     Secret,

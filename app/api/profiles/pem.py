@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from pydantic import SecretStr
 
 MIN_RSA_BITS: Final = 2048  # RFC 7518 section 3.3
 _PUBLIC: Final = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -21,21 +22,23 @@ def check_certificates(text: str) -> str:
     return text
 
 
-def check_private_key(text: str) -> None:
-    """Return the text if it is an unencrypted private key; raises ValueError."""
-    _load_private_key(text)
+def check_private_key(key: SecretStr) -> SecretStr:
+    """Return the key if it is private and unencrypted; raises ValueError."""
+    _load_private_key(key)
+    return key
 
 
-def check_rsa_key(text: str) -> None:
+def check_rsa_key(key: SecretStr) -> SecretStr:
     """Like `check_private_key`, but require RSA."""
-    key = _load_private_key(text)
-    if not (isinstance(key, RSAPrivateKey) and key.key_size >= MIN_RSA_BITS):
+    private_key = _load_private_key(key)
+    if not (isinstance(private_key, RSAPrivateKey) and private_key.key_size >= MIN_RSA_BITS):
         raise ValueError(
             f"write an RSA key of at least {MIN_RSA_BITS} bits: Heloise signs with RS256"
         )
+    return key
 
 
-def check_pair(certificate: str, private_key: str) -> None:
+def check_pair(certificate: str, private_key: SecretStr) -> None:
     """Raise ValueError unless the key belongs to the first certificate."""
     ours = _load_certificates(certificate)[0].public_key().public_bytes(*_PUBLIC)
     if _load_private_key(private_key).public_key().public_bytes(*_PUBLIC) != ours:
@@ -52,9 +55,9 @@ def _load_certificates(text: str) -> list[x509.Certificate]:
         ) from None
 
 
-def _load_private_key(text: str) -> PrivateKeyTypes:
+def _load_private_key(key: SecretStr) -> PrivateKeyTypes:
     try:
-        return load_pem_private_key(text.encode(), password=None)
+        return load_pem_private_key(key.get_secret_value().encode(), password=None)
     except TypeError:
         reason = "the key has a passphrase; remove it (Heloise stores the key encrypted)"
     except Exception:  # noqa: BLE001 - the library raises several kinds for what it cannot read

@@ -139,7 +139,7 @@ class ProfileCreate(RequestModel):
     @model_validator(mode="after")
     def _check_pair(self) -> Self:
         if self.client_certificate is not None and self.client_key is not None:
-            check_pair(self.client_certificate, self.client_key.get_secret_value())
+            check_pair(self.client_certificate, self.client_key)
         return self
 
 

@@ -4,11 +4,11 @@ import math
 from typing import Annotated, Final
 
 from fastapi import Body as JsonBody
-from fastapi import Path
 
 from app.api.auth.dependencies import ProfileManager, UnboundProfileManager
 from app.api.openapi import problems
 from app.api.profiles.builder import build_new_profile
+from app.api.profiles.routes import InPath
 from app.api.profiles.secrets import read_plain_secrets
 from app.api.profiles.verify_examples import EXAMPLE, UNSAVED
 from app.api.profiles.verify_schemas import ProfileVerify, UnsavedVerify, VerifyRead
@@ -27,7 +27,6 @@ from app.store.tenants import queries as tenants
 
 router = Router("Profiles")
 
-InPath = Annotated[str, Path(description="The profile's id or name.", examples=["transactional"])]
 MINUTE_SECONDS: Final = 60
 
 

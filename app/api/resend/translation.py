@@ -19,7 +19,7 @@ from app.domain.mime.attachment import MAX_FILENAME_CHARACTERS
 from app.domain.mime.custom_headers import parse_named_addresses
 from app.domain.mime.header_reader import TooComplexError
 from app.domain.mime.part_reader import Part, read_message
-from app.domain.types import MessageStatus, NamedAddress, RecipientKind, RecipientStatus
+from app.domain.types import MessageStatus, RecipientKind, RecipientStatus
 from app.store.messages.views import MessageView, RecipientView
 
 MAX_TAG_CHARACTERS: Final = 64
@@ -180,24 +180,16 @@ def describe_email(view: MessageView, now: datetime) -> dict[str, Any]:
     return {
         "id": view.id,
         "message_id": view.message_id_header,
-        "to": _format_recipients(view, RecipientKind.TO),
+        "to": view.format_recipients(RecipientKind.TO),
         "from": format_named_address(view.sender),
         "created_at": view.created_at,
         "subject": "" if view.is_sensitive else view.subject,
-        "bcc": _format_recipients(view, RecipientKind.BCC) or None,
-        "cc": _format_recipients(view, RecipientKind.CC) or None,
+        "bcc": view.format_recipients(RecipientKind.BCC) or None,
+        "cc": view.format_recipients(RecipientKind.CC) or None,
         "reply_to": None,
         "last_event": find_last_event(view, now),
         "scheduled_at": view.send_at,
     }
-
-
-def _format_recipients(view: MessageView, kind: RecipientKind) -> list[str]:
-    return [
-        format_named_address(NamedAddress(recipient.address, recipient.name))
-        for recipient in view.recipients
-        if recipient.kind is kind and recipient.erased_at is None
-    ]
 
 
 def describe_whole_email(view: MessageView, content: bytes | None, now: datetime) -> dict[str, Any]:

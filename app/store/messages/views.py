@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
+from app.domain.address.parse import format_named_address
 from app.domain.delivery.status import TO_SEND
 from app.domain.inbound.bounce_parser import ReportKind
 from app.domain.trace_context import read_trace_id
@@ -84,6 +85,14 @@ class MessageView:
     @property
     def trace_id(self) -> str | None:
         return read_trace_id(self.traceparent)
+
+    def format_recipients(self, kind: RecipientKind) -> list[str]:
+        """Return the recipients of a header field, with names, without erased ones."""
+        return [
+            format_named_address(NamedAddress(recipient.address, recipient.name))
+            for recipient in self.recipients
+            if recipient.kind is kind and recipient.erased_at is None
+        ]
 
     def status_at(self, now: datetime) -> MessageStatus:
         """Return the status: a queued message is `scheduled` until `send_at`."""
