@@ -225,9 +225,8 @@ def _make_service(
     parts = make_parts(settings, database, clock, hostname)
     handover = delivery = None
     if is_delivering:
-        engine = worker.make_engine(settings, database, clock, metrics, parts)
-        companions = worker.make_companions(settings, engine, database, clock, metrics, parts)
-        metrics.watch_delivery(engine.count_connections, engine.count_lanes)
+        engine = worker.make_engine(settings, metrics, parts)
+        companions = worker.make_companions(settings, engine, metrics, parts)
         handover = engine.handover
         delivery = worker.deliver_when_ready(engine, companions, readiness, clock)
     committer = Committer(database, metrics, handover, now=clock.now)
@@ -243,7 +242,7 @@ def _make_service(
         database=database,
         replica=replica,
         vault=parts.vault,
-        verifier=parts.make_verifier(clock),
+        verifier=parts.make_verifier(),
         verify_per_minute=settings.verify_per_minute,
         console_idle_time=timedelta(seconds=settings.console_idle_seconds),
         committer=committer,

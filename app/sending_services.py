@@ -21,20 +21,22 @@ from app.store.secrets.encryption import Vault
 class Parts:
     """What delivery and profile verification share."""
 
+    database: Database
+    clock: Clock
     vault: Vault
     network: Network
     tokens: AccessTokens
     hostname: str
     ehlo_names: EhloNames
 
-    def make_verifier(self, clock: Clock) -> Verifier:
+    def make_verifier(self) -> Verifier:
         """Make what verifies profiles with these parts."""
         return Verifier(
             network=self.network,
             tokens=self.tokens,
             open_sealed=self.vault.open,
             ehlo_names=self.ehlo_names,
-            now=clock.now,
+            now=self.clock.now,
         )
 
 
@@ -44,9 +46,9 @@ def make_parts(settings: Settings, database: Database, clock: Clock, hostname: s
     vault = Vault(settings.load_encryption_keys())
     tokens = AccessTokens(database, vault, network, now=clock.now)
     ehlo_names = EhloNames(service=settings.ehlo_name, hostname=hostname)
-    return Parts(vault, network, tokens, hostname, ehlo_names)
+    return Parts(database, clock, vault, network, tokens, hostname, ehlo_names)
 
 
 def make_verifier(settings: Settings, database: Database, clock: Clock) -> Verifier:
     """Make what verifies profiles as this machine would deliver through them."""
-    return make_parts(settings, database, clock, process.find_hostname()).make_verifier(clock)
+    return make_parts(settings, database, clock, process.find_hostname()).make_verifier()

@@ -54,9 +54,8 @@ async def run_worker(
         stack.callback(message_log.flush)
         metrics = make_metrics(settings, database, clock, message_log)
         parts = make_parts(settings, database, clock, hostname)
-        engine = make_engine(settings, database, clock, metrics, parts)
-        companions = make_companions(settings, engine, database, clock, metrics, parts)
-        metrics.watch_delivery(engine.count_connections, engine.count_lanes)
+        engine = make_engine(settings, metrics, parts)
+        companions = make_companions(settings, engine, metrics, parts)
         monitor = Monitor(
             exposition=metrics.exposition,
             readiness=Readiness(database),
@@ -165,10 +164,8 @@ def make_metrics(
     return metrics
 
 
-def make_engine(
-    settings: Settings, database: Database, clock: Clock, metrics: Metrics, parts: Parts
-) -> Engine:
-    """Make the engine that delivers what is due."""
+def make_engine(settings: Settings, metrics: Metrics, parts: Parts) -> Engine:
+    """Make the engine that delivers what is due, and let the metrics watch it."""
     config = EngineConfig(
         network=parts.network,
         configs=LaneConfigFactory(
@@ -187,45 +184,42 @@ def make_engine(
         poll_interval=timedelta(seconds=settings.poll_interval_seconds),
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
     )
-    return Engine(
-        database,
+    engine = Engine(
+        parts.database,
         config,
-        clock=clock,
+        clock=parts.clock,
         random=random.random,
         metrics=metrics,
-        sync_clock=find_clock_sync(clock),
+        sync_clock=find_clock_sync(parts.clock),
     )
+    metrics.watch_delivery(engine.count_connections, engine.count_lanes)
+    return engine
 
 
 def make_companions(
-    settings: Settings,
-    engine: Engine,
-    database: Database,
-    clock: Clock,
-    metrics: Metrics,
-    parts: Parts,
+    settings: Settings, engine: Engine, metrics: Metrics, parts: Parts
 ) -> tuple[Companion, ...]:
     """Make what sends events to webhooks, what reads mailboxes, and what writes notices."""
     dispatcher = Dispatcher(
-        database,
+        parts.database,
         parts.network,
         owner=engine.worker_id,
-        clock=clock,
+        clock=parts.clock,
         random=random.random,
         open_sealed=parts.vault.open,
         poll_interval=timedelta(seconds=settings.poll_interval_seconds),
         record=metrics.record_webhook,
     )
     poller = Poller(
-        database,
+        parts.database,
         parts.network,
-        clock=clock,
+        clock=parts.clock,
         open_sealed=parts.vault.open,
         record=metrics.record_mailbox_poll,
     )
     notifier = Notifier(
-        database,
-        clock=clock,
+        parts.database,
+        clock=parts.clock,
         vault=parts.vault,
         routing=settings.build_routing(),
         max_message_bytes=settings.max_message_bytes,

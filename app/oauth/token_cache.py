@@ -223,7 +223,15 @@ class AccessTokens:
         )
         while True:
             try:
-                await self._write(profile, token, refresh_token)
+                async with self._database.transaction() as connection:
+                    await oauth_tokens.save(
+                        connection,
+                        profile=profile,
+                        owner=self._owner,
+                        sealed=sealed,
+                        expires_at=granted.expires_at,
+                        refresh_token=refresh_token,
+                    )
             except Unavailable:
                 # An access token can be requested again. A rotated refresh token must not be lost.
                 if refresh_token is None:
@@ -231,17 +239,6 @@ class AccessTokens:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return token
-
-    async def _write(self, profile: Profile, token: _Token, refresh_token: bytes | None) -> None:
-        async with self._database.transaction() as connection:
-            await oauth_tokens.save(
-                connection,
-                profile=profile,
-                owner=self._owner,
-                sealed=token.sealed,
-                expires_at=token.expires_at,
-                refresh_token=refresh_token,
-            )
 
     async def _give_up(self, profile: Profile) -> None:
         try:

@@ -34,7 +34,7 @@ def starting(
     values = settings(url)
     metrics = worker.make_metrics(values, database, clock, worker.make_message_log(values))
     parts = make_parts(values, database, clock, "mail.example.com")
-    engine = worker.make_engine(values, database, clock, metrics, parts)
+    engine = worker.make_engine(values, metrics, parts)
     return worker.deliver_when_ready(engine, (), readiness, clock)
 
 
