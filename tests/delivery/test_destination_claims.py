@@ -256,6 +256,21 @@ async def test_a_message_that_no_destination_takes_waits_for_the_first_permit(
     assert moments == [NOW + timedelta(seconds=seconds) for seconds in (20, 40, 50)]
 
 
+async def test_what_is_behind_messages_that_must_wait_is_looked_for_at_once(
+    database: Database, profile: Profile
+) -> None:
+    """A claim that moves or delays messages wakes the next one; one that finds none does not."""
+    worker = worker_of(database, profile)
+    await queue_messages(database, profile, "gmail.com", "outlook.com")
+    assert len(await worker.claim_all()) == 2
+    for domains in (["gmail.com"], ["gmail.com", "outlook.com"]):  # moved, then delayed
+        await queued_message(database, profile, *(f"ann@{domain}" for domain in domains))
+        for is_woken in (True, False):
+            worker.parts.wake.clear()
+            assert await worker.claim() == []
+            assert worker.parts.wake.is_set() is is_woken
+
+
 async def test_a_limit_on_recipients_divides_a_message(database: Database) -> None:
     """As many have it as are allowed."""
     limit = RateLimit(None, 60, recipients=2)

@@ -19,9 +19,10 @@ from app.domain.types import (
     SealedContent,
 )
 from app.store.db.database import Database
-from app.store.delivery.clamping import LATEST_LEASE
 from app.store.messages import queries as messages
 from app.store.outbox import acceptance, claims, leases
+from app.store.profiles import deletion
+from app.store.profiles import queries as profiles
 from app.store.tables import core as tables
 from tests.support.rows import (
     HOUR,
@@ -29,6 +30,7 @@ from tests.support.rows import (
     NOW,
     PLENTY,
     a_message,
+    failing_profile,
     leased_messages,
     made_profile,
     made_tenant,
@@ -244,6 +246,26 @@ async def test_a_sole_worker_frees_what_the_dead_one_held(
     assert len(await leased_messages(database, profile, owner="wrk_1")) == 1
 
 
+async def test_only_active_profiles_are_ready_for_new_messages(database: Database) -> None:
+    """Nothing is handed over to a lane whose profile is paused, deleted or failing."""
+    tenant = await made_tenant(database)
+    active, paused, deleted = [
+        await made_profile(database, tenant, name) for name in ("active", "paused", "deleted")
+    ]
+    failing = await failing_profile(database, tenant, "failing")
+    of_tenant = {"tenant_id": tenant.id, "now": NOW}
+    async with database.transaction() as connection:
+        await profiles.pause(connection, profile_id=paused.id, **of_tenant)
+        await deletion.delete(connection, profile_id=deleted.id, cancel_pending=False, **of_tenant)
+        owners = (active, paused, deleted, failing)
+        admission = await acceptance.check_admission(
+            connection,
+            [a_message(owner) for owner in owners],
+            profile_ids=[owner.id for owner in owners],
+        )
+    assert admission.ready == {(active.id, active.revision)}
+
+
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 @pytest.mark.postgresql
 async def test_the_leases_of_a_worker_that_is_gone_end(
@@ -261,9 +283,7 @@ async def test_the_leases_of_a_worker_that_is_gone_end(
         table = tables.messages
         is_first = table.c.id == select(func.min(table.c.id)).scalar_subquery()
         await connection.execute(update(table).where(is_first).values(destination=7))
-        ended = await leases.end_leases(
-            connection, owner="wrk_gone", now=NOW, latest=NOW + LATEST_LEASE
-        )
+        ended = await leases.end_leases(connection, owner="wrk_gone", now=NOW, latest=NOW + MINUTE)
     assert ended == 3
     taken_over = await leased_messages(database, other, owner="wrk_1", limit=9)
     assert sorted((m.former_owner or "", m.is_owner_gone) for m in taken_over) == [
