@@ -12,7 +12,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from pydantic.json_schema import models_json_schema
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from app import __version__
 from app.api.auth.dependencies import (
@@ -116,7 +116,6 @@ TENANT_PARAMETER: Final[dict[str, Any]] = {
 }
 SCHEMA_REF: Final = "#/components/schemas/{model}"
 REQUEST_ID: Final = "X-Request-ID"
-FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 _ANY: Final = ("duplicate-header", "internal-error")
 _STORED: Final = ("commit-unknown", "database-unavailable", "not-ready")
@@ -247,11 +246,6 @@ def _text(app: FastAPI, root: str) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _is_resend(route: BaseRoute) -> bool:
-    """Whether a route belongs to the Resend-compatible API, which Resend documents."""
-    return getattr(route, "path", "").startswith(RESEND_PREFIX)
-
-
 def build_document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document of an app's routes."""
     document = get_openapi(
@@ -261,13 +255,18 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         description=app.description,
         license_info=app.license_info,
         tags=app.openapi_tags,
-        routes=[route for route in app.routes if not _is_resend(route)],
+        # Resend documents its API itself.
+        routes=[
+            route
+            for route in app.routes
+            if not getattr(route, "path", "").startswith(RESEND_PREFIX)
+        ],
     )
     _, schemas = models_json_schema([(ProblemBody, "serialization")], ref_template=SCHEMA_REF)
     document["components"]["securitySchemes"] = SECURITY_SCHEMES
     components = document["components"]["schemas"]
     components |= schemas["$defs"]
-    for unused in FRAMEWORK_SCHEMAS:
+    for unused in ("HTTPValidationError", "ValidationError"):
         components.pop(unused, None)
     document["paths"] = _sort_paths(document["paths"])
     route_by_id = {

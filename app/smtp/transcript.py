@@ -82,15 +82,15 @@ class Transcript:
         """Add an event without SMTP text."""
         self._add("note", text, at)
 
-    def add_command(self, command: bytes, at: float | None = None) -> None:
+    def add_command(self, command: bytes) -> None:
         """Add a command; of AUTH, only the mechanism."""
-        self._add("client", _redact_auth(command) if self.stage is Stage.AUTH else command, at)
+        self._add("client", _redact_auth(command) if self.stage is Stage.AUTH else command)
 
     def add_reply(self, reply: Reply, at: float | None = None) -> None:
         """Add a reply; hides SASL challenges."""
         self._add("server", reply, at)
 
-    def _add(self, speaker: Speaker, content: Content, at: float | None) -> None:
+    def _add(self, speaker: Speaker, content: Content, at: float | None = None) -> None:
         self._entries.append((at or monotonic_seconds(), self.stage, speaker, content))
         if len(self._entries) > MAX_LINES:
             del self._entries[MAX_LINES // 2]

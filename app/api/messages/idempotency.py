@@ -160,7 +160,6 @@ class IdempotentRequest:
     def __init__(self, services: Services, caller: Caller, key: str, fingerprint: str) -> None:
         self._services = services
         self._caller = caller
-        self._tenant_id = caller.tenant_id
         self.key = key
         self.key_hash = sha256(self._row.encode()).hexdigest()
         self._fingerprint = fingerprint
@@ -169,14 +168,14 @@ class IdempotentRequest:
         """Return the earlier request with this key, or None."""
         async with self._services.database.reading() as connection:
             request_by_hash = await idempotency.find(
-                connection, tenant_id=self._tenant_id, hashes=[self.key_hash]
+                connection, tenant_id=self._caller.tenant_id, hashes=[self.key_hash]
             )
         return request_by_hash.get(self.key_hash)
 
     def build_record(self, message: NewMessage, response: str) -> KeyedRequest:
         sealed = self._services.vault.seal(self._fingerprint, request_fingerprint(self._row))
         return KeyedRequest(
-            tenant_id=self._tenant_id,
+            tenant_id=self._caller.tenant_id,
             key_hash=self.key_hash,
             message_id=message.id,
             sealed_fingerprint=sealed,
@@ -204,12 +203,12 @@ class IdempotentRequest:
         """Render the message anew: a recipient of the first response was erased."""
         async with self._services.database.reading() as connection:
             view = await messages.get(
-                connection, tenant_id=self._tenant_id, message_id=earlier.message_id
+                connection, tenant_id=self._caller.tenant_id, message_id=earlier.message_id
             )
             now = self._services.now()
             read = await read_message(
                 connection,
-                self._tenant_id,
+                self._caller.tenant_id,
                 view,
                 now=now,
                 alive_since=self._services.alive_since(now),
@@ -227,7 +226,7 @@ class IdempotentRequest:
 
     @property
     def _row(self) -> str:
-        return f"{self._tenant_id} {self.key}"
+        return f"{self._caller.tenant_id} {self.key}"
 
 
 def is_idempotency_key(text: str) -> bool:

@@ -209,9 +209,8 @@ def _explain_wait(
 def _find_first(view: MessageView, waits: Sequence[Waiting | None]) -> Waiting | None:
     """Find the wait of the recipient that is due first."""
     waiting = [pair for pair in zip(view.recipients, waits, strict=True) if pair[1] is not None]
-    if not waiting:
-        return None
-    return min(waiting, key=lambda pair: pair[0].next_attempt_at or view.created_at)[1]
+    first = min(waiting, key=lambda pair: pair[0].next_attempt_at or view.created_at, default=None)
+    return first and first[1]
 
 
 def dump_new_message(message: NewMessage, profile: Profile) -> str:

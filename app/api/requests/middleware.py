@@ -71,7 +71,9 @@ class RequestMiddleware:
                 is_started = True
                 seconds = monotonic_seconds() - started_seconds
                 route = self._find_route(scope, path)
-                self._count(scope, route, message["status"], seconds)
+                # What no route answered counts as `other`.
+                method = scope["method"] if scope["method"] in METHODS else OTHER
+                self._record(method, route or OTHER, message["status"], seconds)
                 span.answer(message["status"], route)
                 _log(scope, message["status"], seconds)
                 headers = message["headers"] = list(message.get("headers", ()))
@@ -91,11 +93,6 @@ class RequestMiddleware:
         if template is None and path in self._literal_paths:
             return path  # the fast path answered, or the request was refused before routing
         return template
-
-    def _count(self, scope: Scope, route: str | None, status: int, seconds: float) -> None:
-        """Count a request by its route; what no route answered is `other`."""
-        method = scope["method"]
-        self._record(method if method in METHODS else OTHER, route or OTHER, status, seconds)
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
