@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -64,29 +65,24 @@ def _retrieve_error(task: "asyncio.Task[Value]") -> None:
         task.exception()
 
 
+@dataclass(eq=False, repr=False)
 class ReadCache(Generic[Key, Value]):
     """Cache values by key for `keep_seconds`.
 
     Changes in this process are visible at once, changes in others after this time.
     """
 
-    def __init__(
-        self,
-        keep_seconds: float = KEEP_SECONDS,
-        *,
-        max_entries: int = MAX_ENTRIES,
-        monotonic: Callable[[], float] = monotonic_seconds,
-    ) -> None:
-        self._keep_seconds = keep_seconds
-        self._max_entries = max_entries
-        self._monotonic = monotonic
-        self._entries: dict[Key, tuple[float, Value]] = {}
-        self._reads = SharedReads[Key, Any]()
+    keep_seconds: float = KEEP_SECONDS
+    _: KW_ONLY
+    max_entries: int = MAX_ENTRIES
+    monotonic: Callable[[], float] = monotonic_seconds
+    _entries: dict[Key, tuple[float, Value]] = field(default_factory=dict)
+    _reads: SharedReads[Key, Any] = field(default_factory=SharedReads)
 
     def get(self, key: Key) -> Value | None:
         """Return the value if it was read at most `keep_seconds` ago."""
         entry = self._entries.get(key)
-        if entry is None or self._monotonic() >= entry[0]:
+        if entry is None or self.monotonic() >= entry[0]:
             return None
         return entry[1]
 
@@ -95,9 +91,9 @@ class ReadCache(Generic[Key, Value]):
         self._entries.pop(key, None)
         if value is None:
             return
-        if len(self._entries) >= self._max_entries:
+        if len(self._entries) >= self.max_entries:
             del self._entries[next(iter(self._entries))]
-        self._entries[key] = (self._monotonic() + self._keep_seconds, value)
+        self._entries[key] = (self.monotonic() + self.keep_seconds, value)
 
     def drop(self, is_stale: Callable[[Key, Value], bool]) -> None:
         """Drop the values that this process has changed or deleted."""
@@ -106,17 +102,13 @@ class ReadCache(Generic[Key, Value]):
             del self._entries[key]
 
 
+@dataclass(eq=False, repr=False)
 class HashCache(ReadCache[bytes, Value]):
     """Cache what hashes of secrets stand for, and limit the reads that guesses can cause."""
 
-    def __init__(
-        self,
-        *,
-        max_entries: int = MAX_ENTRIES,
-        monotonic: Callable[[], float] = monotonic_seconds,
-    ) -> None:
-        super().__init__(max_entries=max_entries, monotonic=monotonic)
-        self._unknown_slots = asyncio.Semaphore(MAX_UNKNOWN_READS)
+    _unknown_slots: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(MAX_UNKNOWN_READS)
+    )
 
     async def read(self, key: bytes, find: Callable[[], Awaitable[Value | None]]) -> Value | None:
         """Call `find`, and cache the value that it returns; raises what `find` raises.

@@ -16,6 +16,7 @@ import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,39 +48,32 @@ END_SECONDS: Final = 30.0
 TAKEOVER_RETRY_SECONDS: Final = 2.0
 
 
+@dataclass(eq=False, repr=False)
 class Liveness(SessionWatch):
     """Watches over the session of one worker, and over those of all others.
 
     Calls `revoke` if another worker has taken over what this one held: its connections too.
     """
 
-    interval_seconds: float = LOOK_SECONDS
+    interval_seconds = LOOK_SECONDS
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        leases: Leases,
-        clock: Clock,
-        machine: str,
-        revoke: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._database = database
-        self._leases = leases
-        self._clock = clock
-        self._machine = machine
-        self._revoke = revoke
-        self._started_at: datetime | None = None
-        self._row_lock = asyncio.Lock()
-        self._is_deregistered = False
-        self._is_recorded = False
-        self._must_renew = False
-        self._must_revoke = False
-        self._late_since: float | None = None
-        self._seen: set[str] = set()
-        self._looked_at = -math.inf
-        self._gone_since: dict[str, float] = {}
-        self._takeover: asyncio.Task[None] | None = None
+    database: Database
+    _: KW_ONLY
+    leases: Leases
+    clock: Clock
+    machine: str
+    revoke: Callable[[], Awaitable[None]]
+    _started_at: datetime | None = None
+    _row_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _is_deregistered: bool = False
+    _is_recorded: bool = False
+    _must_renew: bool = False
+    _must_revoke: bool = False
+    _late_since: float | None = None
+    _seen: set[str] = field(default_factory=set)
+    _looked_at: float = -math.inf
+    _gone_since: dict[str, float] = field(default_factory=dict)
+    _takeover: asyncio.Task[None] | None = None
 
     async def beat(self) -> None:
         """Write the heartbeat and renew the connection permits. Raises Unavailable."""
@@ -91,12 +85,12 @@ class Liveness(SessionWatch):
         self._is_recorded, self._late_since = False, None
         self._seen.clear()
         self._gone_since.clear()
-        await connection.fetchval(workers.LOCK, self._leases.owner)
+        await connection.fetchval(workers.LOCK, self.leases.owner)
 
     async def check(self, connection: Any) -> None:  # noqa: ANN401 - as above
         """Look whose lock is gone; the answer shows that this session has its own."""
         asked_at = uptime_seconds()
-        rows = await connection.fetch(workers.LOOK, self._leases.owner)
+        rows = await connection.fetch(workers.LOOK, self.leases.owner)
         answered_at = uptime_seconds()
         is_late = answered_at - asked_at > PROMPT_SECONDS
         if not is_late:
@@ -113,7 +107,7 @@ class Liveness(SessionWatch):
     async def end(self) -> None:
         """Say that only time counts, while there is no session, or too slow a one."""
         self._is_recorded = False
-        if self._leases.needs_no_session or self._is_deregistered:
+        if self.leases.needs_no_session or self._is_deregistered:
             return
         try:
             async with asyncio.timeout(END_SECONDS):
@@ -124,15 +118,15 @@ class Liveness(SessionWatch):
                 "no session and no database: beginning no transmission until either is back"
             )
         else:
-            self._leases.trust_until(math.inf)
+            self.leases.trust_until(math.inf)
 
     async def deregister(self) -> None:
         """Delete the row and return the connection permits. Raises Unavailable."""
         async with self._row_lock:
             self._is_deregistered = True
-            async with self._database.transaction() as connection:
-                await workers.deregister(connection, worker_id=self._leases.owner)
-                await shared_limits.return_connections(connection, worker_id=self._leases.owner)
+            async with self.database.transaction() as connection:
+                await workers.deregister(connection, worker_id=self.leases.owner)
+                await shared_limits.return_connections(connection, worker_id=self.leases.owner)
 
     async def aclose(self) -> None:
         """Stop the takeover in progress; only when no session is left to start another."""
@@ -142,10 +136,10 @@ class Liveness(SessionWatch):
 
     async def _confirm(self, connection: Any, rows: Iterable[Any], certain_until: float) -> None:  # noqa: ANN401 - as above
         """Be certain of the leases for a while; record the session first."""
-        has_row = any(row["id"] == self._leases.owner for row in rows)
+        has_row = any(row["id"] == self.leases.owner for row in rows)
         if not (self._is_recorded and has_row) and not self._is_deregistered:
-            if self._leases.is_certain:  # nobody has taken over before this session had the lock
-                self._leases.trust_until(certain_until)
+            if self.leases.is_certain:  # nobody has taken over before this session had the lock
+                self.leases.trust_until(certain_until)
             server_started_at = await connection.fetchval(workers.SERVER_STARTED_AT)
             try:
                 await self._record_session(server_started_at)
@@ -153,33 +147,33 @@ class Liveness(SessionWatch):
             except Unavailable:
                 return
             self._is_recorded = True
-        self._leases.trust_until(certain_until)
+        self.leases.trust_until(certain_until)
 
     async def _record_session(self, server_started_at: datetime | None) -> None:
         """Record where the lock is, then learn what others may have taken over before."""
         await self._write_row(workers.Session(server_started_at))
-        if self._must_renew or not self._leases.is_certain:
-            await self._leases.renew()
+        if self._must_renew or not self.leases.is_certain:
+            await self.leases.renew()
             self._must_renew = False
 
     async def _revoke_lost(self) -> None:
         """Give the connections up if somebody had removed this worker."""
         if self._must_revoke:
             self._must_revoke = False
-            await self._revoke()
+            await self.revoke()
 
     async def _write_row(self, session: workers.Session | None = None) -> None:
         """Write the heartbeat; note if somebody had removed this worker, until it has reacted."""
-        now = self._clock.now()
+        now = self.clock.now()
         self._started_at = self._started_at or now
         async with self._row_lock:
             if self._is_deregistered:
                 return
-            async with self._database.transaction() as connection:
+            async with self.database.transaction() as connection:
                 had_row = await workers.record_heartbeat(
                     connection,
-                    worker_id=self._leases.owner,
-                    hostname=self._machine,
+                    worker_id=self.leases.owner,
+                    hostname=self.machine,
                     pid=os.getpid(),
                     started_at=self._started_at,
                     now=now,
@@ -188,7 +182,7 @@ class Liveness(SessionWatch):
                 if not had_row:  # before the commit, whose answer may not come
                     self._must_renew = self._must_revoke = True
                 await shared_limits.renew_connections(
-                    connection, worker_id=self._leases.owner, until=now + self._leases.length
+                    connection, worker_id=self.leases.owner, until=now + self.leases.length
                 )
 
     def _note_locks(self, rows: Iterable[Any], answered_at: float) -> None:
@@ -231,19 +225,19 @@ class Liveness(SessionWatch):
 
     async def _take_over(self, worker_id: str) -> None:
         """End the leases and permits of a dead worker. Raises Unavailable."""
-        async with self._database.transaction(announce=True) as connection:
+        async with self.database.transaction(announce=True) as connection:
             # It may have come back during the wait for a connection.
             if not self._is_gone(worker_id):
                 return
             if not await workers.remove_gone(connection, worker_id=worker_id):
                 return
             await shared_limits.return_connections(connection, worker_id=worker_id)
-            now = self._clock.now()
+            now = self.clock.now()
             freed = await outbox.end_leases(
                 connection,
                 owner=worker_id,
                 now=now,
-                latest=now + self._leases.length + clamping.TOLERANCE,
+                latest=now + self.leases.length + clamping.TOLERANCE,
             )
-        self._leases.note_freed()
+        self.leases.note_freed()
         log.warning("the worker %s is gone, taking over %d messages", worker_id, freed)
