@@ -1,6 +1,7 @@
 """Create the ASGI app and its services: `create_app`."""
 
 import gc
+import sys
 import warnings
 
 from pydantic import BaseModel
@@ -17,6 +18,10 @@ BaseModel.model_config["defer_build"] = True
 # FastAPI gives fields an alias without effect and silences the warning while it builds them.
 # Deferred models are built later.
 warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
+
+# FastAPI asks of each field whether it is a model of Pydantic 1. Importing that to answer no would
+# take 1.5 MB.
+sys.modules.setdefault("pydantic.v1", None)  # type: ignore[arg-type]
 
 import asyncio
 import logging

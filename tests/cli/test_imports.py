@@ -45,7 +45,7 @@ WITHOUT = {
     | RENDERING
     | TABLES
     | TRACES
-    | {"typer", "uvicorn", "click", "filelock"},
+    | {"typer", "uvicorn", "click", "filelock", "pydantic.v1.main"},
     "import app.worker, app.cli.processes": API | RARE | RENDERING | TABLES | {"opentelemetry"},
     "import app.cli.doctor": API | RARE | RENDERING | TABLES | {"app.worker", "app.metrics"},
     "import app.cli.profiles": SERVICE | RARE | RENDERING | TABLES | {"app.worker"},
