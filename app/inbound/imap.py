@@ -5,7 +5,6 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -13,28 +12,9 @@ from imap_tools.errors import ImapToolsError
 from imap_tools.mailbox import BaseMailBox
 
 from app.domain.inbound.mailbox import MailboxTls
+from app.inbound.imap_account import MAX_MAIL_BYTES, ImapAccount, ImapError
 
 TIMEOUT_SECONDS: Final = 15.0
-# Few reports are larger. Larger mail is not read.
-MAX_MAIL_BYTES: Final = 5_000_000
-
-
-class ImapError(Exception):
-    """A mailbox cannot be read. Its text gives the reason, but quotes no non-IMAP server."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImapAccount:
-    """The server, its checked addresses, and the credentials."""
-
-    host: str
-    addresses: Sequence[str]
-    port: int
-    tls: MailboxTls
-    tls_ca: str | None
-    username: str
-    password: str = field(repr=False)
-    folder: str
 
 
 class ImapFolder(BaseMailBox):

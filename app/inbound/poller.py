@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +18,7 @@ from app.domain.errors import SealError, Unavailable
 from app.domain.inbound.bounce_parser import Report, UnparsableReportError, parse_report
 from app.domain.inbound.mailbox import Mailbox
 from app.domain.mime.header_reader import TooComplexError, check_bound
-from app.inbound.imap import MAX_MAIL_BYTES, ImapAccount, ImapError, ImapFolder
+from app.inbound.imap_account import MAX_MAIL_BYTES, ImapAccount, ImapError
 from app.smtp.faults import StageFailedError
 from app.smtp.resolve import Network
 from app.store.db.database import Database
@@ -28,6 +28,9 @@ from app.store.inbound import mails as mailbox_mails
 from app.store.inbound.mailboxes import ClaimedMailbox
 from app.store.secrets.contexts import mailbox_password
 from app.store.secrets.encryption import OpenSealed
+
+if TYPE_CHECKING:
+    from app.inbound.imap import ImapFolder
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -168,6 +171,8 @@ class Poller:
 
         New mail comes before mail that failed earlier, so that a bad mail blocks no other.
         """
+        from app.inbound.imap import ImapFolder  # few services read mailboxes
+
         imap = ImapFolder(account)
         try:
             await self._in_thread(imap.open)
@@ -191,7 +196,7 @@ class Poller:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def _read_mail(self, imap: ImapFolder, mailbox: Mailbox, uid: int) -> None:
+    async def _read_mail(self, imap: "ImapFolder", mailbox: Mailbox, uid: int) -> None:
         """Record the start, read a mail, and record the result.
 
         A mail is retried after an unexpected error or a crash.
@@ -219,7 +224,7 @@ class Poller:
         else:
             await finish(REPORT if report else NOTHING)
 
-    async def _receive(self, imap: ImapFolder, mailbox: Mailbox, uid: int) -> bool:
+    async def _receive(self, imap: "ImapFolder", mailbox: Mailbox, uid: int) -> bool:
         """Store the report in a mail; returns False if the mail is gone.
 
         Raises ValueError if the mail is not a readable report.

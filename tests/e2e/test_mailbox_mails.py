@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.inbound.imap import MAX_MAIL_BYTES
+from app.inbound.imap_account import MAX_MAIL_BYTES
 from app.inbound.poller import MAX_TRIES, POLL_INTERVAL
 from tests.e2e.conftest import Start
 from tests.support.hand_clock import HandClock

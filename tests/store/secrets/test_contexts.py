@@ -25,7 +25,7 @@ from app.domain.types import (
 )
 from app.domain.types import NamedAddress as Sender
 from app.domain.webhooks import Webhook, WebhookFormat
-from app.inbound.imap import ImapAccount
+from app.inbound.imap_account import ImapAccount
 from app.smtp.identity import Identity
 from app.store.profiles.rows import SEALED_COLUMNS, secret_field
 from app.store.secrets.contexts import OAUTH, mailbox_password, profile_secret, webhook_secret
