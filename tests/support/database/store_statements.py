@@ -6,6 +6,7 @@ statement ran on one database and not on the other, or on neither.
 """
 
 import ast
+import asyncio
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -40,6 +41,8 @@ OF_ONE_DATABASE: Final = {
     "db.sqlite_driver": "the driver of SQLite",
 }
 
+# Runs each step of a task.
+_RUN: Final = asyncio.Handle._run.__code__  # noqa: SLF001 - it has no public name
 Line = tuple[str, int]  # the file under app/store, and the line
 Ran = set[tuple[str, Line]]  # the database, and what ran on it
 
@@ -89,9 +92,8 @@ class StatementRecorder:
     def __call__(self, connection: Any, *_: object) -> None:
         name = connection.dialect.name
         for frame in _frames():
-            path = frame.f_code.co_filename
-            if path.startswith(f"{STORE}/"):
-                self._ran.add((name, (path.removeprefix(f"{STORE}/"), frame.f_lineno)))
+            if (file := _FILES[frame.f_code.co_filename]) is not None:
+                self._ran.add((name, (file, frame.f_lineno)))
 
     def pytest_sessionstart(self) -> None:
         lines_that_execute()
@@ -132,6 +134,20 @@ class StatementRecorder:
         return missing
 
 
+class _Files(dict[str, str | None]):
+    """The files under `app/store` by their paths; None for others."""
+
+    def __missing__(self, path: str) -> str | None:
+        prefix = f"{STORE}/"
+        file = path.removeprefix(prefix) if path.startswith(prefix) else None
+        self[path] = file
+        return file
+
+
+# Each statement asks for a hundred paths, and there are few.
+_FILES: Final = _Files()
+
+
 def _frames() -> Iterator[FrameType]:
     """The frames that led here: SQLAlchemy's driver runs in a greenlet, its caller in another."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - what it is for
@@ -140,6 +156,7 @@ def _frames() -> Iterator[FrameType]:
         frame = frame.f_back
     parent = greenlet.getcurrent().parent
     frame = parent.gr_frame if parent is not None else None
-    while frame is not None:
+    # What called the event loop runs no statement.
+    while frame is not None and frame.f_code is not _RUN:
         yield frame
         frame = frame.f_back
