@@ -181,8 +181,11 @@ class Forker:
 
 
 @contextmanager
-def forker() -> Iterator[Forker]:
-    """What starts processes while the block runs; those that still run then are killed with it."""
+def forker(imported: Sequence[str] = IMPORTED) -> Iterator[Forker]:
+    """What starts processes while the block runs; those that still run then are killed with it.
+
+    All of them have imported these modules.
+    """
     with tempfile.TemporaryDirectory(prefix="heloise-forker-") as folder:
         address, commands = f"{folder}/socket", Path(folder, "bin")
         commands.mkdir()
@@ -192,8 +195,9 @@ def forker() -> Iterator[Forker]:
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(address)
             listening.listen(64)
+            module, number = "tests.support.processes.forked", str(listening.fileno())
             origin = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "tests.support.processes.forked", str(listening.fileno())],
+                [sys.executable, "-m", module, number, *imported],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 pass_fds=[listening.fileno()],
@@ -288,7 +292,7 @@ def _heed_warnings(options: str) -> None:
 
 if __name__ == "__main__":
     FILTERS = list(warnings.filters)
-    for name in IMPORTED:
+    for name in sys.argv[2:]:
         import_module(name)
     gc.collect()
     gc.freeze()  # else a collection would copy all of it into each process
