@@ -124,7 +124,7 @@ class Authenticator:
             )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Visitor:
     """The sender of a request, with or without a key; authenticated at most once.
 
