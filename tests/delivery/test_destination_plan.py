@@ -4,10 +4,18 @@ from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
-from app.delivery.destination_plan import MAX_WAIT, MIN_WAIT, Candidate, Plan, Planner
+from app.delivery.destination_plan import (
+    MAX_WAIT,
+    MIN_WAIT,
+    Candidate,
+    Plan,
+    Planner,
+    build_candidate,
+)
 from app.domain.delivery.destination_limit import DestinationLimit, list_limits
 from app.domain.delivery.token_bucket import Bucket
 from app.domain.types import Destination, RateLimit
+from tests.delivery.builders import queued_recipient
 from tests.support.rows import NOW
 
 A_DAY = RateLimit(1, 86_400)
@@ -63,3 +71,12 @@ def test_the_limit_of_a_fallback_delays_by_less_than_a_minute() -> None:
     plan = plan_of(candidate(1), limits=LIMITS | {1: USED_UP}, has_queues=False)
     assert plan.delays == {"msg_1": NOW + MAX_WAIT}
     assert timedelta(minutes=1) > MAX_WAIT
+
+
+def test_a_message_is_over_at_the_moment_it_expires() -> None:
+    """As the store has it: a claim leases it to end it, whatever the limits allow."""
+    to = [queued_recipient(0, "ann@example.org")]
+    for seconds, is_over in ((0, True), (1, False)):
+        row = SimpleNamespace(expires_at=NOW + timedelta(seconds=seconds))
+        made = build_candidate(row, to, lambda _: 1, NOW, lambda _: False)
+        assert made.is_over is is_over

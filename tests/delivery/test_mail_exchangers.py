@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from app.delivery import mail_exchangers
 from app.delivery.mail_exchangers import KNOWN_SECONDS, UNRESOLVED_SECONDS, MailExchangers
 from app.domain.delivery.destinations import UNRESOLVED
 from app.smtp.dns import Resolver
@@ -84,3 +85,16 @@ async def test_lookups_in_progress_end_with_the_worker(dns: DnsServer) -> None:
     assert len(asyncio.all_tasks()) == 2
     await exchangers.close()
     assert exchangers.find("example.org") is None
+
+
+async def test_the_oldest_answers_are_forgotten_where_there_are_too_many(
+    dns: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes to ever new domains does not fill the memory."""
+    monkeypatch.setattr(mail_exchangers, "MAX_DOMAINS", 2)
+    exchangers = MailExchangers(Resolver([dns.address]), Seconds())
+    for domain in ("hosts.example", "example.org", "null.example"):
+        await look_up(exchangers, domain)
+    assert exchangers.find("hosts.example") is None
+    assert exchangers.find("null.example") == []
+    assert exchangers.find("example.org") is not None

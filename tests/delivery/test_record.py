@@ -1,4 +1,4 @@
-"""What an attempt keeps of a provider's reply."""
+"""What an attempt keeps of a provider's reply, and of a worker that stopped."""
 
 from uuid import UUID
 
@@ -39,3 +39,13 @@ def test_the_providers_id_is_kept(outcome: Outcome, provider_message_id: str | N
         seconds=0.1,
     )
     assert row["provider_message_id"] == provider_message_id
+
+
+def test_the_attempt_of_a_worker_that_stopped_names_that_worker() -> None:
+    """Whether it sent the message is unknown (invariant 5)."""
+    message = claimed_message()
+    message.former_owner = "wrk_gone"  # type: ignore[misc] # frozen for the type checker alone
+    row = Recorder(worker="wrk_1", now=lambda: NOW).build_takeover_row(message)
+    assert (row["worker"], row["message_id"], row["started_at"]) == ("wrk_gone", message.id, NOW)
+    assert (row["stage"], row["outcome_unknown"]) == ("dot", True)
+    assert "wrk_gone stopped during the transmission" in row["detail"]
