@@ -4,8 +4,6 @@ import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from cryptography.x509 import load_pem_x509_certificates
-
 from app.domain.errors import Unavailable
 from app.smtp.resolve import Network
 
@@ -37,6 +35,8 @@ class SnsClient:
         """Return a certificate (PEM), fetched once; raise Unavailable."""
         certificate = self._certificates.get(url)
         if certificate is None:
+            from cryptography.x509 import load_pem_x509_certificates  # few services use SNS
+
             certificate = (await self._get(url)).content
             try:
                 load_pem_x509_certificates(certificate)

@@ -5,17 +5,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+if TYPE_CHECKING:
+    from cryptography import x509
+
 MAX_TEXT_CHARACTERS: Final = 200
 MAX_LISTED_NAMES: Final = 8
-
-_Names = x509.SubjectAlternativeName
-_UNREADABLE: Final = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +46,13 @@ class Certificate:
     @classmethod
     def from_chain(cls, der_chain: Sequence[bytes]) -> Self | None:
         """Parse a DER chain; None if it is empty or unreadable."""
+        from cryptography import x509  # only faults, pins and verify read certificates
+
         try:
             chain = [x509.load_der_x509_certificate(data) for data in der_chain]
             links = tuple(_make_link(certificate) for certificate in chain)
             return cls(names=_read_names(chain[0]), chain=links) if chain else None
-        except _UNREADABLE:
+        except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension):
             return None
 
     @property
@@ -73,13 +74,15 @@ class Certificate:
 
 def pin_of(certificate: bytes) -> str | None:
     """Compute the pin of a DER certificate's key; None if unreadable."""
+    from cryptography import x509  # as in `from_chain`
+
     try:
         return _compute_pin(x509.load_der_x509_certificate(certificate))
-    except _UNREADABLE:
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension):
         return None
 
 
-def _make_link(certificate: x509.Certificate) -> ChainLink:
+def _make_link(certificate: "x509.Certificate") -> ChainLink:
     return ChainLink(
         subject=_clean_text(certificate.subject.rfc4514_string()),
         issuer=_clean_text(certificate.issuer.rfc4514_string()),
@@ -89,20 +92,23 @@ def _make_link(certificate: x509.Certificate) -> ChainLink:
     )
 
 
-def _compute_pin(certificate: x509.Certificate) -> str:
+def _compute_pin(certificate: "x509.Certificate") -> str:
     """Hash the key alone, so a renewal keeps the pin (RFC 7469 section 2.4)."""
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}"
 
 
-def _read_names(certificate: x509.Certificate) -> tuple[str, ...]:
+def _read_names(certificate: "x509.Certificate") -> tuple[str, ...]:
+    from cryptography import x509  # as in `from_chain`
+
     try:
-        extension = certificate.extensions.get_extension_for_class(_Names).value
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return ()
+    extension = names.value
     addresses = extension.get_values_for_type(x509.IPAddress)
-    names = [*extension.get_values_for_type(x509.DNSName), *map(str, addresses)]
-    return tuple(map(_clean_text, names))
+    texts = [*extension.get_values_for_type(x509.DNSName), *map(str, addresses)]
+    return tuple(map(_clean_text, texts))
 
 
 def _clean_text(text: str) -> str:

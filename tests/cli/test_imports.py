@@ -32,7 +32,10 @@ except SystemExit as ended:
 # Only a process that sends, serves or posts needs these.
 SERVICE = {"fastapi", "starlette", "uvicorn", "httpx2", "dns", "aiosmtplib", "app.main"}
 # Few services use these, and import them then.
-RARE = {"authlib", "joserfc", "httpx2", "alembic", "scramp", "structlog", "imap_tools"}
+RARE = {
+    *("authlib", "joserfc", "httpx2", "alembic", "scramp", "structlog", "imap_tools"),
+    "cryptography.x509",  # faults, pins and verify read certificates
+}
 API = {"fastapi", "app.main", "app.api.app"}
 RENDERING = {"jinja2", "mjml", "css_inline", "jsonschema_rs", "turbohtml"}
 DATABASE = {"sqlalchemy", "asyncpg", "aiosqlite"}

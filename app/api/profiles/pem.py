@@ -1,8 +1,7 @@
 """Validate PEM certificates and keys in requests."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
@@ -10,6 +9,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+
+if TYPE_CHECKING:
+    from cryptography import x509
 from pydantic import SecretStr
 
 MIN_RSA_BITS: Final = 2048  # RFC 7518 section 3.3
@@ -45,7 +47,9 @@ def check_pair(certificate: str, private_key: SecretStr) -> None:
         raise ValueError("the key does not match client_certificate")
 
 
-def _load_certificates(text: str) -> list[x509.Certificate]:
+def _load_certificates(text: str) -> "list[x509.Certificate]":
+    from cryptography import x509  # few requests contain certificates
+
     try:
         return x509.load_pem_x509_certificates(text.encode())
     except ValueError:

@@ -5,15 +5,17 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from app.domain.errors import Forbidden
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 # Longer than any provider repeats a post (SendGrid: a day), and shorter than Heloise remembers
 # events, so that nobody can replay them.
@@ -186,6 +188,8 @@ def _build_signed_text(message: Mapping[str, Any]) -> bytes:
 
 def _load_sns_key(certificate: bytes, now: datetime) -> rsa.RSAPublicKey:
     """Load the key of a certificate that is valid now, and for SNS; raise ValueError."""
+    from cryptography import x509  # few services use SNS
+
     leaf = x509.load_pem_x509_certificates(certificate)[0]
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
         raise ValueError("expired")
@@ -197,7 +201,9 @@ def _load_sns_key(certificate: bytes, now: datetime) -> rsa.RSAPublicKey:
     return key
 
 
-def _find_names(leaf: x509.Certificate) -> list[str]:
+def _find_names(leaf: "x509.Certificate") -> list[str]:
+    from cryptography import x509  # as in `_load_sns_key`
+
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
