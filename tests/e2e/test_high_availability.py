@@ -1,7 +1,7 @@
 """PostgreSQL as a cluster: the primary is lost, replaced or cut off, and the promises hold.
 
-The cluster is this file's own. Processes reach it in both ways: the API through HAProxy, the worker
-directly, by a URL with all servers.
+Each test has a cluster of its own. Processes reach it in both ways: the API through HAProxy, the
+worker directly, by a URL with all servers.
 """
 
 import asyncio
@@ -35,9 +35,12 @@ COMMIT_UNKNOWN: Final = (503, "/problems/commit-unknown")
 HELD: Final = "a commit that no standby has"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A cluster for this file alone, of which any part may be killed."""
+    """A cluster of the test's own, of which any part may be killed.
+
+    Patroni 3.0 does not always rewind a server that crashed, so it may never be whole again.
+    """
     with patroni_cluster() as cluster:
         yield cluster
 
@@ -61,18 +64,23 @@ async def crash(_cluster: Cluster, primary: Member) -> None:
 
 
 async def lose_machine(cluster: Cluster, primary: Member) -> None:
-    """Kill the server and its Patroni, which come back once there is another primary.
+    """Kill the server and its Patroni, which come back once there is another primary."""
+    primary.kill()
+    await bring_back(cluster, primary)
+
+
+async def bring_back(cluster: Cluster, former_primary: Member) -> None:
+    """Start a killed server again, once another one is the primary.
 
     Patroni 3.0 never rewinds a server that comes back in the second before etcd knows the new role
     of the other one, which has it before it appoints a synchronous standby.
     """
-    primary.kill()
 
     async def is_replaced() -> bool | None:
         return {"primary", "sync_standby"} <= set((await cluster.roles()).values()) or None
 
     await until(is_replaced)
-    primary.start()
+    former_primary.start()
 
 
 async def switch_over(cluster: Cluster, primary: Member) -> None:
@@ -190,7 +198,7 @@ async def test_what_no_standby_has_is_not_answered_with_202(
             return again.status_code == 202 or None
 
         await until(is_sent)
-        primary.start()
+        await bring_back(cluster, primary)
         await server.wait_for_messages(2)
         subjects = [item["subject"] for item in (await acme.read("/messages"))["items"]]
         assert HELD not in subjects

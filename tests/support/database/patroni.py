@@ -34,6 +34,7 @@ NAMES: Final = ("postgres1", "postgres2", "postgres3")
 # Shorter than in `deploy`, so that a test waits less for a failover.
 TIMES: Final = {"ttl": 10, "loop_wait": 1, "retry_timeout": 4}
 STOP_SECONDS: Final = 60
+LAST_LINES: Final = 40
 
 
 class Member:
@@ -43,6 +44,7 @@ class Member:
         self.name = name
         self.port, self.rest_port = unused_ports(2)
         self.data = folder / name
+        self._log = folder / f"{name}.log"
         self._launch = launch
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,6 +65,11 @@ class Member:
             self.kill_server()
             self._process.wait(STOP_SECONDS)
             self._process = None
+
+    def read_last_lines(self) -> str:
+        """The end of what its Patroni and its PostgreSQL have written."""
+        lines = self._log.read_text("utf-8", "replace").splitlines()
+        return "\n".join([f"{self.name}:", *lines[-LAST_LINES:]])
 
     def stop_senders(self) -> None:
         """Stop the processes that send to the standbys, as a network does that drops packets."""
@@ -148,7 +155,11 @@ class Cluster:
             is_whole = by_role.keys() == {"primary", "sync_standby", "standby"}
             return self.members[by_role["primary"]] if is_whole else None
 
-        return await until(fact, progress=lambda: len(seen))
+        try:
+            return await until(fact, progress=lambda: len(seen))
+        except TimeoutError:
+            logs = [member.read_last_lines() for member in self.members.values()]
+            raise AssertionError("\n".join([f"roles: {seen[-1:]}", *logs])) from None
 
     async def switch_over(self, leader: Member) -> None:
         """Make the synchronous standby the primary, in order."""
