@@ -16,7 +16,6 @@ from app.delivery.lane import Lane
 from app.delivery.lane_config import LaneConfig
 from app.domain.delivery.destination_limit import ANY_NUMBER
 from app.domain.delivery.destinations import NO_DESTINATION
-from app.domain.delivery.due_ranges import DueRange
 from app.domain.delivery.status import RecipientEvent
 from app.domain.delivery.token_bucket import Bucket, count_permits
 from app.domain.types import RateLimit
@@ -121,14 +120,9 @@ class _Claim:
         """Lease due messages of several profiles, as many as their lanes have room for."""
         max_per_lane = max(1, MAX_CLAIMED // max(1, len(assignments)))
         requests = [
-            outbox.ClaimRequest(
-                lane.profile_id,
-                min(room, max_per_lane),
-                lane.room_bytes,
-                ranges=self._list_ranges(lane),
-            )
-            for lane in (assignment.lane for assignment in assignments)
-            if (room := lane.count_room(granted[lane.profile_id, NO_DESTINATION]))
+            self._build_request(assignment, min(room, max_per_lane))
+            for assignment in assignments
+            if (room := self._count_room(assignment, granted))
         ]
         if not requests:
             return []
@@ -145,8 +139,26 @@ class _Claim:
             self._note_rest(request, by_profile.get(request.profile_id, []))
         return await self._keep_open(claimed)
 
-    def _list_ranges(self, lane: Lane) -> tuple[DueRange, ...]:
-        return self.parts.due_ranges.list_to_claim(lane.profile_id, self.now)
+    def _count_room(self, assignment: Assignment, granted: Grants) -> int:
+        lane = assignment.lane
+        return lane.count_room(granted[lane.profile_id, NO_DESTINATION])
+
+    def _build_request(
+        self, assignment: Assignment, limit: int, max_recipients: int | None = None
+    ) -> outbox.ClaimRequest:
+        """Build the request for a queue, whole for a probe and for the queue of another profile.
+
+        A fault released messages at their former places, where ranges may not reach.
+        """
+        profile_id = assignment.source.profile_id
+        is_whole = assignment.is_probe or not assignment.is_own
+        return outbox.ClaimRequest(
+            profile_id,
+            limit,
+            assignment.lane.room_bytes,
+            max_recipients,
+            () if is_whole else self.parts.due_ranges.list_to_claim(profile_id, self.now),
+        )
 
     def _note_rest(self, request: outbox.ClaimRequest, claimed: Sequence[ClaimedMessage]) -> None:
         """Note from when on a queue may have more due messages, if a limit was reached.
@@ -167,7 +179,7 @@ class _Claim:
         """Lease as many messages as the profile's rate limits allow, or one probe."""
         lane = assignment.lane
         allowance = await _lock_allowance(self.connection, lane.config, self.now)
-        limit = min(lane.count_room(granted[lane.profile_id, NO_DESTINATION]), allowance.messages)
+        limit = min(self._count_room(assignment, granted), allowance.messages)
         if assignment.is_probe:
             limit = min(limit, 1)
         if limit == 0:
@@ -177,14 +189,7 @@ class _Claim:
                 assignment, limit, allowance.recipients, granted
             )
         else:
-            request = outbox.ClaimRequest(
-                assignment.source.profile_id,
-                limit,
-                lane.room_bytes,
-                allowance.recipients,
-                # A probe reads the whole queue: the fault released messages at their former places.
-                () if assignment.is_probe or not assignment.is_own else self._list_ranges(lane),
-            )
+            request = self._build_request(assignment, limit, allowance.recipients)
             claimed = await outbox.claim(
                 self.connection,
                 [request],
