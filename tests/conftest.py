@@ -196,7 +196,7 @@ def migrated_url(backend: Backend, tmp_path: Path, request: pytest.FixtureReques
 async def database(migrated_url: str) -> AsyncIterator[Database]:
     """A migrated database without any row, open."""
     database = Database(migrated_url)
-    # No pooler is in between. To find that out, each test would open a connection more.
-    database._is_pooled = False  # noqa: SLF001 - nobody else knows it beforehand
+    # There is no pooler. To find that out, each test would open one more connection.
+    database._is_pooled = False  # noqa: SLF001 - it has no public setter
     yield database
     await database.close()

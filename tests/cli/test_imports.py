@@ -68,7 +68,7 @@ WITHOUT = {
 
 # What all that use the database import: to import it once leaves less to each of them. It hides
 # nothing, for a process has all that the one has that it is forked from.
-SHARED = ("app.settings", "app.store.tenants.queries")
+SHARED = ("app.settings.model", "app.store.tenants.queries")
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +76,17 @@ def forking_shared() -> Iterator[Forker]:
     """What processes that use the database are forked from."""
     with forker(SHARED) as started:
         yield started
+
+
+def run_python(script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process that has imported nothing."""
+    return subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", script],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize("what", WITHOUT)
@@ -92,13 +103,8 @@ def test_nothing_is_imported_that_is_not_needed(
         environment["HELOISE_DATABASE_URL"] = f"sqlite:///{path}"
     script = f"{python}\n{SHOW}"
     if DATABASE & WITHOUT[what]:
-        result = subprocess.run(  # noqa: S603 - our own code
-            [sys.executable, "-c", script],
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        result = run_python(script, environment)
+        assert result.returncode == 0, result.stderr
         imported = result.stderr
     else:
         shared: Forker = request.getfixturevalue("forking_shared")
@@ -114,13 +120,8 @@ def test_a_submission_server_imports_the_app_first() -> None:
     """It tunes the garbage collector for the other imports; none is left for when it serves."""
     script = "from app.cli.processes import submission\ntry:\n    submission()\nfinally:\n    {}"
     key = base64.b64encode(bytes(32)).decode()
-    result = subprocess.run(  # noqa: S603 - our own code
-        [sys.executable, "-c", script.format(SHOW)],
-        env={"HELOISE_DATABASE_URL": "sqlite:///nowhere.db", "HELOISE_SECRET_KEYS": key},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    environment = {"HELOISE_DATABASE_URL": "sqlite:///nowhere.db", "HELOISE_SECRET_KEYS": key}
+    result = run_python(script.format(SHOW), environment)
     assert "needs PostgreSQL" in result.stderr
     order = result.stderr.split()
     assert order.index("app.main") < order.index("app.submission_server")

@@ -17,14 +17,17 @@ pytestmark = [
 ]
 
 
-async def test_without_full_rounds_what_comes_is_delivered(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Messages of each priority, a scheduled one, a retry, and those of a new profile."""
+@pytest.fixture(autouse=True)
+def _ranges_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No round is full but the first two."""
     monkeypatch.setattr(due_ranges, "SLOW_SECONDS", -math.inf)
     monkeypatch.setattr(due_ranges, "MAX_PAUSE_SECONDS", math.inf)
-    monkeypatch.setattr(due_ranges, "PAUSE_FACTOR", 1e9)
-    monkeypatch.setattr(due_ranges, "FREED_PAUSE_FACTOR", 1e9)
+    for factor in ("PAUSE_FACTOR", "FREED_PAUSE_FACTOR"):
+        monkeypatch.setattr(due_ranges, factor, 1e9)
+
+
+async def test_without_full_rounds_what_comes_is_delivered(start: Start) -> None:
+    """Messages of each priority, a scheduled one, a retry, and those of a new profile."""
     await start()  # the worker: nothing is handed over from the process that accepts
     acme = await (await start(delivery=False)).tenant()
     async with SmtpServer({"rcpt": ["451 4.3.0 Later"]}) as server:
@@ -44,9 +47,6 @@ async def test_what_a_fault_has_released_is_found(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is due at its former place, behind the last look; the probe reads the whole queue."""
-    monkeypatch.setattr(due_ranges, "SLOW_SECONDS", -math.inf)
-    monkeypatch.setattr(due_ranges, "MAX_PAUSE_SECONDS", math.inf)
-    monkeypatch.setattr(due_ranges, "PAUSE_FACTOR", 1e9)
     monkeypatch.setattr(due_ranges, "FREED_PAUSE_FACTOR", 0)
     clock = HandClock()
     await start(clock=clock)

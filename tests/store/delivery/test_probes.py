@@ -5,7 +5,7 @@ import pytest
 from app.store.db.database import Database
 from app.store.delivery import lanes
 from app.store.profiles import queries as profiles
-from tests.support.rows import NOW, failing_profile, made_tenant
+from tests.support.rows import MINUTE, NOW, failing_profile, health_of, made_tenant
 
 
 @pytest.mark.parametrize(("revisions_later", "is_due"), [(0, False), (1, True)])
@@ -30,4 +30,9 @@ async def test_a_probe_runs_under_the_current_revision_only(
             revision=profile.revision + revisions_later,
             now=NOW,
         )
+        if is_locked:
+            until = NOW + MINUTE
+            await lanes.reserve_probe(connection, profile_id=profile.id, until=until)
     assert is_locked == is_due
+    next_probe_at = (await health_of(database, profile)).next_probe_at
+    assert next_probe_at == (NOW + MINUTE if is_due else NOW)

@@ -44,7 +44,7 @@ class Member:
         self.name = name
         self.port, self.rest_port = unused_ports(2)
         self.data = folder / name
-        self._log = folder / f"{name}.log"
+        self.log = folder / f"{name}.log"
         self._launch = launch
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,7 +68,7 @@ class Member:
 
     def read_last_lines(self) -> str:
         """The end of what its Patroni and its PostgreSQL have written."""
-        lines = self._log.read_text("utf-8", "replace").splitlines()
+        lines = self.log.read_text("utf-8", "replace").splitlines()
         return "\n".join([f"{self.name}:", *lines[-LAST_LINES:]])
 
     def stop_senders(self) -> None:
@@ -249,7 +249,7 @@ def _launcher(
         }
         words = [f"PATRONI_{name}={value}" for name, value in variables.items()]
         environment = ("env", "-i", f"PATH={programs}:/usr/bin:/bin", "LC_ALL=C.UTF-8", *words)
-        return account.start(*environment, PATRONI, path, output=folder / f"{member.name}.log")
+        return account.start(*environment, PATRONI, path, output=member.log)
 
     return launch
 
